@@ -15,6 +15,11 @@ Head = Literal["svm", "knn", "mlp", "prototype", "linear"]
 BACKBONES: tuple[str, ...] = Backbone.__args__  # type: ignore[attr-defined]
 HEADS: tuple[str, ...] = Head.__args__  # type: ignore[attr-defined]
 
+# Grad-CAM follows gradients through the head; SVM and KNN have none to follow.
+HEADS_WITH_GRADIENTS = ("mlp", "prototype", "linear")
+# Parameters that say where and how fast, not what: two runs that differ in these give the same numbers.
+EXECUTION_ONLY = frozenset({"cache_dir", "data_dir", "num_workers", "share_features", "device", "attention_maps"})
+
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -37,7 +42,9 @@ class DataConfig(Config):
     val_fraction: float = Field(
         0.2, gt=0, lt=1, description="Share of the training images that validates, where the dataset has no val split."
     )
-    seed: Seed = Field(0, description="Seed of the validation split, initial weights of heads, batch order, augmentation.")
+    seed: Seed = Field(
+        0, description="Seed of the validation split, initial weights of heads, batch order, augmentation."
+    )
 
 
 class FeatureConfig(DataConfig):
@@ -128,6 +135,15 @@ class ExtractConfig(FeatureConfig):
 
 class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
     """Fit a head on the features of a frozen backbone, and evaluate it."""
+
+    @model_validator(mode="after")
+    def _attention_maps_need_gradients(self) -> "FitHeadConfig":
+        if self.attention_maps and self.head not in HEADS_WITH_GRADIENTS:
+            raise ValueError(
+                f"attention_maps needs a head with gradients ({', '.join(HEADS_WITH_GRADIENTS)}), got head "
+                f"{self.head!r}; pass attention_maps=0"
+            )
+        return self
 
 
 class FinetuneConfig(EvaluationConfig, TrainingConfig, FeatureConfig):

@@ -1,0 +1,47 @@
+# make help lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+BIN := $(VENV)/bin
+# Scripts that MLflow starts find the environment's python, mlflow and uv first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo ui test check bench mlproject
+
+help:  ## List the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.complete  ## Make .venv with everything in it (UV_TORCH_BACKEND=cpu selects CPU-only torch).
+
+$(VENV)/.complete: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: Python 3.11 or newer is needed, got $$($(PYTHON) --version); name one: make setup PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
+	@touch $@
+
+demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow.
+	mlflow run . --env-manager local --experiment-name resnet-mlflow
+	@echo "See the runs in MLflow: make ui, then open http://127.0.0.1:$(PORT)"
+
+ui: setup  ## Open MLflow on the runs made here (PORT=5000).
+	mlflow server --host 127.0.0.1 --port $(PORT)
+
+test: setup  ## Run the tests.
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile tests
+
+check: setup  ## Check format, lint, types, import directions and doctests.
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	OMP_NUM_THREADS=1 python -m pytest -q resnet_mlflow
+
+bench: setup  ## Measure speed against plain peers; writes benchmarks/results.md.
+	python -m benchmarks
+
+mlproject: setup  ## Write MLproject from resnet_mlflow/config.py.
+	python -m resnet_mlflow.project_file

@@ -1,0 +1,1 @@
+"""One script per MLproject entry point: parse the configuration, call the stage."""

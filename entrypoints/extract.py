@@ -1,0 +1,15 @@
+"""Entry point `extract`: see ``python -m entrypoints.extract --help``."""
+
+from resnet_mlflow.cli import run_entry_point
+from resnet_mlflow.config import ExtractConfig
+
+
+def _stage(config: ExtractConfig) -> None:
+    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from resnet_mlflow.stages.extract import run_extract
+
+    run_extract(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(ExtractConfig, _stage)

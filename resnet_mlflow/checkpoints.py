@@ -1,0 +1,94 @@
+"""Checkpoints that are whole or not there: written beside their place, checksummed, renamed."""
+
+import hashlib
+import io
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_mlflow.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+DIGEST_BYTES = hashlib.blake2b().digest_size
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies, in main memory, of all buffers and of the parameters that ask for gradients.
+
+    Frozen parameters do not change, so they are left out: a checkpoint of a linear head stays small.
+    """
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    state = model.state_dict()
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items() if name not in frozen}
+
+
+def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what ``trained_state`` returned; frozen parameters stay as they are."""
+    _, unexpected = model.load_state_dict(state, strict=False)
+    if unexpected:
+        raise InputError(f"a checkpoint must fit its network, got unknown {unexpected[0]!r}; delete the checkpoint")
+
+
+def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
+    """Write a checkpoint in one step: a killed writer leaves the previous one whole.
+
+    One process may write a checkpoint at a time: where two might, the caller holds a lock.
+
+    Args:
+        path: Replaced where it exists; its folder is made.
+        payload: Tensors, numbers, strings, and lists and dicts of them.
+
+    Raises:
+        InputError: If the file cannot be written, for want of space or of the right to.
+    """
+    beside = path.with_name(f"{path.name}.partial")  # always the same, so that killed writers leave one at most
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_with_digest(beside, payload)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
+        with suppress(OSError):
+            beside.unlink()
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"checkpoints must be writable, got {path} ({reason}); free space, or choose another cache_dir"
+        ) from error
+
+
+def _write_with_digest(path: Path, payload: dict[str, Any]) -> None:
+    with path.open("w+b") as file:
+        torch.save(payload, file)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "blake2b").digest()
+        file.seek(0, os.SEEK_END)
+        file.write(digest)
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return a checkpoint's payload, or None where there is none that can be used.
+
+    A damaged checkpoint, and one whose ``fingerprint`` is another, are named in a warning and left unread.
+
+    Args:
+        path: What ``save_checkpoint`` wrote, or nothing.
+        fingerprint: Must equal the payload's: it stands for the configuration and the data.
+    """
+    if not path.exists():
+        return None
+    # torch's reader does not check the checksums of its own format, hence the digest at the end.
+    content = path.read_bytes()
+    body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.blake2b(body).digest() != digest:
+        logger.warning("checkpoint %s is damaged; it is ignored and training starts afresh", path)
+        return None
+    payload: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    if payload.get("fingerprint") != fingerprint:
+        logger.warning("checkpoint %s is of another configuration; it is ignored and training starts afresh", path)
+        return None
+    return payload

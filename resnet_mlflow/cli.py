@@ -1,0 +1,146 @@
+"""From an entry point's arguments to its configuration, and from errors to one line."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from resnet_mlflow.config import ENTRY_POINTS, Config
+from resnet_mlflow.errors import InputError, nearest
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+# Pydantic's error types, told as the rule that was broken; other types keep pydantic's own words.
+RULES = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be one of {expected}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text",
+    "missing": "is required",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours to print."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def parse(config_class: type[ConfigT], argv: Sequence[str]) -> ConfigT:
+    """Return the configuration that command-line arguments spell.
+
+    Args:
+        config_class: The entry point's model; ``--name value`` sets its field ``name``.
+        argv: Arguments without the program's name.
+
+    Raises:
+        InputError: If a parameter is unknown, or a value breaks its rule.
+    """
+    parser = _build_parser(config_class)
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise InputError(_unknown_parameter(unknown[0], config_class))
+    return validate(config_class, {name: value for name, value in vars(known).items() if value is not None})
+
+
+def validate(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
+    """Return ``config_class(**values)``, or refuse in one line.
+
+    Raises:
+        InputError: If a value breaks its rule; the line names parameter, rule and value.
+    """
+    try:
+        return config_class(**values)
+    except ValidationError as error:
+        raise InputError("; ".join(_one_line(detail, config_class) for detail in error.errors())) from None
+
+
+def _build_parser(config_class: type[Config]) -> argparse.ArgumentParser:
+    script = next((name for name, known in ENTRY_POINTS.items() if known is config_class), config_class.__name__)
+    parser = _Parser(description=config_class.__doc__, allow_abbrev=False, prog=f"python -m entrypoints.{script}")
+    for name, field in config_class.model_fields.items():
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        choices = typing.get_args(field.annotation)
+        among = f" One of {', '.join(map(str, choices))}." if choices else ""
+        # argparse expands % in help texts.
+        text = f"{field.description}{among} Default: {default!r}.".replace("%", "%%")
+        parser.add_argument(f"--{name}", metavar="VALUE", help=text)
+    return parser
+
+
+def _unknown_parameter(argument: str, config_class: type[Config]) -> str:
+    name = argument.lstrip("-").split("=")[0]
+    if not argument.startswith("-"):
+        return f"parameters are written --name value, got {argument!r}"
+    known = config_class.model_fields
+    return f"unknown parameter {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+
+
+def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return _unknown_parameter(f"--{name}", config_class)
+    if detail["type"] == "value_error":
+        message = str(detail["ctx"]["error"])
+        # A rule over several parameters names them itself.
+        return f"{name} {message}, got {detail['input']!r}" if name else message
+    rule = RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    value = detail["input"]
+    hint = _choice_hint(str(value), name, config_class) if detail["type"] == "literal_error" else ""
+    return f"{name} {rule}, got {value!r}{hint}"
+
+
+def _choice_hint(value: str, name: str, config_class: type[Config]) -> str:
+    field = config_class.model_fields.get(name)
+    return nearest(value, map(str, typing.get_args(field.annotation))) if field else ""
+
+
+def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], object]) -> NoReturn:
+    """Parse ``sys.argv``, run the stage and exit: 0, 1 after failed cells, 2 for bad input.
+
+    Args:
+        config_class: The entry point's model.
+        stage: Called with the configuration; a false ``bool`` as its result means that a part of it failed.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # MLflow and its database layer report every start; users want the stage's own lines.
+    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db", "matplotlib", "sklearnex"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A polite kill ends runs as Ctrl-C does: with their true status.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        outcome = stage(parse(config_class, sys.argv[1:]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _note_refusal(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(1 if outcome is False else 0)
+
+
+def _note_refusal(message: str) -> None:
+    """Leave the reason on the run that ``mlflow run`` has made, where no stage came to use it."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id is None:
+        return
+    from resnet_mlflow.tracking import set_error
+
+    set_error(run_id, message)

@@ -1,0 +1,236 @@
+"""Labelled images and the datasets they make up, identified by content; free of torch."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.decoding import BadImageError as BadImageError
+from resnet_mlflow.data.decoding import decode_with_pil
+from resnet_mlflow.data.splits import check_class_sizes, split_validation
+from resnet_mlflow.errors import InputError, nearest
+
+logger = logging.getLogger(__name__)
+
+# The test split of a dataset that comes without one is part of its definition, so no parameter moves it.
+TEST_FRACTION = 0.2
+TEST_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """The images of one split: either arrays in memory or files.
+
+    Attributes:
+        labels: Class indices, shape ``(n_images,)``.
+        item_ids: 32 hexadecimal digits per image, equal exactly where the content is.
+        images: ``(n_images, height, width)`` or ``(n_images, height, width, 3)`` uint8, or None.
+        paths: One file per image, or None.
+    """
+
+    labels: NDArray[np.int64]
+    item_ids: NDArray[np.str_]
+    images: NDArray[np.uint8] | None = None
+    paths: tuple[Path, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.paths is None):
+            raise ValueError("a split must have either images or paths, got both or neither")
+        lengths = {len(self.labels), len(self.item_ids), len(self.paths if self.images is None else self.images)}  # type: ignore[arg-type]
+        if len(lengths) > 1:
+            raise ValueError(f"labels, item_ids and images must be equally many, got {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageSplit":
+        """Return the split of these rows only, in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return ImageSplit(
+            labels=self.labels[rows],
+            item_ids=self.item_ids[rows],
+            images=None if self.images is None else self.images[rows],
+            paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
+        )
+
+    def read_image(self, row: int) -> NDArray[np.uint8]:
+        """Return one image as it is, ``(height, width, 3)``, upright.
+
+        Raises:
+            BadImageError: If its file cannot be decoded.
+        """
+        if self.paths is not None:
+            return decode_with_pil(self.paths[row])
+        assert self.images is not None
+        image = self.images[row]
+        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Splits of labelled images that share their classes.
+
+    Attributes:
+        name: What the user calls it, such as ``folder:/data/birds``.
+        short_name: The same for run names, such as ``birds``.
+        class_names: One per class, in the order of the labels.
+        splits: ``train`` and ``test``, and ``val`` where the dataset comes with one.
+        digest: 32 hexadecimal digits over class names, and the item ids and labels of every split.
+        default_image_size: Side in pixels to resize to where the user names none.
+        source: Where the images come from, for people.
+        skipped_paths: Files left out because they are no images.
+    """
+
+    name: str
+    short_name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, ImageSplit]
+    digest: str
+    default_image_size: int
+    source: str
+    skipped_paths: tuple[Path, ...] = ()
+
+    @property
+    def n_skipped(self) -> int:
+        """Return how many files were left out because they are no images."""
+        return len(self.skipped_paths)
+
+    def class_counts(self, split: str) -> dict[str, int]:
+        """Return the number of images per class name in a split."""
+        counts = np.bincount(self.splits[split].labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def n_duplicates_across_splits(self) -> dict[str, int]:
+        """Return how many images of the second split also lie in the first, for pairs that share any."""
+        counts = {
+            f"{first}/{second}": int(np.isin(self.splits[second].item_ids, self.splits[first].item_ids).sum())
+            for first, second in combinations(self.splits, 2)
+        }
+        return {pair: count for pair, count in counts.items() if count}
+
+
+def load_dataset(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> ImageDataset:
+    """Return a dataset by its name.
+
+    Args:
+        name: ``digits``, ``folder:PATH``, or a name in ``torchvision_datasets.TABLE``.
+        data_dir: Folder for downloads and for the memory of file hashes.
+        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
+
+    Raises:
+        InputError: If the name is unknown, or the dataset cannot be had or used.
+    """
+    if name == "digits":
+        dataset = load_digits()
+    elif name.startswith("folder:"):
+        from resnet_mlflow.data.folder import load_folder
+
+        dataset = load_folder(name, data_dir=data_dir, on_bad_image=on_bad_image)
+    else:
+        from resnet_mlflow.data.torchvision_datasets import TABLE, load_torchvision
+
+        if name not in TABLE:
+            hint = f"; write folder:{name}" if Path(name).is_dir() else nearest(name, ["digits", *TABLE])
+            raise InputError(
+                f"dataset must be digits, folder:PATH or a torchvision name, got {name!r}"
+                + (hint or f"; known are {', '.join(['digits', *TABLE])}")
+            )
+        dataset = load_torchvision(name, data_dir=data_dir, on_bad_image=on_bad_image)
+    for pair, count in dataset.n_duplicates_across_splits.items():
+        first, second = pair.split("/")
+        logger.warning("%s: %d %s images also lie in %s", dataset.name, count, second, first)
+    return dataset
+
+
+def load_digits() -> ImageDataset:
+    """Return scikit-learn's handwritten digits: 1797 grey images of 8 x 8 pixels, a fifth of them test.
+
+    Example:
+        >>> {name: len(split) for name, split in load_digits().splits.items()}
+        {'train': 1438, 'test': 359}
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    # Pixels are 0..16.
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    split = split_of_arrays(images, digits.target)
+    return build_dataset(
+        name="digits",
+        class_names=[str(digit) for digit in range(10)],
+        splits={"all": split},
+        default_image_size=32,
+        source="sklearn.datasets.load_digits",
+    )
+
+
+def split_of_arrays(images: NDArray[np.uint8], labels: Iterable[int]) -> ImageSplit:
+    """Return a split of images in memory, with ids over shape and pixels."""
+    shape = str(images.shape[1:]).encode()
+    ids = [content_id(shape, np.ascontiguousarray(image).data) for image in images]
+    return ImageSplit(np.array(labels, dtype=np.int64), np.array(ids, dtype="<U32"), images=images)
+
+
+def build_dataset(
+    *,
+    name: str,
+    class_names: Iterable[str],
+    splits: Mapping[str, ImageSplit],
+    default_image_size: int,
+    source: str,
+    short_name: str = "",
+    skipped_paths: Iterable[Path] = (),
+) -> ImageDataset:
+    """Return a checked dataset with its digest; a single split ``all`` is parted into train and test.
+
+    Raises:
+        InputError: If there are fewer than 2 classes, or a class has too few training images.
+    """
+    class_names = tuple(class_names)
+    if len(class_names) < 2:
+        raise InputError(f"a dataset must have at least 2 classes, got {len(class_names)} in {name}; add a class")
+    if "all" in splits:
+        whole = splits["all"]
+        rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names)
+        splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
+    check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
+    return ImageDataset(
+        name=name,
+        short_name=short_name or name,
+        class_names=class_names,
+        splits=dict(splits),
+        digest=dataset_digest(class_names, splits),
+        default_image_size=default_image_size,
+        source=source,
+        skipped_paths=tuple(skipped_paths),
+    )
+
+
+def content_id(*parts: bytes | memoryview) -> str:
+    """Return the BLAKE2b digest of the parts, 32 hexadecimal digits.
+
+    Example:
+        >>> content_id(b"ab", b"c") == content_id(b"abc")
+        True
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def dataset_digest(class_names: Sequence[str], splits: Mapping[str, ImageSplit]) -> str:
+    """Return 32 hexadecimal digits over class names and content, whatever the order of the items."""
+    parts = [json.dumps(list(class_names))]
+    for name in sorted(splits):
+        pairs = zip(splits[name].item_ids.tolist(), splits[name].labels.tolist(), strict=True)
+        parts.append(name)
+        parts.extend(sorted(f"{item_id} {label}" for item_id, label in pairs))
+    return content_id("\n".join(parts).encode())

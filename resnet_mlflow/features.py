@@ -1,0 +1,181 @@
+"""Features of a dataset, the key that names them, and the splits that heads use."""
+
+import hashlib
+import json
+import logging
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_mlflow.config import FeatureConfig
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.weights import ResolvedWeights
+
+logger = logging.getLogger(__name__)
+
+# Names what loading.resize_crop and loading.normalize do: a change there needs a new name here.
+PREPROCESSING = "resize-crop-7/8-antialias-imagenet"
+
+_CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# One of these exists where a driver could give torch an accelerator (NVIDIA, NVIDIA on WSL, AMD).
+_ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg", "/dev/kfd")
+
+
+@dataclass(frozen=True)
+class FeatureSplit:
+    """Features of one split.
+
+    Attributes:
+        features: ``(n_items, n_features)`` float32, possibly a memory map.
+        labels: ``(n_items,)`` int64.
+        item_ids: ``(n_items,)`` text, the digest of each item's content.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    item_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: np.ndarray) -> "FeatureSplit":
+        """Return the given rows, in memory."""
+        return FeatureSplit(np.asarray(self.features[rows]), self.labels[rows], self.item_ids[rows])
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of a dataset's splits, with where they come from in ``meta``."""
+
+    key: str
+    splits: Mapping[str, FeatureSplit]
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FeatureIdentity:
+    """Everything that decides what the features are, and nothing else.
+
+    Attributes:
+        dataset_digest: Content digest of the dataset.
+        split_ids: Digest of each split's items and labels, in the order of the rows.
+        backbone: Name of the network.
+        weights_digest: Identity of its weights.
+        preprocessing: Name of the resizing and normalisation.
+        image_size: Side of the network's input in pixels.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    dataset_digest: str
+    split_ids: Mapping[str, str]
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    image_size: int
+    precision: str
+
+
+def identify(dataset: ImageDataset, config: FeatureConfig, resolved: ResolvedWeights) -> FeatureIdentity:
+    """Return what the features of a request would be, without computing them or importing torch.
+
+    Raises:
+        InputError: If the device asked for is not there.
+    """
+    return FeatureIdentity(
+        dataset_digest=dataset.digest,
+        split_ids={name: _split_digest(split) for name, split in sorted(dataset.splits.items())},
+        backbone=config.backbone,
+        weights_digest=resolved.digest,
+        preprocessing=PREPROCESSING,
+        image_size=config.image_size or dataset.default_image_size,
+        precision=pick_precision(config.precision, pick_device(config.device)),
+    )
+
+
+def features_key(identity: FeatureIdentity) -> str:
+    """Return the name of the features in every store, 32 hexadecimal digits."""
+    canonical = json.dumps(asdict(identity), sort_keys=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def partition(feature_set: FeatureSet, val_fraction: float, seed: int) -> dict[str, FeatureSplit]:
+    """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
+
+    Args:
+        feature_set: Features of the splits ``train``, ``test`` and perhaps ``val``.
+        val_fraction: Share of train that validates, in (0, 1).
+        seed: Seed of the draw, which is stratified by class.
+    """
+    splits = dict(feature_set.splits)
+    if "val" not in splits:
+        train = splits["train"]
+        train_rows, val_rows = split_validation(
+            train.labels, val_fraction, seed, class_names=feature_set.meta["class_names"]
+        )
+        splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """Return ``fp32`` or ``bf16``: ``auto`` is bf16 where the device computes it natively.
+
+    Args:
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: ``cpu``, ``cuda`` or ``mps``.
+    """
+    if precision != "auto":
+        return precision
+    if device == "cpu":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "fp32"
+
+
+def pick_device(device: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``; torch is imported only where there may be an accelerator.
+
+    Raises:
+        InputError: If the device named is not there.
+    """
+    if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
+        return "cpu"
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, there in present.items() if there), "cpu")
+    if not present[device]:
+        raise InputError(f"device must be one that torch finds here, got {device!r}; pass device=auto or device=cpu")
+    return device
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16() -> bool:
+    """Return whether the processor multiplies bf16 natively; False where that cannot be told."""
+    # Only x86-64 was measured: elsewhere fp32 is the safe answer.
+    cpu_info = Path("/proc/cpuinfo")
+    if platform.machine().lower() not in {"x86_64", "amd64"} or not cpu_info.exists():
+        return False
+    flags = next((line for line in cpu_info.read_text().splitlines() if line.startswith("flags")), "")
+    return bool(_CPU_BF16_FLAGS & set(flags.split()))
+
+
+def _may_have_accelerator() -> bool:
+    return not sys.platform.startswith("linux") or any(Path(name).exists() for name in _ACCELERATOR_FILES)
+
+
+def _split_digest(split: ImageSplit) -> str:
+    digest = hashlib.blake2b(np.ascontiguousarray(split.labels, dtype="<i8").tobytes(), digest_size=16)
+    digest.update(np.ascontiguousarray(split.item_ids, dtype="<U32").tobytes())
+    return digest.hexdigest()

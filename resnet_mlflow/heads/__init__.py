@@ -1,0 +1,137 @@
+"""Heads: one scikit-learn estimator on features per file.
+
+Nothing here imports torch; the heads that train with it do so in ``fit``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from resnet_mlflow.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from resnet_mlflow.heads.base import HeadBase
+
+_CLASS_NAMES = {
+    "svm": "SVMHead",
+    "knn": "KNNHead",
+    "mlp": "MLPHead",
+    "prototype": "PrototypeHead",
+    "linear": "LinearHead",
+}
+# YAML 1.1 reads a number without a dot before its exponent, such as 1e-2, as text.
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+class _Heads(Mapping[str, "type[HeadBase]"]):
+    """Head classes by name; each is imported when it is first asked for."""
+
+    def __getitem__(self, name: str) -> "type[HeadBase]":
+        module = import_module(f"resnet_mlflow.heads.{name}") if name in _CLASS_NAMES else None
+        if module is None:
+            raise KeyError(name)
+        head: type[HeadBase] = getattr(module, _CLASS_NAMES[name])
+        return head
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASS_NAMES)
+
+    def __len__(self) -> int:
+        return len(_CLASS_NAMES)
+
+
+HEADS: Mapping[str, "type[HeadBase]"] = _Heads()
+
+
+def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
+    """Return an unfitted head.
+
+    Args:
+        name: ``svm``, ``knn``, ``mlp``, ``prototype`` or ``linear``.
+        params: Its parameters; those left out have the head's defaults.
+        seed: Of initial weights and order of items, for heads that draw random numbers.
+
+    Raises:
+        InputError: If the name, a parameter's name or its value is not one of the head's.
+
+    Example:
+        >>> build_head("svm", {"C": 1.0}, seed=0)
+        SVMHead(C=1.0)
+    """
+    if name not in HEADS:
+        raise InputError(f"head must be one of {', '.join(HEADS)}, got {name!r}{nearest(name, HEADS)}")
+    head_class = HEADS[name]
+    rules = describe_params(head_class)
+    listed = "; ".join(f"{param}: {rule}" for param, rule in rules.items())
+    for param, value in params.items():
+        if param not in rules:
+            raise InputError(
+                f"head_params of {name} must be among its parameters, got {param!r}{nearest(str(param), rules)}; "
+                f"right are {listed}"
+            )
+        if not _fits(head_class, param, value):
+            raise InputError(f"{param} of {name} must be {rules[param]}, got {value!r}; right are {listed}")
+    seeded = {"seed": seed} if "seed" in head_class._parameter_constraints else {}
+    return head_class(**params, **seeded)
+
+
+def describe_params(head_class: "type[HeadBase]") -> dict[str, str]:
+    """Return what each parameter of a head may be, in words; the seed is not among them.
+
+    Example:
+        >>> describe_params(HEADS["prototype"])["metric"]
+        'cosine | euclidean'
+    """
+    declared = {name: rules for name, rules in head_class._parameter_constraints.items() if name != "seed"}
+    return {name: " or ".join(_describe(rule) for rule in rules) for name, rules in declared.items()}
+
+
+def parse_head_params(text: str) -> dict[str, Any]:
+    """Return the parameters that a YAML mapping spells; an empty text means none.
+
+    Args:
+        text: Such as ``{C: 1, kernel: linear}``; numbers may be spelled ``1e-2``.
+
+    Raises:
+        InputError: If the text is not a YAML mapping.
+
+    Example:
+        >>> parse_head_params("{C: 1e-2, kernel: linear}")
+        {'C': 0.01, 'kernel': 'linear'}
+    """
+    import yaml
+
+    try:
+        params = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"head_params must be YAML, got {text!r} ({reason}); write such as '{{C: 1}}'") from None
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise InputError(f"head_params must be a YAML mapping, got {text!r}; write such as '{{C: 1}}'")
+    return {name: _with_numbers(value) for name, value in params.items()}
+
+
+def _describe(rule: Any) -> str:
+    from sklearn.utils._param_validation import StrOptions, make_constraint
+
+    if isinstance(rule, StrOptions):  # its own text lists them in an order that varies from run to run
+        return " | ".join(sorted(rule.options))
+    return "a mapping of labels to weights" if rule is dict else str(make_constraint(rule))
+
+
+def _with_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
+
+def _fits(head_class: "type[HeadBase]", param: str, value: Any) -> bool:
+    from sklearn.utils._param_validation import make_constraint
+
+    if isinstance(value, bool):  # for Python, true is the number 1
+        return False
+    rules = head_class._parameter_constraints[param]
+    return any(make_constraint(rule).is_satisfied_by(value) for rule in rules)

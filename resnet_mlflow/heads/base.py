@@ -1,0 +1,240 @@
+"""What all heads share: validation, preprocessing, prediction from logits, calibration by one temperature."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.preprocessing import PREPROCESSINGS, apply_preprocessing, fit_preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = NDArray[Any]
+Validation = tuple[Array, Array]
+
+BLOCK_ROWS = 1024  # rows scored at once, so that memory does not grow with their number
+PRECISIONS = [np.float64, np.float32]  # features keep theirs; anything else becomes float64
+SHARPEST, SOFTEST = 1 / 20, 1e3  # range of the temperature, in standard deviations of the logits
+
+
+class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier on features whose every answer is derived from ``logits``.
+
+    A head implements ``_fit`` and ``_logits`` on preprocessed features and labels 0 to ``n_classes - 1``.
+    What it learns is NumPy arrays and plain scikit-learn objects, so skops stores it and nothing needs pickle.
+
+    Attributes:
+        classes_: The labels, sorted; columns of logits and probabilities follow their order.
+        temperature_: What logits are divided by to give probabilities; 1 until ``calibrate``.
+        offset_: What preprocessing subtracts, of shape (n_features,).
+        scale_: What preprocessing divides by, of shape (n_features,).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"preprocessing": [StrOptions(set(PREPROCESSINGS))]}
+    preprocessing: str
+    class_weight: Any = None
+    classes_: Array
+    temperature_: float
+    offset_: Array
+    scale_: Array
+
+    def fit(self, X: ArrayLike, y: ArrayLike, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None) -> Self:
+        """Return the head, fitted.
+
+        Args:
+            X: Features, of shape (n_items, n_features).
+            y: Labels, of shape (n_items,), of at least two classes.
+            X_val: Features that early stopping watches; heads without it check them and go on.
+            y_val: Their labels; a class may be absent, none may be new.
+
+        Raises:
+            InputError: If there are fewer than two classes, or ``y_val`` holds one that ``y`` does not.
+        """
+        return self._fit_checked(X, y, X_val, y_val, None)
+
+    def logits(self, X: ArrayLike) -> Array:
+        """Return scores of shape (n_items, n_classes); the highest is the predicted class."""
+        check_is_fitted(self)
+        features = self._check_features(X)
+        blocks = [
+            self._logits(self._preprocess(features[rows])) for rows in gen_batches(len(features), self._block_rows())
+        ]
+        return np.concatenate(blocks)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return the label of the highest logit per item, the first of equal ones; of shape (n_items,)."""
+        winners = self.logits(X).argmax(axis=1)
+        labels: Array = self.classes_[winners]
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Return the softmax of ``logits / temperature_``, of shape (n_items, n_classes)."""
+        probabilities: Array = softmax(self.logits(X) / self.temperature_, axis=1)
+        return probabilities
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Return the logits; with two classes their difference, of shape (n_items,), positive for the second."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def calibrate(self, X_val: ArrayLike, y_val: ArrayLike) -> Self:
+        """Return the head with the ``temperature_`` of lowest negative log-likelihood on validation data.
+
+        Predictions stay as they are.
+
+        References:
+            Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
+        """
+        logits = self.logits(X_val)
+        self.temperature_ = fit_temperature(logits, self._label_indices(y_val))
+        return self
+
+    def to_torch(self) -> "nn.Module":
+        """Return a module from features to logits, preprocessing included.
+
+        Raises:
+            InputError: If the head has no gradients (svm, knn).
+        """
+        raise InputError(
+            f"only heads with gradients (linear, mlp, prototype) become torch modules, got {type(self).__name__}; "
+            "choose one of them"
+        )
+
+    def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
+        raise NotImplementedError
+
+    def _logits(self, X: Array) -> Array:
+        raise NotImplementedError
+
+    def _block_rows(self) -> int:
+        return BLOCK_ROWS
+
+    def _fit_checked(
+        self, X: ArrayLike, y: ArrayLike, X_val: ArrayLike | None, y_val: ArrayLike | None, sample_weight: Any
+    ) -> Self:
+        self._validate_params()
+        features: Array
+        labels: Array
+        features, labels = validate_data(self, X, y, dtype=PRECISIONS)
+        check_classification_targets(labels)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+            counted = sample_weight > 0  # a weight of 0 is the same as an item that is not there
+            features, labels, sample_weight = features[counted], labels[counted], sample_weight[counted]
+        self.classes_, indices = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"labels must hold at least two classes, got {len(self.classes_)} class; add images")
+        self.offset_, self.scale_ = fit_preprocessing(self.preprocessing, features, sample_weight)
+        weights = self._item_weights(indices, sample_weight)
+        self._fit(self._preprocess(features), indices, weights, self._check_validation(X_val, y_val))
+        self.temperature_ = 1.0
+        return self
+
+    def _item_weights(self, indices: Array, sample_weight: Array | None) -> Array | None:
+        """Return sample weight times class weight, or ``None`` where neither is given."""
+        if self.class_weight is None:
+            return sample_weight
+        _check_class_weight(self.class_weight, self.classes_)
+        labels = self.classes_[indices]
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels, sample_weight=sample_weight)
+        weights: Array = of_class[indices] * (1.0 if sample_weight is None else sample_weight)
+        return weights
+
+    def _check_validation(self, X_val: ArrayLike | None, y_val: ArrayLike | None) -> Validation | None:
+        if X_val is None and y_val is None:
+            return None
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise InputError(f"X_val and y_val must come together, got no {missing}; pass both or none")
+        return self._preprocess(self._check_features(X_val)), self._label_indices(y_val)
+
+    def _label_indices(self, y: ArrayLike) -> Array:
+        labels = np.asarray(y)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise InputError(
+                f"validation labels must be among the {len(self.classes_)} classes of training, "
+                f"got {unknown[:3].tolist()}; train on every class"
+            )
+        return np.searchsorted(self.classes_, labels)
+
+    def _check_features(self, X: ArrayLike) -> Array:
+        features: Array = validate_data(self, X, reset=False, dtype=PRECISIONS)
+        return features
+
+    def _preprocess(self, X: Array) -> Array:
+        return apply_preprocessing(self.preprocessing, X, self.offset_, self.scale_)
+
+
+class WeightedHead(HeadBase):
+    """A head whose items may count differently."""
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Return the head, fitted; see ``HeadBase.fit``.
+
+        Args:
+            X: Features, of shape (n_items, n_features).
+            y: Labels, of shape (n_items,), of at least two classes.
+            X_val: Features that early stopping watches; heads without it check them and go on.
+            y_val: Their labels; a class may be absent, none may be new.
+            sample_weight: At least 0, of shape (n_items,); 2 counts an item twice, 0 leaves it out.
+        """
+        return self._fit_checked(X, y, X_val, y_val, sample_weight)
+
+
+def fit_temperature(logits: Array, labels: Array) -> float:
+    """Return the temperature that minimises the negative log-likelihood of ``softmax(logits / T)``.
+
+    Validation data without a single error would ask for T = 0, so T stays at or above a twentieth of
+    the logits' standard deviation.
+
+    Args:
+        logits: Of shape (n_items, n_classes).
+        labels: Columns of the true classes, of shape (n_items,).
+
+    Example:
+        >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
+        >>> round(2.0 / fit_temperature(logits, np.array([0, 0, 0, 1])), 4) == round(float(np.log(3)), 4)
+        True
+    """
+    spread = float(logits.std())
+    if spread == 0:
+        return 1.0
+    of_truth = logits[np.arange(len(labels)), labels]
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        temperature = np.exp(log_temperature)
+        return float(np.mean(logsumexp(logits / temperature, axis=1) - of_truth / temperature))
+
+    bounds = (np.log(spread * SHARPEST), np.log(spread * SOFTEST))
+    found = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-8})
+    return float(np.exp(found.x))
+
+
+def _check_class_weight(class_weight: Any, classes: Array) -> None:
+    if not isinstance(class_weight, dict):
+        return
+    for label, weight in class_weight.items():
+        if label not in classes:
+            raise InputError(f"class_weight must name classes of the training labels, got {label!r}; remove it")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < np.inf:
+            raise InputError(
+                f"class_weight must be positive, got {weight!r} for class {label!r}; pass a number above 0"
+            )

@@ -1,0 +1,137 @@
+"""k nearest neighbours on features: one search serves every k."""
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.base import Array, HeadBase, Validation
+from resnet_mlflow.heads.portable import accelerated
+from resnet_mlflow.heads.preprocessing import unit_length
+
+SPARE = 8  # neighbours beyond k that the search returns: it may misplace near-ties by rounding
+SEARCH_ROWS = 4096
+BLOCK_VALUES = 2**23  # feature differences held at once: 32 MiB in float32
+SMALLEST_VOTE = 1e-6  # of a class without neighbours: its logit must be finite
+
+
+class KNNHead(HeadBase):
+    """A vote of the k nearest training items; logits are the logarithms of the shares of the vote.
+
+    Distances are recomputed from differences for the nearest candidates, so neighbours do not depend on how
+    the search rounds. Equal distances go by the order of the training items, equal votes to the first class.
+
+    Args:
+        k: Neighbours, at least 1; more than there are training items means all.
+        metric: ``euclidean`` or ``cosine``.
+        weights: ``uniform``, or ``softmax``: a neighbour counts exp(similarity / T).
+        T: Temperature of ``softmax``, above 0. The similarity is the cosine, or minus half the squared distance:
+            on features of unit length both give the same weights.
+        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``.
+
+    References:
+        Wu et al. (2018), Unsupervised Feature Learning via Non-Parametric Instance Discrimination, section 3.4:
+        the vote weighted by exp(similarity / T), with T = 0.07; DINO (Caron et al., 2021) evaluates so.
+
+    Example:
+        >>> head = KNNHead(k=2).fit([[0.0], [1.0], [5.0]], ["a", "a", "b"])
+        >>> head.predict_proba([[4.0]]).round(3).tolist()
+        [[0.5, 0.5]]
+        >>> head.predict([[4.0]]).tolist()
+        ['a']
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **HeadBase._parameter_constraints,
+        "k": [Interval(Integral, 1, None, closed="left")],
+        "metric": [StrOptions({"euclidean", "cosine"})],
+        "weights": [StrOptions({"uniform", "softmax"})],
+        "T": [Interval(Real, 0, None, closed="neither")],
+    }
+    features_: Array  # preprocessed, of unit length for the cosine
+    labels_: Array
+
+    def __init__(
+        self,
+        *,
+        k: int = 3,
+        metric: str = "euclidean",
+        weights: str = "uniform",
+        T: float = 0.07,
+        preprocessing: str = "none",
+    ) -> None:
+        self.k = k
+        self.metric = metric
+        self.weights = weights
+        self.T = T
+        self.preprocessing = preprocessing
+
+    def logits_for_ks(self, X: ArrayLike, ks: Iterable[int]) -> dict[int, Array]:
+        """Return the logits for each k, of shape (n_items, n_classes), from one search.
+
+        Args:
+            X: Features, of shape (n_items, n_features).
+            ks: Numbers of neighbours, at least 1; each is clamped to the training items.
+
+        Raises:
+            InputError: If a k is below 1, or there is none.
+        """
+        check_is_fitted(self)
+        wanted = list(ks)
+        if not wanted or min(wanted) < 1:
+            raise InputError(f"ks must hold numbers of at least 1, got {wanted}; such as 10, 20, 100")
+        features = self._check_features(X)
+        batches = gen_batches(len(features), SEARCH_ROWS)
+        blocks = [self._votes(self._preprocess(features[rows]), wanted) for rows in batches]
+        return {k: np.concatenate([block[k] for block in blocks]) for k in wanted}
+
+    def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
+        self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # never the caller's own array
+        self.labels_ = labels
+
+    def _logits(self, X: Array) -> Array:
+        return self._votes(X, [self.k])[self.k]
+
+    def _block_rows(self) -> int:
+        return SEARCH_ROWS
+
+    def _votes(self, X: Array, ks: list[int]) -> dict[int, Array]:
+        rows, squared_distances = self._nearest(X, max(ks))
+        weights = np.ones_like(squared_distances)
+        if self.weights == "softmax":
+            # exp(similarity / T) over that of the nearest neighbour: the shares stay, nothing overflows.
+            weights = np.exp((squared_distances[:, :1] - squared_distances) / (2 * self.T))
+        return {k: self._share_logits(self.labels_[rows[:, :k]], weights[:, :k]) for k in ks}
+
+    def _share_logits(self, labels: Array, weights: Array) -> Array:
+        n_items, n_classes = len(labels), len(self.classes_)
+        cells = labels + n_classes * np.arange(n_items)[:, np.newaxis]
+        votes = np.bincount(cells.ravel(), weights.ravel(), minlength=n_items * n_classes).reshape(n_items, n_classes)
+        shares = votes / votes.sum(axis=1, keepdims=True)
+        logits: Array = np.log(np.maximum(shares, SMALLEST_VOTE))
+        return logits
+
+    def _nearest(self, X: Array, k: int) -> tuple[Array, Array]:
+        """Return rows and squared distances of the nearest training items, nearest first, of shape (n_items, k)."""
+        n_train = len(self.features_)
+        X = (unit_length(X) if self.metric == "cosine" else X).astype(self.features_.dtype)
+        # The search multiplies matrices block by block: memory does not grow with their product.
+        search = accelerated("neighbors", "NearestNeighbors")(n_neighbors=min(k + SPARE, n_train), algorithm="brute")
+        candidates = np.sort(search.fit(self.features_).kneighbors(X, return_distance=False), axis=1)
+        distances = self._squared_distances(X, candidates)
+        order = np.argsort(distances, axis=1, kind="stable")[:, : min(k, n_train)]
+        return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+    def _squared_distances(self, X: Array, candidates: Array) -> Array:
+        distances = np.empty(candidates.shape)
+        n_rows = max(1, BLOCK_VALUES // (candidates.shape[1] * X.shape[1]))
+        for rows in gen_batches(len(X), n_rows):
+            difference = self.features_[candidates[rows]] - X[rows, np.newaxis]
+            distances[rows] = np.einsum("ikd,ikd->ik", difference, difference)
+        return distances

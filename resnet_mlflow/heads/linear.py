@@ -1,0 +1,187 @@
+"""Multinomial logistic regression on features: what fine-tuning only the last layer comes to."""
+
+import logging
+import warnings
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.base import Array, HeadBase, Validation, WeightedHead
+
+if TYPE_CHECKING:
+    from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+class LinearHead(WeightedHead):
+    """One linear layer under a softmax, found by L-BFGS or trained by stochastic gradient descent.
+
+    Args:
+        solver: ``lbfgs`` reads ``C``, ``max_iter`` and ``tol``; ``sgd`` reads what follows them.
+        C: Inverse strength of the L2 penalty on the sum of losses, above 0.
+        max_iter: Iterations of L-BFGS, at most.
+        tol: Largest gradient at which L-BFGS stops, above 0.
+        learning_rate: Of SGD with momentum 0.9, per 256 items of a batch, in (0, 100]; it falls along a cosine.
+        weight_decay: In [0, 10]; the bias is exempt.
+        epochs: Passes over the items, in [1, 10000].
+        batch_size: Items per step, at least 1.
+        patience: Epochs without a better validation accuracy before training stops; 0 means never, and without
+            validation data the last weights count. Above 0, a tenth of each class validates where none are given.
+        class_weight: ``None``, ``balanced``, or a weight per label.
+        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``.
+        seed: Of the order of items and the held-out items of ``sgd``.
+
+    Attributes:
+        coef_: Of shape (n_classes, n_features), two rows for two classes.
+        intercept_: Of shape (n_classes,).
+        n_iter_: Iterations of L-BFGS, or epochs of SGD.
+
+    References:
+        Oquab et al. (2023), DINOv2, appendix: L-BFGS with C on a grid. Caron et al. (2021), DINO: linear probe
+        by SGD at 0.1 * batch / 256 with a cosine schedule.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **HeadBase._parameter_constraints,
+        "solver": [StrOptions({"lbfgs", "sgd"})],
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, 100, closed="right")],
+        "weight_decay": [Interval(Real, 0, 10, closed="both")],
+        "epochs": [Interval(Integral, 1, 10_000, closed="both")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 0, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "seed": [Interval(Integral, 0, 2**31 - 1, closed="both")],
+    }
+    coef_: Array
+    intercept_: Array
+    n_iter_: int
+
+    def __init__(
+        self,
+        *,
+        solver: str = "lbfgs",
+        C: float = 1.0,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        learning_rate: float = 0.1,
+        weight_decay: float = 0.0,
+        epochs: int = 100,
+        batch_size: int = 256,
+        patience: int = 0,
+        class_weight: str | dict[Any, float] | None = None,
+        preprocessing: str = "none",
+        seed: int = 0,
+    ) -> None:
+        self.solver = solver
+        self.C = C
+        self.max_iter = max_iter
+        self.tol = tol
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.class_weight = class_weight
+        self.preprocessing = preprocessing
+        self.seed = seed
+
+    def to_torch(self) -> "nn.Module":
+        """Return a module from features to logits, preprocessing included."""
+        from resnet_mlflow.heads.networks import linear_layer, with_preprocessing
+
+        return with_preprocessing(self, linear_layer(self.coef_, self.intercept_))
+
+    def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(X, labels, weights)
+        else:
+            self._fit_sgd(X, labels, weights, validation)
+
+    def _fit_lbfgs(self, X: Array, labels: Array, weights: Array | None) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=float(self.C), max_iter=self.max_iter, tol=self.tol)
+        with warnings.catch_warnings(record=True, action="always", category=ConvergenceWarning) as caught:
+            model.fit(X, labels, sample_weight=weights)
+        if caught:
+            logger.warning("linear: L-BFGS stopped at max_iter=%d; standardize the features or raise it", self.max_iter)
+        self.n_iter_ = int(model.n_iter_.max())
+        if len(self.classes_) == 2:  # one row of the margin there; a softmax over plus and minus half is the same
+            self.coef_ = np.concatenate([-model.coef_, model.coef_]) / 2
+            self.intercept_ = np.concatenate([-model.intercept_, model.intercept_]) / 2
+        else:
+            self.coef_, self.intercept_ = model.coef_, model.intercept_
+
+    def _fit_sgd(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
+        import torch
+
+        from resnet_mlflow.config import TrainingConfig
+        from resnet_mlflow.heads.networks import linear_layer, train
+
+        n_classes = len(self.classes_)
+        options = TrainingConfig(
+            epochs=self.epochs,
+            optimizer="sgd",
+            learning_rate=self.learning_rate * self.batch_size / 256,
+            weight_decay=self.weight_decay,
+            schedule="cosine",
+            patience=self.patience,
+        )
+        # The problem is convex: zeros are as good a start as any, and need no seed.
+        layer = linear_layer(np.zeros((n_classes, X.shape[1])), np.zeros(n_classes), torch.float64)
+        history = train(
+            layer,
+            X,
+            labels,
+            weights,
+            validation,
+            options,
+            n_classes=n_classes,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        self.coef_, self.intercept_ = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        self.n_iter_ = len(history)
+
+    def _logits(self, X: Array) -> Array:
+        logits: Array = X.astype(np.float64) @ self.coef_.T + self.intercept_
+        return logits
+
+
+def from_linear(weight: ArrayLike, bias: ArrayLike, classes: ArrayLike) -> LinearHead:
+    """Return a fitted head that gives the logits of a trained linear layer.
+
+    Args:
+        weight: Of shape (n_classes, n_features), on the CPU, without gradients.
+        bias: Of shape (n_classes,).
+        classes: Labels of the layer's outputs, sorted, of shape (n_classes,).
+
+    Raises:
+        InputError: If the shapes do not fit together, or the classes are not sorted.
+
+    Example:
+        >>> from_linear([[1.0], [-1.0]], [0.0, 0.0], ["cat", "dog"]).predict([[3.0]]).tolist()
+        ['cat']
+    """
+    coef, intercept, labels = np.array(weight, np.float64), np.array(bias, np.float64), np.array(classes)
+    if coef.ndim != 2 or intercept.shape != coef.shape[:1] or labels.shape != coef.shape[:1] or len(labels) < 2:
+        raise InputError(
+            "weight, bias and classes must have shapes (n_classes, n_features), (n_classes,), (n_classes,) with at "
+            f"least two classes, got {coef.shape}, {intercept.shape}, {labels.shape}; pass those of one layer"
+        )
+    if not np.array_equal(np.unique(labels), labels):
+        raise InputError(f"classes must be sorted and different, got {labels[:5].tolist()}; reorder rows with them")
+    head = LinearHead()
+    head.coef_, head.intercept_, head.classes_ = coef, intercept, labels
+    head.offset_, head.scale_ = np.zeros(coef.shape[1]), np.ones(coef.shape[1])
+    head.temperature_, head.n_features_in_, head.n_iter_ = 1.0, coef.shape[1], 0
+    return head

@@ -1,0 +1,47 @@
+"""Grad-CAM maps of a classifier's right and wrong test images, as a figure of its run."""
+
+from typing import Protocol
+
+import numpy as np
+
+from resnet_mlflow.attention import choose_items, grad_cam
+from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.data.loading import iterate_batches, normalize
+from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.figures import attention_figure
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.preparation import Inputs
+from resnet_mlflow.stages.reporting import evaluate_head, rows_of
+from resnet_mlflow.tracking import StageRun
+
+
+class AttentionConfig(Protocol):
+    """The parameters read here."""
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network."""
+
+    @property
+    def attention_maps(self) -> int:
+        """Images of each kind."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the choice of images."""
+
+
+def log_attention_maps(
+    run: StageRun, inputs: Inputs, config: AttentionConfig, head: HeadBase, test: FeatureSplit
+) -> None:
+    """Log ``figures/attention_maps.png``: up to that many right and wrong test images under their maps."""
+    evaluation = evaluate_head(head, test, inputs.dataset.class_names)
+    rows = np.concatenate(choose_items(evaluation, config.attention_maps, config.seed))
+    images = rows_of(inputs.dataset.splits["test"], test)
+    batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=rows))
+    backbone = build_backbone(config.backbone, inputs.weights)
+    maps = grad_cam(backbone, head.to_torch(), normalize(batch.images), evaluation.predictions[rows])
+    figure = attention_figure(evaluation, rows, batch.images.permute(0, 2, 3, 1).numpy(), maps)
+    with run.artifacts() as folder:
+        (folder / "figures").mkdir()
+        figure.savefig(folder / "figures" / "attention_maps.png")

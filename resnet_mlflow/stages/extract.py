@@ -1,0 +1,109 @@
+"""Stage `extract`: the features of a dataset, computed once per team."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from resnet_mlflow.config import ExtractConfig, FeatureConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features import FeatureSet
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
+
+logger = logging.getLogger(__name__)
+
+
+def run_extract(config: ExtractConfig) -> FeatureSet:
+    """Return the features of a dataset, from the store where they are, and track the run."""
+    inputs = prepare(config)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
+    return _tracked_extraction(config, inputs)
+
+
+def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
+    """Return features from the local store, else from another machine's run, else by a nested run."""
+    found = inputs.store.get(inputs.features_key) or _fetch(inputs)
+    if found is not None:
+        _refuse_skipped(config, found)
+        return found
+    extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
+    return _tracked_extraction(extract_config, inputs)
+
+
+def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
+    name = f"extract {config.backbone} {inputs.dataset.short_name}"
+    tags = inputs.tags | {
+        "backbone": config.backbone,
+        "seed": config.seed,
+        "cache_key": compute_cache_key("extract", config, inputs),
+    }
+    with stage_run("extract", config, name, tags) as run:
+        present = inputs.store.get(inputs.features_key) or _fetch(inputs)
+        features = present or extract_untracked(config, inputs)
+        _refuse_skipped(config, features)
+        _log_features(run, config, inputs, features, reused=present is not None)
+    return features
+
+
+def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
+    """Return the features after computing them into the store, without a run of their own."""
+    from resnet_mlflow.extraction import extract_features
+
+    return extract_features(inputs.dataset, config, inputs.store, inputs.weights)
+
+
+def _fetch(inputs: Inputs) -> FeatureSet | None:
+    """Return features that a run on another machine left in the tracking store, now in the local one too."""
+    key = inputs.features_key
+    for run in find_runs({"stage": "extract", "features_key": key, "shared_features": "true"}):
+        logger.info("fetching features %s from run %s", key[:12], run.info.run_id)
+        with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+            features = inputs.store.put_from(download(run.info.run_id, "features", Path(folder)))
+        if features is not None and features.key == key:
+            return features
+    return None
+
+
+def _refuse_skipped(config: FeatureConfig, features: FeatureSet) -> None:
+    skipped = features.meta["skipped"]
+    if skipped and config.on_bad_image == "fail":
+        raise InputError(
+            f"images must be readable, got {len(skipped)} that are not, the first {skipped[0]}; "
+            "remove them, or pass on_bad_image=skip"
+        )
+
+
+def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features: FeatureSet, reused: bool) -> None:
+    for name, split in features.splits.items():
+        counts = inputs.dataset.class_counts(name)
+        profile = {"n_images": len(split.labels), "class_counts": counts}
+        digest = f"{inputs.dataset.digest[:24]}-{name}"
+        run.log_dataset(
+            TrackedDataset(f"{inputs.dataset.short_name}-{name}", digest, inputs.dataset.source, profile), context=name
+        )
+    shared = config.share_features and not reused
+    if shared:
+        run.log_folder(inputs.store.path(features.key), "features")
+    # Set last: other machines look for this tag, and must find the features whole.
+    run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": len(features.meta["skipped"])})
+    if not reused:
+        run.log_metrics(
+            {
+                "throughput/extract_images_per_s": features.meta["images_per_s"],
+                "time/extract_s": features.meta["seconds"],
+            }
+        )
+    run.log_note(_note(config, inputs, features, reused))
+
+
+def _note(config: ExtractConfig, inputs: Inputs, features: FeatureSet, reused: bool) -> str:
+    n_images = sum(len(split.labels) for split in features.splits.values())
+    how = "found in the feature store" if reused else f"extracted at {features.meta['images_per_s']:.0f} images/s"
+    lines = [
+        f"Features of **{inputs.dataset.name}** by **{config.backbone}** ({inputs.weights.label}), {n_images} images "
+        f"at {inputs.image_size} px, {inputs.precision}: {how}.",
+        *inputs.remarks,
+    ]
+    return "\n\n".join(lines)

@@ -1,0 +1,99 @@
+"""Stage `main`: a whole study, as one parent run with a nested run per cell."""
+
+import logging
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from resnet_mlflow import __version__
+from resnet_mlflow.config import FinetuneConfig, MainConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.feature_store import default_cache_dir
+from resnet_mlflow.stages.finetune import run_finetune
+from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
+from resnet_mlflow.study import Cell, Study, cells, load_study
+from resnet_mlflow.study_table import CellResult, build_table, to_markdown
+from resnet_mlflow.tracking import connect, end_abandoned_children, find_runs, stage_run, store_uri
+
+logger = logging.getLogger(__name__)
+
+
+def run_main(config: MainConfig) -> bool:
+    """Run a study's cells, except those that have finished before, and tell whether every cell is finished now.
+
+    Raises:
+        InputError: If the study is not valid, or is running in another process.
+    """
+    study = load_study(config.study)
+    if config.cache_dir:
+        study = study.model_copy(update={"features": study.features | {"cache_dir": config.cache_dir}})
+    connect()
+    key = digest_of({"study": study.model_dump(mode="json"), "store": store_uri(), "version": __version__})
+    try:
+        with FileLock(_lock_path(study, key), timeout=0):
+            return _run_study(study, config, key)
+    except Timeout:
+        raise InputError(
+            f"a study must run once at a time, got {study.name}, which runs elsewhere; wait for it"
+        ) from None
+
+
+def _lock_path(study: Study, key: str) -> Path:
+    folder = default_cache_dir(str(study.features.get("cache_dir", ""))) / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{key}.lock"
+
+
+def _run_study(study: Study, config: MainConfig, key: str) -> bool:
+    earlier = find_runs({"stage": "study", "cache_key": key}, status=None)
+    tags = {"cache_key": key, "dataset": study.features.get("dataset", "digits")}
+    resume = earlier[0].info.run_id if earlier else None
+    with stage_run("study", config, f"study {study.name}", tags, resume=resume) as run:
+        # Nobody else runs this study: children that still look alive are of a process that was killed.
+        end_abandoned_children(run.run_id)
+        run.log_json(study.model_dump(mode="json"), "study.json")
+        results, failures = _run_cells(list(cells(study)))
+        table = build_table(results, study.seeds)
+        markdown = to_markdown(table, study, failures)
+        with run.artifacts() as folder:
+            (folder / "comparison.md").write_text(markdown)
+            table.to_csv(folder / "comparison.csv", index=False)
+        run.log_note(markdown)
+        if failures:
+            run.failure = f"{len(failures)} of {len(failures) + len(results)} cells failed"
+    print(markdown)
+    return not failures
+
+
+def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:
+    """Return the results of the cells that finished, and by name the reasons of those that did not."""
+    results: list[CellResult] = []
+    failures: dict[str, str] = {}
+    for position, cell in enumerate(todo, start=1):
+        start = time.perf_counter()
+        try:
+            result = _run_cell(cell)
+        except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
+            failures[cell.name] = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.error("[%d/%d] %s FAILED: %s", position, len(todo), cell.name, failures[cell.name])
+            logger.debug("traceback", exc_info=not isinstance(error, InputError))
+            continue
+        results.append(result)
+        how = "finished before" if result.reused else f"{time.perf_counter() - start:.1f} s"
+        scores = f"val {result.metrics['val/accuracy']:.4f}, test {result.metrics['test/accuracy']:.4f}"
+        logger.info("[%d/%d] %s: %s (%s)", position, len(todo), cell.name, scores, how)
+    return results, failures
+
+
+def _run_cell(cell: Cell) -> CellResult:
+    inputs = prepare(cell.config)
+    key = compute_cache_key(cell.stage, cell.config, inputs)
+    finished = find_runs({"stage": cell.stage, "cache_key": key})
+    if finished:
+        run = finished[0]
+        return CellResult(cell, inputs.weights.label, dict(run.data.metrics), run.info.run_id, reused=True)
+    config = cell.config
+    outcome = run_finetune(config) if isinstance(config, FinetuneConfig) else run_fit_head(config)
+    return CellResult(cell, inputs.weights.label, outcome.metrics, outcome.run_id, reused=False)

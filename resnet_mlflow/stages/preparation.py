@@ -1,0 +1,134 @@
+"""What every stage begins with: the dataset, the weights, the feature store, and the keys of the work."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow import __version__
+from resnet_mlflow.config import EXECUTION_ONLY, Config, FeatureConfig
+from resnet_mlflow.data.datasets import ImageDataset, load_dataset
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.feature_store import FeatureStore, default_cache_dir
+from resnet_mlflow.features import FeatureSplit, features_key, identify
+from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
+from resnet_mlflow.weights import ResolvedWeights, resolve_weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage works on, once its configuration is resolved against this machine."""
+
+    dataset: ImageDataset
+    weights: ResolvedWeights
+    store: FeatureStore
+    cache_dir: Path
+    image_size: int
+    precision: str
+    features_key: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the tags that say what the run's numbers rest on."""
+        duplicates = {pair: n for pair, n in self.dataset.n_duplicates_across_splits.items() if n}
+        return {
+            "dataset": self.dataset.short_name,
+            "dataset_digest": self.dataset.digest,
+            "weights": self.weights.label,
+            "features_key": self.features_key,
+            "image_size": str(self.image_size),
+            "precision": self.precision,
+            "n_skipped_images": str(self.dataset.n_skipped),
+            "duplicates_across_splits": json.dumps(duplicates),
+        }
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what a reader of the run's note must know before its numbers."""
+        remarks = [
+            f"{n} images of {pair.split('/')[1]} stand in {pair.split('/')[0]} too."
+            for pair, n in self.dataset.n_duplicates_across_splits.items()
+            if n
+        ]
+        if self.weights.fell_back:
+            remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
+        if self.dataset.n_skipped:
+            remarks.append(f"{self.dataset.n_skipped} unreadable images were skipped.")
+        return remarks
+
+
+def prepare(config: FeatureConfig) -> Inputs:
+    """Return the dataset, weights and keys that a configuration stands for on this machine.
+
+    Raises:
+        InputError: If the dataset or the weights cannot be had.
+    """
+    cache_dir = default_cache_dir(config.cache_dir)
+    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image)
+    if len(dataset.class_names) < 2:
+        raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
+    weights = resolve_weights(config.backbone, config.weights, config.weights_seed, download_backbone)
+    identity = identify(dataset, config, weights)
+    store = FeatureStore(cache_dir)
+    return Inputs(dataset, weights, store, cache_dir, identity.image_size, identity.precision, features_key(identity))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, data_dir: str, on_bad_image: str) -> ImageDataset:
+    # A study asks for the same dataset in every cell.
+    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image)
+    for pair, n in dataset.n_duplicates_across_splits.items():
+        if n:
+            first, second = pair.split("/")
+            logger.warning("%s: %d images of %s stand in %s too", dataset.name, n, second, first)
+    if dataset.n_skipped:
+        logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
+    return dataset
+
+
+def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
+    """Return the digest of everything a run's numbers follow from, apart from chance on the machine."""
+    return digest_of(
+        {
+            "stage": stage,
+            "config": config.model_dump(exclude=set(EXECUTION_ONLY)),
+            "features_key": inputs.features_key,
+            "version": __version__,
+        }
+    )
+
+
+def digest_of(content: Mapping[str, object]) -> str:
+    """Return 32 hexadecimal digits that stand for a JSON-like mapping, whatever the order of its keys."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def track_split(run: StageRun, inputs: Inputs, name: str, split: FeatureSplit) -> TrackedDataset:
+    """Log one split as an input of the run, and return it for linking metrics to it."""
+    names = inputs.dataset.class_names
+    counts = np.bincount(split.labels, minlength=len(names)).tolist()
+    tracked = TrackedDataset(
+        f"{inputs.dataset.short_name}-{name}",
+        _split_digest(split.item_ids, split.labels),
+        inputs.dataset.source,
+        {
+            "n_images": len(split.labels),
+            "dataset_digest": inputs.dataset.digest,
+            "class_counts": dict(zip(names, counts, strict=True)),
+        },
+    )
+    run.log_dataset(tracked, context={"train": "training", "val": "validation", "test": "testing"}[name])
+    return tracked
+
+
+def _split_digest(item_ids: NDArray[np.str_], labels: NDArray[np.int64]) -> str:
+    rows = np.char.add(item_ids, np.char.mod(":%d", labels))
+    return hashlib.blake2b("\n".join(np.sort(rows).tolist()).encode(), digest_size=16).hexdigest()

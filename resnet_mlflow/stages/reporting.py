@@ -1,0 +1,129 @@
+"""What every classifier's run ends with: its model, scores, tables, figures and note."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_mlflow.config import EvaluationConfig
+from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.evaluation import Evaluation, evaluate
+from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.figures import confused_pairs_figure, confusion_matrix_figure
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.preparation import Inputs, track_split
+from resnet_mlflow.tracking import StageRun, log_head
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run tells the stage or study that started it."""
+
+    run_id: str
+    metrics: dict[str, float]
+
+
+def conclude(
+    run: StageRun,
+    inputs: Inputs,
+    head: HeadBase,
+    splits: Mapping[str, FeatureSplit],
+    config: EvaluationConfig,
+    title: str,
+    times: Mapping[str, float],
+    step: int = 0,
+) -> Outcome:
+    """Calibrate on validation, evaluate on validation and test, and log all of it.
+
+    Args:
+        run: The active run.
+        inputs: What the run works on.
+        head: Fitted on ``splits["train"]``.
+        splits: Features named train, val and test.
+        config: Says whether scores are calibrated.
+        title: First words of the note.
+        times: Further metrics under ``time/`` and ``throughput/``.
+        step: Step of the scores; after training, the last epoch, so that MLflow takes them for the latest.
+    """
+    if config.calibration == "temperature":
+        head.calibrate(splits["val"].features, splits["val"].labels)
+    tracked = {name: track_split(run, inputs, name, split) for name, split in splits.items()}
+    names = inputs.dataset.class_names
+    model_id = log_head(head, splits["train"].features.shape[1], names, {"head": type(head).__name__})
+    evaluations = {name: evaluate_head(head, splits[name], names) for name in ("val", "test")}
+    metrics: dict[str, float] = {}
+    for name, evaluation in evaluations.items():
+        own = split_metrics(name, evaluation)
+        run.log_metrics(own, step=step, dataset=tracked[name], model_id=model_id)
+        metrics |= own
+    run.log_metrics(times)
+    with run.artifacts() as folder:
+        for name, evaluation in evaluations.items():
+            _write_evaluation(folder / "evaluation" / name, evaluation)
+        _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
+    run.log_note(_note(title, inputs, evaluations))
+    return Outcome(run.run_id, metrics | dict(times))
+
+
+def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:
+    """Return the scores of a fitted head on the features of a split."""
+    return evaluate(split.labels, head.predict_proba(split.features), split.item_ids, names)
+
+
+def split_metrics(split: str, evaluation: Evaluation) -> dict[str, float]:
+    """Return an evaluation's metrics and the ends of their intervals under the schema's names."""
+    metrics = {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
+    for name, (low, high) in evaluation.intervals.items():
+        metrics |= {f"{split}/{name}_ci_low": low, f"{split}/{name}_ci_high": high}
+    return metrics
+
+
+def _write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    folder.mkdir(parents=True)
+    figure = confusion_matrix_figure(evaluation.confusion, evaluation.class_names)
+    figure.savefig(folder / "confusion_matrix.png")
+    table = {"class_names": list(evaluation.class_names), "counts": evaluation.confusion.tolist()}
+    _write_json(folder / "confusion_matrix.json", table)
+    _write_json(folder / "classification_report.json", evaluation.report())
+    evaluation.predictions_frame().to_parquet(folder / "predictions.parquet", index=False)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1))
+
+
+def _write_pairs(folder: Path, evaluation: Evaluation, inputs: Inputs, split: FeatureSplit) -> None:
+    if evaluation.metrics["accuracy"] == 1:
+        return
+    images = rows_of(inputs.dataset.splits["test"], split)
+    folder.mkdir(parents=True)
+    figure = confused_pairs_figure(evaluation, images.read_image)
+    figure.savefig(folder / "confused_pairs.png")
+
+
+def rows_of(images: ImageSplit, features: FeatureSplit) -> ImageSplit:
+    """Return the images behind features, row by row: unreadable ones have none."""
+    if len(images) == len(features.labels):
+        return images
+    row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}
+    return images.select([row_of[item_id] for item_id in features.item_ids.tolist()])
+
+
+def _note(title: str, inputs: Inputs, evaluations: Mapping[str, Evaluation]) -> str:
+    lines = [
+        "| split | images | accuracy | 95 % interval | balanced accuracy | macro-F1 | NLL | ECE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, evaluation in evaluations.items():
+        m = evaluation.metrics
+        low, high = evaluation.intervals["accuracy"]
+        lines.append(
+            f"| {name} | {len(evaluation.labels)} | {m['accuracy']:.4f} | {low:.4f} to {high:.4f} | "
+            f"{m['balanced_accuracy']:.4f} | {m['macro_f1']:.4f} | {m['nll']:.3f} | {m['ece']:.3f} |"
+        )
+    heading = f"**{title}** on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"
+    return "\n\n".join([heading, "\n".join(lines), *inputs.remarks])

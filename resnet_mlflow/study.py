@@ -1,0 +1,150 @@
+"""A study: which backbones, heads, fine-tunings and seeds are crossed, read from YAML."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from resnet_mlflow.cli import validate
+from resnet_mlflow.config import (
+    HEADS,
+    Backbone,
+    Config,
+    FeatureConfig,
+    FinetuneConfig,
+    FitHeadConfig,
+    Seed,
+)
+from resnet_mlflow.errors import InputError, nearest
+
+STUDIES = Path(__file__).parents[1] / "studies"
+# A cell sets these itself.
+CROSSED = ("backbone", "seed")
+
+
+class Study(Config):
+    """What a study file holds."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Name of the study's run.")
+    description: str = Field("", description="One sentence for the run's note.")
+    features: dict[str, Any] = Field({}, description="Parameters of extract that all cells share.")
+    evaluation: dict[str, Any] = Field({}, description="calibration and attention_maps of all cells.")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Each cell runs once per seed.")
+    backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
+    heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
+    finetune: dict[str, dict[str, Any]] = Field(
+        {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
+    )
+
+    @field_validator("seeds", "backbones")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must not repeat a value")
+        return values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: a head or a fine-tuning, on one backbone, with one seed."""
+
+    method: str
+    config: FitHeadConfig | FinetuneConfig
+
+    @property
+    def name(self) -> str:
+        """Return what the cell is called in lists of a study."""
+        return f"{self.method} {self.config.backbone} s{self.config.seed}"
+
+    @property
+    def stage(self) -> str:
+        """Return the name of the stage that runs the cell."""
+        return "fit_head" if isinstance(self.config, FitHeadConfig) else "finetune"
+
+
+def load_study(name: str) -> Study:
+    """Return the study of a YAML file.
+
+    Args:
+        name: Name of a file in ``studies/`` without its ending, or a path.
+
+    Raises:
+        InputError: If there is no such file, it is not valid YAML, or a key or value breaks its rule.
+    """
+    shipped = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    path = STUDIES / f"{name}.yaml" if name in shipped else Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"study must be a YAML file or one of {', '.join(shipped)}, got {name!r}{nearest(name, shipped)}"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"study {path} must be valid YAML, got: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"study {path} must be a mapping of {', '.join(Study.model_fields)}, got {content!r:.80}")
+    return _checked(content, path)
+
+
+def _checked(content: dict[str, Any], path: Path) -> Study:
+    try:
+        study = validate(Study, {str(key): value for key, value in content.items()})
+        if not study.heads and not study.finetune:
+            raise InputError("heads or finetune must name at least one method, got neither")
+        list(cells(study))  # Every cell's parameters are checked before the first one runs.
+    except InputError as error:
+        raise InputError(f"study {path}: {error}") from None
+    return study
+
+
+def cells(study: Study) -> Iterator[Cell]:
+    """Yield the study's cells, all of one backbone after the other, so that its features are made once.
+
+    Raises:
+        InputError: If a parameter of a cell is unknown or breaks its rule.
+    """
+    for backbone in study.backbones:
+        for seed in study.seeds:
+            shared = _shared(study) | {"backbone": backbone, "seed": seed}
+            for head, params in study.heads.items():
+                yield Cell(head, _head_config(head, params, shared))
+            for name, params in study.finetune.items():
+                chosen = dict(params)
+                if backbone in _limited_to(name, chosen.pop("backbones", study.backbones), study):
+                    yield Cell(f"finetune {name}", _validated(FinetuneConfig, f"finetune.{name}", chosen, shared))
+
+
+def _shared(study: Study) -> dict[str, Any]:
+    for section, config_class in (("features", FeatureConfig), ("evaluation", FitHeadConfig)):
+        for key in getattr(study, section):
+            if key in CROSSED:
+                raise InputError(f"{section} must not set {key!r}, which the study crosses; use {key}s")
+            if key not in config_class.model_fields:
+                raise InputError(f"{section} has no parameter {key!r}{nearest(key, config_class.model_fields)}")
+    return study.features | study.evaluation
+
+
+def _head_config(head: str, params: dict[str, Any] | None, shared: dict[str, Any]) -> FitHeadConfig:
+    if head not in HEADS:
+        raise InputError(f"heads must be among {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
+    text = yaml.safe_dump(params or {}, default_flow_style=True, width=10_000).strip()
+    return _validated(FitHeadConfig, f"heads.{head}", {"head": head, "head_params": text}, shared)
+
+
+def _limited_to(name: str, backbones: Any, study: Study) -> tuple[str, ...]:
+    for backbone in backbones:
+        if backbone not in study.backbones:
+            raise InputError(
+                f"finetune.{name}.backbones must be among the study's ({', '.join(study.backbones)}), got {backbone!r}"
+            )
+    return tuple(backbones)
+
+
+def _validated(config_class: type[Any], where: str, own: dict[str, Any], shared: dict[str, Any]) -> Any:
+    try:
+        return validate(config_class, shared | own)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

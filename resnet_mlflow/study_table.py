@@ -1,0 +1,94 @@
+"""A study's comparison: one row per backbone and method, over seeds."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from resnet_mlflow.statistics import SeedSummary, summarize_seeds
+from resnet_mlflow.study import Cell, Study
+
+SCORES = {
+    "val accuracy": "val/accuracy",
+    "test accuracy": "test/accuracy",
+    "test balanced accuracy": "test/balanced_accuracy",
+    "test ECE": "test/ece",
+}
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a finished cell measured, and in which run."""
+
+    cell: Cell
+    weights: str
+    metrics: Mapping[str, float]
+    run_id: str
+    reused: bool
+
+
+def build_table(results: Iterable[CellResult], seeds: Sequence[int]) -> pd.DataFrame:
+    """Return one row per backbone, weights and method, best validation accuracy first.
+
+    Args:
+        results: Finished cells.
+        seeds: The study's seeds; a row says which of them it lacks.
+
+    Returns:
+        Columns ``backbone``, ``weights``, ``method``, ``n seeds``, ``missing seeds``, and per score its ``mean`` and
+        ``std`` (sample standard deviation; NaN for one seed), and ``fit s``.
+    """
+    groups: dict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
+    for result in results:
+        # Weights are part of the key: random and ImageNet ones never share a row.
+        groups[result.cell.config.backbone, result.weights, result.cell.method].append(result)
+    rows = [_row(key, group, seeds) for key, group in groups.items()]
+    columns = ["backbone", "weights", "method", "n seeds", "missing seeds"]
+    table = pd.DataFrame(rows, columns=None if rows else columns)
+    return table.sort_values(["val accuracy mean"], ascending=False, ignore_index=True) if rows else table
+
+
+def _row(key: tuple[str, str, str], group: Sequence[CellResult], seeds: Sequence[int]) -> dict[str, object]:
+    backbone, weights, method = key
+    row: dict[str, object] = {"backbone": backbone, "weights": weights, "method": method, "n seeds": len(group)}
+    present = {result.cell.config.seed for result in group}
+    row["missing seeds"] = " ".join(str(seed) for seed in seeds if seed not in present)
+    for title, metric in SCORES.items():
+        summary = _summary(group, metric, seeds)
+        row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}
+    row["fit s"] = _summary(group, "time/fit_s", seeds).mean
+    return row
+
+
+def _summary(group: Sequence[CellResult], metric: str, seeds: Sequence[int]) -> SeedSummary:
+    return summarize_seeds({result.cell.config.seed: result.metrics[metric] for result in group}, seeds)
+
+
+def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) -> str:
+    """Return the table as Markdown, with what must be known to read it."""
+    lines = [f"## Study {study.name}", ""]
+    if study.description:
+        lines += [study.description, ""]
+    titles = ["backbone", "weights", "method", *SCORES, "fit s", "seeds"]
+    body = [_cells(row) for row in table.to_dict("records")]
+    widths = [max(len(row[i]) for row in [titles, *body]) for i in range(len(titles))]
+    lines += [_line(titles, widths), _line(["-" * width for width in widths], widths)]
+    lines += [_line(row, widths) for row in body]
+    seeds = ", ".join(map(str, study.seeds))
+    lines += ["", f"Mean ± sample standard deviation over seeds {seeds}. Ordered by validation accuracy;"]
+    lines += ["test accuracy took no part in any choice."]
+    if failures:
+        lines += ["", "Cells that failed:", ""] + [f"- {name}: {reason}" for name, reason in failures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Mapping[str, object]) -> list[str]:
+    scores = [f"{row[f'{title} mean']:.4f} ± {row[f'{title} std']:.4f}" for title in SCORES]
+    missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
+    head = [str(row[name]) for name in ("backbone", "weights", "method")]
+    return [*head, *scores, f"{row['fit s']:.2f}", missing]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

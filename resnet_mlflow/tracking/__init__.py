@@ -1,0 +1,35 @@
+"""Runs, datasets and models in MLflow: the only package of ours that talks to it.
+
+Everything here goes through MLflow's public API, so that any tracking store serves: a SQLite file,
+a database or a server.
+"""
+
+from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.runs import StageRun, stage_run
+from resnet_mlflow.tracking.store import (
+    BACKBONE_ARTIFACT,
+    connect,
+    download,
+    download_backbone,
+    end_abandoned_children,
+    find_runs,
+    set_error,
+    store_uri,
+)
+
+__all__ = [
+    "BACKBONE_ARTIFACT",
+    "StageRun",
+    "TrackedDataset",
+    "connect",
+    "download",
+    "download_backbone",
+    "end_abandoned_children",
+    "find_runs",
+    "load_head",
+    "log_head",
+    "set_error",
+    "stage_run",
+    "store_uri",
+]

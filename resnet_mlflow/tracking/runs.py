@@ -1,0 +1,189 @@
+"""A run while it is active: what stages log, and how it ends."""
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import _get_experiment_id
+
+from resnet_mlflow import __version__
+from resnet_mlflow.config import Config
+from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.store import connect, is_unreachable, lost_store
+
+logger = logging.getLogger(__name__)
+
+NOTE = "mlflow.note.content"
+STORE_ERRORS = (MlflowException, ConnectionError, TimeoutError)
+
+
+class StageRun:
+    """A run of ours while it is active: what a stage logs goes through here."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        # Set by a stage that went on after a part of it had failed; the run then ends FAILED.
+        self.failure = ""
+        self._unsent: list[dict[str, Any]] = []
+
+    def log_metrics(
+        self,
+        values: Mapping[str, float],
+        *,
+        step: int | None = None,
+        dataset: TrackedDataset | None = None,
+        model_id: str | None = None,
+    ) -> None:
+        """Log metrics, linked to a dataset and a model where given.
+
+        A server that is away for a moment does not stop a training: values wait for the next call.
+        """
+        self._unsent.append({"metrics": dict(values), "step": step, "dataset": dataset, "model_id": model_id})
+        try:
+            self._send()
+        except STORE_ERRORS as error:
+            if not is_unreachable(error):
+                raise
+            logger.warning("metrics wait for the tracking server: %s", str(error).splitlines()[0][:200])
+
+    def _send(self) -> None:
+        while self._unsent:
+            mlflow.log_metrics(**self._unsent[0])
+            del self._unsent[0]
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Return the steps at which the run has a metric already, as it has when it is continued."""
+        return {entry.step for entry in mlflow.MlflowClient().get_metric_history(self.run_id, metric)}
+
+    def flush(self) -> None:
+        """Send what waits for the tracking server; errors are raised now."""
+        self._send()
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags; values are cut at MLflow's limit of 8000 characters."""
+        mlflow.set_tags({key: str(value)[:8000] for key, value in tags.items()})
+
+    def log_note(self, markdown: str) -> None:
+        """Set the run's description."""
+        mlflow.set_tag(NOTE, markdown)
+
+    def log_dataset(self, dataset: TrackedDataset, context: str) -> None:
+        """Log a dataset as an input of the run, in the role ``context``."""
+        mlflow.log_input(dataset, context=context)
+
+    @contextmanager
+    def artifacts(self) -> Iterator[Path]:
+        """Yield an empty folder whose content becomes artifacts of the run, in one upload."""
+        with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+            yield Path(folder)
+            mlflow.log_artifacts(folder)
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """Log a local folder as artifacts under ``name``."""
+        mlflow.log_artifacts(str(folder), name)
+
+    def log_json(self, content: Mapping[str, Any], path: str) -> None:
+        """Log a mapping as a JSON artifact."""
+        mlflow.log_dict(dict(content), path)
+
+    def log_head_params(self, params: Mapping[str, Any]) -> None:
+        """Log every parameter of a head, defaults included, as ``head.<name>``."""
+        mlflow.log_params({f"head.{name}": _as_text(value) for name, value in params.items()})
+
+    def log_config(self, config: Config) -> None:
+        """Log ``config.json`` and, as parameters, what ``mlflow run`` has not recorded yet.
+
+        ``mlflow run`` records each parameter as the text it was given; logging an equal value that
+        is spelled otherwise would fail.
+        """
+        values = config.model_dump()
+        mlflow.log_dict(values, "config.json")
+        recorded = mlflow.get_run(self.run_id).data.params
+        mlflow.log_params({key: _as_text(value) for key, value in values.items() if key not in recorded})
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def stage_run(
+    stage: str, config: Config, name: str, tags: Mapping[str, object], resume: str | None = None
+) -> Iterator[StageRun]:
+    """Yield an active run whose final status is true: FINISHED, FAILED or KILLED.
+
+    Nested under the active run, if there is one. Inside ``mlflow run`` the first is the run MLflow made.
+
+    Args:
+        stage: Value of the ``stage`` tag.
+        config: Logged as ``config.json`` and parameters.
+        name: Name of the run.
+        tags: Further tags.
+        resume: A run to continue instead of starting one; ignored where it cannot be continued.
+
+    Raises:
+        InputError: If the tracking store cannot be reached.
+    """
+    connect()
+    resumed = resume if resume is not None and _can_resume(resume) else None
+    if resumed is not None:
+        _leave_launched_run(resumed)
+    nested = mlflow.active_run() is not None
+    try:
+        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
+        run = StageRun(active.info.run_id)
+        with _true_status(run):
+            run.set_tags({"stage": stage, "version": __version__, "worker": worker(), **tags})
+            run.log_config(config)
+            yield run
+            run.flush()
+    except STORE_ERRORS as error:
+        if is_unreachable(error):
+            raise lost_store(error) from error
+        raise
+
+
+@contextmanager
+def _true_status(run: StageRun) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+        # The first error counts: a store that is gone must not hide it.
+        with suppress(*STORE_ERRORS):
+            mlflow.set_tag("error", (str(error).splitlines() or [type(error).__name__])[0][:1000])
+        with suppress(*STORE_ERRORS):
+            mlflow.end_run(status)
+        raise
+    if run.failure:
+        mlflow.set_tag("error", run.failure)
+    mlflow.end_run("FAILED" if run.failure else "FINISHED")
+
+
+def worker() -> str:
+    """Return host and process that execute a run, such as ``"host-a:4711"``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _can_resume(run_id: str) -> bool:
+    try:
+        info = mlflow.get_run(run_id).info
+    except MlflowException:
+        return False
+    return info.lifecycle_stage == "active" and info.experiment_id == _get_experiment_id()
+
+
+def _leave_launched_run(continued: str) -> None:
+    """Mark the run that ``mlflow run`` made as a mere pointer to the run that is continued."""
+    launched = os.environ.pop("MLFLOW_RUN_ID", None)
+    if launched is not None and launched != continued:
+        client = mlflow.MlflowClient()
+        client.set_tag(launched, "continued_in", continued)
+        client.set_tag(launched, NOTE, f"Continued an interrupted run: {continued}")

@@ -1,0 +1,136 @@
+"""The tracking store: is it there, which runs does it hold, what did they leave behind."""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from resnet_mlflow.errors import InputError
+
+DEFAULT_EXPERIMENT = "resnet-mlflow"
+PROBE_TIMEOUT_S = 5
+BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
+
+
+def connect() -> None:
+    """Make sure that the tracking store answers, and that an experiment is chosen.
+
+    Raises:
+        InputError: If a tracking server does not answer within seconds.
+    """
+    # MLflow's defaults wait for minutes before they tell that a server is gone.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        _probe(uri)
+    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
+    if not chosen and mlflow.active_run() is None:
+        mlflow.set_experiment(DEFAULT_EXPERIMENT)
+
+
+def _probe(uri: str) -> None:
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        return  # It answers; a proxy in front may not know the path.
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(
+            f"the tracking server must answer, got no answer from {uri} ({reason}); start it, or unset "
+            "MLFLOW_TRACKING_URI to keep runs in ./mlflow.db. Features and checkpoints stay in the cache folder"
+        ) from None
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether an error means that the tracking store did not answer."""
+    if isinstance(error, MlflowException):
+        return str(error).startswith("API request to")
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def lost_store(error: BaseException) -> InputError:
+    """Return the line for a store that went away while a stage ran."""
+    reason = str(error).splitlines()[0][:300]
+    return InputError(
+        f"the tracking store {mlflow.get_tracking_uri()} must take the run's results, got: {reason}; features and "
+        "checkpoints are kept in the cache folder: run the same command again when the store is back"
+    )
+
+
+def store_uri() -> str:
+    """Return where runs go."""
+    return str(mlflow.get_tracking_uri())
+
+
+def find_runs(tags: Mapping[str, str], status: str | None = "FINISHED") -> list[Run]:
+    """Return all runs of the store that carry the tags, newest first.
+
+    Args:
+        tags: Names and values, all of which must match.
+        status: Status of the runs; ``None`` for any.
+    """
+    conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+    if status is not None:
+        conditions.append(f"attributes.status = '{status}'")
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    runs: list[Run] = []
+    client, token = mlflow.MlflowClient(), None
+    while True:
+        page = client.search_runs(
+            experiments, " and ".join(conditions), order_by=["attributes.start_time DESC"], page_token=token
+        )
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def set_error(run_id: str, message: str) -> None:
+    """Set the ``error`` tag of a run, if the store still answers."""
+    with suppress(MlflowException):
+        mlflow.MlflowClient().set_tag(run_id, "error", message[:1000])
+
+
+def end_abandoned_children(parent_run_id: str) -> None:
+    """End a run's children that still count as running as KILLED; to be called while nothing of the parent runs."""
+    client = mlflow.MlflowClient()
+    for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def download(run_id: str, path: str, folder: Path) -> Path:
+    """Return the local copy of a run's artifact folder or file, made in ``folder``.
+
+    Raises:
+        MlflowException: If the run has no such artifact.
+    """
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder)))
+
+
+def download_backbone(uri: str) -> Path:
+    """Return the local copy of the backbone that a run of ours, or a model of one, holds.
+
+    Args:
+        uri: ``runs:/<run id>`` of a fine-tuning, or ``models:/...`` logged by one.
+
+    Raises:
+        InputError: If there is no such run or model, or it holds no backbone.
+    """
+    try:
+        if uri.startswith("models:/"):
+            run_id = mlflow.models.get_model_info(uri).run_id
+        else:
+            run_id = uri.removeprefix("runs:/").split("/")[0]
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=BACKBONE_ARTIFACT))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"weights must name a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
+            "tags.stage = 'finetune'"
+        ) from None

@@ -1,0 +1,246 @@
+"""Which weights a backbone gets, where they lie, and the digest that identifies them."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from resnet_mlflow.errors import InputError, nearest
+
+logger = logging.getLogger(__name__)
+
+N_FEATURES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048}
+
+# A file's name ends in the first 8 hexadecimal digits of its SHA-256. The last row of a backbone is its default.
+TORCHVISION_FILES: dict[tuple[str, str], str] = {
+    ("resnet18", "IMAGENET1K_V1"): "resnet18-f37072fd.pth",
+    ("resnet34", "IMAGENET1K_V1"): "resnet34-b627a593.pth",
+    ("resnet50", "IMAGENET1K_V1"): "resnet50-0676ba61.pth",
+    ("resnet50", "IMAGENET1K_V2"): "resnet50-11ad3fa6.pth",
+    ("resnet101", "IMAGENET1K_V1"): "resnet101-63fe2227.pth",
+    ("resnet101", "IMAGENET1K_V2"): "resnet101-cd907fc2.pth",
+    ("resnet152", "IMAGENET1K_V1"): "resnet152-394f9c45.pth",
+    ("resnet152", "IMAGENET1K_V2"): "resnet152-f82ba261.pth",
+}
+
+_FILE_SUFFIXES = (".pth", ".pt", ".safetensors")
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """Weights that are known to be there.
+
+    Attributes:
+        label: What the ``weights`` tag shows, such as ``ResNet18_Weights.IMAGENET1K_V1`` or ``random-seed0``.
+        digest: Identity of the numbers: the start of the file's SHA-256, or the recipe of seeded random weights.
+        path: The file, where there is one.
+        seed: The seed, where the weights are random.
+        fell_back: Whether ``auto`` found no ImageNet weights and took random ones.
+    """
+
+    label: str
+    digest: str
+    path: Path | None = None
+    seed: int | None = None
+    fell_back: bool = False
+
+
+def n_features(backbone: str) -> int:
+    """Return how many features the backbone gives per image.
+
+    Raises:
+        InputError: If the backbone is none of the five ResNets.
+
+    Example:
+        >>> n_features("resnet50")
+        2048
+    """
+    if backbone not in N_FEATURES:
+        known = ", ".join(N_FEATURES)
+        raise InputError(f"backbone must be one of {known}, got {backbone!r}{nearest(backbone, N_FEATURES)}")
+    return N_FEATURES[backbone]
+
+
+def resolve_weights(
+    backbone: str, weights: str, weights_seed: int, fetch_artifact: Callable[[str], Path] | None = None
+) -> ResolvedWeights:
+    """Return the weights that a request comes to; nothing is loaded and torch is not imported.
+
+    Args:
+        backbone: One of the five ResNets.
+        weights: ``auto``, ``imagenet``, a torchvision weights name, ``random``, a file, ``runs:/ID`` or
+            ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same
+            with random weights where those cannot be had.
+        weights_seed: Seed of random weights.
+        fetch_artifact: Gives the local ``backbone.safetensors`` of a ``runs:/`` or ``models:/`` address.
+
+    Raises:
+        InputError: If the request names nothing known, or what it names cannot be had.
+    """
+    n_features(backbone)
+    if weights == "random":
+        return _random(weights_seed)
+    if weights == "auto":
+        return _imagenet_or_random(backbone, weights_seed)
+    if weights.startswith(("runs:/", "models:/")):
+        return _from_artifact(weights, fetch_artifact)
+    name = weights.rpartition("_Weights.")[2]
+    if weights == "imagenet" or (backbone, name) in TORCHVISION_FILES:
+        return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
+    if weights.endswith(_FILE_SUFFIXES) or Path(weights).expanduser().exists():
+        return _from_file(Path(weights).expanduser())
+    raise InputError(_unknown_weights(backbone, weights))
+
+
+def default_name(backbone: str) -> str:
+    """Return the name of torchvision's default weights of a backbone.
+
+    Example:
+        >>> default_name("resnet18"), default_name("resnet50")
+        ('IMAGENET1K_V1', 'IMAGENET1K_V2')
+    """
+    return [name for known, name in TORCHVISION_FILES if known == backbone][-1]
+
+
+def checkpoint_folder() -> Path:
+    """Return the folder where torchvision keeps fetched weights; ``TORCH_HOME`` moves it."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _random(seed: int, fell_back: bool = False) -> ResolvedWeights:
+    # The numbers a seed gives may change with torch's generators and initialisers, hence its version.
+    torch_version = ".".join(importlib.metadata.version("torch").split(".")[:2])
+    label = f"random-seed{seed}"
+    return ResolvedWeights(label, f"{label}-torch{torch_version}", seed=seed, fell_back=fell_back)
+
+
+def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
+    try:
+        return _torchvision(backbone, default_name(backbone))
+    except InputError as error:
+        logger.warning("%s: weights=auto falls back to a random backbone (seed %d)", error, seed)
+        return _random(seed, fell_back=True)
+
+
+def _torchvision(backbone: str, name: str) -> ResolvedWeights:
+    label = f"ResNet{backbone.removeprefix('resnet')}_Weights.{name}"
+    digest, problem = _obtain(TORCHVISION_FILES[backbone, name], checkpoint_folder())
+    path = checkpoint_folder() / TORCHVISION_FILES[backbone, name]
+    if problem:
+        raise InputError(
+            f"weights {label} must be in {path.parent} or reachable, got {problem}; "
+            f"copy {path.name} there, or pass weights=random"
+        )
+    return ResolvedWeights(label, digest, path=path)
+
+
+# A study asks for the same file once per cell: a failed fetch is not tried again in the same process.
+@lru_cache(maxsize=64)
+def _obtain(file_name: str, folder: Path) -> tuple[str, str]:
+    """Return the digest of a torchvision file, fetched where it is missing, and what went wrong."""
+    path, prefix = folder / file_name, file_name.rpartition("-")[2].removesuffix(".pth")
+    try:
+        if not path.exists():
+            _fetch(_torchvision_url(file_name), path, prefix)
+        digest = file_digest(path)
+    except (OSError, ValueError) as error:  # a malformed address or proxy gives a ValueError
+        return "", f"{' '.join(str(error).split()) or type(error).__name__}"
+    if not digest.startswith(prefix):
+        return "", f"a damaged {path.name} (SHA-256 starts with {digest[:8]})"
+    return digest[:16], ""
+
+
+def _torchvision_url(file_name: str) -> str:
+    """Return the address that torchvision's source names for a file: importing it would take seconds."""
+    spec = importlib.util.find_spec("torchvision")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    for place in places:
+        source = (Path(place) / "models" / "resnet.py").read_text(encoding="utf-8")
+        if found := re.search(rf"https?://[^\s\"']+/{re.escape(file_name)}", source):
+            return found.group()
+    raise FileNotFoundError(f"no address of {file_name} in the installed torchvision")
+
+
+def _fetch(url: str, path: Path, prefix: str) -> None:
+    """Write what an address holds to ``path``, renamed only once its digest is right."""
+    response = _open_within(url, _TIMEOUT_S)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("fetching %s", url)
+    with response, tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        partial = Path(file.name)
+        try:
+            digest = hashlib.sha256()
+            while block := response.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+            if not digest.hexdigest().startswith(prefix):
+                raise OSError(f"a damaged download of {path.name}")
+            file.flush()
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _open_within(url: str, seconds: float) -> IO[bytes]:
+    """Return the opened address; looking up a host name knows no time limit of its own, hence the thread."""
+    outcome: list[IO[bytes] | Exception] = []
+
+    def attempt() -> None:
+        try:
+            outcome.append(urllib.request.urlopen(url, timeout=seconds))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(outcome[0], Exception):
+        raise OSError(str(outcome[0])) from outcome[0]
+    return outcome[0]
+
+
+def _from_file(path: Path) -> ResolvedWeights:
+    if not path.is_file() or path.suffix not in _FILE_SUFFIXES:
+        raise InputError(f"weights must be an existing {', '.join(_FILE_SUFFIXES)} file, got {path}; check the path")
+    try:
+        digest = file_digest(path)
+    except OSError as error:
+        raise InputError(f"weights file must be readable, got {path} ({error.strerror}); check its rights") from error
+    return ResolvedWeights(f"file:{digest[:12]}", digest[:16], path=path.absolute())
+
+
+def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -> ResolvedWeights:
+    if fetch_artifact is None:
+        raise InputError(f"weights {address} need a tracking server, and none is in use here; pass a file")
+    found = _from_file(fetch_artifact(address))
+    return ResolvedWeights(f"{address}#{found.digest[:12]}", found.digest, path=found.path)
+
+
+def _unknown_weights(backbone: str, weights: str) -> str:
+    names = [name for known, name in TORCHVISION_FILES if known == backbone]
+    known = ["auto", "imagenet", *names, "random"]
+    return (
+        f"weights of {backbone} must be one of {', '.join(known)}, a .pth or .safetensors file, runs:/ID or "
+        f"models:/NAME, got {weights!r}{nearest(weights, known)}"
+    )

@@ -1,0 +1,102 @@
+"""Stores and folders that tests share; every test writes below a temporary folder only."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with its tables made, to be copied: making them takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A feature store that the tests of one process share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def store(empty_store: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty tracking store that everything in this test logs to; gives its URI."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("RESNET_MLFLOW_CACHE", str(cache_dir))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    while mlflow.active_run() is not None:
+        mlflow.end_run("KILLED")
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def run_module(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m entrypoints.<name> --parameter value ...`` on the test's store, to its end."""
+
+    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"entrypoints.{name}", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=PROJECT,
+            env=os.environ | environment,
+        )
+
+    return run
+
+
+@pytest.fixture
+def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``mlflow run . -e <entry point> -P name=value ...`` on the test's store, to its end."""
+
+    def run(entry_point: str, *parameters: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        given = [part for parameter in parameters for part in ("-P", parameter)]
+        # The scripts' python is found through PATH, as after `source .venv/bin/activate`.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            ["mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=Path.cwd(),
+            env=os.environ | {"PATH": path},
+        )
+
+    return run
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """A folder of PNG files, three classes told apart by colour: train (10 each) and test (4 each)."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "colours"
+    for split, n_images in (("train", 10), ("test", 4)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(n_images):
+                pixels = rng.integers(0, 120, (40, 48, 3), dtype=np.uint8)
+                pixels[..., channel] += 130
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root

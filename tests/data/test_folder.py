@@ -1,0 +1,201 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from sample_images import write_classes, write_image
+
+from resnet_mlflow.data.datasets import BadImageError, ImageDataset
+from resnet_mlflow.data.folder import load_folder
+from resnet_mlflow.errors import InputError
+
+
+def load(root: Path, **options: str) -> ImageDataset:
+    return load_folder(f"folder:{root}", data_dir=root.parent / "cache", **options)
+
+
+def sizes(dataset: ImageDataset) -> dict[str, int]:
+    return {name: len(split) for name, split in dataset.splits.items()}
+
+
+def test_load_folder_with_train_and_test(birds):
+    dataset = load(birds)
+    assert sizes(dataset) == {"train": 8, "test": 4}
+    assert dataset.class_names == ("crow", "owl")
+    assert dataset.class_counts("train") == {"crow": 4, "owl": 4}
+    assert (dataset.name, dataset.short_name, dataset.source) == (f"folder:{birds}", "birds", str(birds))
+    assert dataset.splits["train"].labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("val_name", ["val", "valid", "Validation"])
+def test_load_folder_with_train_val_and_test(birds, val_name):
+    write_classes(birds / val_name, {"crow": 1, "owl": 1}, first_seed=50)
+    assert sizes(load(birds)) == {"train": 8, "val": 2, "test": 4}
+
+
+def test_load_folder_with_train_and_val_tests_on_val(birds, caplog):
+    (birds / "test").rename(birds / "val")
+    assert sizes(load(birds)) == {"train": 8, "test": 4}
+    assert "val is the test split" in caplog.text
+
+
+def test_load_folder_with_classes_only_gets_a_fixed_stratified_test_split(tmp_path):
+    root = write_classes(tmp_path / "birds", {"crow": 10, "owl": 5})
+    dataset = load(root)
+    assert dataset.class_counts("test") == {"crow": 2, "owl": 1}
+    assert sizes(dataset) == {"train": 12, "test": 3}
+    assert dataset.digest == load(root).digest
+
+
+def test_load_folder_takes_a_class_called_test(tmp_path):
+    root = write_classes(tmp_path / "rockets", {"test": 5, "flight": 5})
+    assert load(root).class_names == ("flight", "test")
+
+
+def test_load_folder_ignores_hidden_files_and_reads_nested_ones(birds, caplog):
+    digest = load(birds).digest
+    for clutter in (".DS_Store", "train/.hidden/x.png", "train/crow/._000.png", "train/crow/Thumbs.db", "__MACOSX/a"):
+        (birds / clutter).parent.mkdir(parents=True, exist_ok=True)
+        (birds / clutter).write_text("clutter")
+    (birds / "train" / "crow" / "notes.txt").write_text("a list")
+    assert load(birds).digest == digest
+    assert "not read: 1 .txt" in caplog.text
+    write_image(birds / "train" / "crow" / "deep" / "er" / "x.jpeg", seed=77)
+    assert sizes(load(birds))["train"] == 9
+
+
+def test_load_folder_digest_is_that_of_the_content(birds, tmp_path):
+    digest = load(birds).digest
+    moved = birds.rename(tmp_path / "other")
+    (moved / "train" / "crow" / "000.png").rename(moved / "train" / "crow" / "zzz.png")
+    assert load(moved).digest == digest
+    write_image(moved / "train" / "crow" / "zzz.png", seed=9)
+    assert load(moved).digest != digest
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("this is no image")
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [(empty, "the file is empty"), (text, "not those of an image")])
+def test_load_folder_names_a_bad_file_or_skips_it(birds, spoil, reason, caplog):
+    bad = birds / "train" / "owl" / "x.jpg"
+    spoil(bad)
+    for _ in range(2):  # the second time good files come from the manifest
+        with pytest.raises(BadImageError, match=f"{bad} .*{reason}"):
+            load(birds)
+    dataset = load(birds, on_bad_image="skip")
+    assert sizes(dataset) == {"train": 8, "test": 4}
+    assert dataset.skipped_paths == (bad,)
+    assert dataset.n_skipped == 1
+    assert f"skipped: {bad}" in caplog.text
+
+
+def manifest_of(root: Path) -> Path:
+    (path,) = (root.parent / "cache" / "manifests").iterdir()
+    return path
+
+
+def test_load_folder_remembers_hashes_of_unchanged_files(birds):
+    digest = load(birds).digest
+    entries = json.loads(manifest_of(birds).read_text())
+    assert len(entries) == 12
+    # A hash that only the manifest can know shows that the files are not read again.
+    first = str(birds / "train" / "crow" / "000.png")
+    entries[first][2] = "f" * 32
+    manifest_of(birds).write_text(json.dumps(entries))
+    assert load(birds).splits["train"].item_ids[0] == "f" * 32
+    os.utime(first, ns=(1, 1))
+    assert load(birds).digest == digest
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', '{"a": []}'])
+def test_load_folder_survives_a_damaged_manifest(birds, damage, caplog):
+    digest = load(birds).digest
+    manifest_of(birds).write_text(damage)
+    assert load(birds).digest == digest
+    assert "damaged" in caplog.text
+    assert len(json.loads(manifest_of(birds).read_text())) == 12
+
+
+def test_load_folder_works_where_nothing_can_be_written(birds, caplog):
+    (birds.parent / "cache").write_text("a file where the folder should be")
+    assert sizes(load(birds)) == {"train": 8, "test": 4}
+    assert "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize(("side", "expected"), [(28, 64), (32, 64), (40, 64), (41, 224), (300, 224)])
+def test_load_folder_default_image_size_follows_the_shorter_side(tmp_path, side, expected):
+    for label in ("a", "b"):
+        for index in range(3):
+            write_image(tmp_path / "x" / label / f"{index}.png", index, height=side + 10, width=side)
+    assert load(tmp_path / "x").default_image_size == expected
+
+
+def missing(root: Path) -> None: ...
+
+
+def hollow(root: Path) -> None:
+    root.mkdir()
+
+
+def loose_images(root: Path) -> None:
+    write_image(root / "a.png")
+
+
+def empty_classes(root: Path) -> None:
+    (root / "crow").mkdir(parents=True)
+    (root / "owl").mkdir()
+
+
+def no_classes_in_splits(root: Path) -> None:
+    (root / "train").mkdir(parents=True)
+    (root / "test").mkdir()
+
+
+def one_image(root: Path) -> None:
+    write_classes(root, {"crow": 5, "owl": 1})
+
+
+def one_image_in_train(root: Path) -> None:
+    write_classes(root / "train", {"crow": 5, "owl": 1})
+    write_classes(root / "test", {"crow": 1, "owl": 1})
+
+
+def fewer_images_than_classes(root: Path) -> None:
+    write_classes(root, {"crow": 1, "owl": 1, "wren": 0})
+
+
+def differing_classes(root: Path) -> None:
+    write_classes(root / "train", {"crow": 2, "owl": 2})
+    write_classes(root / "test", {"crow": 2, "wren": 2})
+
+
+def train_alone(root: Path) -> None:
+    write_classes(root / "train", {"crow": 2, "owl": 2})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (missing, "folder must exist"),
+        (hollow, "one folder per class, got none"),
+        (loose_images, "one folder per class, got none"),
+        (empty_classes, "must hold images in class folders, got none"),
+        (no_classes_in_splits, "each split must hold one folder per class"),
+        (one_image, "at least 2 images to split, got 1 in class 'owl'"),
+        (one_image_in_train, "at least 2 images to train on, got 1 in class 'owl'"),
+        (fewer_images_than_classes, "at least as many images as classes to split, got 2 for 3"),
+        (differing_classes, "same classes, got 'owl', 'wren' in only one of train and test"),
+        (train_alone, "must lie beside a test or val folder.*name folder:.*train for a seeded split"),
+    ],
+)
+def test_load_folder_refuses_in_one_line(tmp_path, make, message):
+    make(tmp_path / "x")
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path / "x")
+    assert "\n" not in str(caught.value)

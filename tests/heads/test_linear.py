@@ -1,0 +1,76 @@
+"""Solvers of the linear head, and the head of a trained layer."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.linear import LinearHead, from_linear
+
+
+def clusters(n_classes: int, n_items: int = 300, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n_items) % n_classes
+    centers = np.random.default_rng(99).normal(size=(n_classes, 8))
+    return centers[labels] + 0.7 * rng.normal(size=(n_items, 8)), labels
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_lbfgs_equals_logistic_regression(n_classes: int) -> None:
+    X, y = clusters(n_classes)
+    head = LinearHead(C=0.3).fit(X, y)
+    peer = LogisticRegression(C=0.3, max_iter=1000).fit(X, y)
+    assert head.coef_.shape == (n_classes, 8)
+    assert_allclose(head.predict_proba(X), peer.predict_proba(X), rtol=1e-10)
+    assert_allclose(head.decision_function(X), peer.decision_function(X), rtol=1e-10)
+
+
+def test_lbfgs_that_stops_early_is_logged_not_raised(caplog: pytest.LogCaptureFixture) -> None:
+    X, y = clusters(3)
+    with caplog.at_level(logging.WARNING, logger="resnet_mlflow"):
+        head = LinearHead(max_iter=2).fit(X, y)
+    assert "linear: L-BFGS stopped at max_iter=2" in caplog.text
+    assert head.n_iter_ == 2
+
+
+def test_sgd_comes_near_the_unpenalised_optimum() -> None:
+    X, y = clusters(3, n_items=600)
+    sgd = LinearHead(solver="sgd", learning_rate=1.0, epochs=300).fit(X, y)
+    lbfgs = LinearHead(C=1e6).fit(X, y)
+    assert sgd.n_iter_ == 300
+    assert_allclose(sgd.predict_proba(X), lbfgs.predict_proba(X), atol=0.02)
+
+
+def test_sgd_stops_early_with_patience() -> None:
+    X, y = clusters(3)
+    head = LinearHead(solver="sgd", patience=4).fit(X, y, *clusters(3, seed=1))
+    assert head.n_iter_ < 100
+
+
+def test_from_linear_gives_the_layers_logits() -> None:
+    import torch
+
+    layer = torch.nn.Linear(8, 5)
+    X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    head = from_linear(layer.weight.detach().numpy(), layer.bias.detach().numpy(), range(5))
+    with torch.inference_mode():
+        assert_allclose(head.logits(X.numpy()), layer(X).numpy(), rtol=1e-5, atol=1e-6)
+        assert_array_equal(head.to_torch()(X).numpy(), layer(X).numpy())
+    assert head.calibrate(X.numpy(), np.arange(20) % 5).predict_proba(X.numpy()).shape == (20, 5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "classes", "message"),
+    [
+        (np.zeros((3, 4)), np.zeros(2), [0, 1, 2], r"got \(3, 4\), \(2,\), \(3,\)"),
+        (np.zeros(4), np.zeros(1), [0], "must have shapes"),
+        (np.zeros((2, 4)), np.zeros(2), ["b", "a"], r"classes must be sorted and different, got \['b', 'a'\]"),
+    ],
+)
+def test_from_linear_refuses_what_does_not_fit(weight: Any, bias: Any, classes: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        from_linear(weight, bias, classes)

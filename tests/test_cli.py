@@ -1,0 +1,75 @@
+import subprocess
+import sys
+
+import pytest
+
+from resnet_mlflow.cli import parse
+from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.errors import InputError
+
+
+def test_parse_types_values_as_the_config_says():
+    config = parse(FinetuneConfig, ["--learning_rate", "1e-2", "--share_features", "false", "--epochs", "3"])
+    assert (config.learning_rate, config.share_features, config.epochs) == (0.01, False, 3)
+
+
+def test_parse_keeps_empty_strings():
+    assert parse(FitHeadConfig, ["--data_dir", "", "--cache_dir", ""]).data_dir == ""
+
+
+def test_parse_takes_values_with_spaces_and_braces():
+    assert parse(FitHeadConfig, ["--head_params", "{C: 1, kernel: linear}"]).head_params == "{C: 1, kernel: linear}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--learnig_rate", "1"], r"unknown parameter 'learnig_rate'; did you mean 'learning_rate'\?; known are "),
+        (["--epochs", "-3"], r"^epochs must be at least 1, got '-3'$"),
+        (["--epochs", "2.5"], r"^epochs must be a whole number, got '2.5'$"),
+        (["--learning_rate", "fast"], r"^learning_rate must be a number, got 'fast'$"),
+        (["--learning_rate", "0"], r"^learning_rate must be greater than 0.0, got '0'$"),
+        (["--learning_rate", "nan"], r"learning_rate must be"),
+        (["--share_features", "maybe"], r"^share_features must be true or false, got 'maybe'$"),
+        (
+            ["--backbone", "resnet19"],
+            r"^backbone must be one of .*'resnet152', got 'resnet19'; did you mean 'resnet18'",
+        ),
+        (["--image_size", "7"], r"^image_size must be 0 .* or in \[16, 4096\], got '7'$"),
+        (["--image_size", "100000"], r"^image_size must be at most 4096, got '100000'$"),
+        (["--epochs", "2", "--warmup_epochs", "2"], r"^warmup_epochs must be below epochs \(2\), got 2; raise epochs$"),
+        (["--dataset", ""], r"^dataset must not be empty, got ''$"),
+        (["digits"], r"^parameters are written --name value, got 'digits'$"),
+    ],
+)
+def test_parse_refuses_in_one_line(arguments, line):
+    with pytest.raises(InputError, match=line) as caught:
+        parse(FinetuneConfig, arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_parse_refuses_attention_maps_of_a_head_without_gradients():
+    with pytest.raises(InputError, match=r"attention_maps needs a head with gradients .* got head 'svm'"):
+        parse(FitHeadConfig, ["--attention_maps", "4"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "stream", "text"),
+    [
+        (["--help"], 0, "stdout", "--study VALUE"),
+        (["--stduy", "x"], 2, "stderr", "error: unknown parameter 'stduy'; did you mean 'study'?"),
+        (
+            ["--study", "nothing"],
+            2,
+            "stderr",
+            "error: study must be a YAML file or one of cifar10, digits, got 'nothing'",
+        ),
+    ],
+)
+def test_entry_point_exits_with_one_line(arguments, code, stream, text):
+    ran = subprocess.run(
+        [sys.executable, "-m", "entrypoints.main", *arguments], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == code
+    assert text in getattr(ran, stream)
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,38 @@
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from mlflow.projects import utils
+
+from resnet_mlflow.config import ENTRY_POINTS
+from resnet_mlflow.project_file import render_project_file
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_project_file_equals_what_the_configuration_says():
+    assert (PROJECT / "MLproject").read_text() == render_project_file(), "run `make mlproject`"
+
+
+def test_project_file_is_read_by_mlflow_with_every_default_valid():
+    project = utils.load_project(str(PROJECT))
+    for name, config_class in ENTRY_POINTS.items():
+        parameters = project.get_entry_point(name).parameters
+        assert set(parameters) == set(config_class.model_fields)
+        assert config_class(**{key: parameter.default for key, parameter in parameters.items()}) == config_class()
+
+
+def test_entry_points_have_a_script_of_their_name():
+    scripts = {path.stem for path in (PROJECT / "entrypoints").glob("*.py")} - {"__init__"}
+    assert scripts == set(ENTRY_POINTS)
+
+
+def test_conda_environment_equals_project_dependencies():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((PROJECT / "conda.yaml").read_text())["dependencies"]
+    assert conda[-1]["pip"] == project["dependencies"]
+
+
+def test_constraints_name_no_host():
+    assert "://" not in (PROJECT / "constraints.txt").read_text()

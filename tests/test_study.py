@@ -1,0 +1,85 @@
+import pytest
+import yaml
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.study import STUDIES, cells, load_study
+
+STUDY = {"name": "small", "backbones": ["resnet18"], "heads": {"svm": {"C": 2}}, "seeds": [3]}
+
+
+def write(folder, **changes):
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
+    return str(path)
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_study_loads_under_its_own_name(path):
+    study = load_study(path.stem)
+    assert study.name == path.stem
+    assert len(list(cells(study))) > 50
+
+
+def test_cells_cross_backbones_heads_and_seeds(tmp_path):
+    study = load_study(
+        write(tmp_path, backbones=["resnet18", "resnet50"], heads={"svm": None, "knn": None}, seeds=[0, 1])
+    )
+    names = [cell.name for cell in cells(study)]
+    assert names == [
+        f"{head} {net} s{seed}" for net in ("resnet18", "resnet50") for seed in (0, 1) for head in ("svm", "knn")
+    ]
+
+
+def test_cells_carry_what_the_study_shares(tmp_path):
+    study = load_study(
+        write(tmp_path, features={"dataset": "cifar10", "image_size": 32}, evaluation={"calibration": "none"})
+    )
+    config = next(cells(study)).config
+    assert (config.dataset, config.image_size, config.calibration, config.seed) == ("cifar10", 32, "none", 3)
+    assert yaml.safe_load(config.head_params) == {"C": 2}
+
+
+def test_finetune_can_be_limited_to_backbones(tmp_path):
+    finetune = {"fc": {"epochs": 2}, "all": {"train_layers": "all", "backbones": ["resnet18"]}}
+    study = load_study(write(tmp_path, backbones=["resnet18", "resnet50"], heads={}, finetune=finetune))
+    assert [cell.name for cell in cells(study)] == [
+        "finetune fc resnet18 s3",
+        "finetune all resnet18 s3",
+        "finetune fc resnet50 s3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"bakcbones": ["resnet18"]}, "unknown parameter 'bakcbones'; did you mean 'backbones'"),
+        ({"backbones": ["resnet20"]}, "backbones.0 must be one of .* got 'resnet20'"),
+        ({"backbones": ["resnet18", "resnet18"]}, "backbones must not repeat a value"),
+        ({"seeds": [0, 0]}, "seeds must not repeat a value"),
+        ({"seeds": []}, "seeds"),
+        ({"heads": {"smv": {}}}, "heads must be among svm, .* got 'smv'; did you mean 'svm'"),
+        ({"heads": {}}, "heads or finetune must name at least one method, got neither"),
+        ({"features": {"datset": "digits"}}, "features has no parameter 'datset'; did you mean 'dataset'"),
+        ({"features": {"seed": 1}}, "features must not set 'seed', which the study crosses; use seeds"),
+        ({"finetune": {"fc": {"epoch": 3}}}, "finetune.fc: unknown parameter 'epoch'; did you mean 'epochs'"),
+        ({"finetune": {"fc": {"epochs": -1}}}, "finetune.fc: epochs must be at least 1, got -1"),
+        (
+            {"finetune": {"a": {"backbones": ["resnet50"]}}},
+            r"finetune.a.backbones must be among the study's \(resnet18\)",
+        ),
+    ],
+)
+def test_load_study_refuses_in_one_line(tmp_path, changes, line):
+    with pytest.raises(InputError, match=line) as caught:
+        load_study(write(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a: [", "must be valid YAML"), ("- a", "must be a mapping"), ("", "must be a mapping")]
+)
+def test_load_study_refuses_what_is_no_mapping(tmp_path, text, line):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=line):
+        load_study(str(path))
