@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features import FeatureSet, FeatureSplit
+from resnet_mlflow.row_file import explained
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ class EntryWriter:
     folder: Path
     meta: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, split: str, labels: np.ndarray, item_ids: np.ndarray) -> None:
+    def save(self, split: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_]) -> None:
         """Write what a split needs besides its features."""
-        with _explained(self.folder):
+        with explained(self.folder):
             np.save(self.folder / f"{split}.labels.npy", np.ascontiguousarray(labels, dtype="<i8"))
             np.save(self.folder / f"{split}.ids.npy", np.ascontiguousarray(item_ids, dtype="<U32"))
 
@@ -65,11 +66,9 @@ class FeatureStore:
         Raises:
             InputError: If the store cannot be written to.
         """
-        file = self.path(key).with_suffix(".lock")
-        with _explained(self.root):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            # A singleton may be taken again by the thread that holds it: writer() inside lock().
-            lock = FileLock(file, is_singleton=True)
+        lock = self._file_lock(key)
+        with explained(self.root):
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -102,10 +101,10 @@ class FeatureStore:
             self._remove_leftovers()
             entry = EntryWriter(self._partial(key))
             try:
-                with _explained(self.root):
+                with explained(self.root):
                     entry.folder.mkdir(parents=True)
                 yield entry
-                with _explained(self.root):
+                with explained(self.root):
                     _seal(entry, key)
                     if self.path(key).exists():
                         shutil.rmtree(self.path(key))
@@ -124,10 +123,14 @@ class FeatureStore:
         except (FileNotFoundError, DamagedEntryError) as damage:
             logger.warning("features cannot be taken from %s: %s", folder, damage)
             return None
-        with self.writer(feature_set.key) as entry, _explained(self.root):
+        with self.writer(feature_set.key) as entry, explained(self.root):
             shutil.copytree(folder, entry.folder, dirs_exist_ok=True)
             entry.meta = dict(feature_set.meta)
         return self.get(feature_set.key)
+
+    def _file_lock(self, key: str) -> FileLock:
+        # A singleton may be taken again by the thread that holds it: writer() inside lock().
+        return FileLock(self.path(key).with_suffix(".lock"), is_singleton=True)
 
     def _partial(self, key: str) -> Path:
         return self.root / "features" / f".{key}.partial"
@@ -135,7 +138,9 @@ class FeatureStore:
     def _remove_leftovers(self) -> None:
         """Remove what killed writers left: a partial folder whose lock is free has no writer."""
         for partial in (self.root / "features").glob(".*.partial"):
-            lock = FileLock(self.path(partial.name[1:].removesuffix(".partial")).with_suffix(".lock"), is_singleton=True)
+            lock = FileLock(
+                self.path(partial.name[1:].removesuffix(".partial")).with_suffix(".lock"), is_singleton=True
+            )
             try:
                 with lock.acquire(timeout=0):
                     shutil.rmtree(partial, ignore_errors=True)
@@ -155,106 +160,10 @@ class FeatureStore:
             logger.warning("the damaged entry cannot be removed: %s", error)
 
 
-class RowFile:
-    """A float32 ``.npy`` file that is filled block by block, by one process or several.
-
-    It writes instead of mapping: written pages do not count as the process's memory, and a full disk
-    raises an error, where a write to a map would kill the process.
-
-    Args:
-        path: The file; made at its full size where it does not exist.
-        shape: ``(n_rows, n_columns)``.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self._path = path
-        with _explained(path):
-            if not path.exists():
-                _allocate(path, shape)
-            self._file = path.open("r+b", buffering=0)
-        self._offset = path.stat().st_size - shape[0] * shape[1] * 4
-
-    def write(self, rows: np.ndarray, block: np.ndarray) -> None:
-        """Write a block's rows to their places.
-
-        Args:
-            rows: ``(n_block_rows,)`` increasing row numbers.
-            block: ``(n_block_rows, n_columns)``.
-        """
-        block = np.ascontiguousarray(block, dtype="<f4")
-        # Rows next to each other are one write: usually all of them.
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        with _explained(self._path):
-            for first, run in zip(np.split(rows, breaks), np.split(block, breaks), strict=True):
-                if len(run):
-                    self._file.seek(self._offset + int(first[0]) * self.shape[1] * 4)
-                    _write_whole(self._file.fileno(), run)
-
-    def close(self) -> None:
-        """Close the file."""
-        with _explained(self._path):
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
-
-
-def drop_rows(path: Path, kept: np.ndarray) -> None:
-    """Keep only the given rows of a ``.npy`` file, a few thousand at a time.
-
-    Args:
-        path: A two-dimensional float32 ``.npy`` file.
-        kept: Increasing row numbers.
-    """
-    rows = np.load(path, mmap_mode="r")
-    shorter = path.with_suffix(".shorter")
-    with RowFile(shorter, (len(kept), rows.shape[1])) as file:
-        for first in range(0, len(kept), 4096):
-            chunk = kept[first : first + 4096]
-            file.write(np.arange(first, first + len(chunk)), rows[chunk])
-    with _explained(path):
-        shorter.replace(path)
-
-
 def default_cache_dir(cache_dir: str) -> Path:
     """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache."""
     chosen = cache_dir or os.environ.get("RESNET_MLFLOW_CACHE") or "~/.cache/resnet-mlflow"
     return Path(chosen).expanduser().absolute()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into one line for the user."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"the feature store must be writable and have room, got {error.strerror or error} at {path}; "
-            "free disk space, or pass cache_dir with another folder"
-        ) from error
-
-
-def _allocate(path: Path, shape: tuple[int, int]) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with path.open("xb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        file.flush()
-        n_bytes = shape[0] * shape[1] * 4
-        # Taking the room at once tells of a full disk before hours of work, not after.
-        if hasattr(os, "posix_fallocate") and n_bytes:
-            os.posix_fallocate(file.fileno(), file.tell(), n_bytes)
-        else:
-            file.truncate(file.tell() + n_bytes)
-
-
-def _write_whole(descriptor: int, block: np.ndarray) -> None:
-    rest = memoryview(block).cast("B")
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _seal(entry: EntryWriter, key: str) -> None:

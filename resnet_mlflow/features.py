@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_mlflow.config import FeatureConfig
-from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.datasets import BadImageError, ImageDataset, ImageSplit
 from resnet_mlflow.data.splits import split_validation
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.weights import ResolvedWeights
@@ -39,14 +40,14 @@ class FeatureSplit:
         item_ids: ``(n_items,)`` text, the digest of each item's content.
     """
 
-    features: np.ndarray
-    labels: np.ndarray
-    item_ids: np.ndarray
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    item_ids: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, rows: np.ndarray) -> "FeatureSplit":
+    def select(self, rows: NDArray[np.int64]) -> "FeatureSplit":
         """Return the given rows, in memory."""
         return FeatureSplit(np.asarray(self.features[rows]), self.labels[rows], self.item_ids[rows])
 
@@ -122,6 +123,21 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int) -> dict[s
         )
         splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
     return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def refuse_skipped(feature_set: FeatureSet, on_bad_image: str) -> None:
+    """Raise the extraction's own error where features were made with bad images left out, and that is not wanted.
+
+    Args:
+        feature_set: What the store holds.
+        on_bad_image: ``fail`` or ``skip``.
+
+    Raises:
+        BadImageError: If ``on_bad_image`` is ``fail`` and images were left out; names the first.
+    """
+    if on_bad_image == "fail" and feature_set.meta["skipped"]:
+        first = feature_set.meta["skipped"][0]
+        raise BadImageError(Path(first["path"]), first["reason"])
 
 
 def pick_precision(precision: str, device: str) -> str:

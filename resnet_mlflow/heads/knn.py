@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -121,12 +122,21 @@ class KNNHead(HeadBase):
         """Return rows and squared distances of the nearest training items, nearest first, of shape (n_items, k)."""
         n_train = len(self.features_)
         X = (unit_length(X) if self.metric == "cosine" else X).astype(self.features_.dtype)
-        # The search multiplies matrices block by block: memory does not grow with their product.
-        search = accelerated("neighbors", "NearestNeighbors")(n_neighbors=min(k + SPARE, n_train), algorithm="brute")
-        candidates = np.sort(search.fit(self.features_).kneighbors(X, return_distance=False), axis=1)
+        candidates = np.sort(self._candidates(X, min(k + SPARE, n_train)), axis=1)
         distances = self._squared_distances(X, candidates)
         order = np.argsort(distances, axis=1, kind="stable")[:, : min(k, n_train)]
         return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+    def _candidates(self, X: Array, n_candidates: int) -> Array:
+        """Return rows of the nearest training items in any order, of shape (n_items, n_candidates)."""
+        search: Any = NearestNeighbors
+        if n_candidates <= len(self.features_) // 2:
+            # Asked for nearly all items, scikit-learn-intelex 2026.2 returns some twice and others never.
+            search = accelerated("neighbors", "NearestNeighbors")
+        # Both multiply matrices block by block: memory does not grow with their product.
+        index = search(n_neighbors=n_candidates, algorithm="brute").fit(self.features_)
+        rows: Array = index.kneighbors(X, return_distance=False)
+        return rows
 
     def _squared_distances(self, X: Array, candidates: Array) -> Array:
         distances = np.empty(candidates.shape)

@@ -46,8 +46,8 @@ class Prototypes(nn.Module):
         prototypes = self.get_buffer("prototypes")
         if self.metric == "cosine":
             return functional.normalize(features, dim=1) @ functional.normalize(prototypes, dim=1).T
-        # Differences, not the product form: in float32 that would lose the digits that differ.
-        return -(features.unsqueeze(1) - prototypes).square().sum(dim=2)
+        # From differences: in float32 the product form would lose the digits that differ.
+        return -torch.cdist(features, prototypes, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def with_preprocessing(head: HeadBase, module: nn.Module) -> nn.Module:

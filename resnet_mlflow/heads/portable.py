@@ -19,7 +19,7 @@ def accelerated(module: str, name: str) -> Any:
         return getattr(import_module(f"sklearn.{module}"), name)
 
 
-def plain_svc(fitted: Any, X: Any) -> Any:
+def plain_svc(fitted: Any, X: Any, labels: Any) -> Any:
     """Return a scikit-learn ``SVC`` that decides as the fitted one does, whichever package fitted it.
 
     The accelerator's object cannot be loaded without it, holds int64 counts where libsvm reads int32, and
@@ -28,6 +28,7 @@ def plain_svc(fitted: Any, X: Any) -> Any:
     Args:
         fitted: ``SVC`` of scikit-learn or scikit-learn-intelex, with a number for ``gamma``.
         X: The features it was fitted on, of shape (n_items, n_features).
+        labels: Of those, 0 to ``n_classes - 1``, of shape (n_items,).
     """
     from sklearn.svm import SVC
 
@@ -35,9 +36,11 @@ def plain_svc(fitted: Any, X: Any) -> Any:
         return fitted
     plain = SVC(**{name: value for name, value in fitted.get_params().items() if name in SVC().get_params()})
     sign = -1.0 if len(fitted.classes_) == 2 else 1.0
-    support = np.asarray(fitted.support_, dtype=np.int32)
+    # libsvm keeps support vectors class by class; the accelerator does so from three classes on.
+    order = np.argsort(labels[fitted.support_], kind="stable")
+    support = np.asarray(fitted.support_, dtype=np.int32)[order]
     iterations = np.asarray(fitted.n_iter_, dtype=np.int32)
-    dual_coef = np.ascontiguousarray(fitted.dual_coef_, dtype=np.float64)
+    dual_coef = np.ascontiguousarray(fitted.dual_coef_[:, order], dtype=np.float64)
     intercept = np.array(fitted.intercept_, dtype=np.float64).reshape(-1)
     plain.__dict__.update(
         classes_=np.asarray(fitted.classes_),

@@ -98,7 +98,7 @@ class SVMHead(WeightedHead):
         )
         # The accelerator works in the features' precision: float32 takes half the time, and moves decision
         # values by less than the solver's tolerance does.
-        self.svc_ = plain_svc(svc.fit(X, labels, sample_weight=weights), X)
+        self.svc_ = plain_svc(svc.fit(X, labels, sample_weight=weights), X, labels)
 
     def _fit_squared_hinge(self, X: Array, labels: Array, weights: Array | None) -> Any:
         if self.kernel != "linear":

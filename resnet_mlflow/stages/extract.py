@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 from resnet_mlflow.config import ExtractConfig, FeatureConfig
-from resnet_mlflow.errors import InputError
-from resnet_mlflow.features import FeatureSet
+from resnet_mlflow.features import FeatureSet, refuse_skipped
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
 
@@ -26,7 +25,7 @@ def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return features from the local store, else from another machine's run, else by a nested run."""
     found = inputs.store.get(inputs.features_key) or _fetch(inputs)
     if found is not None:
-        _refuse_skipped(config, found)
+        refuse_skipped(found, config.on_bad_image)
         return found
     extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
     return _tracked_extraction(extract_config, inputs)
@@ -42,7 +41,7 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
     with stage_run("extract", config, name, tags) as run:
         present = inputs.store.get(inputs.features_key) or _fetch(inputs)
         features = present or extract_untracked(config, inputs)
-        _refuse_skipped(config, features)
+        refuse_skipped(features, config.on_bad_image)
         _log_features(run, config, inputs, features, reused=present is not None)
     return features
 
@@ -64,15 +63,6 @@ def _fetch(inputs: Inputs) -> FeatureSet | None:
         if features is not None and features.key == key:
             return features
     return None
-
-
-def _refuse_skipped(config: FeatureConfig, features: FeatureSet) -> None:
-    skipped = features.meta["skipped"]
-    if skipped and config.on_bad_image == "fail":
-        raise InputError(
-            f"images must be readable, got {len(skipped)} that are not, the first {skipped[0]}; "
-            "remove them, or pass on_bad_image=skip"
-        )
 
 
 def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features: FeatureSet, reused: bool) -> None:

@@ -163,7 +163,9 @@ def _logged(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResul
                 "throughput/train_images_per_s": result.images_per_second,
             }
             run.log_metrics(values | {f"val/{k}": v for k, v in result.val_metrics.items()}, step=result.epoch)
-            logger.info(
+            # A study's terminal shows cells, not epochs.
+            logger.log(
+                logging.DEBUG if run.nested else logging.INFO,
                 "epoch %d: loss %.4f, val accuracy %.4f (%.0f images/s)",
                 result.epoch,
                 result.train_loss,

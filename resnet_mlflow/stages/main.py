@@ -82,8 +82,7 @@ def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:
             continue
         results.append(result)
         how = "finished before" if result.reused else f"{time.perf_counter() - start:.1f} s"
-        scores = f"val {result.metrics['val/accuracy']:.4f}, test {result.metrics['test/accuracy']:.4f}"
-        logger.info("[%d/%d] %s: %s (%s)", position, len(todo), cell.name, scores, how)
+        logger.info("[%d/%d] %s (%s)", position, len(todo), cell.name, how)
     return results, failures
 
 

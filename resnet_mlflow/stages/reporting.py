@@ -66,6 +66,9 @@ def conclude(
             _write_evaluation(folder / "evaluation" / name, evaluation)
         _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
     run.log_note(_note(title, inputs, evaluations))
+    low, high = evaluations["test"].intervals["accuracy"]
+    scores = f"val accuracy {metrics['val/accuracy']:.4f}, test accuracy {metrics['test/accuracy']:.4f}"
+    logger.info("%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
     return Outcome(run.run_id, metrics | dict(times))
 
 

@@ -27,8 +27,9 @@ STORE_ERRORS = (MlflowException, ConnectionError, TimeoutError)
 class StageRun:
     """A run of ours while it is active: what a stage logs goes through here."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, nested: bool = False) -> None:
         self.run_id = run_id
+        self.nested = nested
         # Set by a stage that went on after a part of it had failed; the run then ends FAILED.
         self.failure = ""
         self._unsent: list[dict[str, Any]] = []
@@ -138,7 +139,7 @@ def stage_run(
     nested = mlflow.active_run() is not None
     try:
         active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
-        run = StageRun(active.info.run_id)
+        run = StageRun(active.info.run_id, nested)
         with _true_status(run):
             run.set_tags({"stage": stage, "version": __version__, "worker": worker(), **tags})
             run.log_config(config)

@@ -23,7 +23,7 @@ def test_build_head_gives_the_protocols_defaults(name: str) -> None:
         "svm": {"C": 9, "kernel": "rbf", "gamma": "scale"},
         "knn": {"k": 3, "metric": "euclidean", "weights": "uniform", "T": 0.07},
         "mlp": {"hidden": 512, "dropout": 0.5, "learning_rate": 1e-3, "epochs": 50, "seed": 7},
-        "prototype": {"metric": "euclidean"},
+        "prototype": {"metric": "euclidean", "preprocessing": "none"},
         "linear": {"solver": "lbfgs", "C": 1, "max_iter": 1000, "seed": 7},
     }
     params = build_head(name, {}, seed=7).get_params()

@@ -29,11 +29,11 @@ HEADS: dict[str, Callable[[], HeadBase]] = {
     "svm_squared_hinge": lambda: SVMHead(loss="squared_hinge", kernel="linear", preprocessing="l2"),
     "knn": KNNHead,
     "knn_cosine": lambda: KNNHead(k=10, metric="cosine", weights="softmax", preprocessing="cl2n"),
-    "mlp": lambda: MLPHead(hidden=32, learning_rate=1e-2, epochs=30, preprocessing="standardize"),
+    "mlp": lambda: MLPHead(hidden=32, learning_rate=1e-2, epochs=30),
     "prototype": PrototypeHead,
     "prototype_cosine": lambda: PrototypeHead(metric="cosine", preprocessing="cl2n"),
     "linear": LinearHead,
-    "linear_sgd": lambda: LinearHead(solver="sgd", epochs=15, patience=5, preprocessing="standardize"),
+    "linear_sgd": lambda: LinearHead(solver="sgd", epochs=15, patience=5),
 }
 WITH_GRADIENTS = ["mlp", "prototype", "prototype_cosine", "linear", "linear_sgd"]
 WITH_SEED = ["mlp", "linear_sgd"]

@@ -76,7 +76,7 @@ def test_equal_votes_go_to_the_first_class() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equal_distances_go_by_the_order_of_training_items(dtype: type) -> None:
     # Forty copies of one item, the first of class 1: rounding in the search must not decide.
-    X = np.full((40, 9), 0.1, dtype=dtype)
+    X: Any = np.full((40, 9), 0.1, dtype=dtype)
     head = KNNHead(k=1).fit(X, np.array([1] + [0] * 39))
     rows, distances = head._nearest(X[:5] + dtype(0.3), 3)
     assert_array_equal(np.ptp(distances, axis=1), 0)
@@ -97,3 +97,15 @@ def test_fit_keeps_its_own_copy_of_the_features() -> None:
     head = KNNHead(k=1).fit(X, y)
     X[:] = 0
     assert np.abs(head.features_).max() > 0
+
+
+@pytest.mark.parametrize("n_train", [40, 257, 1000])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.49, 0.51, 0.9, 1.0])
+def test_every_k_finds_the_nearest(n_train: int, share: float) -> None:
+    X, y = clusters(n_train, seed=0)
+    X_test, _ = clusters(30, seed=1)
+    k = max(1, int(share * n_train))
+    rows, distances = KNNHead().fit(X, y)._nearest(X_test, k)
+    exact = np.sort(((X_test[:, np.newaxis] - X) ** 2).sum(axis=2), axis=1)[:, :k]
+    assert rows.shape == (30, k)
+    assert_allclose(distances, exact, rtol=1e-10)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from resnet_mlflow.heads.knn import KNNHead
@@ -27,6 +26,6 @@ HEADS = [
 ]
 
 
-@parametrize_with_checks(HEADS)
+@parametrize_with_checks(HEADS)  # type: ignore[untyped-decorator]
 def test_heads_pass_estimator_check(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)

@@ -53,7 +53,9 @@ def test_fit_finds_the_support_vectors_of_scikit_learn(params: dict[str, Any], d
     peer = SVC(C=9, **params, tol=1e-6, break_ties=True).fit(X, y)
     assert head.svc_._gamma == pytest.approx(peer._gamma, rel=1e-5)
     assert len(np.setxor1d(head.svc_.support_, peer.support_)) <= 2
-    assert_array_equal(head.predict(X_test), peer.predict(X_test))
+    # The sigmoid is no positive definite kernel: solvers may end in different places.
+    n_different = (head.predict(X_test) != peer.predict(X_test)).sum()
+    assert n_different <= (4 if params["kernel"] == "sigmoid" else 0)
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -73,7 +75,7 @@ def test_svc_is_plain_scikit_learn(n_classes: int) -> None:
 def test_plain_svc_has_every_attribute_of_a_fitted_one(n_classes: int) -> None:
     X, y = clusters(n_classes)
     peer = SVC(gamma=0.1).fit(X, y)
-    svc = plain_svc(accelerated("svm", "SVC")(gamma=0.1).fit(X, y), X)
+    svc = plain_svc(accelerated("svm", "SVC")(gamma=0.1).fit(X, y), X, y)
     assert set(vars(peer)) == set(vars(svc))
     for name, value in vars(peer).items():
         ours = getattr(svc, name)

@@ -1,0 +1,1 @@
+"""Speed against plain peers, as ratios measured side by side: ``make bench``."""

@@ -1,0 +1,217 @@
+"""ResNets without their last layer: built, given their weights, and put into the form that infers fastest."""
+
+import copy
+import hashlib
+import pickle
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features import pick_precision as pick_precision
+from resnet_mlflow.weights import N_FEATURES, ResolvedWeights, n_features
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "model.", "backbone.")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
+    """Return a ResNet whose ``fc`` is an identity: ``(n, 3, side, side)`` to ``(n, n_features)``.
+
+    The global random state is neither used nor changed.
+
+    Args:
+        name: One of the five ResNets.
+        resolved: Its weights; seeded random ones follow torchvision's own initialisation.
+
+    Raises:
+        InputError: If the file cannot be read, or holds weights of something else.
+    """
+    n_features(name)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would also seed the accelerators.
+        torch.default_generator.manual_seed(resolved.seed or 0)
+        backbone: nn.Module = torchvision.models.get_model(name, weights=None)
+    backbone.fc = nn.Identity()
+    if resolved.path is not None:
+        backbone.load_state_dict(_matching(load_state_dict(resolved.path), backbone, name, resolved.path))
+    return backbone
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weights file by their names in a bare ResNet, ``fc`` left out.
+
+    Tensors may lie under ``state_dict`` or ``model``, and names may start with ``module.``, as training scripts
+    save them.
+
+    Raises:
+        InputError: If the file is damaged or holds anything but tensors.
+    """
+    content: Any = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"a weights file must hold named tensors, got something else in {path}; save a state_dict()")
+    state = dict(content)
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+
+
+def state_digest(state_dict: Mapping[str, Tensor]) -> str:
+    """Return a digest of names, shapes, types and numbers, 16 hexadecimal digits.
+
+    Example:
+        >>> state_digest({"weight": torch.zeros(2)}) == state_digest({"weight": torch.zeros(1, 2)})
+        False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # Viewed as bytes: numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def save_backbone(backbone: nn.Module, path: Path) -> None:
+    """Write the weights of a backbone as safetensors, renamed into place when whole."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor for name, tensor in state.items() if not name.startswith("fc.")}, partial)
+    partial.replace(path)
+
+
+def fold_batchnorm(module: nn.Module) -> nn.Module:
+    """Return a copy in which every convolution has taken in the BatchNorm registered right after it.
+
+    Args:
+        module: A network in eval mode; it is left as it is.
+    """
+    folded = copy.deepcopy(module)
+    for parent in list(folded.modules()):
+        children = list(parent.named_children())
+        for (name, first), (next_name, second) in pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(first, second))
+                setattr(parent, next_name, nn.Identity())
+    return folded
+
+
+class InferenceForm(nn.Module):
+    """A frozen backbone for inference only: normalized images to float32 features.
+
+    Args:
+        backbone: A ResNet; it is copied and left as it is.
+        precision: ``fp32`` or ``bf16``.
+        device: Where it runs.
+    """
+
+    def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
+        super().__init__()
+        self.dtype = _DTYPES[precision]
+        frozen = fold_batchnorm(copy.deepcopy(backbone).eval().requires_grad_(False))
+        stages = [child for name, child in frozen.named_children() if name not in ("avgpool", "fc")]
+        self.stages = nn.Sequential(*stages).to(device, self.dtype)
+        self.stages.to(memory_format=torch.channels_last)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``(n_images, n_features)`` float32 of normalized ``(n_images, 3, side, side)``."""
+        maps = self.stages(images.to(self.dtype, memory_format=torch.channels_last))
+        # The mean is taken in float32: it costs nothing, and bf16 would round it once more.
+        pooled: Tensor = maps.float().mean(dim=(2, 3))
+        return pooled
+
+
+def inference_form(backbone: nn.Module, precision: str, device: torch.device | str = "cpu") -> InferenceForm:
+    """Return the backbone in eval mode, BatchNorm folded, channels last, in the given precision.
+
+    Args:
+        backbone: As ``build_backbone`` gives it; it is left as it is.
+        precision: ``fp32`` or ``bf16``.
+        device: Where it runs.
+    """
+    return InferenceForm(backbone, precision, device)
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _load_pickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" not in str(error):
+            raise InputError(_unreadable(path, error)) from error
+        raise InputError(
+            f"a weights file must hold tensors only, got other objects or a damaged file in {path}; "
+            "save model.state_dict() again"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"a weights file must be whole, got {path} ({first_line[:120]}); it may be truncated: copy it again"
+
+
+def _matching(state: dict[str, Tensor], backbone: nn.Module, name: str, path: Path) -> dict[str, Tensor]:
+    """Return the state if it fits the backbone; counters that old files lack are filled in."""
+    wanted = backbone.state_dict()
+    counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    state = counters | state
+    if problems := _differences(state, wanted):
+        actual = next((other for other in N_FEATURES if other != name and _fits(state, other)), None)
+        told = f"those of {actual}; pass backbone={actual}" if actual else f"{problems}; check the file"
+        raise InputError(f"weights must be those of {name}, got {path}: {told}")
+    broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise InputError(f"weights must be finite numbers, got NaN or infinity in {broken[0]} of {path}; train again")
+    return state
+
+
+def _differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return what is missing, unexpected or of another shape, in words; empty where nothing is."""
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    told = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "shape": shapes,
+    }
+    return ", ".join(f"{kind} {_some(names)}" for kind, names in told.items() if names)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return " ".join(names[:3]) + more
+
+
+def _fits(state: Mapping[str, Tensor], name: str) -> bool:
+    with torch.device("meta"):
+        other: nn.Module = torchvision.models.get_model(name, weights=None)
+    other.fc = nn.Identity()
+    wanted = other.state_dict()
+    trained = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    return {key for key in state if not key.endswith("num_batches_tracked")} == set(trained) and all(
+        state[key].shape == wanted[key].shape for key in trained
+    )

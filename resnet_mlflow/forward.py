@@ -1,0 +1,122 @@
+"""Images through a frozen backbone, as fast as the device goes, decoding included."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet_mlflow.backbones import InferenceForm
+from resnet_mlflow.data.datasets import BadImageError, ImageSplit
+from resnet_mlflow.data.loading import iterate_batches, n_cores, normalize
+
+# Pixels that one core's forward pass works on at a time: beyond, feature maps fall out of its cache.
+_PIXELS_PER_TASK = 16 * 224 * 224
+
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def extract_split(
+    form: InferenceForm,
+    split: ImageSplit,
+    image_size: int,
+    *,
+    batch_size: int = 128,
+    num_workers: int = -1,
+    rows: NDArray[np.int64] | None = None,
+    on_skip: Callable[[int, BadImageError], None] | None = None,
+) -> Iterator[Block]:
+    """Yield rows and their features, ``(n_rows,)`` and ``(n_rows, n_features)`` float32, in order.
+
+    Args:
+        form: The backbone, see ``backbones.inference_form``.
+        split: Its images.
+        image_size: Side of the network's input in pixels.
+        batch_size: Images per batch.
+        num_workers: Threads that decode ahead; -1 means one per core.
+        rows: Which rows; None means all.
+        on_skip: Called with the row and the error of each image that cannot be decoded; None raises the error.
+
+    Raises:
+        BadImageError: If an image cannot be decoded and ``on_skip`` is None.
+    """
+    batches = iterate_batches(
+        split, image_size, batch_size, num_workers, rows=rows, skip_bad=on_skip is not None, on_skip=on_skip
+    )
+    device = next(form.parameters()).device
+    pieces = (
+        (batch.rows[at : at + size], batch.images[at : at + size])
+        for batch in batches
+        for size in [_images_per_task(image_size) if device.type == "cpu" else batch_size]
+        for at in range(0, len(batch.rows), size)
+    )
+    return _forward_on_cores(form, pieces) if device.type == "cpu" else _forward_on_device(form, pieces, device)
+
+
+def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]]) -> Iterator[Block]:
+    """Yield each piece's features, one piece per core at a time.
+
+    Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
+    of them holds up all. A pass per core has nothing to wait for.
+    """
+
+    @torch.inference_mode()
+    def forward(images: torch.Tensor) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = form(normalize(images, dtype=form.dtype)).numpy()
+        return features
+
+    n_threads = n_cores()
+    pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
+    with _one_thread_per_pass(), ThreadPoolExecutor(n_threads, "forward", torch.set_num_threads, (1,)) as pool:
+        try:
+            for rows, images in pieces:
+                pending.append((rows, pool.submit(forward, images)))
+                if len(pending) > 2 * n_threads:
+                    yield _collect(pending)
+            while pending:
+                yield _collect(pending)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]]) -> Block:
+    rows, features = pending.popleft()
+    return rows, features.result()
+
+
+@contextmanager
+def _one_thread_per_pass() -> Iterator[None]:
+    """Put torch's number of threads back afterwards: setting it in one thread also sets it for new ones."""
+    n_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _forward_on_device(
+    form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]], device: torch.device
+) -> Iterator[Block]:
+    """Yield each piece's features one step late, so that the device computes while the next is prepared."""
+    waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None
+    for rows, images in pieces:
+        with torch.inference_mode():
+            features = form(normalize(images.to(device, non_blocking=True), dtype=form.dtype))
+        if waiting is not None:
+            yield waiting[0], waiting[1].cpu().numpy()
+        waiting = rows, features
+    if waiting is not None:
+        yield waiting[0], waiting[1].cpu().numpy()
+
+
+def _images_per_task(image_size: int) -> int:
+    """Return how many images one core takes at a time.
+
+    Example:
+        >>> _images_per_task(224), _images_per_task(64), _images_per_task(512)
+        (16, 64, 8)
+    """
+    return max(8, min(64, _PIXELS_PER_TASK // image_size**2 // 8 * 8))

@@ -1,0 +1,109 @@
+"""A ``.npy`` file that is filled block by block, in memory that does not grow with it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.errors import InputError
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the feature store must be writable and have room, got {error.strerror or error} at {path}; "
+            "free disk space, or pass cache_dir with another folder"
+        ) from error
+
+
+class RowFile:
+    """A float32 ``.npy`` file that is filled block by block, by one process or several.
+
+    It writes instead of mapping: written pages do not count as the process's memory, and a full disk
+    raises an error, where a write to a map would kill the process.
+
+    Args:
+        path: The file; made at its full size where it does not exist.
+        shape: ``(n_rows, n_columns)``.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._path = path
+        with explained(path):
+            if not path.exists():
+                _allocate(path, shape)
+            self._file = path.open("r+b", buffering=0)
+        self._offset = path.stat().st_size - shape[0] * shape[1] * 4
+
+    def write(self, rows: NDArray[np.int64], block: NDArray[np.float32]) -> None:
+        """Write a block's rows to their places.
+
+        Args:
+            rows: ``(n_block_rows,)`` increasing row numbers.
+            block: ``(n_block_rows, n_columns)``.
+        """
+        block = np.ascontiguousarray(block, dtype="<f4")
+        # Rows next to each other are one write: usually all of them.
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        with explained(self._path):
+            for first, run in zip(np.split(rows, breaks), np.split(block, breaks), strict=True):
+                if len(run):
+                    self._file.seek(self._offset + int(first[0]) * self.shape[1] * 4)
+                    _write_whole(self._file.fileno(), run)
+
+    def close(self) -> None:
+        """Close the file."""
+        with explained(self._path):
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+def drop_rows(path: Path, kept: NDArray[np.int64]) -> None:
+    """Keep only the given rows of a ``.npy`` file, a few thousand at a time.
+
+    Args:
+        path: A two-dimensional float32 ``.npy`` file.
+        kept: Increasing row numbers.
+    """
+    rows = np.load(path, mmap_mode="r")
+    shorter = path.with_suffix(".shorter")
+    with RowFile(shorter, (len(kept), rows.shape[1])) as file:
+        for first in range(0, len(kept), 4096):
+            chunk = kept[first : first + 4096]
+            file.write(np.arange(first, first + len(chunk)), rows[chunk])
+    with explained(path):
+        shorter.replace(path)
+
+
+def _allocate(path: Path, shape: tuple[int, int]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with path.open("xb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        n_bytes = shape[0] * shape[1] * 4
+        # Taking the room at once tells of a full disk before hours of work, not after.
+        if hasattr(os, "posix_fallocate") and n_bytes:
+            os.posix_fallocate(file.fileno(), file.tell(), n_bytes)
+        else:
+            file.truncate(file.tell() + n_bytes)
+
+
+def _write_whole(descriptor: int, block: NDArray[np.float32]) -> None:
+    rest = block.data.cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
