@@ -80,13 +80,18 @@ class FeatureStore:
             lock.release()
 
     def get(self, key: str) -> FeatureSet | None:
-        """Return the entry, or None where there is none; a damaged one is named, removed and counts as none."""
-        try:
-            return _read(self.path(key), key)
-        except FileNotFoundError:
-            return None
-        except DamagedEntryError as damage:
-            logger.warning("%s; it is removed and will be computed again", damage)
+        """Return the entry, or None where there is none; a damaged one is named, removed and counts as none.
+
+        Raises:
+            InputError: If the entry is there and may not be read.
+        """
+        with explained(self.root):
+            try:
+                return _read(self.path(key), key)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except DamagedEntryError as damage:
+                logger.warning("%s; it is removed and will be computed again", damage)
         self._remove_damaged(key)
         return None
 
@@ -201,7 +206,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         wrong = [name for name, checksum in meta["checksums"].items() if checksum != _actual(folder, name, meta)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedEntryError(f"damaged features in {folder}: {file.name} cannot be read") from error
     if wrong:
         raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)}")

@@ -20,7 +20,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"the feature store must be writable and have room, got {error.strerror or error} at {path}; "
+            f"the feature store must be readable, writable and not full, got {error.strerror or error} at {path}; "
             "free disk space, or pass cache_dir with another folder"
         ) from error
 

@@ -52,3 +52,16 @@ def test_hold_out_takes_a_tenth_of_each_class() -> None:
     assert np.bincount(labels[mask], minlength=3).tolist() == [10, 1, 0]
     assert_array_equal(mask, hold_out(labels, seed=0))
     assert not np.array_equal(mask, hold_out(labels, seed=1))
+
+
+def test_fit_gives_the_same_model_on_any_number_of_threads() -> None:
+    import torch
+
+    X, y = rings(600, seed=0)
+    before, weights = torch.get_num_threads(), []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        weights.append(MLPHead(hidden=64, epochs=3).fit(X, y).hidden_weight_)
+        assert torch.get_num_threads() == n_threads
+    torch.set_num_threads(before)
+    assert_array_equal(weights[0], weights[1])
