@@ -88,12 +88,17 @@ class HeadConfig(Config):
     head_params: str = Field("{}", description="Parameters of the head as YAML, such as '{C: 1, kernel: linear}'.")
 
 
-class EvaluationConfig(Config):
-    """What is done with a fitted classifier's scores."""
+class CalibrationConfig(Config):
+    """How a fitted classifier's scores become probabilities."""
 
     calibration: Literal["none", "temperature"] = Field(
         "temperature", description="How scores become probabilities: one temperature from validation, or as they are."
     )
+
+
+class EvaluationConfig(CalibrationConfig):
+    """What is done with a fitted classifier's scores."""
+
     attention_maps: int = Field(0, ge=0, le=64, description="Grad-CAM maps of that many right and wrong test images.")
 
 
@@ -150,6 +155,75 @@ class FinetuneConfig(EvaluationConfig, TrainingConfig, FeatureConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
 
 
+class ProfileConfig(Config):
+    """How many training images each class keeps, and how classes are grouped by that number."""
+
+    profile: Literal["exp", "step", "pareto", "natural"] = Field(
+        "exp", description="How class sizes fall from the largest class to the smallest; natural keeps every image."
+    )
+    imbalance_factor: float = Field(
+        100.0, ge=1, allow_inf_nan=False, description="Largest class size over smallest; 1 means balanced."
+    )
+    class_order: Literal["dataset", "shuffled"] = Field(
+        "dataset", description="Which class is the largest: the dataset's first, or the first of an order by the seed."
+    )
+    grouping: Literal["thresholds", "tertiles"] = Field(
+        "thresholds", description="What makes classes many, medium or few: numbers of images, or thirds of the classes."
+    )
+    many_above: int = Field(100, ge=1, description="Classes with more training images than this are many.")
+    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this are few.")
+
+    @model_validator(mode="after")
+    def _thresholds_ascend(self) -> "ProfileConfig":
+        if self.few_below > self.many_above:
+            raise ValueError(
+                f"few_below must be at most many_above ({self.many_above}), got {self.few_below}; lower few_below"
+            )
+        return self
+
+
+class LongtailConfig(ProfileConfig, CalibrationConfig, TrainingConfig, HeadConfig, FeatureConfig):
+    """Compare remedies against long-tailed training data: one run per method and seed."""
+
+    head: Head = Field("linear", description="The classifier fitted on features.")
+    methods: str = Field("all", min_length=1, description="all, or names of methods with commas; none is always in.")
+    seeds: str = Field("0,1,2", description="Each method runs once per seed, written with commas; empty means seed.")
+    test_prior: str = Field(
+        "uniform",
+        min_length=1,
+        description="Class shares where the classifier will be used: uniform, train (as in training), or shares with "
+        "commas; other than uniform, the corrected decision is scored too.",
+    )
+    n_trials: int = Field(
+        0, ge=0, le=10_000, description="Optuna trials for a method's hyperparameters; 0 means its grid."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_numbers(cls, text: str) -> str:
+        words = [word.strip() for word in text.split(",")] if text.strip() else []
+        if not all(word.isascii() and word.isdigit() and int(word) < 2**31 for word in words):
+            raise ValueError("must be whole numbers in [0, 2147483647] with commas between them, such as 0,1,2")
+        if len({int(word) for word in words}) < len(words):
+            raise ValueError("must not repeat a seed")
+        return ",".join(words)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "LongtailConfig":
+        if self.seeds and self.seed:
+            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds= alone")
+        if self.train_layers != "fc" and self.head != "linear":
+            raise ValueError(
+                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; pass train_layers=fc"
+            )
+        return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Return the seeds, in the order given."""
+        return tuple(int(word) for word in self.seeds.split(",")) if self.seeds else (self.seed,)
+
+
 class MainConfig(Config):
     """Run a study: backbones x heads x fine-tuning x seeds, one tracked run per cell."""
 
@@ -162,4 +236,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "fit_head": FitHeadConfig,
     "finetune": FinetuneConfig,
+    "longtail": LongtailConfig,
 }

@@ -1,0 +1,15 @@
+"""Entry point `longtail`: see ``python -m entrypoints.longtail --help``."""
+
+from resnet_mlflow.cli import run_entry_point
+from resnet_mlflow.config import LongtailConfig
+
+
+def _stage(config: LongtailConfig) -> bool:
+    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from resnet_mlflow.stages.longtail import run_longtail
+
+    return run_longtail(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(LongtailConfig, _stage)
