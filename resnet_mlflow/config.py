@@ -211,7 +211,7 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, TrainingConfig, HeadConfi
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "LongtailConfig":
         if self.seeds and self.seed:
-            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds= alone")
+            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
         if self.train_layers != "fc" and self.head != "linear":
             raise ValueError(
                 f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; pass train_layers=fc"

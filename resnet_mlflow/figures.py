@@ -52,14 +52,14 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
     named = range(0, n_classes, tick_step(n_classes))
     shown = [names[index] for index in named]
     # All in inches: the longest name, turned by 90 degrees where names side by side do not fit, sets the margins.
-    name_inches = max(_text_inches(name) for name in shown)
+    name_inches = max(text_inches(name) for name in shown)
     left, right, top = name_inches + 0.5, 0.95, 0.5
     side = WIDTH_INCHES - left - right
     turned = name_inches > 0.9 * side / len(shown)
     bottom = (name_inches if turned else 0.15) + 0.5
     list_inches = 0.19 * math.ceil(len(listed) / 2) + (0.4 if listed else 0)
     height = top + side + bottom + list_inches
-    figure = _new_figure(height)
+    figure = new_figure(height)
     axes = figure.add_axes((left / WIDTH_INCHES, (bottom + list_inches) / height, side / WIDTH_INCHES, side / height))
     shares = _draw_shares(figure, axes, confusion)
     axes.set_yticks(named, shown, parse_math=False)
@@ -161,7 +161,7 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
 
     epochs = [epoch.epoch for epoch in history]
     best = next((epoch for epoch in reversed(history) if epoch.improved), None)
-    figure = _new_figure(3.1)
+    figure = new_figure(3.1)
     panels = [figure.add_axes((left, 0.17, 0.245, 0.63)) for left in (0.065, 0.4, 0.745)]
     loss, accuracy, rate = panels
     loss.plot(epochs, [epoch.train_loss for epoch in history], "o-", color=BLUE, label="train", markersize=3)
@@ -265,12 +265,12 @@ def _font() -> "FT2Font":
     return font
 
 
-def _text_inches(text: str) -> float:
+def text_inches(text: str) -> float:
     _font().set_text(text)
     return _font().get_width_height()[0] / 64 / DPI
 
 
-def _new_figure(height_inches: float) -> "Figure":
+def new_figure(height_inches: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -284,7 +284,7 @@ def _tile_axes(n_columns: int, n_lines: float) -> tuple["Figure", "Axes"]:
     margin, title = 0.15, 0.3
     height = (WIDTH_INCHES - 2 * margin) / n_columns * LINE_HEIGHT * n_lines
     total = height + 2 * margin + title
-    figure = _new_figure(total)
+    figure = new_figure(total)
     box = (margin / WIDTH_INCHES, margin / total, 1 - 2 * margin / WIDTH_INCHES, height / total)
     axes = figure.add_axes(box, xlim=(0, n_columns), ylim=(LINE_HEIGHT * n_lines, 0))
     axes.set_axis_off()

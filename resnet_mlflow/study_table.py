@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from resnet_mlflow.markdown import markdown_table
 from resnet_mlflow.statistics import SeedSummary, summarize_seeds
 from resnet_mlflow.study import Cell, Study
 
@@ -72,9 +73,7 @@ def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) 
         lines += [study.description, ""]
     titles = ["backbone", "weights", "method", *SCORES, "fit s", "seeds"]
     body = [_cells(row) for row in table.to_dict("records")]
-    widths = [max(len(row[i]) for row in [titles, *body]) for i in range(len(titles))]
-    lines += [_line(titles, widths), _line(["-" * width for width in widths], widths)]
-    lines += [_line(row, widths) for row in body]
+    lines += markdown_table(titles, body)
     seeds = ", ".join(map(str, study.seeds))
     lines += ["", f"Mean ± sample standard deviation over seeds {seeds}. Ordered by validation accuracy;"]
     lines += ["test accuracy took no part in any choice."]
@@ -89,6 +88,3 @@ def _cells(row: Mapping[str, object]) -> list[str]:
     head = [str(row[name]) for name in ("backbone", "weights", "method")]
     return [*head, *scores, f"{row['fit s']:.2f}", missing]
 
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

@@ -1,0 +1,78 @@
+"""The comparison of long-tail methods as Markdown, with what must be known to read it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from resnet_mlflow.longtail_table import BASELINE, SHOWN
+from resnet_mlflow.markdown import markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_markdown(
+    table: "pd.DataFrame",
+    heading: str,
+    group_sizes: Mapping[str, int],
+    seeds: Sequence[int],
+    failures: Mapping[str, str],
+) -> str:
+    """Return the table as Markdown.
+
+    Args:
+        table: From ``longtail_table.build_table``.
+        heading: First line.
+        group_sizes: Classes in the groups many, medium and few.
+        seeds: The seeds asked for.
+        failures: Reasons by name of the runs that did not finish.
+    """
+    shown = [title for title in SHOWN if f"{title} mean" in table]
+    titles = ["method", *shown, f"gain over {BASELINE}", "p (Holm)", "fit s", "seeds"]
+    body = [_cells(row, shown) for row in table.to_dict("records")]
+    lines = [f"## {heading}", "", *markdown_table(titles, body), "", *_legend(group_sizes, seeds)]
+    if failures:
+        lines += ["", "Runs that failed:", ""] + [f"- {name}: {reason}" for name, reason in failures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Mapping[str, object], shown: Sequence[str]) -> list[str]:
+    scores = [_spread(row[f"{title} mean"], row[f"{title} std"]) for title in shown]
+    n_seeds = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
+    return [str(row["method"]), *scores, _gain(row), _number(row["p Holm"], "{:.3f}"), f"{row['fit s']:.2f}", n_seeds]
+
+
+def _spread(mean: object, std: object) -> str:
+    """Return mean ± standard deviation; no class in the group is a dash, one seed has no deviation."""
+    spread = _number(std, " ± {:.3f}")
+    return _number(mean, "{:.3f}") + ("" if spread == "-" else spread)
+
+
+def _gain(row: Mapping[str, object]) -> str:
+    gain = _number(row["gain"], "{:+.3f}")
+    if gain == "-":
+        return gain
+    kind = "items" if _is_nan(row["gain seeds low"]) else "seeds"
+    return f"{gain} ({row[f'gain {kind} low']:+.3f} to {row[f'gain {kind} high']:+.3f})"
+
+
+def _number(value: object, form: str) -> str:
+    return "-" if _is_nan(value) else form.format(value)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _legend(group_sizes: Mapping[str, int], seeds: Sequence[int]) -> list[str]:
+    sizes = ", ".join(f"{name} {n}" for name, n in group_sizes.items())
+    several = len(seeds) > 1
+    interval = "t interval over seeds" if several else "bootstrap interval over test items"
+    test = "paired t test over seeds" if several else "McNemar's test over test items"
+    return [
+        f"Test scores; mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}, ordered by balanced",
+        f"accuracy on validation. Classes per group: {sizes}; a dash is a group without classes.",
+        f"gain: balanced accuracy minus that of `{BASELINE}` with the same seed, with its 95 % {interval};",
+        f"p: {test}, corrected by Holm over the methods.",
+    ]
+

@@ -1,0 +1,199 @@
+"""The comparison of long-tail methods: one row per method over seeds, with what it gains over ``none``.
+
+Runs of one seed share validation and training images, and all runs share the test images. A difference to ``none`` is
+therefore taken seed by seed, and its two intervals answer two questions: over seeds (other training images), and over
+test items (other test images).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics import (
+    Interval,
+    holm,
+    mcnemar,
+    paired_bootstrap_difference,
+    summarize_seeds,
+    t_interval,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASELINE = "none"
+ORDERED_BY = "val/balanced_accuracy"
+SCORES = {
+    "accuracy": "test/accuracy",
+    "balanced accuracy": "test/balanced_accuracy",
+    "many": "test/accuracy_many",
+    "medium": "test/accuracy_medium",
+    "few": "test/accuracy_few",
+    "worst class": "test/worst_class_recall",
+    "geometric mean": "test/geometric_mean_recall",
+    "harmonic mean": "test/harmonic_mean_recall",
+    "macro-F1": "test/macro_f1",
+    "ECE": "test/ece",
+}
+# Scored where the test prior is not uniform.
+PRIOR_SCORES = {"prior plain": "test/prior_accuracy", "prior corrected": "test/prior_accuracy_corrected"}
+# The other scores stand in the CSV only.
+SHOWN = ("balanced accuracy", "many", "medium", "few", "worst class", "macro-F1", "ECE", *PRIOR_SCORES)
+
+
+@dataclass(frozen=True, eq=False)
+class MethodRun:
+    """What one method did with one seed; rows of the arrays are test items, in the same order in every run.
+
+    Attributes:
+        method: Name of the method.
+        seed: Its seed.
+        metrics: Metrics of the run under the schema's names.
+        train_counts: Training images per class.
+        labels: Class of each test item.
+        predictions: Predicted class of each test item.
+        item_ids: What tells test items apart.
+        run_id: Of the tracked run.
+        reused: Whether the run had finished before.
+    """
+
+    method: str
+    seed: int
+    metrics: Mapping[str, float]
+    train_counts: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    item_ids: NDArray[np.str_]
+    run_id: str
+    reused: bool = False
+
+    @property
+    def recalls(self) -> NDArray[np.float64]:
+        """Return the accuracy of each class, NaN for a class without test items."""
+        right = np.bincount(self.labels[self.labels == self.predictions], minlength=len(self.train_counts))
+        support = np.bincount(self.labels, minlength=len(self.train_counts))
+        undefined = np.full(len(support), np.nan)
+        return np.asarray(np.divide(right, support, out=undefined, where=support > 0))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Balanced accuracy of a method minus that of ``none``.
+
+    Attributes:
+        mean: Over the seeds that both have.
+        over_seeds: Student's t interval over seeds; NaN below two seeds.
+        over_items: Bootstrap interval over test items of the mean over seeds.
+        p_value: Of the paired t test over seeds; with one seed, McNemar's over test items.
+    """
+
+    mean: float
+    over_seeds: Interval
+    over_items: Interval
+    p_value: float
+
+
+def compute_gain(runs: Sequence[MethodRun], baseline: Sequence[MethodRun]) -> Gain:
+    """Return what a method gains over ``none`` on the same seeds and test items.
+
+    Args:
+        runs: A method's runs, one per seed.
+        baseline: Runs of ``none``.
+
+    Raises:
+        InputError: If the runs have other test items.
+    """
+    of_none = {run.seed: run for run in baseline}
+    pairs = [(run, of_none[run.seed]) for run in runs if run.seed in of_none]
+    if not pairs:
+        return Gain(math.nan, (math.nan, math.nan), (math.nan, math.nan), math.nan)
+    labels, item_ids = pairs[0][0].labels, pairs[0][0].item_ids
+    if not all(np.array_equal(run.item_ids, item_ids) for pair in pairs for run in pair):
+        raise InputError("runs of a comparison must have the same test items, got different ones; run all of them anew")
+    gains = [_balanced(own) - _balanced(other) for own, other in pairs]
+    # An item's score is the share of seeds that get it right.
+    first, second = (np.mean([run.predictions == labels for run in side], axis=0) for side in zip(*pairs, strict=True))
+    over_items = paired_bootstrap_difference(first, second, classes=labels).interval
+    if len(pairs) == 1:
+        p_value = mcnemar(first > 0, second > 0).p_value
+    else:
+        p_value = _paired_t_p_value(gains)
+    return Gain(float(np.mean(gains)), t_interval(gains), over_items, p_value)
+
+
+def _balanced(run: MethodRun) -> float:
+    return float(np.nanmean(run.recalls))
+
+
+def _paired_t_p_value(differences: Sequence[float]) -> float:
+    """Return the two-sided p value of the differences having mean 0; 1 where all of them are 0."""
+    values = np.asarray(differences)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    if error == 0:
+        return 1.0 if values[0] == 0 else 0.0
+    return 2 * float(special.stdtr(len(values) - 1, -abs(float(values.mean())) / error))
+
+
+def build_table(runs: Sequence[MethodRun], seeds: Sequence[int]) -> "pd.DataFrame":
+    """Return one row per method, best validation balanced accuracy first.
+
+    Args:
+        runs: Finished runs of all methods, ``none`` among them.
+        seeds: The seeds asked for; a row says which of them it lacks.
+
+    Returns:
+        Columns ``method``, ``n seeds``, ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
+        ``gain`` over ``none`` in balanced accuracy with both intervals, its p value before and after Holm, ``fit s``.
+    """
+    import pandas as pd
+
+    by_method: dict[str, list[MethodRun]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, []).append(run)
+    gains = {
+        method: compute_gain(own, by_method.get(BASELINE, []))
+        for method, own in by_method.items()
+        if method != BASELINE
+    }
+    adjusted = dict(zip(gains, holm([gain.p_value for gain in gains.values()]), strict=True))
+    rows = [
+        _row(method, own, seeds) | _gain_columns(gains.get(method), adjusted.get(method, math.nan))
+        for method, own in by_method.items()
+    ]
+    table = pd.DataFrame(rows)
+    return table.sort_values("val balanced accuracy mean", ascending=False, ignore_index=True) if rows else table
+
+
+def _row(method: str, runs: Sequence[MethodRun], seeds: Sequence[int]) -> dict[str, Any]:
+    present = {run.seed for run in runs}
+    missing = " ".join(str(seed) for seed in seeds if seed not in present)
+    row: dict[str, Any] = {"method": method, "n seeds": len(runs), "missing seeds": missing}
+    scores = {"val balanced accuracy": ORDERED_BY} | SCORES
+    scores |= {title: metric for title, metric in PRIOR_SCORES.items() if metric in runs[0].metrics}
+    for title, metric in scores.items():
+        # A group without classes has no score: the metric is then NaN, or was not logged at all.
+        values = {run.seed: run.metrics.get(metric, math.nan) for run in runs}
+        summary = summarize_seeds(values, seeds)
+        row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}
+    row["fit s"] = float(np.mean([run.metrics.get("time/fit_s", math.nan) for run in runs]))
+    return row
+
+
+def _gain_columns(gain: Gain | None, adjusted: float) -> dict[str, float]:
+    if gain is None:
+        gain = Gain(math.nan, (math.nan, math.nan), (math.nan, math.nan), math.nan)
+    return {
+        "gain": gain.mean,
+        "gain seeds low": gain.over_seeds[0],
+        "gain seeds high": gain.over_seeds[1],
+        "gain items low": gain.over_items[0],
+        "gain items high": gain.over_items[1],
+        "p": gain.p_value,
+        "p Holm": adjusted,
+    }
