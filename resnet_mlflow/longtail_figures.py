@@ -44,6 +44,8 @@ def class_counts_figure(
         class_names: ``n_classes`` names.
         groups: Classes of the groups many, medium and few; a group may be empty.
     """
+    from matplotlib.patches import Patch
+
     order = by_size(train_counts)
     names, bottom = _class_labels([class_names[label] for label in order])
     height = bottom + 3.2
@@ -51,8 +53,7 @@ def class_counts_figure(
     axes = figure.add_axes((0.09, bottom / height, 0.89, (height - bottom - 0.45) / height))
     position = np.argsort(order)
     for name, labels in groups.items():
-        sizes = f"{name} ({len(labels)} classes)"
-        axes.bar(position[labels], train_counts[labels], color=GROUP_COLOURS[name], label=sizes, width=0.8)
+        axes.bar(position[labels], train_counts[labels], color=GROUP_COLOURS[name], width=0.8)
     axes.set_yscale("log")
     axes.set_ylim(0.7, float(train_counts.max()) * (3 if len(order) <= MAX_NAMED_CLASSES else 1.5))
     axes.set_xlim(-0.7, len(order) - 0.3)
@@ -61,7 +62,8 @@ def class_counts_figure(
     if len(order) <= MAX_NAMED_CLASSES:
         for x, count in enumerate(train_counts[order]):
             axes.text(x, count * 1.12, f"{count:,}", ha="center", fontsize=TEXT_POINTS - 1)
-    axes.legend(fontsize=TEXT_POINTS, loc="upper right")
+    told = [Patch(color=GROUP_COLOURS[name], label=f"{name} ({len(labels)} classes)") for name, labels in groups.items()]
+    axes.legend(handles=told, fontsize=TEXT_POINTS, loc="upper right")
     factor = train_counts.max() / train_counts.min()
     title = f"{train_counts.sum():,} training images, {len(order)} classes, largest over smallest {factor:.4g}"
     axes.set_title(title, fontsize=11)
@@ -82,8 +84,8 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
     n_classes = len(class_names)
     orders = {tuple(by_size(run.train_counts)) for run in runs}
     same = len(orders) == 1 and n_classes <= MAX_NAMED_CLASSES
-    shown = [class_names[label] for label in next(iter(orders))] if same else [str(i + 1) for i in range(n_classes)]
-    names, bottom = _class_labels(shown)
+    shown = [class_names[label] for label in next(iter(orders))] if same else [str(i) for i in range(n_classes)]
+    names, bottom = _class_labels(shown, n_labels=20 if same else 5)
     n_lines, top, panel, gap = math.ceil(len(methods) / COLUMNS), 0.62, 1.25, 0.3
     height = top + n_lines * (panel + gap) - gap + bottom + 0.1
     figure = new_figure(height)
@@ -129,7 +131,8 @@ def group_bars_figure(runs: Sequence[MethodRun], group_sizes: Mapping[str, int])
 
 def _draw_group(axes: "Axes", runs: Sequence[MethodRun], methods: Sequence[str], group: str, size: int) -> None:
     axes.set(xlim=(0, 1), ylim=(len(methods) - 0.4, -0.6))
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    # Without 100 %, which would touch the next panel's 0.
+    axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25%", "50%", "75%"])
     axes.tick_params(labelsize=TEXT_POINTS, length=2)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -182,13 +185,13 @@ def _frame_panel(axes: "Axes", method: str, n_classes: int, *, first: bool) -> N
     axes.set(ylim=(0, 1), xlim=(-0.5, n_classes - 0.5))
     axes.set_yticks([0, 0.5, 1], ["0", "50%", "100%"] if first else ["", "", ""])
     axes.tick_params(labelsize=TEXT_POINTS - 1, length=2)
-    axes.grid(alpha=0.3)
+    axes.grid(axis="y", alpha=0.3)
     axes.set_title(method, fontsize=TEXT_POINTS + 1, pad=3, parse_math=False)
 
 
-def _class_labels(class_names: Sequence[str]) -> tuple[list[str], float]:
+def _class_labels(class_names: Sequence[str], n_labels: int = 20) -> tuple[list[str], float]:
     """Return names for a class axis, empty where they are thinned out, and the inches that they need below it."""
-    step = 1 if len(class_names) <= MAX_NAMED_CLASSES else tick_step(len(class_names), 20)
+    step = 1 if len(class_names) <= MAX_NAMED_CLASSES else tick_step(len(class_names), n_labels)
     names = [display_name(name, i, 14) if i % step == 0 else "" for i, name in enumerate(class_names)]
     return names, 0.2 + max(text_inches(name) for name in names if name)
 
