@@ -116,7 +116,7 @@ def train(
     batches = tensor_batches(torch.tensor(X, dtype=dtype), torch.tensor(targets, dtype=dtype), batch_size, seed)
     validate = _last_is_best() if validation is None else _accuracy_and_loss(validation, val_weights, dtype)
     n_batches = ceil(len(labels) / batch_size)
-    with _one_thread():
+    with one_thread():
         results = fit(
             network, batches, validate, options, loss_fn=functional.cross_entropy, n_batches=n_batches, seed=seed
         )
@@ -124,7 +124,7 @@ def train(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch compute on one thread, and put back what it was.
 
     The steps of a head are so small that two threads save a third at best, and on a busy machine cost ten times

@@ -1,0 +1,95 @@
+"""A fitted head whose logits are scaled and shifted by class."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from resnet_mlflow.heads.base import Array, HeadBase, fit_temperature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Their logits are log-probabilities up to a constant; the others' need a temperature before priors can be added.
+LOG_PROBABILITIES = ("LinearHead", "MLPHead", "KNNHead", "AdjustedHead")
+
+
+class AdjustedHead(HeadBase):
+    """Another head's logits, times a number, plus an offset per class.
+
+    Built by ``adjust`` from a fitted head; ``fit`` fits a copy of that head and keeps scale and offsets.
+
+    Args:
+        head: The head whose logits are adjusted.
+        factor: What its logits are multiplied by, above 0.
+        offsets: What is added to them, of shape (n_classes,).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "head": [HeadBase],
+        "factor": [float, int],
+        "offsets": ["array-like"],
+    }
+    preprocessing = "none"
+    head_: HeadBase
+
+    def __init__(self, *, head: HeadBase, factor: float, offsets: Any) -> None:
+        self.head = head
+        self.factor = factor
+        self.offsets = offsets
+
+    def logits(self, X: ArrayLike) -> Array:
+        """Return adjusted scores of shape (n_items, n_classes); the highest is the predicted class."""
+        logits: Array = self.head_.logits(X) * self.factor + np.asarray(self.offsets)
+        return logits
+
+    def to_torch(self) -> "nn.Module":
+        """Return a module from features to logits, preprocessing included."""
+        from torch import nn
+
+        from resnet_mlflow.heads.networks import linear_layer
+
+        offsets = np.asarray(self.offsets, dtype=np.float64)
+        scaled = linear_layer(np.eye(len(offsets)) * self.factor, offsets)
+        return nn.Sequential(self.head_.to_torch(), scaled).float().eval()
+
+    def _fit_checked(
+        self, X: ArrayLike, y: ArrayLike, X_val: ArrayLike | None, y_val: ArrayLike | None, sample_weight: Any
+    ) -> Self:
+        from sklearn.base import clone
+
+        self._validate_params()
+        return self._adopt(clone(self.head).fit(X, y, X_val, y_val))
+
+    def _adopt(self, fitted: HeadBase) -> Self:
+        self.head_ = fitted
+        self.classes_, self.n_features_in_ = fitted.classes_, fitted.n_features_in_
+        self.temperature_ = 1.0
+        return self
+
+
+def adjust(head: HeadBase, offsets: ArrayLike, factor: float = 1.0) -> AdjustedHead:
+    """Return a fitted head with the logits of another, times ``factor``, plus ``offsets``.
+
+    Args:
+        head: A fitted head; it is kept, not copied.
+        offsets: Added to the logits of each class, of shape (n_classes,).
+        factor: What the logits are multiplied by first.
+    """
+    from sklearn.base import clone
+
+    values = np.asarray(offsets, dtype=np.float64)
+    return AdjustedHead(head=clone(head), factor=float(factor), offsets=values)._adopt(head)
+
+
+def logit_factor(head: HeadBase, val_logits: Array, val_labels: Array) -> float:
+    """Return what turns the head's logits into log-probabilities: 1, or for SVM and prototypes one over a temperature.
+
+    Args:
+        head: A fitted head.
+        val_logits: Its logits on validation data, of shape (n_items, n_classes).
+        val_labels: Columns of the true classes, of shape (n_items,).
+    """
+    if type(head).__name__ in LOG_PROBABILITIES:
+        return 1.0
+    return 1 / fit_temperature(val_logits, val_labels)

@@ -1,0 +1,75 @@
+"""Post-hoc methods: candidates of a fitted head, scored on validation, and the head with the best of them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.heads.base import HeadBase, Validation
+from resnet_mlflow.longtail.adjusted import adjust, logit_factor
+from resnet_mlflow.longtail.layers import LayeredHead, last_layer, layer_inputs, with_last_layer
+from resnet_mlflow.longtail.posthoc import (
+    Curve,
+    Floats,
+    Params,
+    choose,
+    logit_offsets,
+    mean_recall,
+    tau_normalize,
+)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a method makes of a fitted head, by its hyperparameters.
+
+    Attributes:
+        logits: Parameters to logits on validation, without building a head.
+        build: Parameters to the corrected head.
+    """
+
+    logits: Callable[[Params], Floats]
+    build: Callable[[Params], HeadBase]
+
+
+def correct(
+    method: str, head: HeadBase, counts: NDArray[np.int64], val: Validation, grid: Iterable[Params]
+) -> tuple[HeadBase, dict[str, float], Curve]:
+    """Return the corrected head, the parameters with the best balanced accuracy on validation, and all scores.
+
+    Args:
+        method: A post-hoc method, ``logit_adjust_posthoc`` or ``tau_norm``.
+        head: A fitted head the method applies to; it stays as it is.
+        counts: Training images by class, of shape (n_classes,).
+        val: Features and labels to choose by.
+        grid: Parameters to try.
+    """
+    correction = _CORRECTIONS[method](head, counts, val)
+    labels = np.asarray(val[1])
+    best, curve = choose(lambda params: mean_recall(labels, correction.logits(params).argmax(axis=1)), grid)
+    return correction.build(best), best, curve
+
+
+def _logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation) -> Correction:
+    logits = head.logits(val[0])
+    factor = logit_factor(head, logits, np.asarray(val[1]))
+    return Correction(
+        lambda params: np.asarray(logits * factor + logit_offsets(counts, params["tau"])),
+        lambda params: adjust(head, logit_offsets(counts, params["tau"]), factor),
+    )
+
+
+def _tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
+    weight, bias = last_layer(head)
+    inputs = layer_inputs(head, val[0]).astype(np.float64)
+    return Correction(
+        lambda params: np.asarray(inputs @ tau_normalize(weight, params["tau"]).T),
+        lambda params: with_last_layer(head, tau_normalize(weight, params["tau"]), np.zeros_like(bias)),
+    )
+
+
+_CORRECTIONS: dict[str, Callable[..., Correction]] = {
+    "logit_adjust_posthoc": _logit_adjustment,
+    "tau_norm": _tau_norm,
+}

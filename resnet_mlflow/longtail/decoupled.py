@@ -1,0 +1,107 @@
+"""Two-step remedies: the features stay, the classifier on them is made anew on balanced draws or from class means."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet_mlflow.config import TrainingConfig
+from resnet_mlflow.heads import build_head
+from resnet_mlflow.heads.base import Array, HeadBase, Validation
+from resnet_mlflow.heads.linear import LinearHead
+from resnet_mlflow.heads.networks import linear_layer, random_layer
+from resnet_mlflow.longtail.layers import LayeredHead, last_layer, layer_inputs, with_last_layer
+from resnet_mlflow.longtail.losses import LongTailLoss
+from resnet_mlflow.longtail.networks import ScaledLogits, linear_options, mlp_options, train_network
+from resnet_mlflow.longtail.samplers import build_row_sampler
+
+CRT_EPOCHS = 10
+LWS_EPOCHS = 5
+# Adam moves a scale by about its rate a step: 5 epochs of 50 steps reach from 1 to any factor that matters.
+LWS_OPTIONS = TrainingConfig(epochs=LWS_EPOCHS, optimizer="adam", learning_rate=1e-2, schedule="cosine")
+
+
+@dataclass(frozen=True)
+class Stage2:
+    """Data and seed of a second step.
+
+    Attributes:
+        features: Training features, of shape (n_items, n_features).
+        labels: 0 to ``n_classes - 1``, of shape (n_items,).
+        val: Features and labels that choose the epoch.
+        seed: Of draws and initial weights.
+    """
+
+    features: Array
+    labels: NDArray[np.int64]
+    val: Validation
+    seed: int
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.labels.max()) + 1
+
+
+def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
+    """Return the head with its last layer trained afresh, for 10 epochs, on draws with all classes alike.
+
+    Args:
+        head: Fitted; what lies below its last layer stays as it is.
+        data: What it was fitted on.
+
+    References:
+        Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: cRT.
+    """
+    options = linear_options(head) if isinstance(head, LinearHead) else mlp_options(head)
+    options = options.model_copy(update={"epochs": CRT_EPOCHS, "patience": 0})
+    inputs, val_inputs = layer_inputs(head, data.features), layer_inputs(head, data.val[0])
+    n_inputs = inputs.shape[1]
+    if isinstance(head, LinearHead):
+        layer = linear_layer(np.zeros((data.n_classes, n_inputs)), np.zeros(data.n_classes))
+    else:
+        layer = random_layer(n_inputs, data.n_classes, np.random.default_rng(data.seed))
+    _train_balanced(layer, (inputs, data.labels), (val_inputs, data.val[1]), options, head.batch_size, data.seed)
+    return with_last_layer(head, layer.weight.detach().numpy(), layer.bias.detach().numpy())
+
+
+def fit_lws(head: LayeredHead, data: Stage2) -> LayeredHead:
+    """Return the head with each class's logit times a number of its own, trained on draws with all classes alike.
+
+    Args:
+        head: Fitted; its weights stay as they are but for the scale of each row and its bias.
+        data: What it was fitted on.
+
+    References:
+        Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: LWS.
+    """
+    weight, bias = last_layer(head)
+    logits, val_logits = (head.logits(X).astype(np.float32) for X in (data.features, data.val[0]))
+    scales = ScaledLogits(data.n_classes)
+    _train_balanced(scales, (logits, data.labels), (val_logits, data.val[1]), LWS_OPTIONS, head.batch_size, data.seed)
+    factors = scales.scales.detach().double().numpy()
+    return with_last_layer(head, weight * factors[:, np.newaxis], bias * factors)
+
+
+def fit_ncm(data: Stage2) -> HeadBase:
+    """Return the nearest class mean of centred features of unit length.
+
+    References:
+        Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: NCM.
+        Wang et al. (2019), SimpleShot, section 3: centred and of unit length.
+    """
+    return build_head("prototype", {"preprocessing": "cl2n"}, data.seed).fit(data.features, data.labels)
+
+
+def _train_balanced(
+    network: torch.nn.Module,
+    train: tuple[Array, Array],
+    val: Validation,
+    options: TrainingConfig,
+    batch_size: int,
+    seed: int,
+) -> None:
+    n_classes = int(train[1].max()) + 1
+    rows = build_row_sampler(("resample_balanced",), train[1], n_classes, options.epochs, seed)
+    train_network(network, train, val, rows, LongTailLoss(), options, batch_size, seed)

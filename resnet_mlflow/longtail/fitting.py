@@ -1,0 +1,244 @@
+"""Any head fitted on long-tailed features with any method, its hyperparameters chosen on validation."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads import build_head
+from resnet_mlflow.heads.base import Array, HeadBase, Validation
+from resnet_mlflow.longtail.adjusted import adjust
+from resnet_mlflow.longtail.methods import METHODS, TRAINED_HEADS, hyperparameters, inapplicable, method_parts
+from resnet_mlflow.longtail.posthoc import Curve, Params, mean_recall
+from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, per_item_scale
+
+if TYPE_CHECKING:
+    from resnet_mlflow.features import FeatureSplit
+
+# Enough for a convex problem on features; all losses get as many.
+LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "epochs": 30}
+ONLY_LBFGS = ("C", "max_iter", "tol")
+# Their last epochs are another training: stopping before would leave it out.
+SCHEDULED = ("resample_progressive", "ldam_drw")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How much is chosen, and from what.
+
+    Attributes:
+        params: Hyperparameters that are fixed, by name; those left out are chosen on the method's grid.
+        tune: Whether they are chosen; otherwise those left out have the method's default.
+        base: The head already fitted with ``none``, on the same data and seed, for methods that start from it.
+    """
+
+    params: Mapping[str, float] = field(default_factory=dict)
+    tune: bool = True
+    base: HeadBase | None = None
+
+
+@dataclass(frozen=True)
+class FittedMethod:
+    """A head fitted with a method.
+
+    Attributes:
+        head: The fitted head.
+        chosen: Its hyperparameters.
+        curve: Each set of hyperparameters that was tried, with its balanced accuracy on validation.
+        val_score: Balanced accuracy of ``head`` on validation.
+    """
+
+    head: HeadBase
+    chosen: dict[str, float]
+    curve: Curve
+    val_score: float
+
+
+def fit_method(
+    method: str,
+    head_name: str,
+    head_params: Mapping[str, Any],
+    splits: "Mapping[str, FeatureSplit]",
+    seed: int,
+    options: FitOptions | None = None,
+) -> FittedMethod:
+    """Return a head fitted on ``splits["train"]`` with a method, chosen by balanced accuracy on ``splits["val"]``.
+
+    Args:
+        method: Name of a method or a combination, see ``methods.parse_methods``.
+        head_name: ``svm``, ``knn``, ``mlp``, ``prototype`` or ``linear``. Linear and MLP heads are trained by gradient
+            descent with every method, ``none`` included, so that methods differ in nothing else.
+        head_params: The head's parameters; those of ``linear`` are those of its ``sgd`` solver.
+        splits: Features of ``train``, with every class, and of ``val``.
+        seed: Of draws, order of items and initial weights.
+        options: What is fixed; by default every hyperparameter is chosen on its grid.
+
+    Raises:
+        InputError: If the method does not apply to the head, a class has no training item, or a parameter of the head
+            or the method is not possible.
+    """
+    options = options or FitOptions()
+    reason = inapplicable(method, head_name)
+    if reason:
+        raise InputError(f"a method must apply to head {head_name}, got {method!r} ({reason}); leave it out")
+    task = _Task(method, head_name, dict(head_params), splits, seed, options)
+    candidates = [task.fit(params) for params in task.grid(task.fitted_parts)]
+    best = max(candidates, key=lambda candidate: candidate.val_score)
+    curve = [point for candidate in candidates for point in candidate.curve]
+    return FittedMethod(best.head, best.chosen, curve, best.val_score)
+
+
+class _Task:
+    """One call of ``fit_method``: what stays the same over the grid."""
+
+    def __init__(
+        self,
+        method: str,
+        head_name: str,
+        head_params: dict[str, Any],
+        splits: "Mapping[str, FeatureSplit]",
+        seed: int,
+        options: FitOptions,
+    ) -> None:
+        parts = method_parts(method)
+        self.fitted_parts = tuple(part for part in parts if METHODS[part].kind not in ("none", "posthoc"))
+        self.correction = next((part for part in parts if METHODS[part].kind == "posthoc"), None)
+        self.head_name, self.seed, self.options = head_name, seed, options
+        self.head_params = checked_head_params(head_name, head_params)
+        self.features, self.labels = np.asarray(splits["train"].features), splits["train"].labels
+        self.val: Validation = np.asarray(splits["val"].features), splits["val"].labels
+        self.counts = np.bincount(self.labels, minlength=int(self.val[1].max()) + 1)
+        checked_counts(self.counts)
+        _check_params(method, options.params)
+
+    def grid(self, parts: Iterable[str]) -> list[dict[str, float]]:
+        """Return the sets of hyperparameters of the parts that are to be tried."""
+        values: dict[str, Sequence[float]] = {}
+        for part in parts:
+            for name, rule in METHODS[part].hyperparameters.items():
+                free = rule.grid if self.options.tune else (rule.default,)
+                values[name] = (self.options.params[name],) if name in self.options.params else free
+        return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
+
+    def fit(self, params: Params) -> FittedMethod:
+        """Return the head fitted with one set of hyperparameters; what is corrected after it is chosen here."""
+        head = self._fit_head(params)
+        if self.correction is None:
+            score = mean_recall(np.asarray(self.val[1]), head.logits(self.val[0]).argmax(axis=1))
+            return FittedMethod(head, dict(params), [(dict(params), score)], score)
+        from resnet_mlflow.longtail.corrections import correct
+
+        head, chosen, curve = correct(self.correction, head, self.counts, self.val, self.grid([self.correction]))
+        points = [({**params, **point}, score) for point, score in curve]
+        return FittedMethod(head, {**params, **chosen}, points, max(score for _, score in points))
+
+    def _fit_head(self, params: Params) -> HeadBase:
+        parts = self.fitted_parts
+        if not parts and self.options.base is not None:
+            return self.options.base
+        if parts and METHODS[parts[0]].kind == "decoupled":
+            return self._fit_decoupled(parts[0])
+        features, labels, draws = self._resampled(parts)
+        if self.head_name in TRAINED_HEADS:
+            return self._train(parts, params, features, labels)
+        return self._fit_once(parts, params, features[draws], labels[draws])
+
+    def _fit_decoupled(self, part: str) -> HeadBase:
+        from resnet_mlflow.longtail import decoupled
+
+        data = decoupled.Stage2(self.features, self.labels, self.val, self.seed)
+        if part == "ncm":
+            return decoupled.fit_ncm(data)
+        base: Any = self.options.base or self._train((), {}, self.features, self.labels)
+        head: HeadBase = decoupled.fit_crt(base, data) if part == "crt" else decoupled.fit_lws(base, data)
+        return head
+
+    def _resampled(self, parts: Sequence[str]) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+        """Return features and labels, with SMOTE's among them, and the rows that a head fitted once sees."""
+        from resnet_mlflow.longtail.resampling import resampled_rows, smote
+        from resnet_mlflow.longtail.samplers import POWERS, class_probabilities, draw_rows
+
+        features, labels = self.features, self.labels
+        if "smote" in parts:
+            features, labels = smote(features, labels, self.seed)
+        draws = np.arange(len(labels))
+        for part in parts:
+            if part in POWERS:
+                draws = draw_rows(labels, class_probabilities(self.counts, POWERS[part]), self.seed, epoch=1)
+            elif part in ("oversample", "undersample"):
+                draws = resampled_rows(labels, part, self.seed)
+        return features, labels, draws
+
+    def _train(self, parts: Sequence[str], params: Params, features: Array, labels: NDArray[np.int64]) -> HeadBase:
+        from resnet_mlflow.longtail.losses import build_loss
+        from resnet_mlflow.longtail.networks import fit_linear, fit_mlp
+        from resnet_mlflow.longtail.samplers import build_row_sampler
+
+        head: Any = build_head(self.head_name, self.head_params, self.seed)
+        if any(part in SCHEDULED for part in parts):
+            head.set_params(patience=0)
+        sampled = tuple(part for part in parts if part != "smote")  # its items are there already
+        rows = build_row_sampler(sampled, labels, len(self.counts), head.epochs, self.seed, len(self.labels))
+        loss = build_loss(parts, self.counts, params, head.epochs)
+        fit: Callable[..., HeadBase] = fit_linear if self.head_name == "linear" else fit_mlp
+        return fit(head, (features, labels), self.val, rows, loss, self.seed)
+
+    def _fit_once(self, parts: Sequence[str], params: Params, features: Array, labels: NDArray[np.int64]) -> HeadBase:
+        weighting = next((part for part in parts if METHODS[part].kind == "weighting"), None)
+        head = build_head(self.head_name, self.head_params, self.seed)
+        if weighting is None:
+            return head.fit(features, labels)
+        weights = per_item_scale(CLASS_WEIGHTS[weighting](self.counts, **params), self.counts)
+        if self.head_name == "knn":
+            # A neighbour that counts w_c votes: the logarithm of the vote moves by log w_c.
+            return adjust(head.fit(features, labels), np.log(weights))
+        head.set_params(class_weight=dict(enumerate(weights.tolist())))
+        return head.fit(features, labels)
+
+
+def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the head's parameters for the long tail; of a linear head, with those of its gradient descent.
+
+    Raises:
+        InputError: If they weigh classes, which is a method's part, or ask the linear head for L-BFGS.
+
+    Example:
+        >>> checked_head_params("linear", {"epochs": 5})
+        {'solver': 'sgd', 'epochs': 5}
+    """
+    if head_params.get("class_weight") is not None:
+        raise InputError(
+            f"head_params must leave class weights to the methods, got class_weight {head_params['class_weight']!r}; "
+            "write methods=reweight_inverse"
+        )
+    if head_name != "linear":
+        return dict(head_params)
+    for name in ONLY_LBFGS:
+        if name in head_params:
+            raise InputError(
+                "the linear head must be trained by solver sgd for the losses of a long tail, got the L-BFGS parameter "
+                f"{name!r}; write such as learning_rate or weight_decay"
+            )
+    if head_params.get("solver", "sgd") != "sgd":
+        raise InputError(
+            "the linear head must be trained by solver sgd for the losses of a long tail, got "
+            f"{head_params['solver']!r}; leave solver out"
+        )
+    return LINEAR_DEFAULTS | dict(head_params)
+
+
+def _check_params(method: str, params: Mapping[str, float]) -> None:
+    known = hyperparameters(method)
+    for name, value in params.items():
+        if name not in known:
+            raise InputError(
+                f"parameters of {method} must be among {', '.join(known) or 'none'}, got {name!r}; leave it out"
+            )
+        if not np.isfinite(value):
+            raise InputError(
+                f"{name} of {method} must be a finite number, got {value}; write such as {known[name].default:g}"
+            )

@@ -1,0 +1,229 @@
+"""Losses for long-tailed labels, each from logits and labels to the batch's mean loss.
+
+Weighted means are divided by the weights of the batch, as torch's own: the scale of class weights does not matter.
+A loss that changes over training has ``on_epoch``, which ``training.fit`` calls with the epoch's number.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, effective_weights
+
+LDAM_SCALE = 30.0
+DEFERRED_SHARE = 0.8  # of the epochs, after which LDAM-DRW weighs classes
+DRW_BETA = 0.9999
+
+
+class LongTailLoss(nn.Module):
+    """Cross-entropy, with class weights where given; the others build on it.
+
+    Args:
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weights", None if weights is None else _tensor(weights))
+        self.label_smoothing = label_smoothing
+
+    def on_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch, counted from 1."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss, a scalar."""
+        logits = _wide(logits)
+        weights = None if self.weights is None else self.weights.to(logits)
+        return functional.cross_entropy(logits, labels, weights, label_smoothing=self.label_smoothing)
+
+
+class FocalLoss(LongTailLoss):
+    """Cross-entropy times ``(1 - p_t) ** gamma``, where ``p_t`` is the probability of the true class.
+
+    Args:
+        gamma: At least 0; 0 is cross-entropy.
+        weights: By class, of shape (n_classes,), or ``None``; ``p_t`` does not see them.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+
+    References:
+        Lin et al. (2017), Focal Loss for Dense Object Detection, equation 4.
+    """
+
+    def __init__(self, gamma: float = 1.0, weights: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__(weights, label_smoothing)
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss, a scalar."""
+        logits = _wide(logits)
+        of_truth = -functional.cross_entropy(logits, labels, reduction="none")
+        # expm1 keeps 1 - p from rounding to a negative number; below 1e-12 the power's slope would be infinite.
+        doubt = (-torch.expm1(of_truth)).clamp_min(1e-12) ** self.gamma
+        weights = None if self.weights is None else self.weights.to(logits)
+        losses = functional.cross_entropy(
+            logits, labels, weights, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        total = len(labels) if weights is None else weights[labels].sum()
+        return (doubt * losses).sum() / total
+
+
+class OffsetLoss(LongTailLoss):
+    """Cross-entropy on logits plus an offset per class, which prediction leaves out.
+
+    Args:
+        offsets: Of shape (n_classes,).
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+    """
+
+    offsets: Tensor
+
+    def __init__(self, offsets: ArrayLike, weights: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__(weights, label_smoothing)
+        self.register_buffer("offsets", _tensor(offsets))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss, a scalar."""
+        logits = _wide(logits)
+        return super().forward(logits + self.offsets.to(logits), labels)
+
+
+def balanced_softmax_loss(
+    counts: ArrayLike, weights: ArrayLike | None = None, label_smoothing: float = 0.0
+) -> OffsetLoss:
+    """Return the cross-entropy of ``logits + log n_c``.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+
+    References:
+        Ren et al. (2020), Balanced Meta-Softmax for Long-Tailed Visual Recognition, equation 3.
+    """
+    return OffsetLoss(np.log(checked_counts(counts)), weights, label_smoothing)
+
+
+def logit_adjusted_loss(
+    counts: ArrayLike, tau: float = 1.0, weights: ArrayLike | None = None, label_smoothing: float = 0.0
+) -> OffsetLoss:
+    """Return the cross-entropy of ``logits + tau * log prior``.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        tau: 0 is cross-entropy, 1 equals the balanced softmax.
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+
+    References:
+        Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 10.
+    """
+    sizes = checked_counts(counts)
+    return OffsetLoss(tau * np.log(sizes / sizes.sum()), weights, label_smoothing)
+
+
+class LDAMLoss(LongTailLoss):
+    """Cross-entropy of scaled cosines, the true class's less a margin; weighted in the last epochs.
+
+    The margin of class ``c`` is ``largest_margin * (n_c / n_min) ** (-1/4)``: the smallest class has the largest.
+    From ``0.8 * n_epochs`` on, classes have their effective-number weights (deferred re-weighting).
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        largest_margin: In cosines, above 0.
+        n_epochs: Epochs of the training.
+        scale: What cosines are multiplied by, to be logits.
+        weights: By class, of shape (n_classes,), from the first epoch on, or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+
+    References:
+        Cao et al. (2019), Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, equation 13 and
+        algorithm 1.
+    """
+
+    margins: Tensor
+
+    def __init__(
+        self,
+        counts: ArrayLike,
+        largest_margin: float = 0.5,
+        n_epochs: int = 1,
+        scale: float = LDAM_SCALE,
+        weights: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weights, label_smoothing)
+        roots = checked_counts(counts) ** -0.25
+        self.register_buffer("margins", _tensor(largest_margin * roots / roots.max()))
+        self.scale = scale
+        self.n_plain_epochs = int(DEFERRED_SHARE * n_epochs)
+        self.early, self.deferred = self.weights, _tensor(effective_weights(counts, DRW_BETA))
+
+    def on_epoch(self, epoch: int) -> None:
+        """Weigh the classes, once the epoch is among the last."""
+        late = self.deferred if self.early is None else self.deferred * self.early
+        self.weights = late if epoch > self.n_plain_epochs else self.early
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of cosines, a scalar."""
+        logits = _wide(logits)
+        margins = functional.one_hot(labels, logits.shape[1]) * self.margins.to(logits)
+        return super().forward(self.scale * (logits - margins), labels)
+
+
+def build_loss(
+    parts: Sequence[str],
+    counts: ArrayLike,
+    params: Mapping[str, float],
+    n_epochs: int,
+    label_smoothing: float = 0.0,
+) -> LongTailLoss:
+    """Return the loss of a method; cross-entropy for one that acts elsewhere.
+
+    Args:
+        parts: The methods combined, see ``methods.method_parts``; their weights and their loss go together.
+        counts: Training images by class, of shape (n_classes,).
+        params: Hyperparameters by name; those left out have the method's default.
+        n_epochs: Epochs of the training.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+    """
+    chosen = default_params(parts) | dict(params)
+    weights = None
+    for part in parts:
+        if METHODS[part].kind == "weighting":
+            weights = CLASS_WEIGHTS[part](counts, **_named(chosen, "beta", part))
+    if "focal" in parts:
+        return FocalLoss(chosen["gamma"], weights, label_smoothing)
+    if "balanced_softmax" in parts:
+        return balanced_softmax_loss(counts, weights, label_smoothing)
+    if "logit_adjust_loss" in parts:
+        return logit_adjusted_loss(counts, chosen["tau"], weights, label_smoothing)
+    if "ldam_drw" in parts:
+        return LDAMLoss(counts, chosen["margin"], n_epochs, weights=weights, label_smoothing=label_smoothing)
+    return LongTailLoss(weights, label_smoothing)
+
+
+def default_params(parts: Sequence[str]) -> dict[str, float]:
+    """Return the default of each hyperparameter of the methods, by name."""
+    return {name: rule.default for part in parts for name, rule in METHODS[part].hyperparameters.items()}
+
+
+def _named(params: Mapping[str, float], name: str, part: str) -> dict[str, float]:
+    return {name: params[name]} if name in METHODS[part].hyperparameters else {}
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """Return logits of mixed precision in float32, which offsets and weights are not rounded by."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _tensor(values: ArrayLike) -> Tensor:
+    return torch.tensor(np.asarray(values, dtype=np.float64))

@@ -1,0 +1,40 @@
+"""Which class prior a method's scores are made for."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from resnet_mlflow.longtail.methods import METHODS, method_parts
+from resnet_mlflow.longtail.posthoc import class_priors
+from resnet_mlflow.longtail.weights import Floats, effective_weights
+
+
+def implied_prior(method: str, counts: ArrayLike, chosen: Mapping[str, float]) -> Floats:
+    """Return the class shares under which a method's scores are posteriors, of shape (n_classes,).
+
+    Cross-entropy on draws or weights that give class ``c`` the mass ``m_c`` fits posteriors for that prior; adding
+    ``tau * log prior`` in the loss, or subtracting it afterwards, takes a power of tau away from it. For the other
+    methods that correct for class sizes, the prior is taken to be uniform.
+
+    Args:
+        method: Name of a method or a combination.
+        counts: Training images by class, of shape (n_classes,).
+        chosen: The method's hyperparameters.
+
+    Example:
+        >>> implied_prior("none", [3, 1], {}).tolist()
+        [0.75, 0.25]
+        >>> implied_prior("logit_adjust_posthoc", [3, 1], {"tau": 1.0}).tolist()
+        [0.5, 0.5]
+    """
+    prior = class_priors(counts)
+    implied = prior.copy()
+    for part in method_parts(method):
+        if part in ("logit_adjust_loss", "logit_adjust_posthoc"):
+            implied /= prior ** chosen["tau"]
+        elif part == "reweight_effective":
+            implied *= effective_weights(counts, chosen["beta"])
+        else:
+            implied /= prior ** (1.0 - METHODS[part].residue)
+    return np.asarray(implied / implied.sum())

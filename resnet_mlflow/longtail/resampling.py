@@ -1,0 +1,66 @@
+"""Over- and under-sampling and SMOTE, by imbalanced-learn."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.errors import InputError
+
+SMOTE_NEIGHBORS = 5
+
+
+def resampled_rows(labels: NDArray[np.int64], method: str, seed: int) -> NDArray[np.int64]:
+    """Return rows with as many of each class: all, the small classes' repeated, or few, the large classes' thinned.
+
+    Args:
+        labels: Class indices, of shape (n_items,).
+        method: ``oversample`` or ``undersample``.
+        seed: What the choice depends on.
+
+    References:
+        Buda et al. (2018), A systematic study of the class imbalance problem, section 2.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 1])
+        >>> [len(resampled_rows(labels, method, seed=0)) for method in ("oversample", "undersample")]
+        [6, 2]
+    """
+    from imblearn.over_sampling import RandomOverSampler
+    from imblearn.under_sampling import RandomUnderSampler
+
+    if method not in ("oversample", "undersample"):
+        raise InputError(f"rows can be resampled by oversample or undersample, got {method!r}; smote makes new items")
+    if len(np.unique(np.bincount(labels))) == 1:
+        return np.arange(len(labels))  # balanced as it is: both would only move rows
+    sampler = (RandomOverSampler if method == "oversample" else RandomUnderSampler)(random_state=seed)
+    sampler.fit_resample(np.arange(len(labels))[:, np.newaxis], labels)
+    return np.asarray(sampler.sample_indices_, dtype=np.int64)
+
+
+def smote(
+    features: NDArray[np.float32], labels: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return features and labels with new items of the small classes, each between two neighbours of its class.
+
+    A class with too few items for 5 neighbours takes as many as the smallest class has; one of a single item is
+    repeated instead.
+
+    Args:
+        features: Of shape (n_items, n_features).
+        labels: Class indices, of shape (n_items,).
+        seed: What the new items depend on.
+
+    References:
+        Chawla et al. (2002), SMOTE: Synthetic Minority Over-sampling Technique, section 4.
+    """
+    from imblearn.over_sampling import SMOTE
+
+    counts = np.bincount(labels)
+    present = counts[counts > 0]
+    if present.min() == present.max():
+        return features, labels
+    if present.min() == 1:
+        single = np.flatnonzero(np.isin(labels, np.flatnonzero(counts == 1)))
+        features, labels = np.concatenate([features, features[single]]), np.concatenate([labels, labels[single]])
+    neighbors = int(min(SMOTE_NEIGHBORS, max(1, np.bincount(labels)[counts > 0].min() - 1)))
+    made, of_class = SMOTE(random_state=seed, k_neighbors=neighbors).fit_resample(features, labels)
+    return np.asarray(made, dtype=features.dtype), np.asarray(of_class, dtype=np.int64)

@@ -1,0 +1,125 @@
+"""Which training rows an epoch sees: as many as there are, drawn by the seed and the epoch's number."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.resampling import resampled_rows
+from resnet_mlflow.longtail.weights import Floats, checked_counts
+
+Rows = NDArray[np.int64]
+RowSampler = Callable[[int], Rows]
+
+POWERS = {"resample_balanced": 0.0, "resample_sqrt": 0.5}
+ROWS = 10  # stream of random numbers of one epoch, beside those of training
+
+
+def class_probabilities(counts: ArrayLike, power: float) -> Floats:
+    """Return the share of each class among the drawn rows, proportional to ``n_c ** power``.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        power: 1 draws images alike, 0 classes alike.
+
+    References:
+        Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 1.
+
+    Example:
+        >>> class_probabilities([9, 1], power=0.5).tolist()
+        [0.75, 0.25]
+    """
+    shares = checked_counts(counts) ** power
+    return np.asarray(shares / shares.sum())
+
+
+def progressive_probabilities(counts: ArrayLike, epoch: int, n_epochs: int) -> Floats:
+    """Return the shares of an epoch that moves from images alike in the first to classes alike in the last.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        epoch: Counted from 1.
+        n_epochs: Epochs of the training.
+
+    References:
+        Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 2.
+
+    Example:
+        >>> [progressive_probabilities([9, 1], epoch, 3).round(2).tolist() for epoch in (1, 2, 3)]
+        [[0.9, 0.1], [0.7, 0.3], [0.5, 0.5]]
+    """
+    progress = (epoch - 1) / max(1, n_epochs - 1)
+    by_image, by_class = class_probabilities(counts, 1.0), class_probabilities(counts, 0.0)
+    return np.asarray((1 - progress) * by_image + progress * by_class)
+
+
+def draw_rows(
+    labels: NDArray[np.int64], probabilities: Floats, seed: int, epoch: int, n_rows: int | None = None
+) -> Rows:
+    """Return rows, with replacement: first the class of each by its probability, then the image.
+
+    Args:
+        labels: Class indices, of shape (n_items,).
+        probabilities: Of shape (n_classes,).
+        seed: With the epoch's number, what the draw depends on.
+        epoch: Counted from 1.
+        n_rows: How many; None means as many as there are items.
+    """
+    rng = _generator(seed, epoch)
+    n_rows = len(labels) if n_rows is None else n_rows
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels, minlength=len(probabilities))
+    starts = np.cumsum(counts) - counts
+    classes = rng.choice(len(probabilities), size=n_rows, p=probabilities)
+    places = (rng.random(n_rows) * counts[classes]).astype(np.int64)
+    return np.asarray(order[starts[classes] + places])
+
+
+def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
+    """Return ``n_rows`` of the rows: shuffled, and shuffled again where they run out.
+
+    Args:
+        rows: Where from, at least one.
+        n_rows: How many; an epoch takes as many steps whatever a resampler kept.
+        seed: With the epoch's number, what the order depends on.
+        epoch: Counted from 1.
+    """
+    rng = _generator(seed, epoch)
+    rounds = -(-n_rows // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:n_rows]
+
+
+def build_row_sampler(
+    parts: Sequence[str],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    n_epochs: int,
+    seed: int,
+    n_rows: int | None = None,
+) -> RowSampler:
+    """Return a function from an epoch's number, counted from 1, to the rows it trains on, in their order.
+
+    Every method gets as many rows an epoch as there are items, so all take the same number of steps.
+
+    Args:
+        parts: The methods combined, see ``methods.method_parts``.
+        labels: Class indices of the training items, of shape (n_items,).
+        n_classes: Number of classes, each with an item.
+        n_epochs: Epochs of the training.
+        seed: What the draws depend on.
+        n_rows: Rows an epoch; None means as many as there are items.
+    """
+    n_rows = len(labels) if n_rows is None else n_rows
+    counts = np.bincount(labels, minlength=n_classes)
+    sampling = next((part for part in parts if METHODS[part].kind in ("sampling", "resampling")), None)
+    if sampling == "resample_progressive":
+        return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
+    if sampling in POWERS:
+        probabilities = class_probabilities(counts, POWERS[sampling])
+        return lambda epoch: draw_rows(labels, probabilities, seed, epoch, n_rows)
+    kept = np.arange(len(labels)) if sampling is None else resampled_rows(labels, sampling, seed)
+    return lambda epoch: shuffled_stream(kept, n_rows, seed, epoch)
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, ROWS])
