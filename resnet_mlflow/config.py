@@ -218,6 +218,23 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, TrainingConfig, HeadConfi
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_given_in_vain(self) -> "LongtailConfig":
+        if self.train_layers != "fc":
+            if self.head_params != "{}":
+                raise ValueError(
+                    f"head_params must be {{}} where train_layers is {self.train_layers}, got {self.head_params!r}; "
+                    "pass epochs, learning_rate and the like"
+                )
+            return self
+        for name, field in TrainingConfig.model_fields.items():
+            if name != "train_layers" and getattr(self, name) != field.default:
+                raise ValueError(
+                    f"{name} is read where train_layers is not fc, got {getattr(self, name)!r}; a head on features "
+                    "takes its own, such as head_params={epochs: 20}"
+                )
+        return self
+
     @property
     def all_seeds(self) -> tuple[int, ...]:
         """Return the seeds, in the order given."""

@@ -2,12 +2,12 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resnet_mlflow.config import EvaluationConfig
+from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.evaluation import Evaluation, evaluate
 from resnet_mlflow.features import FeatureSplit
@@ -25,6 +25,7 @@ class Outcome:
 
     run_id: str
     metrics: dict[str, float]
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
 
 
 def conclude(
@@ -32,10 +33,11 @@ def conclude(
     inputs: Inputs,
     head: HeadBase,
     splits: Mapping[str, FeatureSplit],
-    config: EvaluationConfig,
+    config: CalibrationConfig,
     title: str,
     times: Mapping[str, float],
     step: int = 0,
+    more: Callable[[Evaluation], Mapping[str, float]] | None = None,
 ) -> Outcome:
     """Calibrate on validation, evaluate on validation and test, and log all of it.
 
@@ -48,6 +50,7 @@ def conclude(
         title: First words of the note.
         times: Further metrics under ``time/`` and ``throughput/``.
         step: Step of the scores; after training, the last epoch, so that MLflow takes them for the latest.
+        more: Further metrics of an evaluation, without the split's name.
     """
     if config.calibration == "temperature":
         head.calibrate(splits["val"].features, splits["val"].labels)
@@ -58,6 +61,8 @@ def conclude(
     metrics: dict[str, float] = {}
     for name, evaluation in evaluations.items():
         own = split_metrics(name, evaluation)
+        if more is not None:
+            own |= {f"{name}/{metric}": value for metric, value in more(evaluation).items()}
         run.log_metrics(own, step=step, dataset=tracked[name], model_id=model_id)
         metrics |= own
     run.log_metrics(times)
@@ -69,7 +74,7 @@ def conclude(
     low, high = evaluations["test"].intervals["accuracy"]
     scores = f"val accuracy {metrics['val/accuracy']:.4f}, test accuracy {metrics['test/accuracy']:.4f}"
     logger.info("%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
-    return Outcome(run.run_id, metrics | dict(times))
+    return Outcome(run.run_id, metrics | dict(times), evaluations)
 
 
 def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:

@@ -4,12 +4,14 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.fluent import _get_experiment_id
 
@@ -17,6 +19,9 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.store import connect, is_unreachable, lost_store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +98,19 @@ class StageRun:
     def log_json(self, content: Mapping[str, Any], path: str) -> None:
         """Log a mapping as a JSON artifact."""
         mlflow.log_dict(dict(content), path)
+
+    def log_series(self, series: Mapping[str, Sequence[float]]) -> None:
+        """Log metrics over the steps 0, 1, ... in one request, of up to 1000 values."""
+        points = [
+            Metric(name, float(value), int(time.time() * 1000), step)
+            for name, values in series.items()
+            for step, value in enumerate(values)
+        ]
+        mlflow.MlflowClient().log_batch(self.run_id, metrics=points)
+
+    def log_table(self, table: "pd.DataFrame", path: str) -> None:
+        """Log a table as a JSON artifact that MLflow shows as one."""
+        mlflow.log_table(table, path)
 
     def log_head_params(self, params: Mapping[str, Any]) -> None:
         """Log every parameter of a head, defaults included, as ``head.<name>``."""

@@ -1,0 +1,160 @@
+"""Stage `longtail`: remedies against long-tailed training data, one nested run per method and seed."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from filelock import FileLock, Timeout
+
+from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads import build_head, parse_head_params
+from resnet_mlflow.longtail.groups import group_classes
+from resnet_mlflow.longtail.methods import METHODS, method_parts, select_methods
+from resnet_mlflow.longtail_figures import class_accuracy_figure, class_counts_figure, group_bars_figure
+from resnet_mlflow.longtail_markdown import to_markdown
+from resnet_mlflow.longtail_table import MethodRun, build_table
+from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
+from resnet_mlflow.stages.longtail_sources import on_features, on_images
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, digest_of, prepare
+from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Comparison:
+    """What the runs of a comparison have come to so far."""
+
+    runs: list[MethodRun] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def run_longtail(config: LongtailConfig) -> bool:
+    """Run every method with every seed, except those that have finished before, and tell whether all are finished.
+
+    Raises:
+        InputError: If a parameter breaks its rule, or the same comparison runs in another process.
+    """
+    methods = choose_methods(config)
+    build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refuses wrong parameters early.
+    connect()
+    inputs = prepare(config)
+    key = compute_cache_key("longtail", config, inputs)
+    folder = inputs.cache_dir / "comparisons"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{digest_of({'key': key, 'store': store_uri()})}.lock", timeout=0):
+            return _run_comparison(config, inputs, methods, key)
+    except Timeout:
+        raise InputError(
+            "a comparison must run once at a time, got one that runs elsewhere with the same parameters; wait for it"
+        ) from None
+
+
+def choose_methods(config: LongtailConfig) -> list[str]:
+    """Return the methods that a configuration asks for, ``none`` first.
+
+    Raises:
+        InputError: If one is unknown, or does not apply to the head or to training on images.
+    """
+    methods = select_methods(config.methods, config.head)
+    if config.train_layers == "fc":
+        return methods
+    off = [name for name in methods if not all(METHODS[part].on_images for part in method_parts(name))]
+    named = {name.strip() for name in config.methods.split(",")}
+    if refused := [name for name in off if name in named]:
+        raise InputError(
+            f"a method must apply to images where train_layers is {config.train_layers}, got {refused[0]!r}, which "
+            "makes new features; pass train_layers=fc"
+        )
+    return [name for name in methods if name not in off]
+
+
+def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str], key: str) -> bool:
+    earlier = find_runs({"stage": "longtail", "cache_key": key}, status=None)
+    resume = earlier[0].info.run_id if earlier else None
+    place = config.head if config.train_layers == "fc" else config.train_layers
+    name = f"longtail {place} {config.backbone} {inputs.dataset.short_name} F{config.imbalance_factor:g}"
+    tags = inputs.tags | {
+        "backbone": config.backbone,
+        "head": config.head,
+        "train_layers": config.train_layers,
+        "methods": ",".join(methods),
+        "seeds": ",".join(map(str, config.all_seeds)),
+        "cache_key": key,
+    }
+    with stage_run("longtail", config, name, tags, resume=resume) as run:
+        # Nobody else runs this comparison: children that still look alive are of a process that was killed.
+        end_abandoned_children(run.run_id)
+        comparison = _run_all(run, config, inputs, methods)
+        markdown = _log_comparison(run, config, inputs, comparison)
+        if comparison.failures:
+            n_all = len(methods) * len(config.all_seeds)
+            run.failure = f"{len(comparison.failures)} of {n_all} runs failed"
+    print(markdown)
+    return not comparison.failures
+
+
+def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> Comparison:
+    comparison, n_all = Comparison(), len(methods) * len(config.all_seeds)
+    sources = on_features(config, inputs) if config.train_layers == "fc" else on_images(config, inputs)
+    for seed, source in zip(config.all_seeds, sources, strict=True):
+        parse_prior(config.test_prior, source.train_counts)  # Refused before the first method runs.
+        source.track(run)
+        for method in methods:
+            position = len(comparison.runs) + len(comparison.failures) + 1
+            task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
+            _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}")
+    return comparison
+
+
+def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comparison: Comparison, name: str) -> None:
+    start = time.perf_counter()
+    try:
+        finished = find_finished(task)
+        result = finished or execute(task)
+    except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        comparison.failures[f"{task.method} s{task.config.seed}"] = reason
+        logger.error("%s FAILED: %s", name, reason)
+        logger.debug("traceback", exc_info=not isinstance(error, InputError))
+        return
+    comparison.runs.append(result)
+    how = "finished before" if finished else f"{time.perf_counter() - start:.1f} s"
+    score = result.metrics["test/balanced_accuracy"]
+    logger.info("%s: test balanced accuracy %.4f (%s)", name, score, how)
+
+
+def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, comparison: Comparison) -> str:
+    if not comparison.runs:
+        return "No run finished:\n\n" + "\n".join(f"- {name}: {why}" for name, why in comparison.failures.items())
+    first, names = comparison.runs[0], inputs.dataset.class_names
+    many, few = thresholds(config, first.train_counts)
+    groups = group_classes(first.train_counts, many, few)
+    sizes = {name: len(labels) for name, labels in groups.items()}
+    table = build_table(comparison.runs, config.all_seeds)
+    markdown = to_markdown(table, _heading(config, inputs, first), sizes, config.all_seeds, comparison.failures)
+    with run.artifacts() as folder:
+        (folder / "comparison.md").write_text(markdown)
+        table.to_csv(folder / "comparison.csv", index=False)
+        (folder / "figures").mkdir()
+        for name, figure in (
+            ("class_counts", class_counts_figure(first.train_counts, names, groups)),
+            ("class_accuracy", class_accuracy_figure(comparison.runs, names)),
+            ("group_accuracy", group_bars_figure(comparison.runs, sizes)),
+        ):
+            figure.savefig(folder / "figures" / f"{name}.png")
+    run.log_table(table, "comparison.json")
+    run.log_note("\n\n".join([markdown, *inputs.remarks]))
+    return markdown
+
+
+def _heading(config: LongtailConfig, inputs: Inputs, first: MethodRun) -> str:
+    counts = first.train_counts
+    profile = "natural" if config.profile == "natural" else f"{config.profile}, factor {config.imbalance_factor:g}"
+    return (
+        f"Long tail on {inputs.dataset.short_name} ({profile}): {counts.sum():,} training images, "
+        f"{counts.max():,} to {counts.min():,} per class; {config.backbone} ({inputs.weights.label})"
+    )

@@ -1,0 +1,213 @@
+"""One method with one seed, as a run of its own: what it logs, and what of it is read back later."""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.evaluation import Evaluation
+from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.longtail.fitting import FittedMethod
+from resnet_mlflow.longtail.groups import group_tertiles, long_tail_metrics
+from resnet_mlflow.longtail.methods import METHODS, method_parts
+from resnet_mlflow.longtail.posthoc import class_priors, prior_offsets
+from resnet_mlflow.longtail_table import MethodRun
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
+from resnet_mlflow.stages.reporting import conclude
+from resnet_mlflow.tracking import StageRun, download, find_runs, stage_run
+
+PREDICTIONS = "evaluation/test/predictions.parquet"
+
+
+@dataclass(frozen=True)
+class MethodTask:
+    """A method to run with a seed.
+
+    Attributes:
+        config: The comparison's configuration, narrowed to this method and seed.
+        inputs: What it works on.
+        train_counts: Training images per class.
+    """
+
+    config: LongtailConfig
+    inputs: Inputs
+    train_counts: NDArray[np.int64]
+
+    @property
+    def method(self) -> str:
+        """Return the method's name."""
+        return self.config.methods
+
+    @property
+    def name(self) -> str:
+        """Return the run's name."""
+        config = self.config
+        place = config.head if config.train_layers == "fc" else config.train_layers
+        return f"longtail {self.method} {place} {config.backbone} {self.inputs.dataset.short_name} s{config.seed}"
+
+    @property
+    def cache_key(self) -> str:
+        """Return what stands for everything that the run's numbers follow from."""
+        return compute_cache_key("longtail", self.config, self.inputs)
+
+
+def narrow(config: LongtailConfig, method: str, seed: int) -> LongtailConfig:
+    """Return the configuration of one method and seed; what other methods are compared leaves it as it is."""
+    return config.model_copy(update={"methods": method, "seeds": "", "seed": seed})
+
+
+def find_finished(task: MethodTask) -> MethodRun | None:
+    """Return what the task's run left behind, if one has finished."""
+    runs = find_runs({"stage": "longtail", "cache_key": task.cache_key})
+    if not runs:
+        return None
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        path = download(runs[0].info.run_id, PREDICTIONS, Path(folder))
+        frame = pd.read_parquet(path, columns=["item_id", "label", "prediction"])
+    index = {name: label for label, name in enumerate(task.inputs.dataset.class_names)}
+    labels, predictions = (frame[column].map(index).to_numpy(np.int64) for column in ("label", "prediction"))
+    return MethodRun(
+        task.method,
+        task.config.seed,
+        dict(runs[0].data.metrics),
+        task.train_counts,
+        labels,
+        predictions,
+        frame["item_id"].to_numpy(np.str_),
+        runs[0].info.run_id,
+        reused=True,
+    )
+
+
+def method_run(task: MethodTask) -> AbstractContextManager[StageRun]:
+    """Return the task's run, to be entered."""
+    config = task.config
+    tags = task.inputs.tags | {
+        "backbone": config.backbone,
+        "head": config.head,
+        "train_layers": config.train_layers,
+        "method": task.method,
+        "seed": config.seed,
+        "cache_key": task.cache_key,
+    }
+    return stage_run("longtail", config, task.name, tags)
+
+
+def log_fitted(
+    run: StageRun,
+    task: MethodTask,
+    fitted: FittedMethod,
+    splits: Mapping[str, FeatureSplit],
+    times: Mapping[str, float],
+    step: int = 0,
+) -> MethodRun:
+    """Log a fitted method's choice of hyperparameters and its scores, and return them."""
+    log_choice(run, fitted)
+    title = f"{task.method} with {task.config.head} on {task.train_counts.sum():,} long-tailed images"
+    more = further_scores(task.config, task.train_counts, implied_power(task.method))
+    outcome = conclude(run, task.inputs, fitted.head, splits, task.config, title, times, step, more)
+    test = outcome.evaluations["test"]
+    return MethodRun(
+        task.method,
+        task.config.seed,
+        outcome.metrics,
+        task.train_counts,
+        test.labels,
+        test.predictions,
+        test.item_ids,
+        outcome.run_id,
+    )
+
+
+def implied_power(method: str) -> float:
+    """Return ``q`` where a method's scores are made for a class prior proportional to ``n_c ** q``.
+
+    Example:
+        >>> implied_power("none"), implied_power("resample_sqrt"), implied_power("balanced_softmax")
+        (1.0, 0.5, 0.0)
+    """
+    return max(0.0, 1.0 - sum(1.0 - METHODS[part].residue for part in method_parts(method)))
+
+
+def log_choice(run: StageRun, fitted: FittedMethod) -> None:
+    """Log which hyperparameters validation chose, and its balanced accuracy at each that was tried."""
+    if not fitted.chosen:
+        return
+    run.set_tags({f"chosen.{name}": f"{value:g}" for name, value in fitted.chosen.items()})
+    points = [{**params, "val_balanced_accuracy": score} for params, score in fitted.curve]
+    run.log_json({"chosen": dict(fitted.chosen), "curve": points}, "selection.json")
+    run.log_series({f"selection/{name}": [point[name] for point in points] for name in points[0]})
+
+
+def thresholds(config: LongtailConfig, train_counts: NDArray[np.int64]) -> tuple[int, int]:
+    """Return above how many training images a class is many, and below how many few."""
+    return group_tertiles(train_counts) if config.grouping == "tertiles" else (config.many_above, config.few_below)
+
+
+def further_scores(
+    config: LongtailConfig, train_counts: NDArray[np.int64], power: float
+) -> Callable[[Evaluation], dict[str, float]]:
+    """Return what adds to an evaluation its scores by class size, and those under the test prior.
+
+    Args:
+        config: Grouping and test prior are read.
+        train_counts: Training images per class.
+        power: The classifier's scores are made for a prior proportional to counts to this power.
+    """
+    many, few = thresholds(config, train_counts)
+    prior = parse_prior(config.test_prior, train_counts)
+
+    def scores(evaluation: Evaluation) -> dict[str, float]:
+        metrics = long_tail_metrics(evaluation, train_counts, many, few)
+        # MLflow cannot average over what is not there: groups without classes have no metric.
+        metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
+        if prior is not None:
+            metrics |= _prior_scores(evaluation, prior, class_priors(train_counts) ** power)
+        return metrics
+
+    return scores
+
+
+def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return the class shares that ``test_prior`` spells; ``None`` where they are all alike.
+
+    Raises:
+        InputError: If it is not one positive number per class.
+    """
+    if text == "uniform":
+        return None
+    if text == "train":
+        return class_priors(train_counts)
+    try:
+        shares = [float(word) for word in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != len(train_counts) or not all(0 < share < math.inf for share in shares):
+        raise InputError(
+            f"test_prior must be uniform, train, or {len(train_counts)} shares above 0 with commas between (one per "
+            f"class), got {text!r}; write such as {','.join(['1'] * min(3, len(train_counts)))}..."
+        )
+    return np.asarray(shares) / sum(shares)
+
+
+def _prior_scores(
+    evaluation: Evaluation, prior: NDArray[np.float64], implied: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return accuracy where classes have the shares ``prior``: of the plain decision, and of the corrected one."""
+    tiny = np.finfo(np.float64).tiny  # a probability of 0 stays the last choice
+    scores = np.log(np.maximum(evaluation.probabilities, tiny)) + prior_offsets(prior, implied)
+    right = {"prior_accuracy": evaluation.predictions, "prior_accuracy_corrected": scores.argmax(axis=1)}
+    support = np.bincount(evaluation.labels, minlength=len(prior))
+    weights = (prior / np.maximum(support, 1))[evaluation.labels]
+    return {
+        name: float(weights[predictions == evaluation.labels].sum() / weights.sum())
+        for name, predictions in right.items()
+    }
