@@ -134,6 +134,10 @@ class TrainingConfig(Config):
         return self
 
 
+class ImageTrainingConfig(TrainingConfig, FeatureConfig):
+    """How a network is trained, and on which images."""
+
+
 class ExtractConfig(FeatureConfig):
     """Turn the images of a dataset into features, once."""
 
@@ -151,7 +155,7 @@ class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
         return self
 
 
-class FinetuneConfig(EvaluationConfig, TrainingConfig, FeatureConfig):
+class FinetuneConfig(EvaluationConfig, ImageTrainingConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
 
 
@@ -182,7 +186,7 @@ class ProfileConfig(Config):
         return self
 
 
-class LongtailConfig(ProfileConfig, CalibrationConfig, TrainingConfig, HeadConfig, FeatureConfig):
+class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
     head: Head = Field("linear", description="The classifier fitted on features.")

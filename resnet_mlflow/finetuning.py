@@ -5,7 +5,7 @@ layer is trained on stored features, in the same order of items, to the same res
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_mlflow.config import FinetuneConfig
+from resnet_mlflow.config import ImageTrainingConfig
 from resnet_mlflow.data.augmentation import build_augmentation, item_seeds
 from resnet_mlflow.data.datasets import BadImageError, ImageSplit
 from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.optimization import cross_entropy
-from resnet_mlflow.training import EpochResult, epoch_seed, fit, shuffled_rows, tensor_batches
+from resnet_mlflow.training import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -38,12 +38,12 @@ INITIAL_WEIGHTS = 2  # stream of random numbers, beside those of an epoch
 class FinetuneNetwork(nn.Module):
     """A backbone and a linear head; what is not trained stays in eval mode, BatchNorm included."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear, train_layers: str) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, train_layers: str) -> None:
         """Freeze the stages that are not trained.
 
         Args:
             backbone: Images (n_images, 3, size, size) to features; its children are named as torchvision's.
-            head: From ``build_linear``.
+            head: From ``build_linear``, or another module from features to logits.
             train_layers: ``fc``, ``layer4``, ``layer3+`` or ``all``.
         """
         super().__init__()
@@ -87,7 +87,7 @@ def linear_state(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.floa
     return weight, bias
 
 
-def trains_on_features(config: FinetuneConfig) -> bool:
+def trains_on_features(config: ImageTrainingConfig) -> bool:
     """Return whether stored features do: the backbone is frozen, and sees each image the same every epoch."""
     return config.train_layers == "fc" and config.augmentation == "none"
 
@@ -108,7 +108,7 @@ def finetune_on_features(
     head: nn.Linear,
     train: "FeatureSplit",
     val: "FeatureSplit",
-    config: FinetuneConfig,
+    config: ImageTrainingConfig,
     *,
     checkpoint: Path | None = None,
     fingerprint: str = "",
@@ -151,12 +151,13 @@ def finetune_on_images(
     network: FinetuneNetwork,
     train: ImageSplit,
     val: ImageSplit,
-    config: FinetuneConfig,
+    config: ImageTrainingConfig,
     *,
     image_size: int,
     fabric: "Fabric",
     checkpoint: Path | None = None,
     fingerprint: str = "",
+    remedy: "Remedy | None" = None,
 ) -> Iterator[EpochResult]:
     """Yield one result per epoch of training a network on images; it ends with its best weights.
 
@@ -169,6 +170,7 @@ def finetune_on_images(
         fabric: From ``build_fabric``.
         checkpoint: See ``training.fit``.
         fingerprint: See ``training.fit``.
+        remedy: Rows and loss instead of every row once and cross-entropy.
 
     Raises:
         InputError: If ``batch_size`` is 1 and BatchNorm is trained.
@@ -178,7 +180,8 @@ def finetune_on_images(
     validation = _Images(val, config, image_size, fabric.device)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return training.augmented(shuffled_rows(len(train), config.seed, epoch)[:n_rows].numpy(), epoch)
+        rows = shuffled_rows(len(train), config.seed, epoch).numpy() if remedy is None else remedy.rows(epoch)
+        return training.augmented(rows[:n_rows], epoch)
 
     def validate(model: nn.Module) -> dict[str, float]:
         score = _Score()
@@ -191,16 +194,17 @@ def finetune_on_images(
         batches,
         validate,
         config,
-        loss_fn=cross_entropy(config.label_smoothing),
+        loss_fn=cross_entropy(config.label_smoothing) if remedy is None else remedy.loss_fn,
         n_batches=-(-n_rows // config.batch_size),
         fabric=fabric,
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         seed=config.seed,
+        on_epoch=None if remedy is None else remedy.on_epoch,
     )
 
 
-def _n_rows_per_epoch(n_images: int, config: FinetuneConfig) -> int:
+def _n_rows_per_epoch(n_images: int, config: ImageTrainingConfig) -> int:
     """Return how many images an epoch sees: all, or all but one where a batch of one would be left over."""
     if config.train_layers == "fc":
         return n_images
@@ -214,11 +218,26 @@ def _n_rows_per_epoch(n_images: int, config: FinetuneConfig) -> int:
 
 
 @dataclass(frozen=True)
+class Remedy:
+    """What differs from plain training: which rows an epoch sees, and by which loss.
+
+    Attributes:
+        rows: Epoch's number, from 1, to the rows it trains on, as many in each.
+        loss_fn: (logits, labels) to the batch's mean loss.
+        on_epoch: Called with the epoch's number before it is trained.
+    """
+
+    rows: Callable[[int], NDArray[np.int64]]
+    loss_fn: LossFunction
+    on_epoch: Callable[[int], None]
+
+
+@dataclass(frozen=True)
 class _Images:
     """A split as batches of normalised images and labels on the device."""
 
     split: ImageSplit
-    config: FinetuneConfig
+    config: ImageTrainingConfig
     image_size: int
     device: torch.device
     skipped: set[Path] = field(default_factory=set)

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from resnet_mlflow.backbones import build_backbone, save_backbone
-from resnet_mlflow.config import FinetuneConfig
+from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
 from resnet_mlflow.features import FeatureSplit, features_key, identify, partition
@@ -78,7 +78,7 @@ def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -
         train = _train_on_features if trains_on_features(config) else _train_on_images
         trained = train(run, config, inputs, folder, cache_key)
         times = {"time/fit_s": time.perf_counter() - start}
-        _log_training(run, trained)
+        log_training(run, trained)
         title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
         last_step = len(trained.history)
         outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
@@ -102,13 +102,13 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     epochs = finetune_on_features(
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
     )
-    history = list(_logged(run, epochs))
+    history = list(logged_epochs(run, epochs))
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, None)
 
 
 def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
     """Train the network on images; its backbone is then frozen, and the head judged on its features."""
-    train, val = _image_splits(config, inputs)
+    train, val = image_splits(config, inputs)
     backbone = build_backbone(config.backbone, inputs.weights)
     layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
     network = FinetuneNetwork(backbone, layer, config.train_layers)
@@ -122,7 +122,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         checkpoint=folder / "last.ckpt",
         fingerprint=key,
     )
-    history = list(_logged(run, epochs))
+    history = list(logged_epochs(run, epochs))
     backbone_file = None
     if config.train_layers != "fc":
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
@@ -136,7 +136,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)
 
 
-def _image_splits(config: FinetuneConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
+def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
     """Return the images to train on and to validate on, the same ones as ``features.partition`` picks."""
     train = inputs.dataset.splits["train"]
     if "val" in inputs.dataset.splits:
@@ -151,7 +151,7 @@ def _classes(inputs: Inputs) -> list[int]:
     return list(range(len(inputs.dataset.class_names)))
 
 
-def _logged(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
+def logged_epochs(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
     """Yield the epochs, each logged once: a continued run has the earlier ones already."""
     done = run.logged_steps("train/loss")
     for result in epochs:
@@ -175,7 +175,8 @@ def _logged(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResul
         yield result
 
 
-def _log_training(run: StageRun, trained: Trained) -> None:
+def log_training(run: StageRun, trained: Trained) -> None:
+    """Log what came of a training: its best epoch, learning curves, and the backbone where that changed."""
     best = max((result.epoch for result in trained.history if result.improved), default=0)
     run.set_tags({"best_epoch": best, "features_key": trained.inputs.features_key})
     with run.artifacts() as folder:

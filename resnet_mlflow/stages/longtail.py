@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from filelock import FileLock, Timeout
@@ -16,7 +16,7 @@ from resnet_mlflow.longtail_figures import class_accuracy_figure, class_counts_f
 from resnet_mlflow.longtail_markdown import to_markdown
 from resnet_mlflow.longtail_table import MethodRun, build_table
 from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
-from resnet_mlflow.stages.longtail_sources import on_features, on_images
+from resnet_mlflow.stages.longtail_sources import Source, on_features
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, digest_of, prepare
 from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
 
@@ -99,8 +99,7 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
 
 def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> Comparison:
     comparison, n_all = Comparison(), len(methods) * len(config.all_seeds)
-    sources = on_features(config, inputs) if config.train_layers == "fc" else on_images(config, inputs)
-    for seed, source in zip(config.all_seeds, sources, strict=True):
+    for seed, source in zip(config.all_seeds, _sources(config, inputs), strict=True):
         parse_prior(config.test_prior, source.train_counts)  # Refused before the first method runs.
         source.track(run)
         for method in methods:
@@ -108,6 +107,14 @@ def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Seq
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
             _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}")
     return comparison
+
+
+def _sources(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
+    if config.train_layers == "fc":
+        return on_features(config, inputs)
+    from resnet_mlflow.stages.longtail_images import on_images  # torch and Lightning take seconds to import
+
+    return on_images(config, inputs)
 
 
 def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comparison: Comparison, name: str) -> None:
@@ -123,8 +130,7 @@ def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comp
         return
     comparison.runs.append(result)
     how = "finished before" if finished else f"{time.perf_counter() - start:.1f} s"
-    score = result.metrics["test/balanced_accuracy"]
-    logger.info("%s: test balanced accuracy %.4f (%s)", name, score, how)
+    logger.info("%s (%s)", name, how)
 
 
 def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, comparison: Comparison) -> str:

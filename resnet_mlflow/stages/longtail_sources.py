@@ -77,8 +77,3 @@ def draw_rows(labels: NDArray[np.int64], config: LongtailConfig, inputs: Inputs,
     """Return the training rows that stay; validation has been drawn before, and stays as it was."""
     names = inputs.dataset.class_names
     return draw_long_tail(labels, config.profile, config.imbalance_factor, config.class_order, seed, names)
-
-
-def on_images(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
-    """Yield the long-tailed images of each seed."""
-    raise NotImplementedError

@@ -1,0 +1,167 @@
+"""Whole networks trained on long-tailed images, by the same loop as fine-tuning."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import nn
+
+from resnet_mlflow.backbones import build_backbone, save_backbone
+from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
+from resnet_mlflow.features import FeatureSplit, features_key, identify
+from resnet_mlflow.finetuning import (
+    FinetuneNetwork,
+    Remedy,
+    build_fabric,
+    build_linear,
+    finetune_on_images,
+    linear_state,
+)
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.heads.linear import from_linear
+from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
+from resnet_mlflow.longtail.losses import LDAM_SCALE, build_loss
+from resnet_mlflow.longtail.methods import METHODS, method_parts
+from resnet_mlflow.longtail.networks import NormalizedLinear
+from resnet_mlflow.longtail.samplers import build_row_sampler
+from resnet_mlflow.longtail_table import BASELINE, MethodRun
+from resnet_mlflow.stages.extract import extract_untracked
+from resnet_mlflow.stages.finetune import Trained, image_splits, log_training, logged_epochs
+from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run, narrow
+from resnet_mlflow.stages.longtail_sources import draw_rows
+from resnet_mlflow.stages.preparation import Inputs, track_split
+from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbone, find_runs, load_head
+from resnet_mlflow.weights import n_features, resolve_weights
+
+# What acts on a trained network; the other kinds act in its training.
+AFTERWARDS = ("none", "posthoc", "decoupled")
+
+
+def on_images(config: LongtailConfig, inputs: Inputs) -> Iterator["ImageSource"]:
+    """Yield the long-tailed images of each seed."""
+    for seed in config.all_seeds:
+        own = config.model_copy(update={"seed": seed})
+        train, val = image_splits(own, inputs)
+        train = train.select(draw_rows(train.labels, config, inputs, seed))
+        splits = {"train": train, "val": val, "test": inputs.dataset.splits["test"]}
+        digest = dataset_digest(inputs.dataset.class_names, splits)
+        yield ImageSource(inputs, dataclasses.replace(inputs.dataset, splits=splits, digest=digest))
+
+
+@dataclass
+class ImageSource:
+    """Images of one seed, long-tailed in ``dataset.splits["train"]``."""
+
+    inputs: Inputs
+    dataset: ImageDataset
+    base: Trained | None = field(default=None)  # trained with none, for the methods that start from it
+
+    @property
+    def train_counts(self) -> NDArray[np.int64]:
+        """Return training images per class."""
+        return np.array(list(self.dataset.class_counts("train").values()))
+
+    def track(self, run: StageRun) -> None:
+        """Log the long-tailed training images as a dataset of the comparison's run."""
+        train = self.dataset.splits["train"]
+        nothing = np.empty((len(train), 0), np.float32)
+        track_split(run, self.inputs, "train", FeatureSplit(nothing, train.labels, train.item_ids))
+
+    def run(self, task: MethodTask) -> MethodRun:
+        """Return what a method comes to, in a nested run; methods that act afterwards share the network of none."""
+        parts = method_parts(task.method)
+        after = [part for part in parts if METHODS[part].kind in AFTERWARDS and part != BASELINE]
+        in_training = tuple(part for part in parts if METHODS[part].kind not in AFTERWARDS)
+        with method_run(task) as run:
+            start = time.perf_counter()
+            if in_training or task.method == BASELINE:
+                trained = self._train(run, task, in_training)
+            else:
+                trained = self._base(task)
+            if task.method == BASELINE:
+                self.base = trained
+            fitted = FittedMethod(trained.head, {}, [], np.nan)
+            if after:
+                options = FitOptions(base=trained.head)
+                fitted = fit_method("+".join(after), "linear", {}, trained.splits, task.config.seed, options)
+            times = {"time/fit_s": time.perf_counter() - start}
+            task = dataclasses.replace(task, inputs=trained.inputs)
+            return log_fitted(run, task, fitted, trained.splits, times, step=len(trained.history))
+
+    def _train(self, run: StageRun, task: MethodTask, parts: tuple[str, ...]) -> Trained:
+        folder = self.inputs.cache_dir / "checkpoints" / task.cache_key
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another comparison may train the same network; the lock lies beside the folder, which goes afterwards.
+        with FileLock(folder.with_suffix(".lock")):
+            trained = self._train_in(folder, run, task, parts)
+            log_training(run, trained)
+            shutil.rmtree(folder)
+        return trained
+
+    def _train_in(self, folder: Path, run: StageRun, task: MethodTask, parts: tuple[str, ...]) -> Trained:
+        config, counts = task.config, self.train_counts
+        train, val = self.dataset.splits["train"], self.dataset.splits["val"]
+        layer: nn.Module = build_linear(n_features(config.backbone), len(counts), config.seed)
+        if "ldam_drw" in parts:
+            layer = NormalizedLinear(layer.weight.detach())
+        network = FinetuneNetwork(build_backbone(config.backbone, self.inputs.weights), layer, config.train_layers)
+        epochs = finetune_on_images(
+            network,
+            train,
+            val,
+            config,
+            image_size=self.inputs.image_size,
+            fabric=build_fabric(config.device, self.inputs.precision),
+            checkpoint=folder / "last.ckpt",
+            fingerprint=task.cache_key,
+            remedy=build_remedy(parts, train, counts, config),
+        )
+        history = list(logged_epochs(run, epochs))
+        backbone_file = folder / Path(BACKBONE_ARTIFACT).name
+        save_backbone(network.backbone, backbone_file)
+        inputs, splits = self._features(config, str(backbone_file))
+        return Trained(head_of(layer, len(counts)), inputs, splits, history, backbone_file)
+
+    def _features(self, config: LongtailConfig, weights: str) -> tuple[Inputs, dict[str, FeatureSplit]]:
+        """Return the features of the long-tailed dataset by a trained backbone, and what they rest on."""
+        resolved = resolve_weights(config.backbone, weights, 0, download_backbone)
+        key = features_key(identify(self.dataset, config, resolved))
+        tailed = dataclasses.replace(self.inputs, dataset=self.dataset, weights=resolved, features_key=key)
+        features = tailed.store.get(key) or extract_untracked(config, tailed)
+        return dataclasses.replace(tailed, dataset=self.inputs.dataset), dict(features.splits)
+
+    def _base(self, task: MethodTask) -> Trained:
+        """Return the network trained with none, from its finished run where this process did not train it."""
+        if self.base is None:
+            own = dataclasses.replace(task, config=narrow(task.config, BASELINE, task.config.seed))
+            run_id = find_runs({"stage": "longtail", "cache_key": own.cache_key})[0].info.run_id
+            inputs, splits = self._features(task.config, f"runs:/{run_id}")
+            head: HeadBase = load_head(f"runs:/{run_id}/head")
+            self.base = Trained(head, inputs, splits, [], None)
+        return self.base
+
+
+def build_remedy(
+    parts: tuple[str, ...], train: ImageSplit, counts: NDArray[np.int64], config: LongtailConfig
+) -> Remedy:
+    """Return the rows and the loss of the methods that act in training, with their default hyperparameters."""
+    rows = build_row_sampler(parts, train.labels, len(counts), config.epochs, config.seed)
+    loss = build_loss(parts, counts, {}, config.epochs, config.label_smoothing)
+    return Remedy(rows, loss, loss.on_epoch)
+
+
+def head_of(layer: nn.Module, n_classes: int) -> HeadBase:
+    """Return the head that gives the logits of a trained last layer; cosines become logits by LDAM's scale."""
+    classes = range(n_classes)
+    if isinstance(layer, NormalizedLinear):
+        weight = nn.functional.normalize(layer.weight.detach().cpu().double(), dim=1).numpy()
+        return from_linear(LDAM_SCALE * weight, np.zeros(n_classes), classes).set_params(preprocessing="l2")
+    assert isinstance(layer, nn.Linear)
+    return from_linear(*linear_state(layer), classes)
