@@ -31,7 +31,9 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
         times = {"time/fit_s": time.perf_counter() - start}
         outcome = conclude(run, inputs, head, splits, config, f"{config.head} on frozen {config.backbone}", times)
         if config.attention_maps:
-            from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
+            from resnet_mlflow.stages.attention_maps import (
+                log_attention_maps,
+            )  # torch and captum take seconds to import
 
             log_attention_maps(run, inputs, config, head, splits["test"])
     return outcome
