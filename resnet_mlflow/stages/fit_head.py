@@ -24,7 +24,9 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
     }
     with stage_run("fit_head", config, name, tags) as run:
         run.log_head_params(head.get_params())
-        splits = partition(ensure_features(config, inputs), config.val_fraction, config.seed)
+        features = ensure_features(config, inputs)
+        inputs = inputs.without(features)
+        splits = partition(features, config.val_fraction, config.seed)
         start = time.perf_counter()
         train, val = splits["train"], splits["val"]
         head.fit(train.features, train.labels, val.features, val.labels)
