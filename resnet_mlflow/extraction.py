@@ -22,6 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import EntryWriter, FeatureStore
 from resnet_mlflow.features import FeatureIdentity, FeatureSet, features_key, identify, pick_device, refuse_skipped
 from resnet_mlflow.forward import extract_split as extract_split
+from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.row_file import RowFile, drop_rows
 from resnet_mlflow.weights import ResolvedWeights, n_features
 
@@ -59,7 +60,7 @@ def extract_features(
     """
     identity = identify(dataset, config, resolved)
     key = features_key(identity)
-    found = store.get(key) if _world_size() == 1 else None
+    found = store.get(key) if n_ranks() == 1 else None
     if found is None:
         request = _Request(dataset, config, resolved, identity, _launch(pick_device(config.device)), show_progress)
         found = _extract_once(request, store, key)
@@ -192,13 +193,10 @@ def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, 
         "seconds": seconds,
         "images_per_s": sum(len(split) for split in request.dataset.splits.values()) / seconds,
         "device": request.fabric.device.type,
+        "worker": process_name(),
         "package_version": __version__,
         "torch_version": torch.__version__,
     }
-
-
-def _world_size() -> int:
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 @lru_cache(maxsize=1)
@@ -209,15 +207,15 @@ def _launch(device: str) -> "Fabric":
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    n_ranks = _world_size()
-    n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if n_ranks > 1 else 1
+    world = n_ranks()
+    n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1
     fabric = Fabric(
         accelerator=device,
         devices=n_local,
-        num_nodes=n_ranks // n_local,
-        strategy="ddp" if n_ranks > 1 else "auto",
+        num_nodes=world // n_local,
+        strategy="ddp" if world > 1 else "auto",
         # Named, because Fabric would also take a batch system's variables for a distributed run.
-        plugins=[TorchElasticEnvironment() if n_ranks > 1 else LightningEnvironment()],
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
     )
     fabric.launch()
     return fabric

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator
 
-from resnet_mlflow.cli import validate
+from resnet_mlflow.cli import ConfigT, validate
 from resnet_mlflow.config import (
     HEADS,
     Backbone,
@@ -143,7 +143,7 @@ def _limited_to(name: str, backbones: Any, study: Study) -> tuple[str, ...]:
     return tuple(backbones)
 
 
-def _validated(config_class: type[Any], where: str, own: dict[str, Any], shared: dict[str, Any]) -> Any:
+def _validated(config_class: type[ConfigT], where: str, own: dict[str, Any], shared: dict[str, Any]) -> ConfigT:
     try:
         return validate(config_class, shared | own)
     except InputError as error:

@@ -1,7 +1,7 @@
 """A study's comparison: one row per backbone and method, over seeds."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -82,7 +82,7 @@ def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) 
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Mapping[str, object]) -> list[str]:
+def _cells(row: Mapping[Hashable, object]) -> list[str]:
     scores = [f"{row[f'{title} mean']:.4f} ± {row[f'{title} std']:.4f}" for title in SCORES]
     missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
     head = [str(row[name]) for name in ("backbone", "weights", "method")]

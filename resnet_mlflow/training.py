@@ -110,6 +110,7 @@ def fit(
         module.eval()
         with torch.inference_mode():
             val_metrics = validate(module)
+        _check_finite(val_metrics.get("loss", 0.0), epoch, options)
         improved = val_metrics["accuracy"] > _best_accuracy(history) + options.min_delta
         best = trained_state(model) if improved else best
         rate: float = optimizer.param_groups[0]["lr"]
@@ -169,7 +170,7 @@ def _groups(stream: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
 def _check_finite(loss: float, epoch: int, options: TrainingConfig) -> None:
     if not math.isfinite(loss):
         raise InputError(
-            f"the training loss must stay finite, got {loss} in epoch {epoch} "
+            f"the loss must stay finite, got {loss} in epoch {epoch} "
             f"with learning_rate {options.learning_rate:g}; lower learning_rate or set gradient_clip"
         )
 

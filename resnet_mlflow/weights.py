@@ -11,7 +11,7 @@ import threading
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -133,11 +133,17 @@ def _random(seed: int, fell_back: bool = False) -> ResolvedWeights:
     return ResolvedWeights(label, f"{label}-torch{torch_version}", seed=seed, fell_back=fell_back)
 
 
+@cache
+def _announce(message: str) -> None:
+    # Once: a study resolves the same weights in every cell.
+    logger.warning(message)
+
+
 def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
     try:
         return _torchvision(backbone, default_name(backbone))
     except InputError as error:
-        logger.warning("%s: weights=auto falls back to a random backbone (seed %d)", error, seed)
+        _announce(f"{error}: weights=auto falls back to a random backbone (seed {seed})")
         return _random(seed, fell_back=True)
 
 

@@ -2,7 +2,6 @@ import tomllib
 from pathlib import Path
 
 import yaml
-
 from mlflow.projects import utils
 
 from resnet_mlflow.config import ENTRY_POINTS

@@ -217,6 +217,14 @@ def test_fit_refuses_non_finite_loss():
         run(build_network(), TrainingConfig(learning_rate=50), loss_fn=explode)
 
 
+def test_fit_refuses_weights_that_the_last_step_ruined():
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"accuracy": 0.1, "loss": float("inf")}
+
+    with pytest.raises(InputError, match="finite, got inf in epoch 1"):
+        run(build_network(), TrainingConfig(), validate=validate)
+
+
 def test_fit_learning_rate_follows_warmup_and_schedule():
     options = TrainingConfig(epochs=3, warmup_epochs=2, learning_rate=0.1, schedule="constant")
     assert [r.learning_rate for r in run(nn.Linear(8, 3), options)] == pytest.approx([0.05, 0.1, 0.1])

@@ -1,12 +1,12 @@
 """Stage `extract`: the features of a dataset, computed once per team."""
 
 import logging
-import os
 import tempfile
 from pathlib import Path
 
 from resnet_mlflow.config import ExtractConfig, FeatureConfig
 from resnet_mlflow.features import FeatureSet, refuse_skipped
+from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def run_extract(config: ExtractConfig) -> FeatureSet:
     """Return the features of a dataset, from the store where they are, and track the run."""
     inputs = prepare(config)
-    if int(os.environ.get("RANK", "0")) > 0:
+    if rank() > 0:
         return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
     return _tracked_extraction(config, inputs)
 
@@ -40,9 +40,12 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
     }
     with stage_run("extract", config, name, tags) as run:
         present = inputs.store.get(inputs.features_key) or _fetch(inputs)
-        features = present or extract_untracked(config, inputs)
+        # Under torchrun the other ranks wait for this one in the extraction.
+        features = extract_untracked(config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
-        _log_features(run, config, inputs, features, reused=present is not None)
+        # Another process may have made them while this one waited for the lock.
+        reused = present is not None or features.meta["worker"] != process_name()
+        _log_features(run, config, inputs.without(features), features, reused)
     return features
 
 
@@ -77,7 +80,7 @@ def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features
     if shared:
         run.log_folder(inputs.store.path(features.key), "features")
     # Set last: other machines look for this tag, and must find the features whole.
-    run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": len(features.meta["skipped"])})
+    run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": inputs.n_skipped})
     if not reused:
         run.log_metrics(
             {

@@ -97,7 +97,9 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
     """Train the linear layer on stored features: the frozen backbone would return the same in every epoch."""
-    splits = partition(ensure_features(config, inputs), config.val_fraction, config.seed)
+    features = ensure_features(config, inputs)
+    inputs = inputs.without(features)
+    splits = partition(features, config.val_fraction, config.seed)
     layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
     epochs = finetune_on_features(
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
@@ -132,6 +134,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         inputs = dataclasses.replace(inputs, weights=weights, features_key=key)
     # Not tracked as an extraction of its own: the features belong to this run's backbone.
     features = inputs.store.get(inputs.features_key) or extract_untracked(config, inputs)
+    inputs = inputs.without(features)
     splits = partition(features, config.val_fraction, config.seed)
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)
 

@@ -24,14 +24,18 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
     }
     with stage_run("fit_head", config, name, tags) as run:
         run.log_head_params(head.get_params())
-        splits = partition(ensure_features(config, inputs), config.val_fraction, config.seed)
+        features = ensure_features(config, inputs)
+        inputs = inputs.without(features)
+        splits = partition(features, config.val_fraction, config.seed)
         start = time.perf_counter()
         train, val = splits["train"], splits["val"]
         head.fit(train.features, train.labels, val.features, val.labels)
         times = {"time/fit_s": time.perf_counter() - start}
         outcome = conclude(run, inputs, head, splits, config, f"{config.head} on frozen {config.backbone}", times)
         if config.attention_maps:
-            from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
+            from resnet_mlflow.stages.attention_maps import (
+                log_attention_maps,
+            )  # torch and captum take seconds to import
 
             log_attention_maps(run, inputs, config, head, splits["test"])
     return outcome

@@ -26,9 +26,9 @@ def run_main(config: MainConfig) -> bool:
     Raises:
         InputError: If the study is not valid, or is running in another process.
     """
+    given = {name: value for name in ("dataset", "cache_dir") if (value := getattr(config, name))}
     study = load_study(config.study)
-    if config.cache_dir:
-        study = study.model_copy(update={"features": study.features | {"cache_dir": config.cache_dir}})
+    study = study.model_copy(update={"features": study.features | given})
     connect()
     key = digest_of({"study": study.model_dump(mode="json"), "store": store_uri(), "version": __version__})
     try:
@@ -48,7 +48,7 @@ def _lock_path(study: Study, key: str) -> Path:
 
 def _run_study(study: Study, config: MainConfig, key: str) -> bool:
     earlier = find_runs({"stage": "study", "cache_key": key}, status=None)
-    tags = {"cache_key": key, "dataset": study.features.get("dataset", "digits")}
+    tags = {"cache_key": key, "dataset": prepare(next(cells(study)).config).dataset.short_name}
     resume = earlier[0].info.run_id if earlier else None
     with stage_run("study", config, f"study {study.name}", tags, resume=resume) as run:
         # Nobody else runs this study: children that still look alive are of a process that was killed.

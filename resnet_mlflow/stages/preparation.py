@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from resnet_mlflow.config import EXECUTION_ONLY, Config, FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, load_dataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import FeatureStore, default_cache_dir
-from resnet_mlflow.features import FeatureSplit, features_key, identify
+from resnet_mlflow.features import FeatureSet, FeatureSplit, features_key, identify
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 from resnet_mlflow.weights import ResolvedWeights, resolve_weights
 
@@ -34,6 +34,16 @@ class Inputs:
     image_size: int
     precision: str
     features_key: str
+    n_undecodable: int = 0
+
+    def without(self, features: FeatureSet) -> "Inputs":
+        """Return the inputs with what only decoding could show: how many images have no features."""
+        return replace(self, n_undecodable=len(features.meta["skipped"]))
+
+    @property
+    def n_skipped(self) -> int:
+        """Return how many images were left out, because they are no images or cannot be decoded."""
+        return self.dataset.n_skipped + self.n_undecodable
 
     @property
     def tags(self) -> dict[str, str]:
@@ -46,7 +56,7 @@ class Inputs:
             "features_key": self.features_key,
             "image_size": str(self.image_size),
             "precision": self.precision,
-            "n_skipped_images": str(self.dataset.n_skipped),
+            "n_skipped_images": str(self.n_skipped),
             "duplicates_across_splits": json.dumps(duplicates),
         }
 
@@ -60,8 +70,8 @@ class Inputs:
         ]
         if self.weights.fell_back:
             remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
-        if self.dataset.n_skipped:
-            remarks.append(f"{self.dataset.n_skipped} unreadable images were skipped.")
+        if self.n_skipped:
+            remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks
 
 

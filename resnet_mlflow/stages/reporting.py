@@ -70,6 +70,7 @@ def conclude(
         for name, evaluation in evaluations.items():
             _write_evaluation(folder / "evaluation" / name, evaluation)
         _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
+    run.set_tags({"n_skipped_images": inputs.n_skipped})
     run.log_note(_note(title, inputs, evaluations))
     low, high = evaluations["test"].intervals["accuracy"]
     scores = f"val accuracy {metrics['val/accuracy']:.4f}, test accuracy {metrics['test/accuracy']:.4f}"

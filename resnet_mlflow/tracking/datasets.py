@@ -8,7 +8,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 
 
-class TrackedDataset(Dataset):  # type: ignore[misc]
+class TrackedDataset(Dataset):
     """One split of an image dataset as MLflow lists it, under our own content digest.
 
     MLflow's own digests collide for images: they look at shapes and the first values only.

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
+from resnet_mlflow.process import process_name
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.store import connect, is_unreachable, lost_store
 
@@ -159,7 +159,7 @@ def stage_run(
         active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
         run = StageRun(active.info.run_id, nested)
         with _true_status(run):
-            run.set_tags({"stage": stage, "version": __version__, "worker": worker(), **tags})
+            run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **tags})
             run.log_config(config)
             yield run
             run.flush()
@@ -184,11 +184,6 @@ def _true_status(run: StageRun) -> Iterator[None]:
     if run.failure:
         mlflow.set_tag("error", run.failure)
     mlflow.end_run("FAILED" if run.failure else "FINISHED")
-
-
-def worker() -> str:
-    """Return host and process that execute a run, such as ``"host-a:4711"``."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _can_resume(run_id: str) -> bool:

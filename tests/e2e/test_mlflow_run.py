@@ -42,7 +42,9 @@ def test_fit_head_extracts_missing_features_in_a_nested_run(mlflow_run, tmp_path
     assert run.info.status == extraction.info.status == "FINISHED"
     assert extraction.data.tags["mlflow.parentRunId"] == run.info.run_id
     assert run.data.params["share_features"] == "false"
-    assert run.data.params["data_dir"] == ""
+    # MLflow records what it was given as shell text: '' for nothing. config.json holds the value itself.
+    assert run.data.params["data_dir"] == "''"
+    assert mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/config.json")["data_dir"] == ""
     assert run.data.params["head.k"] == "5"
     assert run.data.metrics["test/accuracy"] > 0.8
     assert run.info.run_name == "fit_head knn resnet18 digits s0"

@@ -1,0 +1,76 @@
+"""The measuring of benchmarks, not their figures: those depend on the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.harness import Row, alternate, fastest, limit_row, rate, ratio_row
+
+
+def test_ratio_row_is_above_one_where_the_peer_takes_longer() -> None:
+    row = ratio_row("extraction", 3.0, [2.0, 1.0, 1.0], [8.0, 3.0, 5.0], n_items=100)
+
+    assert row.measured == 4.0
+    assert row.spread == (3.0, 5.0)
+    assert (row.ours, row.peer) == ("100 images/s", "20 images/s")
+
+
+@pytest.mark.parametrize(
+    ("row", "met"),
+    [
+        (Row("faster", 3.0, 3.0), True),
+        (Row("faster", 2.99, 3.0), False),
+        (Row("shorter", 0.3, 0.3, at_least=False), True),
+        (Row("shorter", 0.31, 0.3, at_least=False), False),
+    ],
+)
+def test_table_says_whether_a_target_is_met(row: Row, met: bool) -> None:
+    assert row.met is met
+    assert ("**missed**" not in report.table([row])[-1]) is met
+
+
+def test_limit_row_takes_the_median_of_the_turns() -> None:
+    row = limit_row("logging", 0.3, [0.1, 0.9, 0.2], unit="s")
+
+    assert (row.measured, row.spread, row.met) == (0.2, (0.1, 0.9), True)
+
+
+def test_rate_shows_images_where_there_are_any() -> None:
+    assert (rate(2.0, 500), rate(0.25)) == ("250 images/s", "0.25 s")
+
+
+def test_alternate_takes_turns_after_one_of_each() -> None:
+    done: list[str] = []
+
+    ours, peer = alternate(lambda: done.append("ours"), lambda: done.append("peer"), turns=3)
+
+    assert done == ["ours", "peer"] * 4
+    assert (len(ours), len(peer)) == (3, 3)
+
+
+def test_fastest_names_the_fastest_way() -> None:
+    assert fastest([lambda: sum(range(3_000_000)), lambda: None]) == 1
+
+
+def test_table_shows_a_cosine_short_of_one() -> None:
+    assert "| 0.999962 |" in report.table([Row("cosine", 0.999962, 0.9999, unit="")])[-1]
+
+
+def test_write_keeps_the_lines_of_benchmarks_that_did_not_run(tmp_path: Path) -> None:
+    path, order = tmp_path / "results.md", ["first", "second"]
+    report.write(path, {"second": [Row("b", 5.0, 3.0)]}, order)
+    report.write(path, {"first": [Row("a", 1.0, 3.0), Row("a2", 4.0, 3.0)]}, order)
+    report.write(path, {"second": [Row("b", 2.0, 3.0)]}, order)
+
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")][1:]
+    assert [line.split(" | ")[:2] for line in lines] == [["| a", "1 x"], ["| a2", "4 x"], ["| b", "2 x"]]
+
+
+def test_write_drops_lines_of_another_machine(tmp_path: Path) -> None:
+    path = tmp_path / "results.md"
+    report.write(path, {"first": [Row("a", 1.0, 3.0)]}, ["first", "second"])
+    path.write_text(path.read_text().replace("- processor: ", "- processor: another "))
+    report.write(path, {"second": [Row("b", 2.0, 3.0)]}, ["first", "second"])
+
+    assert "| a |" not in path.read_text()
