@@ -16,6 +16,7 @@ from resnet_mlflow.longtail.posthoc import (
     choose,
     logit_offsets,
     mean_recall,
+    row_norms,
     tau_normalize,
 )
 
@@ -62,9 +63,9 @@ def _logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation
 
 def _tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
     weight, bias = last_layer(head)
-    inputs = layer_inputs(head, val[0]).astype(np.float64)
+    scores = layer_inputs(head, val[0]).astype(np.float64) @ weight.T
     return Correction(
-        lambda params: np.asarray(inputs @ tau_normalize(weight, params["tau"]).T),
+        lambda params: np.asarray(scores / row_norms(weight) ** params["tau"]),
         lambda params: with_last_layer(head, tau_normalize(weight, params["tau"]), np.zeros_like(bias)),
     )
 

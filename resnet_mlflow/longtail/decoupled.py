@@ -15,11 +15,10 @@ from resnet_mlflow.longtail.layers import LayeredHead, last_layer, layer_inputs,
 from resnet_mlflow.longtail.losses import LongTailLoss
 from resnet_mlflow.longtail.networks import ScaledLogits, linear_options, mlp_options, train_network
 from resnet_mlflow.longtail.samplers import build_row_sampler
+from resnet_mlflow.longtail.schedule import CRT_EPOCHS, CRT_STEPS, LWS_EPOCHS, LWS_STEPS, enough_epochs
 
-CRT_EPOCHS = 10
-LWS_EPOCHS = 5
-# Adam moves a scale by about its rate a step: 5 epochs of 50 steps reach from 1 to any factor that matters.
-LWS_OPTIONS = TrainingConfig(epochs=LWS_EPOCHS, optimizer="adam", learning_rate=1e-2, schedule="cosine")
+# Adam moves a scale by about its rate a step: a hundred steps reach from 1 to any factor that matters.
+LWS_RATE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Stage2:
 
 
 def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
-    """Return the head with its last layer trained afresh, for 10 epochs, on draws with all classes alike.
+    """Return the head with its last layer trained afresh, 10 epochs or a little more, on draws with all classes alike.
 
     Args:
         head: Fitted; what lies below its last layer stays as it is.
@@ -55,7 +54,8 @@ def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: cRT.
     """
     options = linear_options(head) if isinstance(head, LinearHead) else mlp_options(head)
-    options = options.model_copy(update={"epochs": CRT_EPOCHS, "patience": 0})
+    n_epochs = enough_epochs(CRT_EPOCHS, CRT_STEPS, len(data.labels), head.batch_size)
+    options = options.model_copy(update={"epochs": n_epochs, "patience": 0})
     inputs, val_inputs = layer_inputs(head, data.features), layer_inputs(head, data.val[0])
     n_inputs = inputs.shape[1]
     if isinstance(head, LinearHead):
@@ -79,7 +79,9 @@ def fit_lws(head: LayeredHead, data: Stage2) -> LayeredHead:
     weight, bias = last_layer(head)
     logits, val_logits = (head.logits(X).astype(np.float32) for X in (data.features, data.val[0]))
     scales = ScaledLogits(data.n_classes)
-    _train_balanced(scales, (logits, data.labels), (val_logits, data.val[1]), LWS_OPTIONS, head.batch_size, data.seed)
+    n_epochs = enough_epochs(LWS_EPOCHS, LWS_STEPS, len(data.labels), head.batch_size)
+    options = TrainingConfig(epochs=n_epochs, optimizer="adam", learning_rate=LWS_RATE, schedule="cosine")
+    _train_balanced(scales, (logits, data.labels), (val_logits, data.val[1]), options, head.batch_size, data.seed)
     factors = scales.scales.detach().double().numpy()
     return with_last_layer(head, weight * factors[:, np.newaxis], bias * factors)
 

@@ -14,13 +14,14 @@ from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.longtail.adjusted import adjust
 from resnet_mlflow.longtail.methods import METHODS, TRAINED_HEADS, hyperparameters, inapplicable, method_parts
 from resnet_mlflow.longtail.posthoc import Curve, Params, mean_recall
+from resnet_mlflow.longtail.schedule import LINEAR_EPOCHS, LINEAR_STEPS, enough_epochs
 from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, per_item_scale
 
 if TYPE_CHECKING:
     from resnet_mlflow.features import FeatureSplit
 
-# Enough for a convex problem on features; all losses get as many.
-LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "epochs": 30}
+# The rate that serves all losses best on standardized features; docs/decisions/0010-long-tail-heads.md has figures.
+LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "learning_rate": 0.02}
 ONLY_LBFGS = ("C", "max_iter", "tol")
 # Their last epochs are another training: stopping before would leave it out.
 SCHEDULED = ("resample_progressive", "ldam_drw")
@@ -179,6 +180,8 @@ class _Task:
         from resnet_mlflow.longtail.samplers import build_row_sampler
 
         head: Any = build_head(self.head_name, self.head_params, self.seed)
+        if self.head_name == "linear" and "epochs" not in self.head_params:
+            head.set_params(epochs=enough_epochs(LINEAR_EPOCHS, LINEAR_STEPS, len(self.labels), head.batch_size))
         if any(part in SCHEDULED for part in parts):
             head.set_params(patience=0)
         sampled = tuple(part for part in parts if part != "smote")  # its items are there already
@@ -208,7 +211,7 @@ def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[
 
     Example:
         >>> checked_head_params("linear", {"epochs": 5})
-        {'solver': 'sgd', 'epochs': 5}
+        {'solver': 'sgd', 'learning_rate': 0.02, 'epochs': 5}
     """
     if head_params.get("class_weight") is not None:
         raise InputError(

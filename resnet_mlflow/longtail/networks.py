@@ -33,6 +33,11 @@ class NormalizedLinear(nn.Module):
         return functional.linear(functional.normalize(features, dim=1), functional.normalize(self.weight, dim=1))
 
 
+def scaled_directions(layer: NormalizedLinear) -> Array:
+    """Return the weight of the linear layer that gives LDAM's logits for features of unit length, without a bias."""
+    return LDAM_SCALE * _numpy(functional.normalize(layer.weight.detach().double(), dim=1))
+
+
 class ScaledLogits(nn.Module):
     """Logits times one learned number per class, from 1."""
 
@@ -113,8 +118,7 @@ def fit_linear(
     network: nn.Module = NormalizedLinear(start.weight.detach()) if cosines else layer
     train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, linear_options(head), head.batch_size, seed)
     if isinstance(network, NormalizedLinear):
-        directions = functional.normalize(network.weight.detach().double(), dim=1)
-        head.coef_, head.intercept_ = LDAM_SCALE * directions.numpy(), np.zeros(n_classes)
+        head.coef_, head.intercept_ = scaled_directions(network), np.zeros(n_classes)
     else:
         head.coef_, head.intercept_ = _numpy(layer.weight), _numpy(layer.bias)
     head.n_iter_ = head.epochs

@@ -52,9 +52,14 @@ def tau_normalize(coef: ArrayLike, tau: float) -> Floats:
         [[0.6, 0.8], [0.0, 1.0]]
     """
     rows = np.asarray(coef, dtype=np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / row_norms(rows)[:, np.newaxis] ** tau)
+
+
+def row_norms(coef: Floats) -> Floats:
+    """Return the Euclidean norm of each row, 1 for rows of zeros, of shape (n_classes,)."""
+    norms = np.linalg.norm(coef, axis=1)
     norms[norms == 0] = 1
-    return np.asarray(rows / norms**tau)
+    return np.asarray(norms)
 
 
 def prior_offsets(test_prior: ArrayLike, implied_prior: ArrayLike | None = None) -> Floats:

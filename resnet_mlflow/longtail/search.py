@@ -1,0 +1,38 @@
+"""Hyperparameters of a method as an Optuna trial suggests them."""
+
+from typing import Protocol
+
+from resnet_mlflow.longtail.methods import hyperparameters
+
+
+class Trial(Protocol):
+    """What is needed of an Optuna trial."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Return a number in ``[low, high]``."""
+
+
+def suggest_params(method: str, trial: Trial) -> dict[str, float]:
+    """Return a value for each hyperparameter of a method or a combination, by name.
+
+    ``beta`` is drawn as ``one_minus_beta`` on a logarithmic scale, since 0.99 and 0.999 are as far apart as 0.9 and
+    0.99 are.
+
+    Args:
+        method: See ``methods.parse_methods``.
+        trial: Of Optuna; with ``FixedTrial`` the parameters of an earlier one come back.
+
+    Example:
+        >>> from optuna.trial import FixedTrial
+        >>> suggest_params("reweight_effective+focal", FixedTrial({"one_minus_beta": 0.01, "gamma": 2.0}))
+        {'beta': 0.99, 'gamma': 2.0}
+    """
+    params = {}
+    for name, rule in hyperparameters(method).items():
+        if name == "beta":
+            # Subtraction leaves digits that are not there: 1 - 1e-5 is 0.99999 to 12 places.
+            low, high = (round(1 - end, 12) for end in (rule.high, rule.low))
+            params[name] = 1 - trial.suggest_float("one_minus_beta", low, high, log=True)
+        else:
+            params[name] = trial.suggest_float(name, rule.low, rule.high)
+    return params
