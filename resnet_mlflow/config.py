@@ -218,7 +218,8 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTraining
             raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
         if self.train_layers != "fc" and self.head != "linear":
             raise ValueError(
-                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; pass train_layers=fc"
+                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; "
+                "pass train_layers=fc"
             )
         return self
 
@@ -229,6 +230,11 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTraining
                 raise ValueError(
                     f"head_params must be {{}} where train_layers is {self.train_layers}, got {self.head_params!r}; "
                     "pass epochs, learning_rate and the like"
+                )
+            if self.n_trials:
+                raise ValueError(
+                    f"n_trials must be 0 where train_layers is {self.train_layers}, got {self.n_trials}; networks are "
+                    "trained with a method's defaults"
                 )
             return self
         for name, field in TrainingConfig.model_fields.items():

@@ -266,11 +266,13 @@ def _font() -> "FT2Font":
 
 
 def text_inches(text: str) -> float:
+    """Return how wide a text is."""
     _font().set_text(text)
     return _font().get_width_height()[0] / 64 / DPI
 
 
 def new_figure(height_inches: float) -> "Figure":
+    """Return an empty figure of the common width."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

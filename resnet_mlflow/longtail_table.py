@@ -120,10 +120,7 @@ def compute_gain(runs: Sequence[MethodRun], baseline: Sequence[MethodRun]) -> Ga
     # An item's score is the share of seeds that get it right.
     first, second = (np.mean([run.predictions == labels for run in side], axis=0) for side in zip(*pairs, strict=True))
     over_items = paired_bootstrap_difference(first, second, classes=labels).interval
-    if len(pairs) == 1:
-        p_value = mcnemar(first > 0, second > 0).p_value
-    else:
-        p_value = _paired_t_p_value(gains)
+    p_value = mcnemar(first > 0, second > 0).p_value if len(pairs) == 1 else _paired_t_p_value(gains)
     return Gain(float(np.mean(gains)), t_interval(gains), over_items, p_value)
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, cells padded to their column's width.
+    r"""Return the lines of a table, cells padded to their column's width.
 
     Args:
         titles: One per column.
         rows: Cells, as many per row as there are titles.
 
     Example:
-        >>> print("\\n".join(markdown_table(["head", "n"], [["svm", "3"]])))
+        >>> print("\n".join(markdown_table(["head", "n"], [["svm", "3"]])))
         | head | n |
         | ---- | - |
         | svm  | 3 |

@@ -16,6 +16,7 @@ from resnet_mlflow.config import (
     FeatureConfig,
     FinetuneConfig,
     FitHeadConfig,
+    LongtailConfig,
     Seed,
 )
 from resnet_mlflow.errors import InputError, nearest
@@ -37,6 +38,9 @@ class Study(Config):
     heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
     finetune: dict[str, dict[str, Any]] = Field(
         {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
+    )
+    longtail: dict[str, dict[str, Any]] = Field(
+        {}, description="Long-tail comparisons by a name of your own, over the study's seeds; `backbones` as above."
     )
 
     @field_validator("seeds", "backbones")
@@ -95,6 +99,8 @@ def _checked(content: dict[str, Any], path: Path) -> Study:
         if not study.heads and not study.finetune:
             raise InputError("heads or finetune must name at least one method, got neither")
         list(cells(study))  # Every cell's parameters are checked before the first one runs.
+        for name, config in comparisons(study):
+            _check_methods(name, config)
     except InputError as error:
         raise InputError(f"study {path}: {error}") from None
     return study
@@ -113,8 +119,32 @@ def cells(study: Study) -> Iterator[Cell]:
                 yield Cell(head, _head_config(head, params, shared))
             for name, params in study.finetune.items():
                 chosen = dict(params)
-                if backbone in _limited_to(name, chosen.pop("backbones", study.backbones), study):
+                if backbone in _limited_to(f"finetune.{name}", chosen.pop("backbones", study.backbones), study):
                     yield Cell(f"finetune {name}", _validated(FinetuneConfig, f"finetune.{name}", chosen, shared))
+
+
+def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:
+    """Yield the study's long-tail comparisons with their names; each runs over all the seeds.
+
+    Raises:
+        InputError: If a parameter is unknown or breaks its rule.
+    """
+    for backbone in study.backbones:
+        features = {name: value for name, value in _shared(study).items() if name in LongtailConfig.model_fields}
+        shared = features | {"backbone": backbone, "seeds": ",".join(map(str, study.seeds))}
+        for name, params in study.longtail.items():
+            chosen, where = dict(params), f"longtail.{name}"
+            if backbone in _limited_to(where, chosen.pop("backbones", study.backbones), study):
+                yield f"longtail {name} {backbone}", _validated(LongtailConfig, where, chosen, shared)
+
+
+def _check_methods(name: str, config: LongtailConfig) -> None:
+    from resnet_mlflow.longtail.methods import select_methods
+
+    try:
+        select_methods(config.methods, config.head)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def _shared(study: Study) -> dict[str, Any]:
@@ -134,11 +164,11 @@ def _head_config(head: str, params: dict[str, Any] | None, shared: dict[str, Any
     return _validated(FitHeadConfig, f"heads.{head}", {"head": head, "head_params": text}, shared)
 
 
-def _limited_to(name: str, backbones: Any, study: Study) -> tuple[str, ...]:
+def _limited_to(where: str, backbones: Any, study: Study) -> tuple[str, ...]:
     for backbone in backbones:
         if backbone not in study.backbones:
             raise InputError(
-                f"finetune.{name}.backbones must be among the study's ({', '.join(study.backbones)}), got {backbone!r}"
+                f"{where}.backbones must be among the study's ({', '.join(study.backbones)}), got {backbone!r}"
             )
     return tuple(backbones)
 

@@ -87,4 +87,3 @@ def _cells(row: Mapping[Hashable, object]) -> list[str]:
     missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
     head = [str(row[name]) for name in ("backbone", "weights", "method")]
     return [*head, *scores, f"{row['fit s']:.2f}", missing]
-

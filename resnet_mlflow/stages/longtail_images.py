@@ -27,7 +27,7 @@ from resnet_mlflow.finetuning import (
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
-from resnet_mlflow.longtail.losses import LDAM_SCALE, build_loss
+from resnet_mlflow.longtail.losses import LDAM_SCALE, build_loss, default_params
 from resnet_mlflow.longtail.methods import METHODS, method_parts
 from resnet_mlflow.longtail.networks import NormalizedLinear
 from resnet_mlflow.longtail.samplers import build_row_sampler
@@ -87,10 +87,11 @@ class ImageSource:
                 trained = self._base(task)
             if task.method == BASELINE:
                 self.base = trained
-            fitted = FittedMethod(trained.head, {}, [], np.nan)
+            fitted = FittedMethod(trained.head, default_params(in_training), [], np.nan)
             if after:
-                options = FitOptions(base=trained.head)
-                fitted = fit_method("+".join(after), "linear", {}, trained.splits, task.config.seed, options)
+                options, name = FitOptions(base=trained.head), "+".join(after)
+                corrected = fit_method(name, "linear", {}, trained.splits, task.config.seed, options)
+                fitted = dataclasses.replace(corrected, chosen=fitted.chosen | corrected.chosen)
             times = {"time/fit_s": time.perf_counter() - start}
             task = dataclasses.replace(task, inputs=trained.inputs)
             return log_fitted(run, task, fitted, trained.splits, times, step=len(trained.history))
@@ -108,9 +109,8 @@ class ImageSource:
     def _train_in(self, folder: Path, run: StageRun, task: MethodTask, parts: tuple[str, ...]) -> Trained:
         config, counts = task.config, self.train_counts
         train, val = self.dataset.splits["train"], self.dataset.splits["val"]
-        layer: nn.Module = build_linear(n_features(config.backbone), len(counts), config.seed)
-        if "ldam_drw" in parts:
-            layer = NormalizedLinear(layer.weight.detach())
+        linear = build_linear(n_features(config.backbone), len(counts), config.seed)
+        layer = NormalizedLinear(linear.weight.detach().clone()) if "ldam_drw" in parts else linear
         network = FinetuneNetwork(build_backbone(config.backbone, self.inputs.weights), layer, config.train_layers)
         epochs = finetune_on_images(
             network,
@@ -159,9 +159,11 @@ def build_remedy(
 
 def head_of(layer: nn.Module, n_classes: int) -> HeadBase:
     """Return the head that gives the logits of a trained last layer; cosines become logits by LDAM's scale."""
-    classes = range(n_classes)
+    classes = list(range(n_classes))
     if isinstance(layer, NormalizedLinear):
         weight = nn.functional.normalize(layer.weight.detach().cpu().double(), dim=1).numpy()
-        return from_linear(LDAM_SCALE * weight, np.zeros(n_classes), classes).set_params(preprocessing="l2")
+        head = from_linear(LDAM_SCALE * weight, np.zeros(n_classes), classes)
+        head.preprocessing = "l2"
+        return head
     assert isinstance(layer, nn.Linear)
     return from_linear(*linear_state(layer), classes)

@@ -17,8 +17,8 @@ from resnet_mlflow.evaluation import Evaluation
 from resnet_mlflow.features import FeatureSplit
 from resnet_mlflow.longtail.fitting import FittedMethod
 from resnet_mlflow.longtail.groups import group_tertiles, long_tail_metrics
-from resnet_mlflow.longtail.methods import METHODS, method_parts
 from resnet_mlflow.longtail.posthoc import class_priors, prior_offsets
+from resnet_mlflow.longtail.priors import implied_prior
 from resnet_mlflow.longtail_table import MethodRun
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
 from resnet_mlflow.stages.reporting import conclude
@@ -73,7 +73,9 @@ def find_finished(task: MethodTask) -> MethodRun | None:
         path = download(runs[0].info.run_id, PREDICTIONS, Path(folder))
         frame = pd.read_parquet(path, columns=["item_id", "label", "prediction"])
     index = {name: label for label, name in enumerate(task.inputs.dataset.class_names)}
-    labels, predictions = (frame[column].map(index).to_numpy(np.int64) for column in ("label", "prediction"))
+    labels, predictions = (
+        np.array([index[name] for name in frame[column]], dtype=np.int64) for column in ("label", "prediction")
+    )
     return MethodRun(
         task.method,
         task.config.seed,
@@ -112,7 +114,8 @@ def log_fitted(
     """Log a fitted method's choice of hyperparameters and its scores, and return them."""
     log_choice(run, fitted)
     title = f"{task.method} with {task.config.head} on {task.train_counts.sum():,} long-tailed images"
-    more = further_scores(task.config, task.train_counts, implied_power(task.method))
+    implied = implied_prior(task.method, task.train_counts, fitted.chosen)
+    more = further_scores(task.config, task.train_counts, implied)
     outcome = conclude(run, task.inputs, fitted.head, splits, task.config, title, times, step, more)
     test = outcome.evaluations["test"]
     return MethodRun(
@@ -127,21 +130,13 @@ def log_fitted(
     )
 
 
-def implied_power(method: str) -> float:
-    """Return ``q`` where a method's scores are made for a class prior proportional to ``n_c ** q``.
-
-    Example:
-        >>> implied_power("none"), implied_power("resample_sqrt"), implied_power("balanced_softmax")
-        (1.0, 0.5, 0.0)
-    """
-    return max(0.0, 1.0 - sum(1.0 - METHODS[part].residue for part in method_parts(method)))
-
-
 def log_choice(run: StageRun, fitted: FittedMethod) -> None:
     """Log which hyperparameters validation chose, and its balanced accuracy at each that was tried."""
     if not fitted.chosen:
         return
     run.set_tags({f"chosen.{name}": f"{value:g}" for name, value in fitted.chosen.items()})
+    if not fitted.curve:
+        return
     points = [{**params, "val_balanced_accuracy": score} for params, score in fitted.curve]
     run.log_json({"chosen": dict(fitted.chosen), "curve": points}, "selection.json")
     run.log_series({f"selection/{name}": [point[name] for point in points] for name in points[0]})
@@ -153,14 +148,14 @@ def thresholds(config: LongtailConfig, train_counts: NDArray[np.int64]) -> tuple
 
 
 def further_scores(
-    config: LongtailConfig, train_counts: NDArray[np.int64], power: float
+    config: LongtailConfig, train_counts: NDArray[np.int64], implied: NDArray[np.float64]
 ) -> Callable[[Evaluation], dict[str, float]]:
     """Return what adds to an evaluation its scores by class size, and those under the test prior.
 
     Args:
         config: Grouping and test prior are read.
         train_counts: Training images per class.
-        power: The classifier's scores are made for a prior proportional to counts to this power.
+        implied: Class shares that the classifier's scores are made for.
     """
     many, few = thresholds(config, train_counts)
     prior = parse_prior(config.test_prior, train_counts)
@@ -170,7 +165,7 @@ def further_scores(
         # MLflow cannot average over what is not there: groups without classes have no metric.
         metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
         if prior is not None:
-            metrics |= _prior_scores(evaluation, prior, class_priors(train_counts) ** power)
+            metrics |= _prior_scores(evaluation, prior, implied)
         return metrics
 
     return scores
@@ -198,9 +193,7 @@ def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float6
     return np.asarray(shares) / sum(shares)
 
 
-def _prior_scores(
-    evaluation: Evaluation, prior: NDArray[np.float64], implied: NDArray[np.float64]
-) -> dict[str, float]:
+def _prior_scores(evaluation: Evaluation, prior: NDArray[np.float64], implied: NDArray[np.float64]) -> dict[str, float]:
     """Return accuracy where classes have the shares ``prior``: of the plain decision, and of the corrected one."""
     tiny = np.finfo(np.float64).tiny  # a probability of 0 stays the last choice
     scores = np.log(np.maximum(evaluation.probabilities, tiny)) + prior_offsets(prior, implied)

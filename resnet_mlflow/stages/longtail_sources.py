@@ -12,11 +12,12 @@ from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.features import FeatureSplit, partition
 from resnet_mlflow.heads import parse_head_params
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.longtail.fitting import FitOptions, fit_method
+from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
 from resnet_mlflow.longtail.profiles import draw_long_tail
 from resnet_mlflow.longtail_table import BASELINE, MethodRun
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run
+from resnet_mlflow.stages.longtail_trials import search
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.tracking import StageRun
 
@@ -57,11 +58,15 @@ class FeatureSource:
         config = task.config
         with method_run(task) as run:
             start = time.perf_counter()
-            params, options = parse_head_params(config.head_params), FitOptions(base=self.base)
-            fitted = fit_method(task.method, config.head, params, self.splits, config.seed, options)
+            fitted = search(task, self._fit) if config.n_trials else self._fit(task, {})
             if task.method == BASELINE:
                 self.base = fitted.head
             return log_fitted(run, task, fitted, self.splits, {"time/fit_s": time.perf_counter() - start})
+
+    def _fit(self, task: MethodTask, params: Mapping[str, float]) -> FittedMethod:
+        config, options = task.config, FitOptions(params=params, base=self.base)
+        head_params = parse_head_params(config.head_params)
+        return fit_method(task.method, config.head, head_params, self.splits, config.seed, options)
 
 
 def on_features(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from resnet_mlflow import __version__
-from resnet_mlflow.config import FinetuneConfig, MainConfig
+from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import default_cache_dir
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
-from resnet_mlflow.study import Cell, Study, cells, load_study
+from resnet_mlflow.study import Cell, Study, cells, comparisons, load_study
 from resnet_mlflow.study_table import CellResult, build_table, to_markdown
 from resnet_mlflow.tracking import connect, end_abandoned_children, find_runs, stage_run, store_uri
 
@@ -54,7 +55,9 @@ def _run_study(study: Study, config: MainConfig, key: str) -> bool:
         # Nobody else runs this study: children that still look alive are of a process that was killed.
         end_abandoned_children(run.run_id)
         run.log_json(study.model_dump(mode="json"), "study.json")
-        results, failures = _run_cells(list(cells(study)))
+        todo, tails = list(cells(study)), list(comparisons(study))
+        results, failures = _run_cells(todo)
+        failures |= _run_comparisons(tails)
         table = build_table(results, study.seeds)
         markdown = to_markdown(table, study, failures)
         with run.artifacts() as folder:
@@ -62,7 +65,7 @@ def _run_study(study: Study, config: MainConfig, key: str) -> bool:
             table.to_csv(folder / "comparison.csv", index=False)
         run.log_note(markdown)
         if failures:
-            run.failure = f"{len(failures)} of {len(failures) + len(results)} cells failed"
+            run.failure = f"{len(failures)} of {len(todo) + len(tails)} cells failed"
     print(markdown)
     return not failures
 
@@ -84,6 +87,20 @@ def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:
         how = "finished before" if result.reused else f"{time.perf_counter() - start:.1f} s"
         logger.info("[%d/%d] %s (%s)", position, len(todo), cell.name, how)
     return results, failures
+
+
+def _run_comparisons(todo: list[tuple[str, LongtailConfig]]) -> dict[str, str]:
+    """Run long-tail comparisons, whose methods that finished before are skipped; give reasons of failures by name."""
+    failures: dict[str, str] = {}
+    for name, config in todo:
+        logger.info("%s", name)
+        try:
+            if not run_longtail(config):
+                failures[name] = "a method failed, see its run"
+        except Exception as error:  # As for cells.
+            failures[name] = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.error("%s FAILED: %s", name, failures[name])
+    return failures
 
 
 def _run_cell(cell: Cell) -> CellResult:

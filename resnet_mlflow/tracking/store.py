@@ -26,6 +26,7 @@ def connect() -> None:
     """
     # MLflow's defaults wait for minutes before they tell that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         _probe(uri)
