@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from resnet_mlflow.heads.base import Array, HeadBase, fit_temperature
 
@@ -40,6 +41,7 @@ class AdjustedHead(HeadBase):
 
     def logits(self, X: ArrayLike) -> Array:
         """Return adjusted scores of shape (n_items, n_classes); the highest is the predicted class."""
+        check_is_fitted(self)
         logits: Array = self.head_.logits(X) * self.factor + np.asarray(self.offsets)
         return logits
 

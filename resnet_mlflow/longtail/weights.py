@@ -91,9 +91,15 @@ def checked_counts(counts: ArrayLike) -> Floats:
         InputError: If a class has no training image.
     """
     sizes = np.asarray(counts, dtype=np.float64)
-    if sizes.ndim != 1 or len(sizes) < 2 or (sizes < 1).any():
+    if sizes.ndim != 1 or len(sizes) < 2:
         raise InputError(
-            f"counts must be at least 1 for each of at least 2 classes, got {sizes.tolist()}; remove empty classes"
+            f"counts must be one number for each of at least 2 classes, got shape {sizes.shape}; count images by class"
+        )
+    empty = np.flatnonzero(~(sizes >= 1))
+    if len(empty):
+        raise InputError(
+            f"every class must have at least 1 training image, got {sizes[empty[0]]:g} of class {empty[0]}; add images "
+            "or remove the class"
         )
     return sizes
 
