@@ -241,7 +241,9 @@ def _check_params(method: str, params: Mapping[str, float]) -> None:
             raise InputError(
                 f"parameters of {method} must be among {', '.join(known) or 'none'}, got {name!r}; leave it out"
             )
-        if not np.isfinite(value):
+        rule = known[name]
+        if not rule.low <= value <= rule.high:
             raise InputError(
-                f"{name} of {method} must be a finite number, got {value}; write such as {known[name].default:g}"
+                f"{name} of {method} must be in [{rule.low:g}, {rule.high:g}], got {value:g}; write such as "
+                f"{rule.default:g}"
             )

@@ -21,7 +21,7 @@ class Hyperparameter:
     Attributes:
         default: What a method uses where nothing is chosen.
         grid: What is tried otherwise.
-        low: Smallest value of a search that is not a grid.
+        low: Smallest value that is possible, where a search that is no grid starts.
         high: Largest.
     """
 
@@ -105,7 +105,7 @@ METHODS: dict[str, Method] = {
         "loss",
         TRAINED_HEADS,
         "Lin et al. (2017), Focal Loss",
-        {"gamma": Hyperparameter(1.0, (0.5, 1.0, 2.0), 0.1, 5.0)},
+        {"gamma": Hyperparameter(1.0, (0.5, 1.0, 2.0), 0.0, 5.0)},
         corrects=False,
         residue=1.0,
         why_not=_NO_LOSS,
