@@ -55,7 +55,9 @@ def class_counts_figure(
     for name, labels in groups.items():
         axes.bar(position[labels], train_counts[labels], color=GROUP_COLOURS[name], width=0.8)
     axes.set_yscale("log")
-    axes.set_ylim(0.7, float(train_counts.max()) * (3 if len(order) <= MAX_NAMED_CLASSES else 1.5))
+    highest = float(train_counts.max()) * (3 if len(order) <= MAX_NAMED_CLASSES else 1.5)
+    axes.set_ylim(0.7, highest)
+    axes.set_yticks([10**power for power in range(9) if 10**power < highest])
     axes.set_xlim(-0.7, len(order) - 0.3)
     axes.set_ylabel("training images", fontsize=TEXT_POINTS + 1)
     _name_classes(axes, names)
@@ -102,8 +104,8 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
         _frame_panel(axes, method, n_classes, first=column == 0)
         is_lowest = i + COLUMNS >= len(methods)
         _name_classes(axes, names if is_lowest else [""] * n_classes)
-    kind = "" if n_classes <= MAX_SHOWN_CLASSES else ", means over neighbours in size"
-    told = f"Test accuracy by class, largest class left{kind}: the method (blue), {BASELINE} (grey)"
+    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbours)"
+    told = f"Test accuracy by {by}, largest class left: the method (blue), {BASELINE} (grey)"
     figure.text(left, 1 - 0.22 / height, told, fontsize=11)
     return figure
 
