@@ -26,6 +26,7 @@ def connect() -> None:
     """
     # MLflow's defaults wait for minutes before they tell that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         _probe(uri)
@@ -52,6 +53,11 @@ def is_unreachable(error: BaseException) -> bool:
     if isinstance(error, MlflowException):
         return str(error).startswith("API request to")
     return isinstance(error, ConnectionError | TimeoutError)
+
+
+def stop_retrying() -> None:
+    """Let what MLflow still does in this process, such as ending runs, fail at once: the store is known to be away."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
 def lost_store(error: BaseException) -> InputError:
