@@ -69,7 +69,9 @@ def test_stages_run_on_a_server_and_outlive_its_absence(server_folder, run_modul
         assert ran.returncode == 0, ran.stderr
         # The server goes away in the middle of a training ...
         command = [sys.executable, "-m", "entrypoints.finetune", *training]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env=os.environ | environment)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env=os.environ | environment
+        )
         said = []
         for line in process.stderr:
             said.append(line)
