@@ -17,7 +17,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.process import process_name
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.store import connect, is_unreachable, lost_store, stop_retrying
+from resnet_mlflow.tracking.store import connect, describe_experiment, is_unreachable, lost_store, stop_retrying
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +148,8 @@ def stage_run(
         active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
         run = StageRun(active.info.run_id, nested)
         with _true_status(run):
+            if not nested:
+                describe_experiment(active.info.experiment_id)
             run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **tags})
             run.log_config(config)
             yield run
