@@ -145,7 +145,7 @@ def stage_run(
         _leave_launched_run(resumed)
     nested = mlflow.active_run() is not None
     try:
-        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
+        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=True)
         run = StageRun(active.info.run_id, nested)
         with _true_status(run):
             if not nested:
