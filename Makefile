@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui test check bench mlproject
+.PHONY: help setup demo ui test check bench bench-quick mlproject
 
 help:  ## List the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.complete  ## Make .venv with everything in it (UV_TORCH_BACKEND=cpu selects CPU-only torch).
 
@@ -42,6 +42,9 @@ check: setup  ## Check format, lint, types, import directions and doctests.
 
 bench: setup  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks
+
+bench-quick: setup  ## The same with fewer images and turns, under 3 minutes; prints only.
+	python -m benchmarks --quick
 
 mlproject: setup  ## Write MLproject from resnet_mlflow/config.py.
 	python -m resnet_mlflow.project_file

@@ -1,15 +1,30 @@
 """Measures two ways of doing the same work, turn by turn, so that a noisy machine disturbs both alike."""
 
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+Work = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of results."""
+    """One line of the table of results.
+
+    Attributes:
+        what: Name of the row, with the sizes that were measured.
+        measured: The figure, as a rule the median of the turns.
+        target: What it should be.
+        unit: Of both.
+        at_least: Whether more is better.
+        spread: Lowest and highest of the turns.
+        ours: What ran on our side, and how fast.
+        peer: The same of what it is compared with.
+    """
 
     what: str
     measured: float
@@ -25,21 +40,36 @@ class Row:
         return self.measured >= self.target if self.at_least else self.measured <= self.target
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def seconds(work: Work) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repeats: int) -> tuple[list[float], list[float]]:
-    """Return seconds of both, taken in turns; one turn of each before counts for nothing."""
-    ours()
-    peer()
+def alternate(ours: Work, peer: Work, turns: int, *, warm_up: bool = True) -> tuple[list[float], list[float]]:
+    """Return seconds of both, taken in turns; one turn of each before counts for nothing.
+
+    Args:
+        ours: Our way.
+        peer: The other way.
+        turns: How often each is timed.
+        warm_up: Whether there is a turn before; not where the caller has had one.
+    """
+    if warm_up:
+        ours()
+        peer()
     taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
+    for _ in range(turns):
         taken[0].append(seconds(ours))
         taken[1].append(seconds(peer))
     return taken
+
+
+def fastest(candidates: Sequence[Work]) -> int:
+    """Return which of several ways of the peer is the fastest, by one turn of each after one that warms up."""
+    candidates[0]()
+    taken = [seconds(work) for work in candidates]
+    return taken.index(min(taken))
 
 
 def ratio_row(
@@ -49,7 +79,6 @@ def ratio_row(
     peer: list[float],
     *,
     n_items: int = 0,
-    scale: float = 1.0,
     names: tuple[str, str] = ("", ""),
 ) -> Row:
     """Return the row of a ratio: the peer's time over ours, turn by turn, by its median.
@@ -58,16 +87,14 @@ def ratio_row(
         what: Name of the row.
         target: Smallest ratio that will do.
         ours: Seconds per turn.
-        peer: Seconds per turn.
+        peer: Seconds per turn, for the same work.
         n_items: Images per turn, for images/s; 0 shows seconds.
-        scale: Work of the peer's turn over the work of ours.
         names: What ran, for the columns of absolute figures.
     """
-    ratios = sorted(theirs / own / scale for own, theirs in zip(ours, peer, strict=True))
-    own, theirs = statistics.median(ours), statistics.median(peer) / scale
-    shown = [f"{n_items / t:.0f} images/s" if n_items else f"{t:.3g} s" for t in (own, theirs)]
+    ratios = sorted(theirs / own for own, theirs in zip(ours, peer, strict=True))
+    shown = [rate(statistics.median(taken), n_items) for taken in (ours, peer)]
     return Row(
-        what,
+        f"{what} ({len(ratios)} turns)" if len(ratios) > 1 else f"{what} (one turn)",
         statistics.median(ratios),
         target,
         spread=(ratios[0], ratios[-1]),
@@ -76,17 +103,49 @@ def ratio_row(
     )
 
 
-def to_markdown(rows: list[Row]) -> str:
-    lines = [
-        "| what | measured | range | target | | ours | peer |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        spread = f"{row.spread[0]:.3g} to {row.spread[1]:.3g}" if row.spread else ""
-        sign = "≥" if row.at_least else "≤"
-        verdict = "met" if row.met else "**missed**"
-        lines.append(
-            f"| {row.what} | {row.measured:.5g} {row.unit} | {spread} | {sign} {row.target:g} {row.unit} | {verdict} | "
-            f"{row.ours} | {row.peer} |"
-        )
-    return "\n".join(lines) + "\n"
+def limit_row(what: str, limit: float, values: list[float], *, unit: str, ours: str = "", peer: str = "") -> Row:
+    """Return the row of a figure that should stay below a limit, by its median."""
+    return Row(
+        f"{what} ({len(values)} turns)" if len(values) > 1 else f"{what} (one turn)",
+        statistics.median(values),
+        limit,
+        unit=unit,
+        at_least=False,
+        spread=(min(values), max(values)),
+        ours=ours,
+        peer=peer,
+    )
+
+
+class Disturbance:
+    """How much of the machine others take while this is measured: above a tenth, figures are not to be trusted."""
+
+    def __init__(self) -> None:
+        self._before = _processor_times()
+
+    def share(self) -> float:
+        """Return the share of all cores' time that other processes had since this was made; 0 where unknown."""
+        busy, total, own = (now - then for now, then in zip(_processor_times(), self._before, strict=True))
+        return max(0.0, (busy - own) / total) if total else 0.0
+
+
+def _processor_times() -> tuple[float, float, float]:
+    """Return seconds of all cores in use, of all cores, and of this process with its ended children."""
+    own = sum(os.times()[:4])
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return own, 0.0, own
+    # Fields: user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
+    ticks = [int(field) for field in stat.read_text().splitlines()[0].split()[1:9]]
+    per_s = os.sysconf("SC_CLK_TCK")
+    return (sum(ticks) - ticks[3] - ticks[4]) / per_s, sum(ticks) / per_s, own
+
+
+def rate(taken_s: float, n_items: int = 0) -> str:
+    """Return seconds in words, or images/s where a number of images is given.
+
+    Example:
+        >>> rate(2.0, 500), rate(0.25)
+        ('250 images/s', '0.25 s')
+    """
+    return f"{n_items / taken_s:.0f} images/s" if n_items else f"{taken_s:.3g} s"

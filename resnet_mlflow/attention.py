@@ -16,10 +16,24 @@ from resnet_mlflow.evaluation import Evaluation
 BATCH_SIZE = 16
 
 
-def grad_cam(backbone: nn.Module, head: nn.Module, images: Tensor, targets: ArrayLike) -> NDArray[np.float32]:
-    """Return where in each image the backbone's last stage supports a class, each map scaled to a maximum of 1.
+def locating_stage(image_size: int) -> str:
+    """Return the deepest stage of a ResNet whose feature map still has 4 x 4 places; ``layer4`` for photographs.
 
-    The channels of ``layer4`` are weighted by the mean gradient of the class's logit, added up, negative sums set to
+    Example:
+        >>> locating_stage(224), locating_stage(64), locating_stage(32)
+        ('layer4', 'layer3', 'layer2')
+    """
+    # The stages see one place for every 4, 8, 16 and 32 pixels: at 32 pixels layer4 has a single one, which locates
+    # nothing.
+    return next((f"layer{i}" for i in (4, 3, 2) if image_size // 2 ** (i + 1) >= 4), "layer1")
+
+
+def grad_cam(
+    backbone: nn.Module, head: nn.Module, images: Tensor, targets: ArrayLike, stage: str = "layer4"
+) -> NDArray[np.float32]:
+    """Return where in each image a stage of the backbone supports a class, each map scaled to a maximum of 1.
+
+    The channels of the stage are weighted by the mean gradient of the class's logit, added up, negative sums set to
     zero, and resized bilinearly to the image. A map without any support is all zero. The backbone runs in ``eval``
     mode, and is left in the mode it was in.
 
@@ -28,20 +42,21 @@ def grad_cam(backbone: nn.Module, head: nn.Module, images: Tensor, targets: Arra
         head: Features to logits, ``(n, n_classes)``, such as ``HeadBase.to_torch()``.
         images: Normalized images, float, ``(n, 3, side, side)``.
         targets: Class explained in each image, integers, ``(n,)``.
+        stage: ``layer1`` to ``layer4``; the paper's choice is the last, see ``locating_stage`` for small images.
 
     Returns:
         Maps in [0, 1], ``(n, side, side)``.
 
     Raises:
-        InputError: If the backbone has no ``layer4``, or images and targets differ in number.
+        InputError: If the backbone has no such stage, or images and targets differ in number.
 
     References:
         Selvaraju et al. (2017), Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization,
         equations 1 and 2.
     """
-    layer = getattr(backbone, "layer4", None)
+    layer = getattr(backbone, stage, None)
     if not isinstance(layer, nn.Module):
-        raise InputError(f"Grad-CAM needs a backbone with a layer4, got {type(backbone).__name__}; use a ResNet")
+        raise InputError(f"Grad-CAM needs a backbone with a {stage}, got {type(backbone).__name__}; use a ResNet")
     classes = np.asarray(targets, dtype=np.int64)
     if images.ndim != 4 or len(classes) != len(images):
         raise InputError(f"images must be (n, 3, side, side) with n targets, got {tuple(images.shape)}, {len(classes)}")

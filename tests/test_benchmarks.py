@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
-from benchmarks.harness import Row, alternate, fastest, limit_row, rate, ratio_row
+from benchmarks.harness import Disturbance, Row, alternate, fastest, limit_row, rate, ratio_row
 
 
 def test_ratio_row_is_above_one_where_the_peer_takes_longer() -> None:
@@ -53,15 +53,22 @@ def test_fastest_names_the_fastest_way() -> None:
     assert fastest([lambda: sum(range(3_000_000)), lambda: None]) == 1
 
 
+def test_disturbance_does_not_count_the_own_process() -> None:
+    disturbance = Disturbance()
+    sum(range(10_000_000))
+
+    assert 0 <= disturbance.share() <= 1
+
+
 def test_table_shows_a_cosine_short_of_one() -> None:
     assert "| 0.999962 |" in report.table([Row("cosine", 0.999962, 0.9999, unit="")])[-1]
 
 
 def test_write_keeps_the_lines_of_benchmarks_that_did_not_run(tmp_path: Path) -> None:
     path, order = tmp_path / "results.md", ["first", "second"]
-    report.write(path, {"second": [Row("b", 5.0, 3.0)]}, order)
-    report.write(path, {"first": [Row("a", 1.0, 3.0), Row("a2", 4.0, 3.0)]}, order)
-    report.write(path, {"second": [Row("b", 2.0, 3.0)]}, order)
+    report.write(path, {"second": ([Row("b", 5.0, 3.0)], "now")}, order)
+    report.write(path, {"first": ([Row("a", 1.0, 3.0), Row("a2", 4.0, 3.0)], "now")}, order)
+    report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, order)
 
     lines = [line for line in path.read_text().splitlines() if line.startswith("| ")][1:]
     assert [line.split(" | ")[:2] for line in lines] == [["| a", "1 x"], ["| a2", "4 x"], ["| b", "2 x"]]
@@ -69,8 +76,8 @@ def test_write_keeps_the_lines_of_benchmarks_that_did_not_run(tmp_path: Path) ->
 
 def test_write_drops_lines_of_another_machine(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
-    report.write(path, {"first": [Row("a", 1.0, 3.0)]}, ["first", "second"])
+    report.write(path, {"first": ([Row("a", 1.0, 3.0)], "now")}, ["first", "second"])
     path.write_text(path.read_text().replace("- processor: ", "- processor: another "))
-    report.write(path, {"second": [Row("b", 2.0, 3.0)]}, ["first", "second"])
+    report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, ["first", "second"])
 
     assert "| a |" not in path.read_text()

@@ -5,7 +5,7 @@ import yaml
 from mlflow.projects import utils
 
 from resnet_mlflow.config import ENTRY_POINTS
-from resnet_mlflow.project_file import render_project_file
+from resnet_mlflow.project_file import render_project_file, with_parameters
 
 PROJECT = Path(__file__).parents[1]
 
@@ -35,3 +35,8 @@ def test_conda_environment_equals_project_dependencies():
 
 def test_constraints_name_no_host():
     assert "://" not in (PROJECT / "constraints.txt").read_text()
+
+
+def test_readme_lists_every_parameter_as_the_configuration_says():
+    readme = (PROJECT / "README.md").read_text()
+    assert readme == with_parameters(readme), "run `make mlproject`"

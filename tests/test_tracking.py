@@ -39,6 +39,9 @@ def test_stage_run_logs_config_parameters_and_tags(store):
     assert logged.data.params["val_fraction"] == "0.2"
     assert logged.data.params["share_features"] == "true"
     assert mlflow.get_experiment(logged.info.experiment_id).name == "resnet-mlflow"
+    assert (
+        mlflow.get_experiment(logged.info.experiment_id).tags["mlflow.experiment.primaryMetric.name"] == "val/accuracy"
+    )
     config = mlflow.artifacts.load_dict(f"{logged.info.artifact_uri}/config.json")
     assert FitHeadConfig(**config) == CONFIG
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from resnet_mlflow.attention import choose_items, grad_cam
+from resnet_mlflow.attention import choose_items, grad_cam, locating_stage
 from resnet_mlflow.backbones import build_backbone
 from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.features import FeatureSplit
@@ -40,7 +40,8 @@ def log_attention_maps(
     images = rows_of(inputs.dataset.splits["test"], test)
     batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=rows))
     backbone = build_backbone(config.backbone, inputs.weights)
-    maps = grad_cam(backbone, head.to_torch(), normalize(batch.images), evaluation.predictions[rows])
+    targets, stage = evaluation.predictions[rows], locating_stage(inputs.image_size)
+    maps = grad_cam(backbone, head.to_torch(), normalize(batch.images), targets, stage)
     figure = attention_figure(evaluation, rows, batch.images.permute(0, 2, 3, 1).numpy(), maps)
     with run.artifacts() as folder:
         (folder / "figures").mkdir()

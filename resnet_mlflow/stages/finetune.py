@@ -14,6 +14,7 @@ from resnet_mlflow.backbones import build_backbone, save_backbone
 from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.features import FeatureSplit, features_key, identify, partition
 from resnet_mlflow.figures import learning_curves_figure
 from resnet_mlflow.finetuning import (
@@ -27,6 +28,7 @@ from resnet_mlflow.finetuning import (
 )
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
+from resnet_mlflow.process import n_ranks
 from resnet_mlflow.stages.extract import ensure_features, extract_untracked
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.stages.reporting import Outcome, conclude
@@ -49,7 +51,13 @@ class Trained:
 
 
 def run_finetune(config: FinetuneConfig) -> Outcome:
-    """Return the scores of a fine-tuned classifier; an interrupted training continues in its own run."""
+    """Return the scores of a fine-tuned classifier; an interrupted training continues in its own run.
+
+    Raises:
+        InputError: If ``torchrun`` started it; only extraction is distributed.
+    """
+    if n_ranks() > 1:
+        raise InputError(f"finetune must run in one process, got {n_ranks()} from torchrun; start it with python -m")
     inputs = prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key

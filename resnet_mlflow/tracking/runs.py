@@ -18,7 +18,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.process import process_name
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.store import connect, is_unreachable, lost_store
+from resnet_mlflow.tracking.store import connect, describe_experiment, is_unreachable, lost_store, stop_retrying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOTE = "mlflow.note.content"
+# A training goes on while the server is away; each try costs it some seconds.
+RETRY_AFTER_S = 60
 STORE_ERRORS = (MlflowException, ConnectionError, TimeoutError)
 
 
@@ -38,6 +40,7 @@ class StageRun:
         # Set by a stage that went on after a part of it had failed; the run then ends FAILED.
         self.failure = ""
         self._unsent: list[dict[str, Any]] = []
+        self._next_try_s = 0.0
 
     def log_metrics(
         self,
@@ -52,11 +55,14 @@ class StageRun:
         A server that is away for a moment does not stop a training: values wait for the next call.
         """
         self._unsent.append({"metrics": dict(values), "step": step, "dataset": dataset, "model_id": model_id})
+        if time.monotonic() < self._next_try_s:
+            return
         try:
             self._send()
         except STORE_ERRORS as error:
             if not is_unreachable(error):
                 raise
+            self._next_try_s = time.monotonic() + RETRY_AFTER_S
             logger.warning("metrics wait for the tracking server: %s", str(error).splitlines()[0][:200])
 
     def _send(self) -> None:
@@ -157,9 +163,11 @@ def stage_run(
         _leave_launched_run(resumed)
     nested = mlflow.active_run() is not None
     try:
-        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=not nested)
+        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=True)
         run = StageRun(active.info.run_id, nested)
         with _true_status(run):
+            if not nested:
+                describe_experiment(active.info.experiment_id)
             run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **tags})
             run.log_config(config)
             yield run
@@ -176,6 +184,8 @@ def _true_status(run: StageRun) -> Iterator[None]:
         yield
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+        if is_unreachable(error):
+            stop_retrying()
         # The first error counts: a store that is gone must not hide it.
         with suppress(*STORE_ERRORS):
             mlflow.set_tag("error", (str(error).splitlines() or [type(error).__name__])[0][:1000])

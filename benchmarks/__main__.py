@@ -1,0 +1,51 @@
+"""Run all benchmarks, or those named, and write the table: ``python -m benchmarks --help``."""
+
+import argparse
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.suite import BENCHMARKS, measure
+
+RESULTS = Path(__file__).parent / "results.md"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Speed against plain peers, as ratios measured side by side. "
+        "CIFAR10_FOLDER names a folder with train/<class>/*.jpg to use in place of images made here.",
+    )
+    parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="measure this one; may be repeated")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer images and turns, under 3 minutes; writes only with --output"
+    )
+    parser.add_argument("--output", type=Path, help=f"Markdown file to write, by default {RESULTS}")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    output = arguments.output or (None if arguments.quick else RESULTS)
+    output = output.absolute() if output else None
+    print("\n".join(report.machine()), flush=True)
+    measured = {}
+    for name in BENCHMARKS if arguments.only is None else arguments.only:
+        start = time.perf_counter()
+        # In a process of its own: threads and memory of one benchmark are not to touch the next. Linux counts a
+        # large parent into the peak memory of its children, too.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            rows, others = process.submit(measure, name, arguments.quick).result()
+        measured[name] = (rows, f"{report.stamp()}, {others:.0%} of the processor to others")
+        print(f"\n{name}: {time.perf_counter() - start:.0f} s", *report.table(*measured[name]), sep="\n", flush=True)
+        if output:
+            # After each one: a benchmark that fails does not take the others with it.
+            report.write(output, measured, list(BENCHMARKS))
+    if output:
+        print(f"\nwritten: {output}")
+
+
+if __name__ == "__main__":
+    main()

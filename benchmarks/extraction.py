@@ -1,0 +1,112 @@
+"""Images to features: over the plain peer, and over the forward passes alone."""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Row, alternate, fastest, rate, ratio_row, seconds
+from benchmarks.images import make_photos, small_folder
+from benchmarks.peers import plain
+from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
+from resnet_mlflow.config import FeatureConfig
+from resnet_mlflow.data.datasets import ImageDataset, load_dataset
+from resnet_mlflow.data.loading import n_cores
+from resnet_mlflow.extraction import extract_features
+from resnet_mlflow.feature_store import FeatureStore
+from resnet_mlflow.features import FeatureSet, pick_precision
+from resnet_mlflow.forward import _images_per_task
+from resnet_mlflow.weights import resolve_weights
+
+WEIGHTS = resolve_weights("resnet18", "random", 0)
+WORKERS = (0, 2)
+OURS = "from the folder to the feature store"
+
+
+def photos(folder: Path, quick: bool) -> list[Row]:
+    """Return images/s at 224 px over the peer's, and over the forward passes alone."""
+    n_images = 96 if quick else 384
+    images = make_photos(folder / "photos", n_images)
+    return [
+        over_peer(images, 224, n_images, "JPEG photos of 110 kB", quick),
+        over_forward(images, 224, n_images, quick),
+    ]
+
+
+def small(folder: Path, quick: bool) -> list[Row]:
+    """Return images/s of 32 px files at 64 px over the peer's."""
+    n_images = 1000 if quick else 5000
+    images, what = small_folder(folder / "small", n_images)
+    return [over_peer(images, 64, n_images, f"JPEG files of 32 px ({what})", quick)]
+
+
+def over_peer(images: Path, image_size: int, n_images: int, what: str, quick: bool) -> Row:
+    network = plain.backbone("resnet18", build_backbone("resnet18", WEIGHTS).state_dict())
+    ways = [partial(plain.extract, network, images, image_size, n_workers) for n_workers in WORKERS]
+    best = fastest(ways)
+    ours = _turns(images, image_size)
+    ours()
+    taken = alternate(ours, ways[best], 3 if quick else 5, warm_up=False)
+    return ratio_row(
+        f"extraction, resnet18, {n_images} {what} at {image_size} px, over the peer's",
+        3.0,
+        *taken,
+        n_items=n_images,
+        names=(OURS, f"DataLoader with {WORKERS[best]} workers, eager float32"),
+    )
+
+
+def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> Row:
+    """Return extraction over nothing but forward passes of the same network, in the same tasks and threads."""
+    precision = pick_precision("auto", "cpu")
+    form = inference_form(build_backbone("resnet18", WEIGHTS), precision)
+    pixels = torch.randn(n_images, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    pixels = pixels.to(form.dtype, memory_format=torch.channels_last)
+    n_per_task = _images_per_task(image_size)
+    ours, alone = alternate(
+        _turns(images, image_size), lambda: _forward_on_cores(form, pixels, n_per_task), 3 if quick else 5
+    )
+    whole = statistics.median(seconds(lambda: _forward_in_batches(form, pixels)) for _ in ours)
+    return ratio_row(
+        f"the same over the forward passes alone ({precision}, folded)",
+        0.90,
+        ours,
+        alone,
+        n_items=n_images,
+        names=(
+            OURS,
+            f"forward alone, {n_per_task} images per core at a time "
+            f"({rate(whole, n_images)} in batches of 128 over {torch.get_num_threads()} threads)",
+        ),
+    )
+
+
+def extract(images: Path, image_size: int, store: Path) -> tuple[ImageDataset, FeatureSet]:
+    """Return a class folder and its features, read, hashed and extracted into an empty store."""
+    dataset = load_dataset(f"folder:{images}", data_dir=store / "data")
+    config = FeatureConfig(weights="random", device="cpu", image_size=image_size)
+    return dataset, extract_features(dataset, config, FeatureStore(store), WEIGHTS, show_progress=False)
+
+
+def _turns(images: Path, image_size: int) -> Callable[[], object]:
+    """Return an extraction that finds nothing of the one before."""
+    return lambda: extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)))
+
+
+@torch.inference_mode()
+def _forward_in_batches(form: nn.Module, pixels: Tensor) -> None:
+    for batch in pixels.split(128):
+        form(batch)
+
+
+def _forward_on_cores(form: InferenceForm, pixels: Tensor, n_per_task: int) -> None:
+    n_threads = torch.get_num_threads()
+    forward = torch.inference_mode()(form.forward)
+    with ThreadPoolExecutor(n_cores(), "alone", torch.set_num_threads, (1,)) as pool:
+        list(pool.map(forward, pixels.split(n_per_task)))
+    torch.set_num_threads(n_threads)

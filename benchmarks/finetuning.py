@@ -1,0 +1,72 @@
+"""Fine-tuning ``fc``: on features that are extracted once, over the whole network run in every epoch."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from benchmarks.extraction import WEIGHTS
+from benchmarks.harness import Row, alternate, ratio_row
+from benchmarks.images import small_folder
+from benchmarks.peers import plain
+from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.config import FinetuneConfig
+from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.extraction import extract_features
+from resnet_mlflow.feature_store import FeatureStore
+from resnet_mlflow.features import partition
+from resnet_mlflow.finetuning import build_linear, finetune_on_features
+
+EPOCHS = 10
+N_CLASSES = 10
+N_FEATURES = 512
+IMAGE_SIZE = 64
+# Ours wants a test split; the peer does without, so it is next to nothing.
+N_TEST_PER_CLASS = 2
+
+
+def fc(folder: Path, quick: bool) -> list[Row]:
+    """Return ten epochs of ``fc`` over the peer's, extraction included."""
+    n_images = 300 if quick else 2500
+    root, what = _train_and_test(folder, n_images)
+    network = plain.backbone("resnet18", build_backbone("resnet18", WEIGHTS).state_dict())
+
+    def ours() -> None:
+        _train(root, Path(tempfile.mkdtemp(prefix="store-", dir=folder)))
+
+    def peer() -> None:
+        list(plain.finetune_fc(network, N_FEATURES, N_CLASSES, root / "train", IMAGE_SIZE, EPOCHS))
+
+    ours()
+    taken = alternate(ours, peer, 3, warm_up=False)
+    return [
+        ratio_row(
+            f"fc fine-tuning, resnet18, {EPOCHS} epochs, {n_images} JPEG files of 32 px ({what}) at {IMAGE_SIZE} px, "
+            "extraction included, over the peer's",
+            20,
+            *taken,
+            names=("reading, extraction and training, a fifth validates", "whole network every epoch, no validation"),
+        )
+    ]
+
+
+def _train(root: Path, store: Path) -> None:
+    config = FinetuneConfig(
+        dataset=f"folder:{root}", weights="random", image_size=IMAGE_SIZE, device="cpu", epochs=EPOCHS
+    )
+    dataset = load_dataset(config.dataset, data_dir=store / "data")
+    found = extract_features(dataset, config, FeatureStore(store), WEIGHTS, show_progress=False)
+    splits = partition(found, config.val_fraction, config.seed)
+    layer = build_linear(N_FEATURES, N_CLASSES, config.seed)
+    list(finetune_on_features(layer, splits["train"], splits["val"], config))
+
+
+def _train_and_test(folder: Path, n_images: int) -> tuple[Path, str]:
+    images, what = small_folder(folder / "all", n_images + N_CLASSES * N_TEST_PER_CLASS)
+    root = folder / "cifar-like"
+    for of_class in sorted(images.iterdir()):
+        held_out = root / "test" / of_class.name
+        held_out.mkdir(parents=True)
+        for file in sorted(of_class.glob("*.jpg"))[-N_TEST_PER_CLASS:]:
+            shutil.move(file, held_out / file.name)
+    shutil.move(images, root / "train")
+    return root, what
