@@ -16,6 +16,8 @@ from resnet_mlflow.heads.base import Array, HeadBase, Validation, WeightedHead
 if TYPE_CHECKING:
     from torch import nn
 
+    from resnet_mlflow.config import TrainingConfig
+
 logger = logging.getLogger(__name__)
 
 
@@ -101,6 +103,19 @@ class LinearHead(WeightedHead):
 
         return with_preprocessing(self, linear_layer(self.coef_, self.intercept_))
 
+    def training_options(self) -> "TrainingConfig":
+        """Return how the ``sgd`` solver trains."""
+        from resnet_mlflow.config import TrainingConfig
+
+        return TrainingConfig(
+            epochs=self.epochs,
+            optimizer="sgd",
+            learning_rate=self.learning_rate * self.batch_size / 256,
+            weight_decay=self.weight_decay,
+            schedule="cosine",
+            patience=self.patience,
+        )
+
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, labels, weights)
@@ -125,18 +140,9 @@ class LinearHead(WeightedHead):
     def _fit_sgd(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         import torch
 
-        from resnet_mlflow.config import TrainingConfig
         from resnet_mlflow.heads.networks import linear_layer, train
 
         n_classes = len(self.classes_)
-        options = TrainingConfig(
-            epochs=self.epochs,
-            optimizer="sgd",
-            learning_rate=self.learning_rate * self.batch_size / 256,
-            weight_decay=self.weight_decay,
-            schedule="cosine",
-            patience=self.patience,
-        )
         # The problem is convex: zeros are as good a start as any, and need no seed.
         layer = linear_layer(np.zeros((n_classes, X.shape[1])), np.zeros(n_classes), torch.float64)
         history = train(
@@ -145,7 +151,7 @@ class LinearHead(WeightedHead):
             labels,
             weights,
             validation,
-            options,
+            self.training_options(),
             n_classes=n_classes,
             batch_size=self.batch_size,
             seed=self.seed,

@@ -11,6 +11,8 @@ from resnet_mlflow.heads.base import Array, HeadBase, Validation
 if TYPE_CHECKING:
     from torch import nn
 
+    from resnet_mlflow.config import TrainingConfig
+
 
 class MLPHead(HeadBase):
     """One hidden layer, ReLU and dropout, trained by Adam with early stopping on validation.
@@ -89,15 +91,11 @@ class MLPHead(HeadBase):
         output = linear_layer(self.output_weight_, self.output_bias_)
         return with_preprocessing(self, nn.Sequential(hidden, nn.ReLU(), output))
 
-    def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
-        from torch import nn
-
+    def training_options(self) -> "TrainingConfig":
+        """Return how the network is trained."""
         from resnet_mlflow.config import TrainingConfig
-        from resnet_mlflow.heads.networks import random_layer, train
 
-        rng, n_classes = np.random.default_rng(self.seed), len(self.classes_)
-        hidden, output = random_layer(X.shape[1], self.hidden, rng), random_layer(self.hidden, n_classes, rng)
-        options = TrainingConfig(
+        return TrainingConfig(
             epochs=self.epochs,
             optimizer="adam",
             learning_rate=self.learning_rate,
@@ -105,6 +103,14 @@ class MLPHead(HeadBase):
             schedule="constant",
             patience=self.patience,
         )
+
+    def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
+        from torch import nn
+
+        from resnet_mlflow.heads.networks import random_layer, train
+
+        rng, n_classes = np.random.default_rng(self.seed), len(self.classes_)
+        hidden, output = random_layer(X.shape[1], self.hidden, rng), random_layer(self.hidden, n_classes, rng)
         network = nn.Sequential(hidden, nn.ReLU(), nn.Dropout(self.dropout), output)
         history = train(
             network,
@@ -112,7 +118,7 @@ class MLPHead(HeadBase):
             labels,
             weights,
             validation,
-            options,
+            self.training_options(),
             n_classes=n_classes,
             batch_size=self.batch_size,
             seed=self.seed,

@@ -13,7 +13,7 @@ from resnet_mlflow.heads.linear import LinearHead
 from resnet_mlflow.heads.networks import linear_layer, random_layer
 from resnet_mlflow.longtail.layers import LayeredHead, last_layer, layer_inputs, with_last_layer
 from resnet_mlflow.longtail.losses import LongTailLoss
-from resnet_mlflow.longtail.networks import ScaledLogits, linear_options, mlp_options, train_network
+from resnet_mlflow.longtail.networks import ScaledLogits, train_network
 from resnet_mlflow.longtail.samplers import build_row_sampler
 from resnet_mlflow.longtail.schedule import CRT_EPOCHS, CRT_STEPS, LWS_EPOCHS, LWS_STEPS, enough_epochs
 
@@ -53,9 +53,8 @@ def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: cRT.
     """
-    options = linear_options(head) if isinstance(head, LinearHead) else mlp_options(head)
     n_epochs = enough_epochs(CRT_EPOCHS, CRT_STEPS, len(data.labels), head.batch_size)
-    options = options.model_copy(update={"epochs": n_epochs, "patience": 0})
+    options = head.training_options().model_copy(update={"epochs": n_epochs, "patience": 0})
     inputs, val_inputs = layer_inputs(head, data.features), layer_inputs(head, data.val[0])
     n_inputs = inputs.shape[1]
     if isinstance(head, LinearHead):

@@ -10,6 +10,7 @@ from resnet_mlflow.errors import InputError, nearest
 Kind = Literal["none", "sampling", "resampling", "weighting", "loss", "posthoc", "decoupled"]
 
 TRAINED_HEADS = ("mlp", "linear")  # by gradient descent, epoch by epoch
+SIZE_SENSITIVE = ("svm", "knn", "mlp", "linear")  # all but class means, which are the same for any sizes
 FORCE = "force:"
 TENTHS = tuple(round(0.1 * step, 1) for step in range(21))  # 0 to 2
 
@@ -63,12 +64,10 @@ _NO_LAYER = "it changes the last linear layer"
 
 METHODS: dict[str, Method] = {
     "none": Method("none", HEADS, "cross-entropy, instance sampling", corrects=False, residue=1.0),
-    "resample_balanced": Method(
-        "sampling", ("svm", "knn", "mlp", "linear"), "Kang et al. (2020), Decoupling, q = 0", why_not=_MEANS
-    ),
+    "resample_balanced": Method("sampling", SIZE_SENSITIVE, "Kang et al. (2020), Decoupling, q = 0", why_not=_MEANS),
     "resample_sqrt": Method(
         "sampling",
-        ("svm", "knn", "mlp", "linear"),
+        SIZE_SENSITIVE,
         "Mahajan et al. (2018); Kang et al. (2020), Decoupling, q = 1/2",
         residue=0.5,
         why_not=_MEANS,
@@ -76,27 +75,19 @@ METHODS: dict[str, Method] = {
     "resample_progressive": Method(
         "sampling", TRAINED_HEADS, "Kang et al. (2020), Decoupling, equation 2", why_not=_NO_EPOCHS
     ),
-    "oversample": Method(
-        "resampling", ("svm", "knn", "mlp", "linear"), "Buda et al. (2018), A systematic study", why_not=_MEANS
-    ),
-    "undersample": Method(
-        "resampling", ("svm", "knn", "mlp", "linear"), "Buda et al. (2018), A systematic study", why_not=_MEANS
-    ),
-    "smote": Method(
-        "resampling", ("svm", "knn", "mlp", "linear"), "Chawla et al. (2002), SMOTE", on_images=False, why_not=_MEANS
-    ),
+    "oversample": Method("resampling", SIZE_SENSITIVE, "Buda et al. (2018), A systematic study", why_not=_MEANS),
+    "undersample": Method("resampling", SIZE_SENSITIVE, "Buda et al. (2018), A systematic study", why_not=_MEANS),
+    "smote": Method("resampling", SIZE_SENSITIVE, "Chawla et al. (2002), SMOTE", on_images=False, why_not=_MEANS),
     "reweight_inverse": Method(
         "weighting",
-        ("svm", "knn", "mlp", "linear"),
+        SIZE_SENSITIVE,
         "Huang et al. (2016), Learning Deep Representation",
         why_not=_MEANS,
     ),
-    "reweight_sqrt": Method(
-        "weighting", ("svm", "knn", "mlp", "linear"), "Mahajan et al. (2018)", residue=0.5, why_not=_MEANS
-    ),
+    "reweight_sqrt": Method("weighting", SIZE_SENSITIVE, "Mahajan et al. (2018)", residue=0.5, why_not=_MEANS),
     "reweight_effective": Method(
         "weighting",
-        ("svm", "knn", "mlp", "linear"),
+        SIZE_SENSITIVE,
         "Cui et al. (2019), Class-Balanced Loss",
         {"beta": Hyperparameter(0.9999, (0.9, 0.99, 0.999, 0.9999), 0.9, 0.99999)},
         why_not=_MEANS,

@@ -116,7 +116,7 @@ def fit_linear(
     layer = linear_layer(np.zeros((n_classes, n_features)), np.zeros(n_classes))
     start = random_layer(n_features, n_classes, np.random.default_rng(seed))
     network: nn.Module = NormalizedLinear(start.weight.detach()) if cosines else layer
-    train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, linear_options(head), head.batch_size, seed)
+    train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, head.training_options(), head.batch_size, seed)
     if isinstance(network, NormalizedLinear):
         head.coef_, head.intercept_ = scaled_directions(network), np.zeros(n_classes)
     else:
@@ -133,34 +133,10 @@ def fit_mlp(
     rng = np.random.default_rng(seed)
     hidden, output = random_layer(X.shape[1], head.hidden, rng), random_layer(head.hidden, n_classes, rng)
     network = nn.Sequential(hidden, nn.ReLU(), nn.Dropout(head.dropout), output)
-    train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, mlp_options(head), head.batch_size, seed)
+    train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, head.training_options(), head.batch_size, seed)
     head.hidden_weight_, head.hidden_bias_ = _numpy(hidden.weight), _numpy(hidden.bias)
     head.output_weight_, head.output_bias_ = _numpy(output.weight), _numpy(output.bias)
     return head
-
-
-def linear_options(head: LinearHead) -> TrainingConfig:
-    """Return how a linear head is trained: SGD along a cosine, its rate per 256 items of a batch."""
-    return TrainingConfig(
-        epochs=head.epochs,
-        optimizer="sgd",
-        learning_rate=head.learning_rate * head.batch_size / 256,
-        weight_decay=head.weight_decay,
-        schedule="cosine",
-        patience=head.patience,
-    )
-
-
-def mlp_options(head: MLPHead) -> TrainingConfig:
-    """Return how an MLP head is trained: Adam at a constant rate."""
-    return TrainingConfig(
-        epochs=head.epochs,
-        optimizer="adam",
-        learning_rate=head.learning_rate,
-        weight_decay=head.weight_decay,
-        schedule="constant",
-        patience=head.patience,
-    )
 
 
 def _start(head: LinearHead | MLPHead, train: tuple[Array, Array], val: Validation) -> tuple[Array, Array]:
