@@ -1,5 +1,7 @@
 """Every method on every head it applies to, in tiny fits."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -244,3 +246,22 @@ def test_fit_method_refuses_a_class_without_training_items(head: str) -> None:
 def test_checked_head_params_keeps_what_is_given() -> None:
     assert checked_head_params("svm", {"C": 2.0}) == {"C": 2.0}
     assert checked_head_params("linear", {"learning_rate": 1.0})["learning_rate"] == 1.0
+
+
+def test_heads_without_gradients_are_fitted_without_torch() -> None:
+    code = """
+import sys
+import numpy as np
+from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.longtail import groups, methods, posthoc, priors, profiles, search
+from resnet_mlflow.longtail.fitting import fit_method
+rng = np.random.default_rng(0)
+labels = np.repeat([0, 1, 2], [20, 9, 7])
+split = FeatureSplit(rng.normal(size=(36, 4)).astype(np.float32), labels, labels.astype(str))
+for head in ("svm", "knn", "prototype"):
+    for method in methods.select_methods("all", head):
+        if method != "ncm":
+            fit_method(method, head, {}, {"train": split, "val": split}, 0)
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
