@@ -189,7 +189,7 @@ class ProfileConfig(Config):
 class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
-    head: Head = Field("linear", description="The classifier fitted on features.")
+    head: Head = Field("linear", description="The classifier that methods are applied to.")
     methods: str = Field("all", min_length=1, description="all, or names of methods with commas; none is always in.")
     seeds: str = Field("0,1,2", description="Each method runs once per seed, written with commas; empty means seed.")
     test_prior: str = Field(

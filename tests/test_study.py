@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.study import STUDIES, cells, load_study
+from resnet_mlflow.study import STUDIES, cells, comparisons, load_study
 
 STUDY = {"name": "small", "backbones": ["resnet18"], "heads": {"svm": {"C": 2}}, "seeds": [3]}
 
@@ -49,6 +49,15 @@ def test_finetune_can_be_limited_to_backbones(tmp_path):
     ]
 
 
+def test_comparisons_run_over_the_seeds_of_the_study(tmp_path):
+    tails = {"a": {"imbalance_factor": 20}, "b": {"head": "svm", "backbones": ["resnet50"]}}
+    study = load_study(write(tmp_path, backbones=["resnet18", "resnet50"], seeds=[3, 5], longtail=tails))
+    found = dict(comparisons(study))
+    assert list(found) == ["longtail a resnet18", "longtail a resnet50", "longtail b resnet50"]
+    assert {config.all_seeds for config in found.values()} == {(3, 5)}
+    assert found["longtail a resnet50"].imbalance_factor == 20
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -67,6 +76,9 @@ def test_finetune_can_be_limited_to_backbones(tmp_path):
             {"finetune": {"a": {"backbones": ["resnet50"]}}},
             r"finetune.a.backbones must be among the study's \(resnet18\)",
         ),
+        ({"longtail": {"a": {"imbalance": 3}}}, "longtail.a: unknown parameter 'imbalance'; did you mean"),
+        ({"longtail": {"a": {"methods": "crtt"}}}, "longtail a resnet18: .* got 'crtt'; did you mean 'crt'"),
+        ({"longtail": {"a": {"backbones": ["resnet50"]}}}, "longtail.a.backbones must be among the study's"),
     ],
 )
 def test_load_study_refuses_in_one_line(tmp_path, changes, line):

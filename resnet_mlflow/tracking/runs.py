@@ -117,7 +117,8 @@ class StageRun:
     def log_table(self, table: "pd.DataFrame", path: str) -> None:
         """Log a table as a JSON artifact that MLflow shows as one."""
         # MLflow looks for columns of objects, which pandas 3 warns of where there is text.
-        mlflow.log_table(table.astype({name: object for name in table.select_dtypes("str")}), path)
+        texts = [name for name, dtype in table.dtypes.items() if dtype == "str"]
+        mlflow.log_table(table.astype(dict.fromkeys(texts, object)), path)
 
     def log_head_params(self, params: Mapping[str, Any]) -> None:
         """Log every parameter of a head, defaults included, as ``head.<name>``."""

@@ -93,6 +93,23 @@ def test_study_continues_in_its_own_run_after_a_kill(run_module, store, tmp_path
     assert {run.data.tags["mlflow.parentRunId"] for run in finished} == {parent.info.run_id}
 
 
+def test_longtail_continues_in_its_own_run_after_a_kill(run_module, store):
+    arguments = ("--imbalance_factor", "20", "--methods", "reweight_sqrt,tau_norm", "--seeds", "0,1")
+    kill_at(start("longtail", *arguments), "[2/6]")
+    ran = run_module("longtail", *arguments)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("finished before") >= 2
+    runs = mlflow.search_runs(
+        search_all_experiments=True, filter_string="tags.stage = 'longtail'", output_format="list"
+    )
+    (parent,) = [run for run in runs if "methods" in run.data.tags]
+    assert parent.info.status == "FINISHED"
+    finished = [run for run in runs if run.info.status == "FINISHED" and run is not parent]
+    assert len(finished) == 6
+    assert {run.data.tags["mlflow.parentRunId"] for run in finished} == {parent.info.run_id}
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
 def test_extract_in_two_processes_at_once_computes_once(store, tmp_path):
     cache = {"RESNET_MLFLOW_CACHE": str(tmp_path / "cache")}
     processes = [start("extract", "--image_size", "64", **cache) for _ in range(2)]

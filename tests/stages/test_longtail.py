@@ -11,9 +11,10 @@ import pytest
 from resnet_mlflow.cli import validate
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.evaluation import evaluate
 from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.stages.longtail import choose_methods, run_longtail
-from resnet_mlflow.stages.longtail_runs import parse_prior
+from resnet_mlflow.stages.longtail_runs import further_scores, parse_prior
 from resnet_mlflow.tracking import find_runs
 
 QUICK = {"imbalance_factor": 20, "seeds": "0", "head_params": "{epochs: 4}"}
@@ -129,15 +130,22 @@ def test_other_heads_take_the_methods_that_make_sense(store, head):
 
 
 def test_other_test_prior_scores_both_decisions(store):
-    assert run_longtail(config_of(methods="balanced_softmax", test_prior="train"))
-    for method in ("none", "balanced_softmax"):
-        (child,) = runs_of(method)
-        plain = child.data.metrics["test/prior_accuracy"]
-        corrected = child.data.metrics["test/prior_accuracy_corrected"]
-        if method == "none":
-            assert corrected == plain, "its scores are made for the training prior"
-        else:
-            assert corrected >= plain
+    assert run_longtail(config_of(methods="none", test_prior="train"))
+    (child,) = runs_of("none")
+    plain = child.data.metrics["test/prior_accuracy"]
+    assert plain > child.data.metrics["test/balanced_accuracy"], "large classes weigh more"
+    assert child.data.metrics["test/prior_accuracy_corrected"] == plain, "its scores are made for the training prior"
+
+
+def test_further_scores_correct_the_decision_for_the_prior():
+    probabilities = [[0.45, 0.55], [0.9, 0.1], [0.4, 0.6], [0.05, 0.95]]
+    evaluation = evaluate([0, 0, 1, 1], probabilities, ["a", "b", "c", "d"], ["cat", "dog"])
+    scores = further_scores(config_of(test_prior="9,1"), np.array([500, 10]), np.array([0.5, 0.5]))(evaluation)
+    assert scores["prior_accuracy"] == pytest.approx(0.9 * 0.5 + 0.1 * 1.0)
+    assert scores["prior_accuracy_corrected"] == pytest.approx(0.9 * 1.0 + 0.1 * 0.5)
+    assert (scores["accuracy_many"], scores["accuracy_few"]) == (0.5, 1.0)
+    assert "accuracy_medium" not in scores, "MLflow cannot compare what is not there"
+    assert scores["n_classes_medium"] == 0
 
 
 def test_trials_are_nested_runs_and_the_best_one_counts(store):
