@@ -60,7 +60,8 @@ class Method:
 _NO_EPOCHS = "it needs a head that is trained epoch by epoch"
 _MEANS = "class means do not depend on class sizes"
 _NO_LOSS = "it replaces the loss of a head that is trained by gradient descent"
-_NO_LAYER = "it changes the last linear layer"
+_NO_LAYER = "it changes a last linear layer, which the others do not have"
+_NO_COSINES = "it needs features of unit length under a linear layer"
 
 METHODS: dict[str, Method] = {
     "none": Method("none", HEADS, "cross-entropy, instance sampling", corrects=False, residue=1.0),
@@ -106,7 +107,7 @@ METHODS: dict[str, Method] = {
         ("linear",),
         "Cao et al. (2019), LDAM",
         {"margin": Hyperparameter(0.5, (0.1, 0.3, 0.5), 0.01, 1.0)},
-        why_not=_NO_LAYER,
+        why_not=_NO_COSINES,
     ),
     "balanced_softmax": Method("loss", TRAINED_HEADS, "Ren et al. (2020), Balanced Meta-Softmax", why_not=_NO_LOSS),
     "logit_adjust_loss": Method(
