@@ -16,6 +16,8 @@ BENCHMARKS = {
     "log-model": ("heads", "log_model"),
     "memory": ("processes", "memory"),
     "second-fit": ("processes", "second_fit"),
+    "longtail": ("longtail", "all_methods"),
+    "longtail-fit": ("longtail", "one_method"),
 }
 
 
