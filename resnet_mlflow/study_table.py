@@ -1,5 +1,6 @@
 """A study's comparison: one row per backbone and method, over seeds."""
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ def build_table(results: Iterable[CellResult], seeds: Sequence[int]) -> pd.DataF
 
     Returns:
         Columns ``backbone``, ``weights``, ``method``, ``n seeds``, ``missing seeds``, and per score its ``mean`` and
-        ``std`` (sample standard deviation; NaN for one seed), and ``fit s``.
+        ``std`` (sample standard deviation; NaN for one seed), ``ci_low`` and ``ci_high`` (over items, for one seed;
+        else NaN), and ``fit s``.
     """
     groups: dict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
     for result in results:
@@ -58,6 +60,9 @@ def _row(key: tuple[str, str, str], group: Sequence[CellResult], seeds: Sequence
     for title, metric in SCORES.items():
         summary = _summary(group, metric, seeds)
         row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}
+        # One run has no deviation over seeds; what it has is the interval over its items.
+        ends = group[0].metrics if len(group) == 1 else {}
+        row |= {f"{title} {end}": ends.get(f"{metric}_{end}", math.nan) for end in ("ci_low", "ci_high")}
     row["fit s"] = _summary(group, "time/fit_s", seeds).mean
     return row
 
@@ -75,15 +80,24 @@ def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) 
     body = [_cells(row) for row in table.to_dict("records")]
     lines += markdown_table(titles, body)
     seeds = ", ".join(map(str, study.seeds))
-    lines += ["", f"Mean ± sample standard deviation over seeds {seeds}. Ordered by validation accuracy;"]
-    lines += ["test accuracy took no part in any choice."]
+    spread = f"Mean ± sample standard deviation over seeds {seeds}."
+    if len(study.seeds) == 1:
+        spread = f"Seed {seeds} only; in brackets the 95 % interval over the split's images."
+    lines += ["", f"{spread} Ordered by validation accuracy;", "test accuracy took no part in any choice."]
     if failures:
         lines += ["", "Cells that failed:", ""] + [f"- {name}: {reason}" for name, reason in failures.items()]
     return "\n".join(lines) + "\n"
 
 
+def _score(row: Mapping[Hashable, object], title: str) -> str:
+    mean, std, low, high = (float(str(row[f"{title} {part}"])) for part in ("mean", "std", "ci_low", "ci_high"))
+    if row["n seeds"] != 1:
+        return f"{mean:.4f} ± {std:.4f}"
+    return f"{mean:.4f}" if math.isnan(low) else f"{mean:.4f} ({low:.4f} to {high:.4f})"
+
+
 def _cells(row: Mapping[Hashable, object]) -> list[str]:
-    scores = [f"{row[f'{title} mean']:.4f} ± {row[f'{title} std']:.4f}" for title in SCORES]
+    scores = [_score(row, title) for title in SCORES]
     missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
     head = [str(row[name]) for name in ("backbone", "weights", "method")]
     return [*head, *scores, f"{row['fit s']:.2f}", missing]
