@@ -123,7 +123,7 @@ def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], obje
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db", "matplotlib", "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A polite kill ends runs as Ctrl-C does: with their true status.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         outcome = stage(parse(config_class, sys.argv[1:]))
     except InputError as error:
@@ -134,6 +134,11 @@ def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], obje
         print("stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     sys.exit(1 if outcome is False else 0)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    # Not by raising SIGINT, which processes that a shell put in the background ignore.
+    raise KeyboardInterrupt
 
 
 def _note_refusal(message: str) -> None:

@@ -174,7 +174,8 @@ def test_tracked_dataset_keeps_the_profile_as_json():
 
 def test_sigterm_ends_a_run_as_killed(store, tmp_path):
     script = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as for `command &` in a shell script
         "from resnet_mlflow.cli import run_entry_point\n"
         "from resnet_mlflow.config import FitHeadConfig\n"
         "from resnet_mlflow.tracking import stage_run\n"

@@ -105,14 +105,15 @@ def test_main_runs_a_study_and_skips_its_finished_cells(mlflow_run, tmp_path):
     assert only_run("study").info.run_id == parent.info.run_id
 
 
-def test_extract_then_fit_on_a_folder_of_images(mlflow_run, image_folder):
-    ran = mlflow_run("extract", f"dataset=folder:{image_folder}", "image_size=32")
+def test_extract_then_fit_on_a_folder_of_images(mlflow_run, image_folder, tmp_path):
+    cache = f"cache_dir={tmp_path / 'cache'}"
+    ran = mlflow_run("extract", f"dataset=folder:{image_folder}", "image_size=32", cache)
     assert ran.returncode == 0, ran.stderr
     run = only_run("extract")
     assert run.data.metrics["throughput/extract_images_per_s"] > 0
     folder = Path(mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/features"))
     assert json.loads((folder / "meta.json").read_text())["backbone"] == "resnet18"
-    ran = mlflow_run("fit_head", f"dataset=folder:{image_folder}", "image_size=32", "head=linear")
+    ran = mlflow_run("fit_head", f"dataset=folder:{image_folder}", "image_size=32", "head=linear", cache)
     assert ran.returncode == 0, ran.stderr
     config = mlflow.artifacts.load_dict(f"{only_run('fit_head').info.artifact_uri}/config.json")
     assert FitHeadConfig(**config).head == "linear"
