@@ -67,6 +67,7 @@ def _run_study(study: Study, config: MainConfig, key: str) -> bool:
         if failures:
             run.failure = f"{len(failures)} of {len(todo) + len(tails)} cells failed"
     print(markdown)
+    print(f"Report of the runs: artifacts comparison.md and comparison.csv of run {run.run_id} (study {study.name}).")
     return not failures
 
 

@@ -97,6 +97,7 @@ def test_main_runs_a_study_and_skips_its_finished_cells(mlflow_run, tmp_path):
     parent = only_run("study")
     assert parent.info.status == "FAILED"
     assert parent.data.tags["error"] == "2 of 6 cells failed"
+    assert f"Report of the runs: artifacts comparison.md and comparison.csv of run {parent.info.run_id}" in first.stdout
     table = pd.read_csv(mlflow.artifacts.download_artifacts(f"{parent.info.artifact_uri}/comparison.csv"))
     assert set(table["method"]) == {"prototype", "finetune fc"}
     assert set(table["n seeds"]) == {2}
