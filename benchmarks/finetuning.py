@@ -26,7 +26,7 @@ N_TEST_PER_CLASS = 2
 
 def fc(folder: Path, quick: bool) -> list[Row]:
     """Return ten epochs of ``fc`` over the peer's, extraction included."""
-    n_images = 300 if quick else 2500
+    n_images = 300 if quick else 5000
     root, what = _train_and_test(folder, n_images)
     network = plain.backbone("resnet18", build_backbone("resnet18", WEIGHTS).state_dict())
 
