@@ -47,5 +47,5 @@ bench: setup  ## Measure speed against plain peers; writes benchmarks/results.md
 bench-quick: setup  ## The same with fewer images and turns, under 3 minutes; prints only.
 	python -m benchmarks --quick
 
-mlproject: setup  ## Write MLproject from resnet_mlflow/config.py.
+mlproject: setup  ## Write MLproject from resnet_mlflow/config.
 	python -m resnet_mlflow.project_file

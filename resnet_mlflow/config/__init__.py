@@ -1,0 +1,56 @@
+"""One frozen model per entry point: types, ranges, defaults and help of every parameter.
+
+The command line (``cli``) and ``MLproject`` (``project_file``) are derived from these models.
+Models combine by inheritance; a function takes the narrowest one it needs. MLflow passes every
+parameter as text, and treats a ``None`` default as "required": hence ``""``, ``0`` and named
+choices stand for "not given".
+"""
+
+from resnet_mlflow.config.base import (
+    BACKBONES,
+    EXECUTION_ONLY,
+    HEADS,
+    HEADS_WITH_GRADIENTS,
+    Backbone,
+    Config,
+    Head,
+    Seed,
+)
+from resnet_mlflow.config.data import DataConfig, ExtractConfig, FeatureConfig
+from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
+from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
+from resnet_mlflow.config.main import MainConfig
+from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
+
+__all__ = [
+    "BACKBONES",
+    "ENTRY_POINTS",
+    "EXECUTION_ONLY",
+    "HEADS",
+    "HEADS_WITH_GRADIENTS",
+    "Backbone",
+    "CalibrationConfig",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExtractConfig",
+    "FeatureConfig",
+    "FinetuneConfig",
+    "FitHeadConfig",
+    "Head",
+    "HeadConfig",
+    "ImageTrainingConfig",
+    "LongtailConfig",
+    "MainConfig",
+    "ProfileConfig",
+    "Seed",
+    "TrainingConfig",
+]
+
+ENTRY_POINTS: dict[str, type[Config]] = {
+    "main": MainConfig,
+    "extract": ExtractConfig,
+    "fit_head": FitHeadConfig,
+    "finetune": FinetuneConfig,
+    "longtail": LongtailConfig,
+}

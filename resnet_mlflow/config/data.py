@@ -1,0 +1,63 @@
+"""Which images, and how they become features."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from resnet_mlflow.config.base import Backbone, Config, Seed
+
+
+class DataConfig(Config):
+    """Which images, and which of them validate."""
+
+    dataset: str = Field(
+        "digits", min_length=1, description="digits, a torchvision name such as cifar10, or folder:PATH."
+    )
+    data_dir: str = Field("", description="Where named datasets are downloaded to; empty means the cache folder.")
+    on_bad_image: Literal["fail", "skip"] = Field(
+        "fail", description="What an unreadable image does: fail names it and stops, skip counts it."
+    )
+    val_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Share of the training images that validates, where the dataset has no val split."
+    )
+    seed: Seed = Field(
+        0, description="Seed of the validation split, initial weights of heads, batch order, augmentation."
+    )
+
+
+class FeatureConfig(DataConfig):
+    """How images become features."""
+
+    backbone: Backbone = Field("resnet18", description="The network that turns images into features.")
+    weights: str = Field(
+        "auto",
+        min_length=1,
+        description="auto, imagenet, a torchvision weights name, random, a .pth or .safetensors file, "
+        "runs:/ID or models:/NAME.",
+    )
+    weights_seed: Seed = Field(0, description="Seed of random backbone weights.")
+    image_size: int = Field(
+        0, ge=0, le=4096, description="Side of the network's input in pixels; 0 means the dataset's own default."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the network; auto is bf16 where the device has it natively."
+    )
+    batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
+    num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+    cache_dir: str = Field(
+        "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
+    )
+    share_features: bool = Field(True, description="Also keep features as run artifacts, for other machines.")
+
+    @field_validator("image_size")
+    @classmethod
+    def _image_size_is_usable(cls, size: int) -> int:
+        # ResNets halve the image five times: below 16 pixels the last stage sees less than one.
+        if size != 0 and size < 16:
+            raise ValueError("must be 0 (the dataset's default) or in [16, 4096]")
+        return size
+
+
+class ExtractConfig(FeatureConfig):
+    """Turn the images of a dataset into features, once."""

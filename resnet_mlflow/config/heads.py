@@ -1,0 +1,42 @@
+"""Which classifier sits on the features, and how it is judged."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from resnet_mlflow.config.base import HEADS_WITH_GRADIENTS, Config, Head
+from resnet_mlflow.config.data import FeatureConfig
+
+
+class HeadConfig(Config):
+    """Which classifier sits on the features."""
+
+    head: Head = Field("svm", description="The classifier fitted on features.")
+    head_params: str = Field("{}", description="Parameters of the head as YAML, such as '{C: 1, kernel: linear}'.")
+
+
+class CalibrationConfig(Config):
+    """How a fitted classifier's scores become probabilities."""
+
+    calibration: Literal["none", "temperature"] = Field(
+        "temperature", description="How scores become probabilities: one temperature from validation, or as they are."
+    )
+
+
+class EvaluationConfig(CalibrationConfig):
+    """What is done with a fitted classifier's scores."""
+
+    attention_maps: int = Field(0, ge=0, le=64, description="Grad-CAM maps of that many right and wrong test images.")
+
+
+class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
+    """Fit a head on the features of a frozen backbone, and evaluate it."""
+
+    @model_validator(mode="after")
+    def _attention_maps_need_gradients(self) -> "FitHeadConfig":
+        if self.attention_maps and self.head not in HEADS_WITH_GRADIENTS:
+            raise ValueError(
+                f"attention_maps needs a head with gradients ({', '.join(HEADS_WITH_GRADIENTS)}), got head "
+                f"{self.head!r}; pass attention_maps=0"
+            )
+        return self

@@ -1,0 +1,101 @@
+"""Which long tail, and which remedies against it."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from resnet_mlflow.config.base import Config, Head
+from resnet_mlflow.config.heads import CalibrationConfig, HeadConfig
+from resnet_mlflow.config.training import ImageTrainingConfig, TrainingConfig
+
+
+class ProfileConfig(Config):
+    """How many training images each class keeps, and how classes are grouped by that number."""
+
+    profile: Literal["exp", "step", "pareto", "natural"] = Field(
+        "exp", description="How class sizes fall from the largest class to the smallest; natural keeps every image."
+    )
+    imbalance_factor: float = Field(
+        100.0, ge=1, allow_inf_nan=False, description="Largest class size over smallest; 1 means balanced."
+    )
+    class_order: Literal["dataset", "shuffled"] = Field(
+        "dataset", description="Which class is the largest: the dataset's first, or the first of an order by the seed."
+    )
+    grouping: Literal["thresholds", "tertiles"] = Field(
+        "thresholds", description="What makes classes many, medium or few: numbers of images, or thirds of the classes."
+    )
+    many_above: int = Field(100, ge=1, description="Classes with more training images than this are many.")
+    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this are few.")
+
+    @model_validator(mode="after")
+    def _thresholds_ascend(self) -> "ProfileConfig":
+        if self.few_below > self.many_above:
+            raise ValueError(
+                f"few_below must be at most many_above ({self.many_above}), got {self.few_below}; lower few_below"
+            )
+        return self
+
+
+class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
+    """Compare remedies against long-tailed training data: one run per method and seed."""
+
+    head: Head = Field("linear", description="The classifier that methods are applied to.")
+    methods: str = Field("all", min_length=1, description="all, or names of methods with commas; none is always in.")
+    seeds: str = Field("0,1,2", description="Each method runs once per seed, written with commas; empty means seed.")
+    test_prior: str = Field(
+        "uniform",
+        min_length=1,
+        description="Class shares where the classifier will be used: uniform, train (as in training), or shares with "
+        "commas; other than uniform, the corrected decision is scored too.",
+    )
+    n_trials: int = Field(
+        0, ge=0, le=10_000, description="Optuna trials for a method's hyperparameters; 0 means its grid."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_numbers(cls, text: str) -> str:
+        words = [word.strip() for word in text.split(",")] if text.strip() else []
+        if not all(word.isascii() and word.isdigit() and int(word) < 2**31 for word in words):
+            raise ValueError("must be whole numbers in [0, 2147483647] with commas between them, such as 0,1,2")
+        if len({int(word) for word in words}) < len(words):
+            raise ValueError("must not repeat a seed")
+        return ",".join(words)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "LongtailConfig":
+        if self.seeds and self.seed:
+            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
+        if self.train_layers != "fc" and self.head != "linear":
+            raise ValueError(
+                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; "
+                "pass train_layers=fc"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_given_in_vain(self) -> "LongtailConfig":
+        if self.train_layers != "fc":
+            if self.head_params != "{}":
+                raise ValueError(
+                    f"head_params must be {{}} where train_layers is {self.train_layers}, got {self.head_params!r}; "
+                    "pass epochs, learning_rate and the like"
+                )
+            if self.n_trials:
+                raise ValueError(
+                    f"n_trials must be 0 where train_layers is {self.train_layers}, got {self.n_trials}; networks are "
+                    "trained with a method's defaults"
+                )
+            return self
+        for name, field in TrainingConfig.model_fields.items():
+            if name != "train_layers" and getattr(self, name) != field.default:
+                raise ValueError(
+                    f"{name} is read where train_layers is not fc, got {getattr(self, name)!r}; a head on features "
+                    "takes its own, such as head_params={epochs: 20}"
+                )
+        return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Return the seeds, in the order given."""
+        return tuple(int(word) for word in self.seeds.split(",")) if self.seeds else (self.seed,)

@@ -1,0 +1,13 @@
+"""Which study is run."""
+
+from pydantic import Field
+
+from resnet_mlflow.config.base import Config
+
+
+class MainConfig(Config):
+    """Run a study: backbones x heads x fine-tuning x seeds, one tracked run per cell."""
+
+    study: str = Field("digits", min_length=1, description="Name of a study in studies/, or the path of a YAML file.")
+    dataset: str = Field("", description="Overrides the study's dataset, where given.")
+    cache_dir: str = Field("", description="Overrides the study's folder of the feature store, where given.")

@@ -1,0 +1,49 @@
+"""How a network is trained."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from resnet_mlflow.config.base import Config
+from resnet_mlflow.config.data import FeatureConfig
+from resnet_mlflow.config.heads import EvaluationConfig
+
+
+class TrainingConfig(Config):
+    """How a network is trained."""
+
+    train_layers: Literal["fc", "layer4", "layer3+", "all"] = Field(
+        "fc", description="What is trained: the linear head, or also the backbone's last stages, or everything."
+    )
+    epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training images, at most.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="The optimizer; sgd has momentum 0.9.")
+    learning_rate: float = Field(1e-3, gt=0, le=100, description="Peak learning rate.")
+    weight_decay: float = Field(1e-4, ge=0, le=10, description="Weight decay; biases and BatchNorm are exempt.")
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
+        "cosine", description="How the learning rate moves after the warm-up."
+    )
+    warmup_epochs: float = Field(0.0, ge=0, le=1000, description="Epochs of linear warm-up.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
+    gradient_clip: float = Field(0.0, ge=0, description="Largest gradient norm; 0 means no limit.")
+    accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are added before a step.")
+    augmentation: Literal["none", "flip", "crop", "trivial", "rand", "auto"] = Field(
+        "none", description="Augmentation of training images; crop includes the flip."
+    )
+    patience: int = Field(0, ge=0, description="Epochs without improvement before training stops; 0 means never.")
+    min_delta: float = Field(0.0, ge=0, lt=1, description="Smallest gain in validation accuracy that counts.")
+
+    @model_validator(mode="after")
+    def _warmup_is_shorter_than_training(self) -> "TrainingConfig":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be below epochs ({self.epochs}), got {self.warmup_epochs:g}; raise epochs"
+            )
+        return self
+
+
+class ImageTrainingConfig(TrainingConfig, FeatureConfig):
+    """How a network is trained, and on which images."""
+
+
+class FinetuneConfig(EvaluationConfig, ImageTrainingConfig):
+    """Train the linear head of a network, and as many of its stages as asked for."""
