@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from filelock import FileLock, Timeout
-
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head, parse_head_params
@@ -17,8 +15,9 @@ from resnet_mlflow.longtail_markdown import to_markdown
 from resnet_mlflow.longtail_table import MethodRun, build_table
 from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
 from resnet_mlflow.stages.longtail_sources import Source, on_features
-from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, digest_of, prepare
-from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
+from resnet_mlflow.stages.parents import parent_run
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +39,7 @@ def run_longtail(config: LongtailConfig) -> bool:
     methods = choose_methods(config)
     build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refuses wrong parameters early.
     connect()
-    inputs = prepare(config)
-    key = compute_cache_key("longtail", config, inputs)
-    folder = inputs.cache_dir / "comparisons"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / f"{digest_of({'key': key, 'store': store_uri()})}.lock", timeout=0):
-            return _run_comparison(config, inputs, methods, key)
-    except Timeout:
-        raise InputError(
-            "a comparison must run once at a time, got one that runs elsewhere with the same parameters; wait for it"
-        ) from None
+    return _run_comparison(config, prepare(config), methods)
 
 
 def choose_methods(config: LongtailConfig) -> list[str]:
@@ -72,9 +61,7 @@ def choose_methods(config: LongtailConfig) -> list[str]:
     return [name for name in methods if name not in off]
 
 
-def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str], key: str) -> bool:
-    earlier = find_runs({"stage": "longtail", "cache_key": key}, status=None)
-    resume = earlier[0].info.run_id if earlier else None
+def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> bool:
     place = config.head if config.train_layers == "fc" else config.train_layers
     name = f"longtail {place} {config.backbone} {inputs.dataset.short_name} F{config.imbalance_factor:g}"
     tags = inputs.tags | {
@@ -83,11 +70,9 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
         "train_layers": config.train_layers,
         "methods": ",".join(methods),
         "seeds": ",".join(map(str, config.all_seeds)),
-        "cache_key": key,
     }
-    with stage_run("longtail", config, name, tags, resume=resume) as run:
-        # Nobody else runs this comparison: children that still look alive are of a process that was killed.
-        end_abandoned_children(run.run_id)
+    key = compute_cache_key("longtail", config, inputs)
+    with parent_run("longtail", config, name, tags, key, inputs.cache_dir) as run:
         comparison = _run_all(run, config, inputs, methods)
         markdown = _log_comparison(run, config, inputs, comparison)
         if comparison.failures:

@@ -62,6 +62,7 @@ class ImageSource:
     inputs: Inputs
     dataset: ImageDataset
     base: Trained | None = field(default=None)  # trained with none, for the methods that start from it
+    base_run_id: str = ""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -86,7 +87,10 @@ class ImageSource:
             else:
                 trained = self._base(task)
             if task.method == BASELINE:
-                self.base = trained
+                self.base, self.base_run_id = trained, run.run_id
+            if trained is self.base:
+                # The network lies in that run, whichever method acts on its features.
+                run.set_tags({"backbone_run": self.base_run_id, "features_key": trained.inputs.features_key})
             fitted = FittedMethod(trained.head, default_params(in_training), [], np.nan)
             if after:
                 options, name = FitOptions(base=trained.head), "+".join(after)
@@ -144,7 +148,7 @@ class ImageSource:
             run_id = find_runs({"stage": "longtail", "cache_key": own.cache_key})[0].info.run_id
             inputs, splits = self._features(task.config, f"runs:/{run_id}")
             head: HeadBase = load_head(f"runs:/{run_id}/head")
-            self.base = Trained(head, inputs, splits, [], None)
+            self.base, self.base_run_id = Trained(head, inputs, splits, [], None), run_id
         return self.base
 
 

@@ -1,14 +1,11 @@
 """One method with one seed, as a run of its own: what it logs, and what of it is read back later."""
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from resnet_mlflow.config import LongtailConfig
@@ -22,9 +19,7 @@ from resnet_mlflow.longtail.priors import implied_prior
 from resnet_mlflow.longtail_table import MethodRun
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
 from resnet_mlflow.stages.reporting import conclude
-from resnet_mlflow.tracking import StageRun, download, find_runs, stage_run
-
-PREDICTIONS = "evaluation/test/predictions.parquet"
+from resnet_mlflow.tracking import StageRun, find_runs, load_predictions, stage_run
 
 
 @dataclass(frozen=True)
@@ -69,12 +64,10 @@ def find_finished(task: MethodTask) -> MethodRun | None:
     runs = find_runs({"stage": "longtail", "cache_key": task.cache_key})
     if not runs:
         return None
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        path = download(runs[0].info.run_id, PREDICTIONS, Path(folder))
-        frame = pd.read_parquet(path, columns=["item_id", "label", "prediction"])
+    tested = load_predictions(runs[0].info.run_id)
     index = {name: label for label, name in enumerate(task.inputs.dataset.class_names)}
     labels, predictions = (
-        np.array([index[name] for name in frame[column]], dtype=np.int64) for column in ("label", "prediction")
+        np.array([index[name] for name in names], dtype=np.int64) for names in (tested.labels, tested.predictions)
     )
     return MethodRun(
         task.method,
@@ -83,7 +76,7 @@ def find_finished(task: MethodTask) -> MethodRun | None:
         task.train_counts,
         labels,
         predictions,
-        frame["item_id"].to_numpy(np.str_),
+        tested.item_ids,
         runs[0].info.run_id,
         reused=True,
     )

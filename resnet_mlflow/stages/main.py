@@ -2,9 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
@@ -13,10 +10,11 @@ from resnet_mlflow.feature_store import default_cache_dir
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
+from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
-from resnet_mlflow.study import Cell, Study, cells, comparisons, load_study
+from resnet_mlflow.study import Cell, cells, comparisons, load_study
 from resnet_mlflow.study_table import CellResult, build_table, to_markdown
-from resnet_mlflow.tracking import connect, end_abandoned_children, find_runs, stage_run, store_uri
+from resnet_mlflow.tracking import connect, find_runs
 
 logger = logging.getLogger(__name__)
 
@@ -31,29 +29,10 @@ def run_main(config: MainConfig) -> bool:
     study = load_study(config.study)
     study = study.model_copy(update={"features": study.features | given})
     connect()
-    key = digest_of({"study": study.model_dump(mode="json"), "store": store_uri(), "version": __version__})
-    try:
-        with FileLock(_lock_path(study, key), timeout=0):
-            return _run_study(study, config, key)
-    except Timeout:
-        raise InputError(
-            f"a study must run once at a time, got {study.name}, which runs elsewhere; wait for it"
-        ) from None
-
-
-def _lock_path(study: Study, key: str) -> Path:
-    folder = default_cache_dir(str(study.features.get("cache_dir", ""))) / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{key}.lock"
-
-
-def _run_study(study: Study, config: MainConfig, key: str) -> bool:
-    earlier = find_runs({"stage": "study", "cache_key": key}, status=None)
-    tags = {"cache_key": key, "dataset": prepare(next(cells(study)).config).dataset.short_name}
-    resume = earlier[0].info.run_id if earlier else None
-    with stage_run("study", config, f"study {study.name}", tags, resume=resume) as run:
-        # Nobody else runs this study: children that still look alive are of a process that was killed.
-        end_abandoned_children(run.run_id)
+    key = digest_of({"study": study.model_dump(mode="json"), "version": __version__})
+    cache_dir = default_cache_dir(str(study.features.get("cache_dir", "")))
+    tags = {"dataset": prepare(next(cells(study)).config).dataset.short_name}
+    with parent_run("study", config, f"study {study.name}", tags, key, cache_dir) as run:
         run.log_json(study.model_dump(mode="json"), "study.json")
         todo, tails = list(cells(study)), list(comparisons(study))
         results, failures = _run_cells(todo)

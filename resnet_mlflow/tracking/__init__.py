@@ -6,6 +6,7 @@ a database or a server.
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.predictions import Predictions, load_predictions
 from resnet_mlflow.tracking.runs import StageRun, stage_run
 from resnet_mlflow.tracking.store import (
     BACKBONE_ARTIFACT,
@@ -14,12 +15,16 @@ from resnet_mlflow.tracking.store import (
     download_backbone,
     end_abandoned_children,
     find_runs,
+    get_run,
+    load_config,
+    search_runs,
     set_error,
     store_uri,
 )
 
 __all__ = [
     "BACKBONE_ARTIFACT",
+    "Predictions",
     "StageRun",
     "TrackedDataset",
     "connect",
@@ -27,8 +32,12 @@ __all__ = [
     "download_backbone",
     "end_abandoned_children",
     "find_runs",
+    "get_run",
+    "load_config",
     "load_head",
+    "load_predictions",
     "log_head",
+    "search_runs",
     "set_error",
     "stage_run",
     "store_uri",

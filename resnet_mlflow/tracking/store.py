@@ -1,11 +1,14 @@
 """The tracking store: is it there, which runs does it hold, what did they leave behind."""
 
+import json
 import os
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Run
@@ -102,17 +105,59 @@ def find_runs(tags: Mapping[str, str], status: str | None = "FINISHED") -> list[
     conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
     if status is not None:
         conditions.append(f"attributes.status = '{status}'")
+    return search_runs(" and ".join(conditions))
+
+
+def search_runs(filter_string: str) -> list[Run]:
+    """Return all runs of the store that match a filter in MLflow's own language, newest first.
+
+    Args:
+        filter_string: Such as ``tags.dataset = 'digits' and metrics.`val/accuracy` > 0.9``; empty means all.
+
+    Raises:
+        InputError: If MLflow cannot read the filter.
+    """
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     runs: list[Run] = []
     client, token = mlflow.MlflowClient(), None
     while True:
-        page = client.search_runs(
-            experiments, " and ".join(conditions), order_by=["attributes.start_time DESC"], page_token=token
-        )
+        try:
+            page = client.search_runs(
+                experiments, filter_string, order_by=["attributes.start_time DESC"], page_token=token
+            )
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"filter must be one that MLflow understands, got {filter_string!r} ({reason}); write such as "
+                "tags.dataset = 'digits'"
+            ) from None
         runs.extend(page)
         token = page.token
         if not token:
             return runs
+
+
+def get_run(run_id: str) -> Run:
+    """Return a run of the store.
+
+    Raises:
+        InputError: If there is none of that id.
+    """
+    try:
+        return mlflow.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise InputError(f"run_id must name a run of {store_uri()}, got {run_id!r}; copy it from MLflow") from None
+
+
+def load_config(run_id: str) -> dict[str, Any]:
+    """Return the ``config.json`` of a run: its parameters as typed values."""
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        config: dict[str, Any] = json.loads(download(run_id, "config.json", Path(folder)).read_text())
+    return config
 
 
 def set_error(run_id: str, message: str) -> None:

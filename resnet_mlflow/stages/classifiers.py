@@ -1,0 +1,73 @@
+"""The classifier that a finished run left behind: its head, and the backbone its features came from."""
+
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+
+from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.preparation import Inputs, prepare
+from resnet_mlflow.tracking import get_run, load_config, load_head
+
+# Stages whose runs hold a head, and what their configurations have in common.
+CLASSIFIER_STAGES = ("fit_head", "finetune", "longtail")
+
+
+@dataclass(frozen=True)
+class RunClassifier:
+    """A run's classifier, ready for features of its backbone.
+
+    Attributes:
+        run: The run, with its metrics and tags.
+        config: The run's configuration; backbone, dataset and image size stand in it.
+        inputs: Dataset and weights, resolved on this machine. For a fine-tuned network the weights are the run's own.
+        head: The fitted head; its classes are the indices of ``inputs.dataset.class_names``.
+    """
+
+    run: Run
+    config: FeatureConfig
+    inputs: Inputs
+    head: HeadBase
+
+    @property
+    def name(self) -> str:
+        """Return what tables call the classifier: the run's name without its stage and dataset."""
+        return str(self.run.info.run_name)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes 0, 1, ..."""
+        return self.inputs.dataset.class_names
+
+
+def load_classifier(run_id: str) -> RunClassifier:
+    """Return the classifier of a finished run of fit_head, finetune or longtail.
+
+    Raises:
+        InputError: If there is no such run, it holds no classifier, or its dataset has changed since.
+    """
+    run = get_run(run_id)
+    stage = run.data.tags.get("stage", "")
+    if stage not in CLASSIFIER_STAGES or run.info.status != "FINISHED" or "features_key" not in run.data.tags:
+        raise InputError(
+            f"a classifier must come from a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got run {run_id} "
+            f"({stage or 'no stage of ours'}, {run.info.status}); list them in MLflow by tags.stage"
+        )
+    config = _feature_config(ENTRY_POINTS[stage], run)
+    inputs = prepare(config)
+    if (then := run.data.tags["dataset_digest"]) != inputs.dataset.digest:
+        raise InputError(
+            f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset} "
+            f"where the run had {then}; restore the images or fit the classifier again"
+        )
+    return RunClassifier(run, config, inputs, load_head(f"runs:/{run_id}/head"))
+
+
+def _feature_config(config_class: type[Config], run: Run) -> FeatureConfig:
+    config = config_class(**load_config(run.info.run_id))
+    assert isinstance(config, FeatureConfig)
+    if getattr(config, "train_layers", "fc") == "fc":
+        return config
+    # A network trained deeper than its last layer is kept by the run that trained it.
+    return config.model_copy(update={"weights": f"runs:/{run.data.tags.get('backbone_run', run.info.run_id)}"})

@@ -1,0 +1,50 @@
+"""What runs predicted, read back from the tracking store."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.tracking.store import download
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a classifier said of a split's items, in the order they were logged.
+
+    Attributes:
+        item_ids: ``(n_items,)`` text, the digest of each item's content.
+        labels: ``(n_items,)`` names of the true classes.
+        predictions: ``(n_items,)`` names of the predicted classes.
+        scores: ``(n_items, n_classes)`` float32 probabilities.
+        class_names: ``n_classes`` names, the order of the scores.
+    """
+
+    item_ids: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    predictions: NDArray[np.str_]
+    scores: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Return which items were predicted right, ``(n_items,)``."""
+        return np.asarray(self.labels == self.predictions)
+
+
+def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:
+    """Return what a run logged as ``evaluation/<split>/predictions.parquet``.
+
+    Raises:
+        MlflowException: If the run has no predictions of the split.
+    """
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        frame = pd.read_parquet(download(run_id, f"evaluation/{split}/predictions.parquet", Path(folder)))
+    columns = [name for name in frame.columns if name.startswith("score_")]
+    item_ids, labels, predictions = (frame[name].to_numpy(dtype=np.str_) for name in ("item_id", "label", "prediction"))
+    class_names = tuple(name.removeprefix("score_") for name in columns)
+    return Predictions(item_ids, labels, predictions, frame[columns].to_numpy(dtype=np.float32), class_names)
