@@ -1,0 +1,50 @@
+"""A comparison table: numbers with their uncertainty and the runs behind them, and how each column is shown."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+Kind = Literal["text", "score", "difference", "p_value", "seconds", "count", "number"]
+
+RUN_IDS = "run_ids"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is shown.
+
+    A ``score`` or ``difference`` named ``x`` is a mean; the frame may hold its ``x std`` and ``x n`` over seeds, and
+    the ends ``x low`` and ``x high`` of its 95 % interval.
+
+    Attributes:
+        name: Column of the frame.
+        header: What stands above it.
+        kind: Decides format and alignment.
+    """
+
+    name: str
+    header: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The answer to one question.
+
+    Attributes:
+        name: What files and the command line call it.
+        title: The question.
+        frame: One row per thing compared, in the order shown; values are numbers, not text. ``run_ids`` holds the
+            list of runs behind each row.
+        columns: What is shown, from left to right.
+        notes: What a reader must know, and what is missing or unfair.
+        winners: (row position, column name) of the scores shown in bold: those separated from every other.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+    winners: frozenset[tuple[int, str]] = field(default_factory=frozenset)
