@@ -12,6 +12,13 @@ from resnet_mlflow.markdown import markdown_table
 from resnet_mlflow.statistics import PairedDifference, paired_bootstrap_difference
 
 N_WORST_PAIRS = 5
+# MLflow's page of a version shows no input schema, because none holds both kinds of input; this stands in for it.
+REQUEST = """Takes a table with a column `image` (base64 text or bytes of an image file), or uint8 pixels
+(n, height, width, 3):
+
+```
+{"dataframe_records": [{"image": "iVBORw0KGgo..."}], "params": {"top_k": 3}}
+```"""
 Names = NDArray[np.str_]
 
 
@@ -91,6 +98,7 @@ def describe_version(title: str, metrics: Mapping[str, float], answers: Answers,
         "Most confused test images:" if worst else "No test image was confused.",
         *(["\n".join(markdown_table(["class", "taken for", "images"], worst))] if worst else []),
         f"Decision: {reason}.",
+        REQUEST,
     ]
     return "\n\n".join(lines)
 

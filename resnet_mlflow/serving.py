@@ -69,7 +69,9 @@ class ServedClassifier:
             with self._one_at_a_time:
                 scores = self.classifier.predict_proba(images)
         except BadImageError as error:
-            raise RequestError(f"{error.path}: an image must be whole, got a damaged one ({error.reason})") from None
+            raise RequestError(
+                f"{error.path}: an image must be whole, got a damaged one ({error.reason}); send it again"
+            ) from None
         except InputError as error:
             raise RequestError(str(error)) from None
         return _answer(scores, self.classifier.class_names, top_k)
@@ -157,7 +159,11 @@ def _size_of(row: int, content: bytes) -> tuple[int, int]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(_too_large(row, str(error).split(" exceeds")[0].lower())) from None
     except Exception as error:  # as in decode_with_pil
-        raise InputError(f"row {row}: an image must be whole, got a damaged one ({error}); send it again") from None
+        raise InputError(_damaged(f"row {row}", str(error))) from None
+
+
+def _damaged(where: str, reason: str) -> str:
+    return f"{where}: an image must be whole, got a damaged one ({reason}); send it again"
 
 
 def _too_large(row: int, found: str) -> str:
