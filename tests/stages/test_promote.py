@@ -1,7 +1,6 @@
 """Promotion on digits: real runs, a real registry, one store that the tests share under names of their own."""
 
 import json
-import os
 from pathlib import Path
 
 import mlflow
@@ -187,21 +186,22 @@ def test_promote_refuses_a_dataset_without_candidates(runs, image_folder):
         run_promote(PromoteConfig(dataset=f"folder:{image_folder}"))
 
 
-def test_promote_refuses_other_classes_and_other_images(runs, image_folder):
-    config = PromoteConfig(dataset=f"folder:{image_folder}", model_name="birds")
-    fit = FitHeadConfig(dataset=config.dataset, head="prototype", image_size=32, weights="random")
-    run_fit_head(fit)
-    champion = run_promote(config)
+def test_promote_refuses_other_classes_and_other_images(runs, image_folder, make_image_folder, tmp_path):
+    later_folder = make_image_folder(tmp_path / "later")
+    (later_folder / "test" / "red" / "3.png").unlink()
+    champion, candidate = (
+        run_fit_head(FitHeadConfig(dataset=f"folder:{folder}", head="prototype", image_size=32, weights="random"))
+        for folder in (image_folder, later_folder)
+    )
+    then, now = (get_run(run.run_id).data.tags["dataset_digest"] for run in (champion, candidate))
+    run_promote(PromoteConfig(dataset=f"folder:{image_folder}", model_name="birds"))
     with pytest.raises(InputError, match=r"know the classes of digits, \['0', '1'.*got \['blue', 'green', 'red'\]"):
         run_promote(PromoteConfig(model_name="birds"))
-    then = get_run(champion.run_id).data.tags["dataset_digest"]
-    (image_folder / "test" / "red" / "3.png").unlink()
-    later = run_fit_head(fit).run_id
-    now = get_run(later).data.tags["dataset_digest"]
+    later = PromoteConfig(dataset=f"folder:{later_folder}", model_name="birds")
     with pytest.raises(InputError, match=f"must have the same dataset, got digest {then} for version 1 .* and {now}"):
-        run_promote(config)
+        run_promote(later)
     with pytest.raises(InputError, match=f"as it is now .digest {now}., got digest {then} for run {champion.run_id}"):
-        run_promote(config.model_copy(update={"run_id": champion.run_id}))
+        run_promote(later.model_copy(update={"run_id": champion.run_id}))
     assert n_versions("birds") == 1
 
 
@@ -224,4 +224,3 @@ def test_promote_registers_nothing_that_predicts_otherwise_than_its_run(runs, tm
     (run,) = find_runs({"stage": "promote", "candidate": fitted}, status="FAILED")
     assert "must give the predictions" in run.data.tags["error"]
     assert mlflow.MlflowClient().search_registered_models("name = 'other'") == []
-    assert os.environ["MLFLOW_TRACKING_URI"] == mlflow.get_tracking_uri()
