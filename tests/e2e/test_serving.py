@@ -191,7 +191,7 @@ print(*sorted({{name.split(".")[0] for name in sys.modules}}))
     )
     source, loaded = ran.stdout.strip().splitlines()[-2:]
     assert "/artifacts/code/resnet_mlflow/" in source
-    unneeded = {"matplotlib", "lightning_fabric", "optuna", "captum", "imblearn", "tqdm", "plotly", "statsmodels"}
+    unneeded = {"matplotlib", "lightning_fabric", "optuna", "captum", "imblearn", "plotly", "statsmodels"}
     assert not unneeded & set(loaded.split()), "requirements.txt does not name it"
 
 
