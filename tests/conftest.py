@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -29,22 +30,37 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@contextmanager
+def use_store(folder: Path, empty_store: Path, cache_dir: Path) -> Iterator[str]:
+    """Make a fresh store in a folder the one that everything logs to, and the folder the working one."""
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.setenv("RESNET_MLFLOW_CACHE", str(cache_dir))
+        patch.chdir(folder)
+        patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+        mlflow.set_tracking_uri(uri)
+        yield uri
+        while mlflow.active_run() is not None:
+            mlflow.end_run("KILLED")
+        mlflow.set_tracking_uri(None)
+
+
 @pytest.fixture
-def store(empty_store: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def store(empty_store: Path, cache_dir: Path, tmp_path: Path) -> Iterator[str]:
     """An empty tracking store that everything in this test logs to; gives its URI."""
-    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("RESNET_MLFLOW_CACHE", str(cache_dir))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
-    mlflow.set_tracking_uri(uri)
-    yield uri
-    while mlflow.active_run() is not None:
-        mlflow.end_run("KILLED")
-    mlflow.set_tracking_uri(None)
+    with use_store(tmp_path, empty_store, cache_dir) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def module_store(empty_store: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tracking store that the tests of one module share; gives its URI."""
+    with use_store(tmp_path_factory.mktemp("module"), empty_store, cache_dir) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -87,10 +103,20 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path, make_image_folder: Callable[[Path], Path]) -> Path:
     """A folder of PNG files, three classes told apart by colour: train (10 each) and test (4 each)."""
+    return make_image_folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_image_folder() -> Callable[[Path], Path]:
+    """Make, below a folder, what ``image_folder`` gives."""
+    return _make_image_folder
+
+
+def _make_image_folder(parent: Path) -> Path:
     rng = np.random.default_rng(0)
-    root = tmp_path / "colours"
+    root = parent / "colours"
     for split, n_images in (("train", 10), ("test", 4)):
         for channel, name in enumerate(("red", "green", "blue")):
             folder = root / split / name

@@ -16,10 +16,12 @@ from resnet_mlflow.config.base import (
     Head,
     Seed,
 )
-from resnet_mlflow.config.data import DataConfig, ExtractConfig, FeatureConfig
+from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
+from resnet_mlflow.config.prediction import PredictConfig
+from resnet_mlflow.config.promotion import PromoteConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "CalibrationConfig",
     "Config",
     "DataConfig",
+    "DatasetConfig",
     "EvaluationConfig",
     "ExtractConfig",
     "FeatureConfig",
@@ -42,7 +45,9 @@ __all__ = [
     "ImageTrainingConfig",
     "LongtailConfig",
     "MainConfig",
+    "PredictConfig",
     "ProfileConfig",
+    "PromoteConfig",
     "Seed",
     "TrainingConfig",
 ]
@@ -53,4 +58,6 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "fit_head": FitHeadConfig,
     "finetune": FinetuneConfig,
     "longtail": LongtailConfig,
+    "promote": PromoteConfig,
+    "predict": PredictConfig,
 }

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 from resnet_mlflow.config.base import Backbone, Config, Seed
 
 
-class DataConfig(Config):
-    """Which images, and which of them validate."""
+class DatasetConfig(Config):
+    """Which images."""
 
     dataset: str = Field(
         "digits", min_length=1, description="digits, a torchvision name such as cifar10, or folder:PATH."
@@ -17,6 +17,11 @@ class DataConfig(Config):
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail", description="What an unreadable image does: fail names it and stops, skip counts it."
     )
+
+
+class DataConfig(DatasetConfig):
+    """Which images, and which of them validate."""
+
     val_fraction: float = Field(
         0.2, gt=0, lt=1, description="Share of the training images that validates, where the dataset has no val split."
     )

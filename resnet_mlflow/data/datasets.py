@@ -25,24 +25,27 @@ TEST_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """The images of one split: either arrays in memory or files.
+    """The images of one split: arrays in memory, files, or the content of files.
 
     Attributes:
         labels: Class indices, shape ``(n_images,)``.
         item_ids: 32 hexadecimal digits per image, equal exactly where the content is.
         images: ``(n_images, height, width)`` or ``(n_images, height, width, 3)`` uint8, or None.
         paths: One file per image, or None.
+        encoded: What such a file holds, per image, or None.
     """
 
     labels: NDArray[np.int64]
     item_ids: NDArray[np.str_]
     images: NDArray[np.uint8] | None = None
     paths: tuple[Path, ...] | None = None
+    encoded: tuple[bytes, ...] | None = None
 
     def __post_init__(self) -> None:
-        if (self.images is None) == (self.paths is None):
-            raise ValueError("a split must have either images or paths, got both or neither")
-        lengths = {len(self.labels), len(self.item_ids), len(self.paths if self.images is None else self.images)}  # type: ignore[arg-type]
+        given = [source for source in (self.images, self.paths, self.encoded) if source is not None]
+        if len(given) != 1:
+            raise ValueError(f"a split must have one of images, paths and encoded, got {len(given)} of them")
+        lengths = {len(self.labels), len(self.item_ids), len(given[0])}
         if len(lengths) > 1:
             raise ValueError(f"labels, item_ids and images must be equally many, got {sorted(lengths)}")
 
@@ -57,6 +60,7 @@ class ImageSplit:
             item_ids=self.item_ids[rows],
             images=None if self.images is None else self.images[rows],
             paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
+            encoded=None if self.encoded is None else tuple(self.encoded[row] for row in rows),
         )
 
     def read_image(self, row: int) -> NDArray[np.uint8]:
@@ -67,6 +71,8 @@ class ImageSplit:
         """
         if self.paths is not None:
             return decode_with_pil(self.paths[row])
+        if self.encoded is not None:
+            return decode_with_pil(Path(f"row {row}"), self.encoded[row])
         assert self.images is not None
         image = self.images[row]
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image

@@ -66,6 +66,24 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> Ima
     )
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Return the files below a folder that have an image's extension, in order; no file is opened.
+
+    Raises:
+        InputError: If there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"images must be a folder that exists, got {folder}; check the path")
+    paths: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _is_clutter(name))
+        shown = (Path(parent, file) for file in sorted(files) if not _is_clutter(file))
+        paths += [path for path in shown if path.suffix.lower() in EXTENSIONS]
+    if not paths:
+        raise InputError(f"images must be a folder with image files, got none in {folder}; add {', '.join(EXTENSIONS)}")
+    return paths
+
+
 def _find_splits(root: Path) -> dict[str, Path]:
     """Return the folder of each split, or that of all images under ``all``."""
     folders = _visible_folders(root)

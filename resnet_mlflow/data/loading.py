@@ -65,6 +65,10 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             data = file.read()
     except OSError as error:
         raise BadImageError(path, error.strerror or str(error)) from None
+    return _decode_content(path, data)
+
+
+def _decode_content(path: Path, data: bytes) -> NDArray[np.uint8]:
     decode = _fast_decoder(data)
     if decode is None:
         return decode_with_pil(path, data)
@@ -236,8 +240,7 @@ def _load_chunk(
     split: ImageSplit, rows: NDArray[np.int64], out: NDArray[np.uint8], skip_bad: bool, offset: int
 ) -> _Failures:
     """Fill ``out`` with the resized images of the rows, and return the failures, counted from ``offset``."""
-    if split.paths is None:
-        assert split.images is not None
+    if split.images is not None:
         images = split.images[rows]
         out[:] = _resize_crop(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, out.shape[1])
         return []
@@ -245,7 +248,7 @@ def _load_chunk(
     small: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = {}
     for position, row in enumerate(rows):
         try:
-            image = _decode(split.paths[row])
+            image = _decode_row(split, row)
         except BadImageError as error:
             if not skip_bad:
                 raise
@@ -259,6 +262,13 @@ def _load_chunk(
         positions, images_alike = zip(*members, strict=True)
         out[list(positions)] = _resize_crop(np.stack(images_alike), out.shape[1])
     return failures
+
+
+def _decode_row(split: ImageSplit, row: int) -> NDArray[np.uint8]:
+    if split.encoded is not None:
+        return _decode_content(Path(f"row {row}"), split.encoded[row])
+    assert split.paths is not None
+    return _decode(split.paths[row])
 
 
 def n_cores() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow import __version__
-from resnet_mlflow.config import EXECUTION_ONLY, Config, FeatureConfig
+from resnet_mlflow.config import EXECUTION_ONLY, Config, DatasetConfig, FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, load_dataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import FeatureStore, default_cache_dir
@@ -82,13 +82,23 @@ def prepare(config: FeatureConfig) -> Inputs:
         InputError: If the dataset or the weights cannot be had.
     """
     cache_dir = default_cache_dir(config.cache_dir)
-    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image)
-    if len(dataset.class_names) < 2:
-        raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
+    dataset = prepare_dataset(config, cache_dir)
     weights = resolve_weights(config.backbone, config.weights, config.weights_seed, download_backbone)
     identity = identify(dataset, config, weights)
     store = FeatureStore(cache_dir)
     return Inputs(dataset, weights, store, cache_dir, identity.image_size, identity.precision, features_key(identity))
+
+
+def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
+    """Return the dataset that a configuration names.
+
+    Raises:
+        InputError: If it cannot be had, or has fewer than 2 classes.
+    """
+    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image)
+    if len(dataset.class_names) < 2:
+        raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
+    return dataset
 
 
 @lru_cache(maxsize=2)

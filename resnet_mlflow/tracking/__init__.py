@@ -6,7 +6,21 @@ a database or a server.
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
+from resnet_mlflow.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    RUN_TAG,
+    download_model,
+    move_alias,
+    promoted_version,
+    register,
+    rewrite_version,
+    run_of_model,
+    version_of_run,
+    version_with_alias,
+)
 from resnet_mlflow.tracking.runs import StageRun, stage_run
 from resnet_mlflow.tracking.store import (
     BACKBONE_ARTIFACT,
@@ -24,21 +38,34 @@ from resnet_mlflow.tracking.store import (
 
 __all__ = [
     "BACKBONE_ARTIFACT",
+    "CHALLENGER",
+    "CHAMPION",
+    "RUN_TAG",
     "Predictions",
     "StageRun",
     "TrackedDataset",
     "connect",
     "download",
     "download_backbone",
+    "download_model",
     "end_abandoned_children",
     "find_runs",
     "get_run",
     "load_config",
     "load_head",
     "load_predictions",
+    "load_served",
+    "log_classifier",
     "log_head",
+    "move_alias",
+    "promoted_version",
+    "register",
+    "rewrite_version",
+    "run_of_model",
     "search_runs",
     "set_error",
     "stage_run",
     "store_uri",
+    "version_of_run",
+    "version_with_alias",
 ]

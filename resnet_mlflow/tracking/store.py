@@ -193,7 +193,9 @@ def download_backbone(uri: str) -> Path:
     """
     try:
         if uri.startswith("models:/"):
-            run_id = mlflow.models.get_model_info(uri).run_id
+            info = mlflow.models.get_model_info(uri)
+            # A promoted model was logged by the promotion; its backbone lies with the run that trained it.
+            run_id = (info.metadata or {}).get("run_id", info.run_id)
         else:
             run_id = uri.removeprefix("runs:/").split("/")[0]
         return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=BACKBONE_ARTIFACT))

@@ -1,0 +1,15 @@
+"""Entry point `predict`: see ``python -m entrypoints.predict --help``."""
+
+from resnet_mlflow.cli import run_entry_point
+from resnet_mlflow.config import PredictConfig
+
+
+def _stage(config: PredictConfig) -> None:
+    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from resnet_mlflow.stages.predict import run_predict
+
+    run_predict(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(PredictConfig, _stage)

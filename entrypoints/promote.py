@@ -1,0 +1,15 @@
+"""Entry point `promote`: see ``python -m entrypoints.promote --help``."""
+
+from resnet_mlflow.cli import run_entry_point
+from resnet_mlflow.config import PromoteConfig
+
+
+def _stage(config: PromoteConfig) -> None:
+    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from resnet_mlflow.stages.promote import run_promote
+
+    run_promote(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(PromoteConfig, _stage)

@@ -1,0 +1,31 @@
+"""Which images a registered classifier predicts, and where the answers go."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from resnet_mlflow.config.base import Config
+
+ENDINGS = (".parquet", ".csv")
+
+
+class PredictConfig(Config):
+    """Predict the images of a folder by a registered classifier."""
+
+    images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
+    model: str = Field(
+        "models:/digits-classifier@champion",
+        min_length=1,
+        description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
+    )
+    output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; replaced when whole.")
+    batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
+    num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+
+    @field_validator("output")
+    @classmethod
+    def _output_has_a_known_ending(cls, path: str) -> str:
+        if not path.endswith(ENDINGS):
+            raise ValueError(f"must end in {' or '.join(ENDINGS)}")
+        return path

@@ -1,0 +1,24 @@
+"""Which classifier is promoted, and what it takes."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from resnet_mlflow.config.data import DatasetConfig
+
+
+class PromoteConfig(DatasetConfig):
+    """Package a dataset's best classifier, register it, and make it champion if it beats the present one."""
+
+    run_id: str = Field("", description="The candidate's run; empty means the best by validation.")
+    model_name: str = Field("", description="Name in the model registry; empty means <dataset>-classifier.")
+    metric: Literal["accuracy", "balanced_accuracy"] = Field(
+        "accuracy", description="What candidates are chosen by on validation, and compared by on test."
+    )
+    margin: float = Field(
+        0.0, ge=0, lt=1, description="The interval of the test difference must lie above this for a new champion."
+    )
+    dry_run: bool = Field(False, description="Whether to explain the decision and change nothing.")
+    cache_dir: str = Field(
+        "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
+    )

@@ -1,0 +1,92 @@
+"""A run's classifier as one servable model, checked against what the run had logged."""
+
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from PIL import Image
+
+from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.classifier import Description, write_classifier
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.tracking import Predictions, load_predictions, load_served, log_classifier
+
+EXAMPLE_SIDE = 64
+# Scores this near may change places: bf16 keeps three digits, and another batch size adds in another order.
+NEARLY_EQUAL = 0.01
+
+
+def package(candidate: Run, dataset: ImageDataset) -> str:
+    """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
+
+    Raises:
+        InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
+    """
+    classifier = load_classifier(candidate.info.run_id)
+    tags = candidate.data.tags
+    description = Description(tags["backbone"], classifier.class_names, int(tags["image_size"]), tags["precision"])
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as name:
+        folder = Path(name) / "classifier"
+        folder.mkdir()
+        backbone = build_backbone(tags["backbone"], classifier.inputs.weights)
+        write_classifier(folder, description, backbone, classifier.head)
+        metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
+        model_id = log_classifier(folder, _example(dataset.splits["test"]), metadata)
+    _check(model_id, candidate, dataset.splits["test"], classifier.config.batch_size)
+    return model_id
+
+
+def _example(images: ImageSplit) -> bytes:
+    """Return the first test image as a small PNG file."""
+    image = Image.fromarray(images.read_image(0))
+    image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _check(model_id: str, candidate: Run, images: ImageSplit, batch_size: int) -> None:
+    logged = load_predictions(candidate.info.run_id)
+    model = load_served(f"models:/{model_id}")
+    # Batches as in extraction, so that rounding is the same too.
+    answers = pd.concat([model.predict(batch) for batch in _requests(_tested(images, logged), batch_size)])
+    n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
+    if n_wrong:
+        raise InputError(
+            f"a packaged model must give the predictions of run {candidate.info.run_id}, got {n_wrong} of "
+            f"{len(answers)} others; give it the weights it was fitted with, or fit it again on this machine"
+        )
+
+
+def _tested(images: ImageSplit, logged: Predictions) -> ImageSplit:
+    """Return the images that were predicted: unreadable ones were not."""
+    if len(images) == len(logged.item_ids):
+        return images
+    row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}
+    return images.select([row_of[item_id] for item_id in logged.item_ids.tolist()])
+
+
+def _requests(images: ImageSplit, batch_size: int) -> Iterator[Any]:
+    for start in range(0, len(images), batch_size):
+        rows = range(start, min(start + batch_size, len(images)))
+        if images.paths is None:
+            yield np.stack([images.read_image(row) for row in rows])
+        else:
+            yield pd.DataFrame({"image": [images.paths[row].read_bytes() for row in rows]})
+
+
+def _n_disagreements(logged: Predictions, again: np.ndarray[Any, Any]) -> int:
+    """Return how many predictions are others than those logged, where the scores were not nearly equal."""
+    column = {name: index for index, name in enumerate(logged.class_names)}
+    rows = np.flatnonzero(again != logged.predictions)
+    gaps = [
+        logged.scores[row, column[logged.predictions[row]]] - logged.scores[row, column[again[row]]] for row in rows
+    ]
+    return int(np.sum(np.array(gaps) > NEARLY_EQUAL))

@@ -1,0 +1,118 @@
+"""Stage `predict`: a registered classifier's answers for a folder of images, in one file."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
+from tqdm import tqdm
+
+from resnet_mlflow.classifier import Classifier, Scores, read_classifier
+from resnet_mlflow.config import PredictConfig
+from resnet_mlflow.data.datasets import BadImageError
+from resnet_mlflow.data.folder import find_images
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking import StageRun, connect, download_model, promoted_version, stage_run
+
+logger = logging.getLogger(__name__)
+
+N_LISTED = 20
+COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head")
+
+
+@dataclass(frozen=True)
+class PredictedFolder:
+    """What became of a folder: the file that was written, how many images it holds, and those that have no answer."""
+
+    output: Path
+    n_images: int
+    bad: list[BadImageError]
+
+
+def run_predict(config: PredictConfig) -> PredictedFolder:
+    """Return the file with path, label, probability and class scores of every readable image of a folder.
+
+    Raises:
+        InputError: If the folder holds no images, the model is not there, or the file cannot be written.
+    """
+    connect()
+    folder, output = Path(config.images).expanduser(), Path(config.output).expanduser()
+    paths = find_images(folder)
+    version = promoted_version(config.model)
+    name = f"predict {version.name} v{version.version}"
+    tags = {tag: version.tags[tag] for tag in COPIED_TAGS if tag in version.tags}
+    with stage_run("predict", config, name, tags | {"model_version": version.version}) as run:
+        classifier = read_classifier(download_model(config.model) / "data" / "classifier", config.device)
+        start = time.perf_counter()
+        bad = _predict(classifier, paths, folder, output, config)
+        _report(run, PredictedFolder(output, len(paths) - len(bad), bad), time.perf_counter() - start)
+    return PredictedFolder(output, len(paths) - len(bad), bad)
+
+
+def _predict(
+    classifier: Classifier, paths: list[Path], folder: Path, output: Path, config: PredictConfig
+) -> list[BadImageError]:
+    """Write the answers block by block, so that memory does not grow with the number of images."""
+    bad: list[BadImageError] = []
+    schema = pa.schema(
+        [("path", pa.string()), ("label", pa.string()), ("probability", pa.float32())]
+        + [(f"score_{name}", pa.float32()) for name in classifier.class_names]
+    )
+
+    def skip(_: int, error: BadImageError) -> None:
+        bad.append(error)
+        progress.update()
+
+    progress = tqdm(total=len(paths), unit=" images", mininterval=0.2 if sys.stderr.isatty() else 10.0)
+    with progress, _written_whole(output) as partial, _writer(partial, output.suffix, schema) as writer:
+        blocks = classifier.iterate(paths, batch_size=config.batch_size, num_workers=config.num_workers, on_skip=skip)
+        for rows, scores in blocks:
+            relative = [str(paths[row].relative_to(folder)) for row in rows]
+            writer.write_table(_table(relative, scores, classifier.class_names, schema))
+            progress.update(len(rows))
+    return bad
+
+
+def _table(paths: list[str], scores: Scores, class_names: tuple[str, ...], schema: pa.Schema) -> pa.Table:
+    best = scores.argmax(axis=1)
+    columns = [paths, [class_names[index] for index in best], scores[np.arange(len(best)), best], *scores.T]
+    return pa.table([pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema)
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """Yield a place beside the file, renamed into the file when all went well, else removed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"output must be a file that can be written, got {path} ({error.strerror or error}); pass another output"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _writer(path: Path, ending: str, schema: pa.Schema) -> "parquet.ParquetWriter | csv.CSVWriter":
+    return csv.CSVWriter(path, schema) if ending == ".csv" else parquet.ParquetWriter(path, schema)
+
+
+def _report(run: StageRun, predicted: PredictedFolder, seconds: float) -> None:
+    n_images = predicted.n_images
+    run.log_metrics({"n_images": n_images, "n_bad_images": len(predicted.bad), "time/predict_s": seconds})
+    run.log_metrics({"throughput/predict_images_per_s": n_images / seconds})
+    run.log_json({"bad_images": {str(error.path): error.reason for error in predicted.bad}}, "bad_images.json")
+    logger.info("%d images predicted at %.0f images/s: %s", n_images, n_images / seconds, predicted.output)
+    for error in predicted.bad[:N_LISTED]:
+        logger.warning("not predicted: %s (%s)", error.path, error.reason)
+    if len(predicted.bad) > N_LISTED:
+        logger.warning("%d more in bad_images.json of run %s", len(predicted.bad) - N_LISTED, run.run_id)

@@ -1,0 +1,195 @@
+"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
+
+import logging
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from resnet_mlflow.config import PromoteConfig
+from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.feature_store import default_cache_dir
+from resnet_mlflow.promotion import Answers, Decision, decide, describe_version
+from resnet_mlflow.stages.packaging import package
+from resnet_mlflow.stages.preparation import prepare_dataset
+from resnet_mlflow.tracking import (
+    CHALLENGER,
+    CHAMPION,
+    RUN_TAG,
+    connect,
+    find_runs,
+    get_run,
+    load_predictions,
+    move_alias,
+    register,
+    rewrite_version,
+    stage_run,
+    version_of_run,
+    version_with_alias,
+)
+
+logger = logging.getLogger(__name__)
+
+CANDIDATE_STAGES = ("fit_head", "finetune")
+COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What was decided about a candidate; ``version`` is its number in the registry, None after a dry run."""
+
+    model_name: str
+    run_id: str
+    decision: Decision
+    version: int | None
+
+
+def run_promote(config: PromoteConfig) -> Promotion:
+    """Return the decision about the candidate, after packaging and registering it; a dry run only explains.
+
+    Raises:
+        InputError: If there is no candidate, or it cannot be compared with the champion.
+    """
+    connect()
+    dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
+    name = config.model_name or f"{dataset.short_name}-classifier"
+    champion = version_with_alias(name, CHAMPION)
+    candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
+    answers = _test_answers(candidate, dataset)
+    decision = _decide(config, dataset, candidate, answers, champion)
+    _explain(config, candidate, champion, decision)
+    if config.dry_run:
+        return Promotion(name, candidate.info.run_id, decision, None)
+    tags = {tag: candidate.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.data.tags}
+    with stage_run("promote", config, f"promote {dataset.short_name}", {**tags, "candidate": candidate.info.run_id}):
+        version = version_of_run(name, candidate.info.run_id)
+        written = tags | _decision_tags(config, candidate, champion, decision)
+        title = f"{candidate.info.run_name}, run {candidate.info.run_id}"
+        description = describe_version(title, candidate.data.metrics, answers, decision.reason)
+        if version is None:
+            version = register(package(candidate, dataset), name, written, description)
+        elif champion is None or version.version != champion.version:
+            rewrite_version(version, written, description)
+        _move_aliases(version, champion, decision)
+    logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
+    return Promotion(name, candidate.info.run_id, decision, int(version.version))
+
+
+def _best_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
+    """Return the finished run with the highest validation score; of equal ones the oldest."""
+    metric = f"val/{config.metric}"
+    found = [
+        run
+        for stage in CANDIDATE_STAGES
+        for run in find_runs({"stage": stage, "dataset_digest": dataset.digest})
+        if metric in run.data.metrics and "continued_in" not in run.data.tags
+    ]
+    if not found:
+        raise InputError(
+            f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)} on {dataset.name} as it is now "
+            f"(digest {dataset.digest}), got none; run fit_head first"
+        )
+    return max(found, key=lambda run: (run.data.metrics[metric], -run.info.start_time))
+
+
+def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
+    run = get_run(config.run_id)
+    tags = run.data.tags
+    if tags.get("stage") not in CANDIDATE_STAGES or run.info.status != "FINISHED" or "continued_in" in tags:
+        raise InputError(
+            f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)}, got run {config.run_id} "
+            f"({tags.get('stage', 'no stage of ours')}, {run.info.status}); list them in MLflow by tags.stage"
+        )
+    if tags.get("dataset_digest") != dataset.digest:
+        raise InputError(
+            f"the candidate's dataset must be {dataset.name} as it is now (digest {dataset.digest}), got digest "
+            f"{tags.get('dataset_digest')} for run {config.run_id}; pass its dataset, or fit it again"
+        )
+    return run
+
+
+def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
+    try:
+        logged = load_predictions(run.info.run_id)
+    except MlflowException:
+        raise InputError(
+            f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
+        ) from None
+    if logged.class_names != dataset.class_names:
+        raise InputError(
+            f"a classifier must know the classes of {dataset.name}, {list(dataset.class_names)[:10]}, got "
+            f"{list(logged.class_names)[:10]} in run {run.info.run_id}; pass another model_name"
+        )
+    return Answers(logged.item_ids, logged.labels, logged.predictions)
+
+
+def _decide(
+    config: PromoteConfig, dataset: ImageDataset, candidate: Run, answers: Answers, champion: ModelVersion | None
+) -> Decision:
+    if champion is None:
+        return Decision(True, f"first {CHAMPION}")
+    champion_id = champion.tags.get(RUN_TAG)
+    if champion_id is None:
+        raise InputError(
+            f"the champion must be a version that promote made, got version {champion.version} of {champion.name} "
+            f"without a tag {RUN_TAG}; take its alias away, or pass another model_name"
+        )
+    if champion_id == candidate.info.run_id:
+        return Decision(True, f"the candidate is {CHAMPION} already, as version {champion.version}")
+    others = _test_answers(get_run(champion_id), dataset)
+    if (then := champion.tags.get("dataset_digest")) != dataset.digest:
+        raise InputError(
+            f"champion and candidate must have the same dataset, got digest {then} for version {champion.version} of "
+            f"{champion.name} and {dataset.digest} for {dataset.name}; fit the champion's classifier on the new "
+            "images, or pass another model_name"
+        )
+    return decide(answers, others, config.metric, config.margin)
+
+
+def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision) -> None:
+    scores = ", ".join(
+        f"{split} {config.metric} {candidate.data.metrics[f'{split}/{config.metric}']:.4f}" for split in ("val", "test")
+    )
+    logger.info("candidate: %s, run %s (%s)", candidate.info.run_name, candidate.info.run_id, scores)
+    if champion is not None:
+        logger.info("champion:  version %s, run %s", champion.version, champion.tags.get(RUN_TAG))
+    logger.info("decision:  %s: %s", CHAMPION if decision.promote else CHALLENGER, decision.reason)
+    if config.dry_run:
+        logger.info("nothing was changed: dry_run is true")
+
+
+def _decision_tags(
+    config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision
+) -> dict[str, str]:
+    metrics = candidate.data.metrics
+    tags = {RUN_TAG: candidate.info.run_id, "metric": config.metric, "margin": f"{config.margin:g}"}
+    for split in ("val", "test"):
+        low, high = (metrics[f"{split}/{config.metric}_ci_{end}"] for end in ("low", "high"))
+        tags[f"{split}_{config.metric}"] = f"{metrics[f'{split}/{config.metric}']:.4f}"
+        tags[f"{split}_{config.metric}_interval"] = f"{low:.4f} to {high:.4f}"
+    tags["reason"] = decision.reason
+    if champion is not None and decision.difference is not None:
+        low, high = decision.difference.interval
+        tags |= {
+            "compared_with_version": str(champion.version),
+            "compared_with_run": champion.tags[RUN_TAG],
+            "test_difference": f"{decision.difference.difference:+.4f}",
+            "test_difference_interval": f"{low:+.4f} to {high:+.4f}",
+        }
+    return tags
+
+
+def _move_aliases(version: ModelVersion, champion: ModelVersion | None, decision: Decision) -> None:
+    """Give the winner ``champion`` and the loser ``challenger``."""
+    if champion is not None and champion.version == version.version:
+        return
+    loser = champion if decision.promote else version
+    if loser is not None:
+        move_alias(loser, CHALLENGER)
+    if decision.promote:
+        move_alias(version, CHAMPION)
+    if champion is not None:
+        key = "replaced_by_version" if decision.promote else "held_against_version"
+        rewrite_version(champion, {key: str(version.version), f"{key}_reason": decision.reason})

@@ -1,0 +1,66 @@
+"""A whole classifier as an MLflow model: image in, label out, nothing pickled, its own source beside it."""
+
+import base64
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import Map
+
+PACKAGE = Path(__file__).parents[1]
+# What `resnet_mlflow.serving` imports; MLflow adds itself. A test starts a process that has nothing else.
+SERVING_REQUIREMENTS = (
+    *("numpy", "pandas", "pillow", "pydantic", "safetensors"),
+    *("scikit-learn", "scipy", "skops", "torch", "torchvision"),
+)
+
+
+def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any]) -> str:
+    """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
+
+    Args:
+        folder: What ``resnet_mlflow.classifier.write_classifier`` wrote.
+        example: An image file, shown as the input example.
+        metadata: Kept in the model's ``MLmodel``.
+    """
+    import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
+
+    info = mlflow.pyfunc.log_model(
+        name="classifier",
+        loader_module="resnet_mlflow.serving",
+        data_path=str(folder),
+        code_paths=[str(PACKAGE)],
+        signature=_signature(),
+        input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
+        # Named here, since MLflow would find them in a subprocess that takes seconds.
+        pip_requirements=[f"{name}=={_released_version(name)}" for name in SERVING_REQUIREMENTS],
+        metadata=dict(metadata),
+    )
+    return str(info.model_id)
+
+
+def load_served(uri: str) -> Any:
+    """Return the model at ``uri`` as MLflow serves it: its ``predict`` takes tables and pixels."""
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(uri)
+
+
+def _released_version(name: str) -> str:
+    # A build's own suffix, as in 2.9.0+cpu, is not to be had from a package index.
+    return importlib.metadata.version(name).split("+")[0]
+
+
+def _signature() -> ModelSignature:
+    # No schema of MLflow's holds both a table of images and an array of pixels: it would refuse one of the two
+    # before this package sees it. The example shows the input.
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string, "label"),
+        ColSpec(DataType.double, "probability"),
+        ColSpec(Map(DataType.double), "scores"),
+    ]
+    return ModelSignature(outputs=Schema(outputs), params=ParamSchema([ParamSpec("top_k", DataType.long, default=0)]))

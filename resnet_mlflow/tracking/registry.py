@@ -1,0 +1,106 @@
+"""Registered models: which version is which, the run behind each, and what is written on them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking.store import store_uri
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+RUN_TAG = "run_id"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def run_of_model(uri: str) -> str:
+    """Return the id of the run whose classifier a registered model is.
+
+    Args:
+        uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+
+    Raises:
+        InputError: If there is no such version, or it was not promoted by this project.
+    """
+    return str(promoted_version(uri).tags[RUN_TAG])
+
+
+def promoted_version(uri: str) -> ModelVersion:
+    """Return the version that a registered model's address names; see ``run_of_model``."""
+    version = _version_of(uri)
+    if version is None or RUN_TAG not in version.tags:
+        found = "no such version" if version is None else f"version {version.version}, which has no tag {RUN_TAG}"
+        raise InputError(
+            f"a model must be a promoted version in {store_uri()}, got {uri!r} ({found}); write "
+            "models:/NAME@champion or models:/NAME/VERSION"
+        )
+    return version
+
+
+def _version_of(uri: str) -> ModelVersion | None:
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    name, _, number = name.partition("/")
+    if not uri.startswith("models:/") or bool(alias) == bool(number):
+        return None
+    client = mlflow.MlflowClient()
+    try:
+        return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        return None
+
+
+def version_with_alias(name: str, alias: str) -> ModelVersion | None:
+    """Return the version of a registered model that has an alias, or None where there is none.
+
+    Raises:
+        InputError: If MLflow refuses the name.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"model_name must be one that MLflow takes, got {name!r} ({reason}); pass another model_name"
+        ) from None
+    return _version_of(f"models:/{name}@{alias}")
+
+
+def version_of_run(name: str, run_id: str) -> ModelVersion | None:
+    """Return the newest version of a registered model that a run's classifier was packaged as, or None."""
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and tags.{RUN_TAG} = '{run_id}'")
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:
+    """Return a new version of a registered model, made of a logged model; the name is registered where it is new."""
+    version = mlflow.register_model(f"models:/{model_id}", name, tags=dict(tags))
+    mlflow.MlflowClient().update_model_version(name, version.version, description)
+    return version
+
+
+def rewrite_version(version: ModelVersion, tags: Mapping[str, str], description: str | None = None) -> None:
+    """Set tags of a version, and its description where one is given."""
+    client = mlflow.MlflowClient()
+    for tag, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, tag, value)
+    if description is not None:
+        client.update_model_version(version.name, version.version, description)
+
+
+def move_alias(version: ModelVersion, alias: str) -> None:
+    """Give an alias to a version; whichever had it loses it."""
+    mlflow.MlflowClient().set_registered_model_alias(version.name, alias, version.version)
+
+
+def download_model(uri: str) -> Path:
+    """Return the local copy of a registered model's folder."""
+    return Path(mlflow.artifacts.download_artifacts(uri))

@@ -1,0 +1,217 @@
+"""A champion behind MLflow's own model server: real HTTP, good requests and bad ones, and the command line."""
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from resnet_mlflow.config import FitHeadConfig, PromoteConfig
+from resnet_mlflow.data.datasets import load_digits
+from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.promote import run_promote
+from resnet_mlflow.tracking import load_predictions
+
+MODEL = "models:/digits-classifier@champion"
+BIN = Path(sys.executable).parent
+
+
+def serving_environment():
+    # Where the model is served, nothing of the project is on the path but what the model brings.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return environment | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def champion(module_store):
+    """The run whose classifier is the champion."""
+    run_id = run_fit_head(FitHeadConfig(head="linear", weights="random")).run_id
+    run_promote(PromoteConfig())
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def url(champion):
+    """Address of ``mlflow models serve`` with the champion, started once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(BIN / "mlflow"), "models", "serve", "-m", MODEL, "--env-manager", "local", "--port", str(port)]
+    with Path("serve.log").open("w") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=serving_environment(), start_new_session=True
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping", server)
+        yield f"http://127.0.0.1:{port}"
+        assert server.poll() is None, "the server outlives every request"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address, server):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(Path("serve.log").read_text()[-2000:])
+
+
+def post(url, body):
+    """Status and JSON body of the server's answer."""
+    request = urllib.request.Request(
+        f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def digit(row):
+    return Image.fromarray(load_digits().splits["test"].read_image(row))
+
+
+def encode(image, kind="PNG"):
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def text(content):
+    return base64.b64encode(content).decode()
+
+
+def records(*contents, **params):
+    body = {"dataframe_records": [{"image": text(content)} for content in contents]}
+    return body | ({"params": params} if params else {})
+
+
+def test_served_batch_of_64_equals_what_the_run_logged(url, champion):
+    status, answer = post(url, records(*(encode(digit(row)) for row in range(64))))
+    assert status == 200
+    logged = load_predictions(champion)
+    assert [row["label"] for row in answer["predictions"]] == logged.predictions[:64].tolist()
+    scores = [[row["scores"][name] for name in logged.class_names] for row in answer["predictions"]]
+    np.testing.assert_allclose(scores, logged.scores[:64], atol=0.01)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK")])
+def test_served_model_takes_every_common_kind_of_image(url, kind, mode):
+    image = digit(0).convert("RGB").convert(mode).resize((80, 64))
+    status, answer = post(url, records(encode(image, kind), top_k=3))
+    assert status == 200
+    (prediction,) = answer["predictions"]
+    assert len(prediction["scores"]) == 3
+    assert prediction["probability"] == max(prediction["scores"].values()) == prediction["scores"][prediction["label"]]
+
+
+@pytest.mark.parametrize("key", ["inputs", "instances", "dataframe_split"])
+def test_served_model_takes_every_form_of_request(url, key):
+    pixels = np.array(digit(0).convert("RGB"))[None].tolist()
+    as_table = {"columns": ["image"], "data": [[text(encode(digit(0)))]]}
+    status, answer = post(url, {key: as_table if key == "dataframe_split" else pixels})
+    assert status == 200
+    assert answer["predictions"] == post(url, records(encode(digit(0))))[1]["predictions"]
+
+
+def bomb():
+    """A PNG of 20 000 x 20 000 pixels: 49 kB that would take 1.2 GB."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return encode(Image.new("1", (20_000, 20_000)))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+PNG = encode(Image.new("RGB", (100, 100)))
+NOISE = encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ({"dataframe_records": [{"image": "not base64!"}]}, "row 0: an image must be base64 text"),
+        ({"dataframe_records": [{"image": "/etc/passwd"}]}, "row 0: an image must be base64 text"),
+        (records(PNG, b"a text, not an image"), "row 1: bytes must be an image file"),
+        (records(PNG[:60]), "row 0: an image must be whole"),
+        (records(PNG, NOISE[: len(NOISE) // 2]), "row 1: an image must be whole"),
+        (records(bomb()), "row 0: an image must have at most 67108864 pixels"),
+        ({"dataframe_records": []}, "a request must hold at least one image"),
+        ({"dataframe_split": {"columns": ["image"], "data": []}}, "a request must hold at least one image"),
+        ({"inputs": []}, "a request must hold at least one image"),
+        ({"dataframe_records": [{"picture": text(PNG)}]}, "a table must have a column 'image'"),
+        (records(PNG, top_k=-1), "top_k must be at least 0"),
+    ],
+    ids=["text", "path", "other", "png", "jpeg", "bomb", "records", "split", "inputs", "column", "top_k"],
+)
+def test_served_model_refuses_in_one_line_and_lives(url, body, line):
+    status, answer = post(url, body)
+    assert status == 400
+    assert answer["message"].startswith(line)
+    assert "\n" not in answer["message"]
+    assert post(url, records(encode(digit(0))))[0] == 200
+
+
+def test_served_model_runs_the_source_that_it_brings(url, tmp_path):
+    modules = f"""
+import sys
+import mlflow.pyfunc
+model = mlflow.pyfunc.load_model("{MODEL}")
+import resnet_mlflow
+print(resnet_mlflow.__file__)
+print(*sorted({{name.split(".")[0] for name in sys.modules}}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", modules],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=serving_environment(),
+        cwd=tmp_path,
+    )
+    source, loaded = ran.stdout.strip().splitlines()[-2:]
+    assert "/artifacts/code/resnet_mlflow/" in source
+    unneeded = {"matplotlib", "lightning_fabric", "optuna", "captum", "imblearn", "plotly", "statsmodels"}
+    assert not unneeded & set(loaded.split()), "requirements.txt does not name it"
+
+
+def test_mlflow_models_predict_answers_a_csv(champion, tmp_path):
+    rows = [text(encode(digit(row))) for row in range(3)]
+    pd.DataFrame({"image": rows}).to_csv(tmp_path / "images.csv", index=False)
+    command = ["mlflow", "models", "predict", "-m", MODEL, "-i", "images.csv", "-t", "csv", "-o", "answers.json"]
+    ran = subprocess.run(
+        [str(BIN / command[0]), *command[1:], "--env-manager", "local"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=serving_environment(),
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stderr
+    answers = json.loads((tmp_path / "answers.json").read_text())["predictions"]
+    assert [row["label"] for row in answers] == load_predictions(champion).predictions[:3].tolist()
+
+
+def test_mlflow_registry_knows_the_champion(champion):
+    version = mlflow.MlflowClient().get_model_version_by_alias("digits-classifier", "champion")
+    assert version.tags["run_id"] == champion
