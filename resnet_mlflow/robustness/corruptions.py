@@ -1,0 +1,46 @@
+"""Corrupts a batch of images; each item's randomness depends on its id, the corruption and the severity alone."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_mlflow.robustness import noise
+from resnet_mlflow.robustness.random import ItemRandom, item_keys
+from resnet_mlflow.robustness.severities import constants_for
+
+# From uint8 images (n, 3, height, width), their random numbers and the constants to images of the same kind.
+Corruption = Callable[..., Tensor]
+
+FUNCTIONS: dict[str, Corruption] = {
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "speckle_noise": noise.speckle_noise,
+}
+
+
+def corrupt(
+    images: Tensor, corruption: str, severity: int, item_ids: Sequence[str | int] | NDArray[np.str_ | np.int64]
+) -> Tensor:
+    """Return corrupted copies, uint8 of shape (n, 3, height, width), on the device of the images.
+
+    Args:
+        images: uint8 of shape (n, 3, height, width), any memory layout, at least 16 pixels on the shorter side.
+        corruption: One of ``severities.CORRUPTIONS``.
+        severity: 1 to 5; 1, 3 or 5 where it is geometric. The constants are those of the published set of the nearest
+            resolution, see ``severities.table_resolution``.
+        item_ids: One content id, or number, per image: what its random numbers depend on, with the corruption and
+            the severity.
+
+    Raises:
+        InputError: If the corruption is unknown, the severity is out of range or the images are too small.
+
+    References:
+        Hendrycks and Dietterich (2019), Benchmarking Neural Network Robustness to Common Corruptions and Perturbations.
+    """
+    constants = constants_for(corruption, severity, min(images.shape[2:]))
+    ids = item_ids.tolist() if isinstance(item_ids, np.ndarray) else item_ids
+    keys = item_keys(ids, corruption, severity).to(images.device)
+    return FUNCTIONS[corruption](images.contiguous(), ItemRandom(keys), *constants)
