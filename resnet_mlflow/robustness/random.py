@@ -51,13 +51,13 @@ class ItemRandom:
         self._n_draws += 1
         low, high = (_mix(word + (self._n_draws * _WEYL)) for word in (self.keys, self.keys >> 32))
         bits = _positions(math.prod(shape), self.keys.device) ^ low[:, None]
-        bits ^= bits >> 16
+        _xor_shift(bits, 16)
         bits *= _FIRST
         # The second half of the key enters midway, so that items differ by 64 bits.
         bits ^= high[:, None]
-        bits ^= bits >> 15
+        _xor_shift(bits, 15)
         bits *= _SECOND
-        bits ^= bits >> 16
+        _xor_shift(bits, 16)
         return bits.view(-1, *shape)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -83,8 +83,15 @@ def _mix(words: Tensor) -> Tensor:
     """Return the low 32 bits of int64, mixed, as int32."""
     mixed = words.to(torch.int32)
     for shift, factor in ((16, _FIRST), (15, _SECOND), (16, 1)):
-        mixed = (mixed ^ (mixed >> shift)) * factor
+        _xor_shift(mixed, shift)
+        mixed *= factor
     return mixed
+
+
+def _xor_shift(bits: Tensor, shift: int) -> None:
+    """Fold the upper bits of int32 onto the lower ones, in place."""
+    # Torch shifts the sign in, the mask takes it out.
+    bits ^= (bits >> shift).bitwise_and_(2 ** (32 - shift) - 1)
 
 
 @lru_cache(maxsize=16)
