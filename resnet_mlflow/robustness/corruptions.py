@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_mlflow.robustness import noise
+from resnet_mlflow.robustness import blur, digital, geometric, noise, weather
 from resnet_mlflow.robustness.random import ItemRandom, item_keys
 from resnet_mlflow.robustness.severities import constants_for
+from resnet_mlflow.robustness.spatter import spatter
 
 # From uint8 images (n, 3, height, width), their random numbers and the constants to images of the same kind.
 Corruption = Callable[..., Tensor]
@@ -17,7 +18,27 @@ FUNCTIONS: dict[str, Corruption] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus,
+    "glass_blur": blur.glass,
+    "motion_blur": blur.motion,
+    "zoom_blur": blur.zoom,
+    "snow": weather.snow,
+    "frost": weather.frost,
+    "fog": weather.fog,
+    "brightness": weather.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
     "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian,
+    "spatter": spatter,
+    "saturate": digital.saturate,
+    "rotation": geometric.rotation,
+    "translation": geometric.translation,
+    "scale": geometric.scale,
+    "horizontal_flip": geometric.horizontal_flip,
+    "occlusion": geometric.occlusion,
 }
 
 
