@@ -12,14 +12,19 @@ def rgb_to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     red, green, blue = (images.double() / 255).unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
-    grey = spread == 0
-    divisor = spread.masked_fill(grey, 1)
-    saturation = spread / value.masked_fill(grey, 1)
-    # The last of equal channels decides.
-    hue = torch.where(green == value, 2 + (blue - red) / divisor, (green - blue) / divisor)
-    hue = torch.where(blue == value, 4 + (red - green) / divisor, hue) / 6
+    grey = (spread == 0).double()
+    divisor = spread + grey
+    saturation = spread / (value + grey * (1 - value))
+    # The last of equal channels decides. Sums with factors of 0 and 1 take a fraction of the time of torch.where, whose
+    # branches follow the pixels.
+    is_blue = (blue == value).double()
+    is_green = (green == value).double() * (1 - is_blue)
+    is_red = 1 - is_green - is_blue
+    ahead = is_red * (green - blue) + is_green * (blue - red) + is_blue * (red - green)
+    hue = (2 * is_green + 4 * is_blue + ahead / divisor) / 6
     hue += (hue < 0).double()
-    return hue.masked_fill_(grey, 0), saturation, value
+    # Grey has no hue: both of its terms above are zero but for that of blue.
+    return hue * (1 - grey), saturation, value
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
@@ -32,4 +37,7 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     levels = torch.stack((value, falling, low, rising), dim=1)
     # Of value, falling, low and rising, which one a channel takes in each of the six sectors.
     places = torch.tensor([[0, 1, 2, 2, 3, 0], [3, 0, 0, 1, 2, 2], [2, 2, 3, 0, 0, 1]], device=hue.device)
-    return levels.gather(1, places[:, sector.long() % 6].transpose(0, 1))
+    sectors = sector.int().flatten()
+    return levels.gather(
+        1, torch.stack([of_channel.index_select(0, sectors).view_as(hue) for of_channel in places], dim=1)
+    )

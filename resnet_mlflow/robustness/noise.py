@@ -24,8 +24,9 @@ def speckle_noise(images: Tensor, random: ItemRandom, sigma: float) -> Tensor:
 def impulse_noise(images: Tensor, random: ItemRandom, amount: float) -> Tensor:
     """Return images where a share ``amount`` of all elements is 0 or 255, half each."""
     level = random.uniform(*images.shape[1:])
-    noisy = images.masked_fill(level < amount, 255)
-    return noisy.masked_fill_(level < amount / 2, 0)
+    # All bits set by "or" is 255, none left by "and" is 0; masked_fill branches for every element.
+    salt, pepper = ((level < share).to(torch.uint8) for share in (amount, amount / 2))
+    return (images | salt * 255) & (pepper * 255).bitwise_not_()
 
 
 def shot_noise(images: Tensor, random: ItemRandom, scale: float) -> Tensor:

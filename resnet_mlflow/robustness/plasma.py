@@ -1,4 +1,4 @@
-"""Clouds by the diamond-square algorithm, and frost made of them."""
+"""Clouds by the diamond-square algorithm."""
 
 import torch
 from torch import Tensor
@@ -38,25 +38,3 @@ def plasma(random: ItemRandom, height: int, width: int, decay: float) -> Tensor:
     cloud -= cloud.amin((1, 2), keepdim=True)
     cloud /= cloud.amax((1, 2), keepdim=True)
     return cloud[:, :height, :width]
-
-
-def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
-    """Return ice on a window, float32 in [0, 1] of shape (n, 3, height, width): pale needles on blue.
-
-    It stands for the photographs of the published sets. A film of ice of uneven thickness carries needles along the
-    lines where a rough cloud crosses its middle.
-    """
-    film, rough, fine = (plasma(random, height, width, decay) for decay in (2.0, 1.7, 1.4))
-    needles = torch.maximum(_ridges(rough, 9.0), _ridges(fine, 6.0).mul_(0.8))
-    ice = film.mul_(0.55).add_(needles.mul_(0.6)).clamp_(0, 1)
-    dark, pale = (torch.tensor(color, device=ice.device).view(3, 1, 1) / 255 for color in (_WATER, _ICE))
-    return dark + (pale - dark) * ice[:, None]
-
-
-_WATER = (38.0, 66.0, 104.0)
-_ICE = (232.0, 243.0, 252.0)
-
-
-def _ridges(cloud: Tensor, sharpness: float) -> Tensor:
-    """Return 1 where a cloud crosses one half, falling off on both sides."""
-    return cloud.sub(0.5).abs_().mul_(-sharpness).exp_()

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from resnet_mlflow.robustness.blur import motion_blur, zoom_centre
 from resnet_mlflow.robustness.color import hsv_to_rgb, rgb_to_hsv
+from resnet_mlflow.robustness.ice import frost_texture
 from resnet_mlflow.robustness.pixels import to_bytes, to_floats
-from resnet_mlflow.robustness.plasma import frost_texture, plasma
+from resnet_mlflow.robustness.plasma import plasma
 from resnet_mlflow.robustness.random import ItemRandom
 
 # Luminance of red, green and blue by ITU-R BT.601.
@@ -50,7 +51,7 @@ def snow(
 
 
 def frost(images: Tensor, random: ItemRandom, image_weight: float, frost_weight: float) -> Tensor:
-    """Return images seen through ice, which is made up for each: see ``plasma.frost_texture``."""
+    """Return images seen through ice, which is made up for each: see ``ice.frost_texture``."""
     ice = frost_texture(random, *images.shape[2:])
     return to_bytes(ice.mul_(frost_weight).add_(to_floats(images), alpha=image_weight))
 
