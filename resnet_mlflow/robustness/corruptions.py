@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_mlflow.robustness import blur, digital, geometric, noise, weather
+from resnet_mlflow.robustness.pieces import map_pieces
 from resnet_mlflow.robustness.random import ItemRandom, item_keys
 from resnet_mlflow.robustness.severities import constants_for
 from resnet_mlflow.robustness.spatter import spatter
@@ -57,11 +59,20 @@ def corrupt(
 
     Raises:
         InputError: If the corruption is unknown, the severity is out of range or the images are too small.
+        ValueError: If the images are not of that shape and type, or there are not as many ids.
 
     References:
         Hendrycks and Dietterich (2019), Benchmarking Neural Network Robustness to Common Corruptions and Perturbations.
     """
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or len(images) != len(item_ids):
+        raise ValueError(
+            "images must be uint8 of shape (n, 3, height, width) with n item ids, "
+            f"got {images.dtype} of shape {tuple(images.shape)} with {len(item_ids)}"
+        )
     constants = constants_for(corruption, severity, min(images.shape[2:]))
+    if not len(images):
+        return images.clone()
     ids = item_ids.tolist() if isinstance(item_ids, np.ndarray) else item_ids
     keys = item_keys(ids, corruption, severity).to(images.device)
-    return FUNCTIONS[corruption](images.contiguous(), ItemRandom(keys), *constants)
+    function = FUNCTIONS[corruption]
+    return map_pieces(lambda piece, its_keys: function(piece, ItemRandom(its_keys), *constants), images, keys)
