@@ -64,7 +64,7 @@ def _follow(random: ItemRandom, height: int, width: int, reach: int, rounds: int
     moves = (((ys > 0) & (ys <= height - 2 * reach))[:, None] & ((xs > 0) & (xs <= width - 2 * reach))).flatten()
     sources = still.expand(len(random.keys), -1)
     for _ in range(rounds):
-        sources = sources.gather(1, _chains(random.bits(height * width), moves.long(), reach, width))
+        sources = sources.gather(1, _chains(random.bits(height * width), moves.int(), reach, width))
     return sources
 
 
@@ -75,14 +75,17 @@ def _chains(bits: Tensor, moves: Tensor, reach: int, width: int) -> Tensor:
     each further on, and ends at an old one. Following every link by two of the last step takes log2 of the longest.
     """
     n_images, n_pixels = bits.shape
-    still = torch.arange(n_pixels, device=bits.device).expand(n_images, -1)
+    still = torch.arange(n_pixels, dtype=torch.int32, device=bits.device)
     down, right = ((half * (2 * reach) >> 16) - reach for half in (bits & 0xFFFF, (bits >> 16) & 0xFFFF))
     offsets = (down * width + right) * moves
     targets = still + offsets
     # A target further on was passed before, and is new where it moves.
-    links = targets + moves.expand(n_images, -1).gather(1, targets) * (offsets > 0) * n_pixels
+    is_new = moves.index_select(0, targets.flatten()).view_as(targets) * (offsets > 0).int()
+    links = (targets + is_new * n_pixels).long()
+    nodes = torch.cat((still.long().expand(n_images, -1), links), dim=1)
     while int(links.max()) >= n_pixels:
-        links = torch.cat((still, links), dim=1).gather(1, links)
+        links = nodes.gather(1, links)
+        nodes[:, n_pixels:] = links
     return links
 
 
@@ -127,11 +130,20 @@ def zoom(images: Tensor, random: ItemRandom, end: float, step: float) -> Tensor:
 
 def zoom_centre(planes: Tensor, factor: float) -> Tensor:
     """Return planes of the same size that show their centre, enlarged by ``factor``, bilinear, corner on corner."""
-    sides = planes.shape[2:]
-    crops = [math.ceil(side / factor) for side in sides]
-    enlarged = [round(crop * factor) for crop in crops]
-    top, left = ((side - crop) // 2 for side, crop in zip(sides, crops, strict=True))
-    centre = planes[:, :, top : top + crops[0], left : left + crops[1]]
-    shown = F.interpolate(centre, size=enlarged, mode="bilinear", align_corners=True)
-    top, left = ((size - side) // 2 for side, size in zip(sides, enlarged, strict=True))
-    return shown[:, :, top : top + sides[0], left : left + sides[1]]
+    rows, columns = (_zoom_taps(side, factor, planes.device) for side in planes.shape[2:])
+    before, after = (planes.index_select(2, index) for index in rows[:2])
+    zoomed = torch.lerp(before, after, rows[2][:, None])
+    # Along a row gather takes half the time of index_select.
+    before, after = (zoomed.gather(3, index.expand_as(zoomed)) for index in columns[:2])
+    return torch.lerp(before, after, columns[2])
+
+
+@lru_cache(maxsize=64)
+def _zoom_taps(side: int, factor: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return between which two pixels each enlarged one lies, int64 of shape (side,), and how far, float32."""
+    crop = math.ceil(side / factor)
+    enlarged = round(crop * factor)
+    start, trim = (side - crop) // 2, (enlarged - side) // 2
+    places = torch.arange(trim, trim + side, dtype=torch.float64) * (crop - 1) / max(1, enlarged - 1)
+    before = places.long().clamp(max=crop - 2)
+    return (start + before).to(device), (start + before + 1).to(device), (places - before).float().to(device)

@@ -44,12 +44,13 @@ class ItemRandom:
 
     def __init__(self, keys: Tensor) -> None:
         self.keys = keys
+        self._halves = torch.stack((keys, keys >> 32)).to(torch.int32)
         self._n_draws = 0
 
     def bits(self, *shape: int) -> Tensor:
         """Return int32 of shape (n_images, *shape), all 32 bits random."""
         self._n_draws += 1
-        low, high = (_mix(word + (self._n_draws * _WEYL)) for word in (self.keys, self.keys >> 32))
+        low, high = _mix(self._halves + _signed(self._n_draws * _WEYL)).unbind()
         bits = _positions(math.prod(shape), self.keys.device) ^ low[:, None]
         _xor_shift(bits, 16)
         bits *= _FIRST
@@ -80,12 +81,17 @@ class ItemRandom:
 
 
 def _mix(words: Tensor) -> Tensor:
-    """Return the low 32 bits of int64, mixed, as int32."""
-    mixed = words.to(torch.int32)
+    """Return int32, mixed."""
+    mixed = words.clone()
     for shift, factor in ((16, _FIRST), (15, _SECOND), (16, 1)):
         _xor_shift(mixed, shift)
         mixed *= factor
     return mixed
+
+
+def _signed(number: int) -> int:
+    """Return the low 32 bits of a number as a signed one."""
+    return (number + 2**31) % 2**32 - 2**31
 
 
 def _xor_shift(bits: Tensor, shift: int) -> None:
@@ -97,4 +103,4 @@ def _xor_shift(bits: Tensor, shift: int) -> None:
 @lru_cache(maxsize=16)
 def _positions(n: int, device: torch.device) -> Tensor:
     """Return a different number for each of n positions, int32 of shape (1, n)."""
-    return _mix(torch.arange(n, device=device) * _WEYL)[None]
+    return _mix(torch.arange(n, dtype=torch.int32, device=device) * _signed(_WEYL))[None]

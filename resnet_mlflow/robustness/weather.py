@@ -61,7 +61,7 @@ def fog(images: Tensor, random: ItemRandom, strength: float, decay: float) -> Te
     values = to_floats(images)
     brightest = values.amax((1, 2, 3), keepdim=True)
     height, width = images.shape[2:]
-    cloud = plasma(random, height, width, decay)[:, None]
+    cloud = plasma(random, height, width, decay)
     return to_bytes(values.add_(cloud, alpha=strength).mul_(brightest / (brightest + strength)))
 
 

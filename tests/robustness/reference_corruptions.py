@@ -99,7 +99,9 @@ def snow(
 def frost(pixels: Pixels, rng: Any, image_weight: float, frost_weight: float) -> Pixels:
     """The ice is this project's own; see ``docs/corruptions.md``."""
     height, width = pixels.shape[:2]
-    film, rough, fine = (plasma(rng, height, width, decay) for decay in (2.0, 1.6, 1.35))
+    noise = rng.uniform(-1, 1, (3, _next_power(height, width) ** 2 - 1))
+    clouds = zip(noise, (2.0, 1.6, 1.35), strict=True)
+    film, rough, fine = (plasma(of_cloud, height, width, decay) for of_cloud, decay in clouds)
     ys = np.arange(height)[:, None] / height + 0.3 * film
     xs = np.arange(width) / height + 0.15 * rough
     points = rng.uniform(0, 1, (12, 2)) * [1.3, width / height + 0.15]
@@ -119,30 +121,36 @@ def frost(pixels: Pixels, rng: Any, image_weight: float, frost_weight: float) ->
 
 def fog(pixels: Pixels, rng: Any, strength: float, decay: float) -> Pixels:
     values = pixels / 255
-    foggy = values + strength * plasma(rng, *pixels.shape[:2], decay)[..., None]
+    noise = rng.uniform(-1, 1, (1, _next_power(*pixels.shape[:2]) ** 2 - 1))[0]
+    foggy = values + strength * plasma(noise, *pixels.shape[:2], decay)[..., None]
     return bytes_of(foggy * values.max() / (values.max() + strength))
 
 
-def plasma(rng: Any, height: int, width: int, decay: float) -> Floats:
+def plasma(noise: Floats, height: int, width: int, decay: float) -> Floats:
     """Diamond-square point by point: squares from their four corners, then edges from the four points around."""
-    size = 2 ** math.ceil(math.log2(max(height, width)))
+    size = _next_power(height, width)
     cloud, step, wibble = np.zeros((size, size)), size, 100.0
     while step >= 2:
         half, n = step // 2, size // step
-        noise = wibble * rng.uniform(-wibble, wibble, (3, n, n))
+        drawn, noise = np.split(noise, [3 * n**2])
+        drawn = wibble * wibble * drawn.reshape(3, n, n)
         corners = np.arange(0, size, step)
 
         def mean_of(ys: NDArray[Any], xs: NDArray[Any], offsets: list[tuple[int, int]]) -> Floats:
             return sum(cloud[np.ix_((ys + y) % size, (xs + x) % size)] for y, x in offsets) / 4
 
         square = [(y, x) for y in (-half, half) for x in (-half, half)]
-        cloud[half::step, half::step] = mean_of(corners + half, corners + half, square) + noise[0]
+        cloud[half::step, half::step] = mean_of(corners + half, corners + half, square) + drawn[0]
         diamond = [(-half, 0), (half, 0), (0, -half), (0, half)]
-        cloud[::step, half::step] = mean_of(corners, corners + half, diamond) + noise[1]
-        cloud[half::step, ::step] = mean_of(corners + half, corners, diamond) + noise[2]
+        cloud[::step, half::step] = mean_of(corners, corners + half, diamond) + drawn[1]
+        cloud[half::step, ::step] = mean_of(corners + half, corners, diamond) + drawn[2]
         step, wibble = half, wibble / decay
     cloud -= cloud.min()
     return (cloud / cloud.max())[:height, :width]
+
+
+def _next_power(height: int, width: int) -> int:
+    return int(2 ** math.ceil(math.log2(max(height, width))))
 
 
 def brightness(pixels: Pixels, rng: Any, increase: float) -> Pixels:
