@@ -25,9 +25,10 @@ def defocus(images: Tensor, random: ItemRandom, radius: float, alias_sigma: floa
 
 @lru_cache(maxsize=8)
 def disk(radius: float, alias_sigma: float) -> Tensor:
-    """Return the kernel of ``defocus``, float64 of sum 1; its empty rim is left out.
+    """Return the kernel of ``defocus``, float64; its empty rim is left out.
 
-    A radius below 1 is a single pixel, which only ``alias_sigma`` widens.
+    A radius below 1 is a single pixel, which only ``alias_sigma`` widens. As published, softening mirrors at the ends
+    of the kernel: where the disk touches them, at a radius of 8 or 10, the weights add up to a little more than 1.
     """
     reach, alias_reach = (8, 1) if radius <= 8 else (int(radius), 2)
     squares = torch.arange(-reach, reach + 1, dtype=torch.float64).square()

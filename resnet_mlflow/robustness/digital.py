@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from resnet_mlflow.robustness.color import hsv_to_rgb, rgb_to_hsv
 from resnet_mlflow.robustness.convolution import gaussian_blur
 from resnet_mlflow.robustness.pixels import to_bytes, to_floats
 from resnet_mlflow.robustness.random import ItemRandom
+from resnet_mlflow.robustness.sampling import sample
 
 # Pillow's fixed point for weights: 32 bits less 8 for the value and 2 to spare.
 _WEIGHT_BITS = 22
@@ -112,18 +112,3 @@ def _affine(planes: Tensor, shifts: Tensor) -> Tensor:
     across, down, start = inverse[:, :, :, None, None].unbind(1)
     x_from, y_from = (across * xs + down * ys + start).unbind(1)
     return sample(planes, y_from, x_from, border="mirror")
-
-
-def sample(planes: Tensor, ys: Tensor, xs: Tensor, border: str) -> Tensor:
-    """Return planes read at other places, bilinear.
-
-    Args:
-        planes: float32 of shape (n, channels, height, width).
-        ys: Rows to read at, of shape (n, height, width).
-        xs: Columns to read at, of shape (n, height, width).
-        border: ``mirror`` continues abc by ba, ``reflect`` by cba.
-    """
-    height, width = planes.shape[2:]
-    corners = border == "mirror"
-    grid = [at * (2 / (n - 1)) - 1 if corners else (at * 2 + 1) / n - 1 for at, n in ((xs, width), (ys, height))]
-    return F.grid_sample(planes, torch.stack(grid, dim=3), padding_mode="reflection", align_corners=corners)

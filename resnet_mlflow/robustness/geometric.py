@@ -1,13 +1,13 @@
-"""Geometric changes: rotation, translation, scale, mirroring and occlusion; borders continue mirrored."""
+"""Geometric changes: rotation, translation, scale, mirroring, occlusion; outermost pixels go on beyond the border."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from resnet_mlflow.robustness.digital import sample
 from resnet_mlflow.robustness.pixels import to_bytes, to_floats
 from resnet_mlflow.robustness.random import ItemRandom
+from resnet_mlflow.robustness.sampling import sample
 
 # ImageNet's mean: what a network sees as zero.
 _GREY = (124, 116, 104)
@@ -29,7 +29,7 @@ def translation(images: Tensor, random: ItemRandom, share: float) -> Tensor:
     """Return images shifted by ``share`` of their sides, rounded to pixels, each to random sides."""
     signs = _signs(random).long()
     rows, columns = (
-        _mirrored(torch.arange(n, device=images.device) + signs[:, [axis]] * round(share * n), n)
+        (torch.arange(n, device=images.device) + signs[:, [axis]] * round(share * n)).clamp_(0, n - 1)
         for axis, n in enumerate(images.shape[2:])
     )
     items = torch.arange(len(images), device=images.device)[:, None, None]
@@ -72,9 +72,4 @@ def _turn_and_scale(images: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     cosine, sine = cosine[:, None, None], sine[:, None, None]
     rows = sine * xs + cosine * ys + (height - 1) / 2
     columns = cosine * xs - sine * ys + (width - 1) / 2
-    return to_bytes(sample(to_floats(images), rows, columns, border="mirror"))
-
-
-def _mirrored(index: Tensor, n: int) -> Tensor:
-    """Return positions beyond the ends folded back: -1 becomes 1, n becomes n - 2."""
-    return (n - 1) - ((n - 1) - index.abs()).abs()
+    return to_bytes(sample(to_floats(images), rows, columns, border="nearest"))

@@ -1,15 +1,15 @@
-"""Every corruption and severity against an independent formulation, see ``reference_corruptions``.
+"""Every corruption and severity against an independent formulation, see ``benchmarks.peers.corruptions``.
 
 With the same random numbers both must give the same pixels. With numbers of their own they must agree in distribution.
 """
 
 import numpy as np
 import pytest
-import reference_corruptions
 from numpy.typing import NDArray
 from pictures import absolute_distance, pictures, structural_distance, to_batch, to_pixels
 from replayed_random import Replay
 
+from benchmarks.peers import corruptions as reference
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.severities import BENCHMARK, EXTRA, RESOLUTIONS, SEVERITIES, constants_for
 
@@ -28,7 +28,7 @@ N_RANDOM = {"glass_blur": 64, "motion_blur": 128, "elastic_transform": 128, "sno
 
 
 def by_reference(corruption: str, severity: int, pixels: Pixels, generators: list[object]) -> Pixels:
-    function = getattr(reference_corruptions, corruption)
+    function = getattr(reference, corruption)
     constants = constants_for(corruption, severity, min(pixels.shape[1:3]))
     return np.stack([function(image, rng, *constants) for image, rng in zip(pixels, generators, strict=True)])
 

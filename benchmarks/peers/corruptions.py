@@ -1,6 +1,7 @@
 """Every corruption once more: one image at a time, in float64, by NumPy, SciPy, Pillow and OpenCV, from its definition.
 
-Nothing here comes from the package. A function takes pixels, uint8 of shape (height, width, 3), a source of random
+The tests compare the package to it, pixels and distributions; the benchmark, time. Nothing here comes from the package. A
+function takes pixels, uint8 of shape (height, width, 3), a source of random
 numbers with NumPy's names (``uniform``, ``standard_normal``, ``integers``, ``poisson``) and the constants.
 """
 
