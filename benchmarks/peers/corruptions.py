@@ -1,8 +1,8 @@
 """Every corruption once more: one image at a time, in float64, by NumPy, SciPy, Pillow and OpenCV, from its definition.
 
-The tests compare the package to it, pixels and distributions; the benchmark, time. Nothing here comes from the package. A
-function takes pixels, uint8 of shape (height, width, 3), a source of random
-numbers with NumPy's names (``uniform``, ``standard_normal``, ``integers``, ``poisson``) and the constants.
+The tests compare pixels and distributions with it, the benchmark time. Nothing here comes from the package. A function
+takes pixels, uint8 of shape (height, width, 3), a source of random numbers with NumPy's names (``uniform``,
+``standard_normal``, ``integers``, ``poisson``) and the constants.
 """
 
 import io
