@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -25,18 +26,26 @@ def map_pieces(work: Work, images: Tensor, keys: Tensor) -> Tensor:
     """
     if images.device.type != "cpu":
         return work(images.contiguous(), keys)
-    pieces = _pieces(images, keys, images_per_piece(*images.shape[2:]))
+    size = images_per_piece(*images.shape[2:])
     n_threads = torch.get_num_threads()
-    if n_threads == 1:
-        done = [work(*piece) for piece in pieces]
-    else:
-        try:
-            with ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
-                done = list(pool.map(lambda piece: work(*piece), pieces))
-        finally:
-            # Setting it in one thread also sets it for those to come.
-            torch.set_num_threads(n_threads)
-    return torch.cat(done)[: len(images)]
+
+    def work_from(start: int) -> Tensor:
+        rows = torch.arange(start, start + size).clamp_(max=len(images) - 1)
+        return work(images[rows].contiguous(), keys[rows])
+
+    with _one_thread_per_piece(), ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
+        return torch.cat(list(pool.map(work_from, range(0, len(images), size))))[: len(images)]
+
+
+@contextmanager
+def _one_thread_per_piece() -> Iterator[None]:
+    """Keep torch's own threads out, in this thread too: those that wait for the next operation spin meanwhile."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def images_per_piece(height: int, width: int) -> int:
@@ -47,9 +56,3 @@ def images_per_piece(height: int, width: int) -> int:
         (32, 8, 1)
     """
     return max(1, _PIXELS_PER_PIECE // (height * width))
-
-
-def _pieces(images: Tensor, keys: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(images), size):
-        rows = torch.arange(start, start + size).clamp_(max=len(images) - 1)
-        yield images[rows].contiguous(), keys[rows]
