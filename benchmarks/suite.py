@@ -19,6 +19,8 @@ BENCHMARKS = {
     "longtail": ("longtail", "all_methods"),
     "longtail-fit": ("longtail", "one_method"),
     "serving": ("serving", "serving"),
+    "corruptions": ("corruptions", "over_forward"),
+    "corruptions-loop": ("corruptions", "over_loop"),
 }
 
 

@@ -1,0 +1,150 @@
+"""Blur: out of focus, through frosted glass, by motion, by zooming, and Gaussian."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnet_mlflow.robustness.convolution import filter2d, gaussian_blur
+from resnet_mlflow.robustness.pixels import to_bytes, to_floats
+from resnet_mlflow.robustness.random import ItemRandom
+
+
+def gaussian(images: Tensor, random: ItemRandom, sigma: float) -> Tensor:
+    """Return images blurred by a Gaussian of deviation ``sigma`` pixels."""
+    return to_bytes(gaussian_blur(to_floats(images), sigma))
+
+
+def defocus(images: Tensor, random: ItemRandom, radius: float, alias_sigma: float) -> Tensor:
+    """Return images blurred by a disk of ``radius`` pixels whose rim is softened by ``alias_sigma``."""
+    return to_bytes(filter2d(to_floats(images), disk(radius, alias_sigma), "mirror"))
+
+
+@lru_cache(maxsize=8)
+def disk(radius: float, alias_sigma: float) -> Tensor:
+    """Return the kernel of ``defocus``, float64; its empty rim is left out.
+
+    A radius below 1 is a single pixel, which only ``alias_sigma`` widens. As published, softening mirrors at the ends
+    of the kernel: where the disk touches them, at a radius of 8 or 10, the weights add up to a little more than 1.
+    """
+    reach, alias_reach = (8, 1) if radius <= 8 else (int(radius), 2)
+    squares = torch.arange(-reach, reach + 1, dtype=torch.float64).square()
+    kernel = (squares[:, None] + squares <= radius**2).double()
+    offsets = torch.arange(-alias_reach, alias_reach + 1, dtype=torch.float64)
+    weights = (-0.5 * (offsets / alias_sigma).square()).exp()
+    weights /= weights.sum()
+    padded = F.pad((kernel / kernel.sum())[None, None], (alias_reach,) * 4, mode="reflect")
+    kernel = F.conv2d(padded, torch.outer(weights, weights)[None, None])[0, 0]
+    rim = int((kernel.sum(0) < 1e-12).double().cumprod(0).sum())
+    return kernel[rim : len(kernel) - rim, rim : len(kernel) - rim]
+
+
+def glass(images: Tensor, random: ItemRandom, sigma: float, reach: float, rounds: float) -> Tensor:
+    """Return images whose pixels are blurred, then each taken from near by, then blurred again.
+
+    The published loop runs over the pixels from the last to the first and means to swap each with one at an offset
+    of ``-reach`` to ``reach - 1``; as NumPy's rows are views, it copies that one. So a pixel already passed has
+    a new value, and what a pixel becomes follows a chain of such offsets, which ``_follow`` resolves.
+    """
+    planes = to_bytes(gaussian_blur(to_floats(images), sigma)).flatten(2)
+    height, width = images.shape[2:]
+    sources = _follow(random, height, width, int(reach), int(rounds))
+    moved = planes.gather(2, sources[:, None].expand_as(planes)).view_as(images)
+    return to_bytes(gaussian_blur(to_floats(moved), sigma))
+
+
+def _follow(random: ItemRandom, height: int, width: int, reach: int, rounds: int) -> Tensor:
+    """Return the pixel that each pixel comes from, int64 of shape (n_images, height * width)."""
+    device = random.keys.device
+    still = torch.arange(height * width, device=device)
+    # The loop leaves a rim out: range(side - reach, reach, -1).
+    ys, xs = (torch.arange(side, device=device).sub(reach) for side in (height, width))
+    moves = (((ys > 0) & (ys <= height - 2 * reach))[:, None] & ((xs > 0) & (xs <= width - 2 * reach))).flatten()
+    sources = still.expand(len(random.keys), -1)
+    for _ in range(rounds):
+        sources = sources.gather(1, _chains(random.bits(height * width), moves.int(), reach, width))
+    return sources
+
+
+def _chains(bits: Tensor, moves: Tensor, reach: int, width: int) -> Tensor:
+    """Return where each pixel's chain of offsets ends in one round, int64 of shape (n_images, n_pixels).
+
+    Pixel ``p`` as it will be is node ``n_pixels + p``, as it was, node ``p``: a chain goes from new pixels to new ones,
+    each further on, and ends at an old one. Following every link by two of the last step takes log2 of the longest.
+    """
+    n_images, n_pixels = bits.shape
+    still = torch.arange(n_pixels, dtype=torch.int32, device=bits.device)
+    down, right = ((half * (2 * reach) >> 16) - reach for half in (bits & 0xFFFF, (bits >> 16) & 0xFFFF))
+    offsets = (down * width + right) * moves
+    targets = still + offsets
+    # A target further on was passed before, and is new where it moves.
+    is_new = moves.index_select(0, targets.flatten()).view_as(targets) * (offsets > 0).int()
+    links = (targets + is_new * n_pixels).long()
+    nodes = torch.cat((still.long().expand(n_images, -1), links), dim=1)
+    while int(links.max()) >= n_pixels:
+        links = nodes.gather(1, links)
+        nodes[:, n_pixels:] = links
+    return links
+
+
+def motion(images: Tensor, random: ItemRandom, radius: float, sigma: float) -> Tensor:
+    """Return images blurred along a line, each at its own angle of -45 to 45 degrees."""
+    angles = random.uniform(1, low=-45, high=45)[:, 0].tolist()
+    return to_bytes(motion_blur(to_floats(images), radius, sigma, angles))
+
+
+def motion_blur(planes: Tensor, radius: float, sigma: float, degrees: list[float]) -> Tensor:
+    """Return float32 planes, each image averaged over pixels along a line with the weights of half a Gaussian.
+
+    Args:
+        planes: float32 of shape (n, channels, height, width).
+        radius: The line has ``2 * radius + 1`` pixels, the first of them the pixel itself.
+        sigma: Deviation of the Gaussian in pixels.
+        degrees: n angles, clockwise from the right.
+    """
+    n_taps, (height, width) = int(2 * radius + 1), planes.shape[2:]
+    weights = np.exp(-0.5 * (np.arange(n_taps) / sigma) ** 2)
+    weights /= weights.sum()
+    padded = F.pad(planes, (n_taps,) * 4, mode="replicate")
+    blurred = torch.zeros_like(planes)
+    for result, source, angle in zip(blurred, padded, np.deg2rad(degrees), strict=True):
+        steps = np.arange(n_taps)[:, None] * [math.sin(angle), math.cos(angle)]
+        # Rounded half down, as ImageMagick does.
+        starts = np.ceil(steps - 0.5).astype(int) + n_taps
+        for (y, x), weight in zip(starts.tolist(), weights.tolist(), strict=True):
+            result.add_(source[:, y : y + height, x : x + width], alpha=weight)
+    return blurred
+
+
+def zoom(images: Tensor, random: ItemRandom, end: float, step: float) -> Tensor:
+    """Return the mean of an image and its enlargements by factors from 1 to ``end``, exclusive, 1 among them."""
+    planes = to_floats(images)
+    factors = np.arange(1, end, step).tolist()
+    total = planes.clone()
+    for factor in factors:
+        total += zoom_centre(planes, factor)
+    return to_bytes(total / (len(factors) + 1))
+
+
+def zoom_centre(planes: Tensor, factor: float) -> Tensor:
+    """Return planes of the same size that show their centre, enlarged by ``factor``, bilinear, corner on corner."""
+    rows, columns = (_zoom_taps(side, factor, planes.device) for side in planes.shape[2:])
+    before, after = (planes.index_select(2, index) for index in rows[:2])
+    zoomed = torch.lerp(before, after, rows[2][:, None])
+    # Along a row gather takes half the time of index_select.
+    before, after = (zoomed.gather(3, index.expand_as(zoomed)) for index in columns[:2])
+    return torch.lerp(before, after, columns[2])
+
+
+@lru_cache(maxsize=64)
+def _zoom_taps(side: int, factor: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return between which two pixels each enlarged one lies, int64 of shape (side,), and how far, float32."""
+    crop = math.ceil(side / factor)
+    enlarged = round(crop * factor)
+    start, trim = (side - crop) // 2, (enlarged - side) // 2
+    places = torch.arange(trim, trim + side, dtype=torch.float64) * (crop - 1) / max(1, enlarged - 1)
+    before = places.long().clamp(max=crop - 2)
+    return (start + before).to(device), (start + before + 1).to(device), (places - before).float().to(device)

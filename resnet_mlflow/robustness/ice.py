@@ -1,0 +1,70 @@
+"""Ice on a window: what stands in for the photographs of frost of the published sets."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from resnet_mlflow.robustness.plasma import plasma
+from resnet_mlflow.robustness.random import ItemRandom
+
+# Between bare glass and thick ice, as red, green and blue.
+_GLASS = (38.0, 66.0, 104.0)
+_ICE = (235.0, 244.0, 252.0)
+
+_N_FERNS = 12
+# Barbs along the height of an image, and how much clouds bend them, in radians.
+_BARBS = 30.0
+_BEND = 22.0
+
+
+def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
+    """Return ice, float32 in [0, 1] of shape (n, 3, height, width): pale ferns on blue glass.
+
+    A film of uneven thickness is divided into cells around random points. In each, barbs leave a stem in a direction
+    of its own.
+    """
+    film, rough, fine = plasma(random, height, width, 2.0, 1.6, 1.35).unbind(1)
+    along, across = _in_cells(random, film, rough)
+    barbs = (along + 0.7 * across.abs()).mul_(2 * math.pi * _BARBS).add_(rough, alpha=_BEND).sin_().add_(1)
+    stems = across.abs().mul_(-45).exp_()
+    grain = fine.sub(0.5).abs_().mul_(-16).exp_()
+    cover = ((film - 0.12) / 0.45).clamp_(0, 1)
+    ice = cover * (0.22 + 0.35 * fine + 0.14 * barbs + 0.3 * grain) + (0.15 + 0.4 * cover) * stems
+    glass, white = (torch.tensor(color, device=ice.device).view(3, 1, 1) / 255 for color in (_GLASS, _ICE))
+    return torch.lerp(glass, white, ice.clamp_(0, 1)[:, None])
+
+
+def _in_cells(random: ItemRandom, film: Tensor, rough: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far along and across the stem of its cell each pixel lies, in heights of the image.
+
+    Clouds bend the places of pixels, so that cells and stems are not straight.
+    """
+    n, height, width = film.shape
+    ys = torch.arange(height, device=film.device)[:, None] / height + 0.3 * film
+    xs = torch.arange(width, device=film.device) / height + 0.15 * rough
+    places = torch.stack((ys, xs), dim=1).flatten(2)
+    limits = torch.tensor([1.3, width / height + 0.15], device=film.device)
+    points = random.uniform(_N_FERNS, 2) * limits
+    nearest = _nearest(points, places)
+    angles = random.uniform(_N_FERNS, high=2 * math.pi).gather(1, nearest)
+    down, right = (places - points.transpose(1, 2).gather(2, nearest[:, None].expand(-1, 2, -1))).unbind(1)
+    sine, cosine = angles.sin(), angles.cos()
+    shape = (n, height, width)
+    return (down * sine + right * cosine).view(shape), (right * sine - down * cosine).view(shape)
+
+
+def _nearest(points: Tensor, places: Tensor) -> Tensor:
+    """Return which of the points is nearest to each place, int64 of shape (n, n_places).
+
+    Args:
+        points: Of shape (n, n_points, 2), at most 16.
+        places: Of shape (n, 2, n_places).
+    """
+    # Squared distances in steps of 2^-14, without the place's own square, which is the same for all points. The point's
+    # number in the digits below them makes a plain minimum of what argmin does twenty times slower.
+    squares = points.square().sum(2, keepdim=True)
+    distances = torch.baddbmm(squares, points, places, beta=2**14, alpha=-(2**15)).floor_()
+    numbers = torch.arange(points.shape[1], device=points.device)[:, None]
+    smallest = distances.mul_(16).add_(numbers).amin(1)
+    return smallest.sub_(smallest.div(16).floor_().mul_(16)).long()

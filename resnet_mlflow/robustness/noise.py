@@ -1,0 +1,53 @@
+"""Noise: gaussian, shot, impulse and speckle, drawn for every channel of every pixel by itself."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from resnet_mlflow.robustness.pixels import to_bytes, to_floats
+from resnet_mlflow.robustness.random import ItemRandom
+
+_STEPS = 2**16
+
+
+def gaussian_noise(images: Tensor, random: ItemRandom, sigma: float) -> Tensor:
+    """Return images with normal noise of deviation ``sigma`` added."""
+    return to_bytes(random.normal(*images.shape[1:]).mul_(sigma).add_(to_floats(images)))
+
+
+def speckle_noise(images: Tensor, random: ItemRandom, sigma: float) -> Tensor:
+    """Return images with normal noise of deviation ``sigma`` times the value added."""
+    return to_bytes(random.normal(*images.shape[1:]).mul_(sigma).add_(1).mul_(to_floats(images)))
+
+
+def impulse_noise(images: Tensor, random: ItemRandom, amount: float) -> Tensor:
+    """Return images where a share ``amount`` of all elements is 0 or 255, half each."""
+    level = random.uniform(*images.shape[1:])
+    # All bits set by "or" is 255, none left by "and" is 0; masked_fill branches for every element.
+    salt, pepper = ((level < share).to(torch.uint8) for share in (amount, amount / 2))
+    return (images | salt * 255) & (pepper * 255).bitwise_not_()
+
+
+def shot_noise(images: Tensor, random: ItemRandom, scale: float) -> Tensor:
+    """Return images whose values are Poisson counts of mean ``value * scale``, over ``scale``."""
+    n = images[0].numel()
+    halves = random.bits((n + 1) // 2).view(torch.int16)[:, :n].view_as(images)
+    rows = images.int().mul_(_STEPS).add_(halves).add_(_STEPS // 2)
+    return _poisson_table(scale, images.device).index_select(0, rows.view(-1)).view_as(images)
+
+
+@lru_cache(maxsize=5)
+def _poisson_table(scale: float, device: torch.device) -> Tensor:
+    """Return the noisy value by value and 16 random bits, uint8 of shape (256 * 2^16,).
+
+    The inverse of Poisson's distribution function, to 2^-16: there are but 256 means. Counts above the scale are white.
+    """
+    counts = torch.arange(int(scale) + 2, dtype=torch.float64)
+    means = torch.arange(256, dtype=torch.float64)[:, None] / 255 * scale
+    log_p = torch.xlogy(counts, means) - means - torch.lgamma(counts + 1)
+    ends = (log_p.exp().cumsum(1) * _STEPS).round().clamp(max=_STEPS)
+    ends[:, -1] = _STEPS
+    steps = ends.diff(dim=1, prepend=torch.zeros(256, 1, dtype=torch.float64)).long()
+    values = to_bytes(counts / scale).expand(256, -1)
+    return values.flatten().repeat_interleave(steps.flatten()).to(device)

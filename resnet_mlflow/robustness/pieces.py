@@ -1,0 +1,58 @@
+"""Work on a batch piece by piece, each core its own, so that a piece stays in the cache of a core."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+# Pixels of a piece; one image, if it has more.
+_PIXELS_PER_PIECE = 2**15
+
+Work = Callable[[Tensor, Tensor], Tensor]
+
+
+def map_pieces(work: Work, images: Tensor, keys: Tensor) -> Tensor:
+    """Return ``work(images, keys)``, on a processor in pieces, by as many threads as torch would use here.
+
+    All pieces are of the same size: the last is filled up with its last image. Matrix products and convolutions
+    may add up in another order for another shape, and an image must not depend on how many others come with it.
+
+    Args:
+        work: From images (n, 3, height, width) and keys (n,) to images of the same shape, each by itself.
+        images: uint8 of shape (n, 3, height, width), at least one.
+        keys: int64 of shape (n,).
+    """
+    if images.device.type != "cpu":
+        return work(images.contiguous(), keys)
+    size = images_per_piece(*images.shape[2:])
+    n_threads = torch.get_num_threads()
+
+    def work_from(start: int) -> Tensor:
+        rows = torch.arange(start, start + size).clamp_(max=len(images) - 1)
+        return work(images[rows].contiguous(), keys[rows])
+
+    with _one_thread_per_piece(), ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
+        return torch.cat(list(pool.map(work_from, range(0, len(images), size))))[: len(images)]
+
+
+@contextmanager
+def _one_thread_per_piece() -> Iterator[None]:
+    """Keep torch's own threads out, in this thread too: those that wait for the next operation spin meanwhile."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def images_per_piece(height: int, width: int) -> int:
+    """Return how many images make a piece.
+
+    Example:
+        >>> images_per_piece(32, 32), images_per_piece(64, 64), images_per_piece(224, 224)
+        (32, 8, 1)
+    """
+    return max(1, _PIXELS_PER_PIECE // (height * width))

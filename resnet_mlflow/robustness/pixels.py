@@ -1,0 +1,19 @@
+"""Values of pixels: from bytes to [0, 1] and back."""
+
+import torch
+from torch import Tensor
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Return uint8 as float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def to_bytes(values: Tensor) -> Tensor:
+    """Return values of [0, 1] as uint8, cut off below and above, and truncated as the published images are.
+
+    Example:
+        >>> to_bytes(torch.tensor([-0.1, 0.5, 1.2])).tolist()
+        [0, 127, 255]
+    """
+    return values.clamp(0, 1).mul_(255).to(torch.uint8)

@@ -1,0 +1,67 @@
+import pytest
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.robustness.corruptions import FUNCTIONS
+from resnet_mlflow.robustness.severities import (
+    BENCHMARK,
+    CORRUPTIONS,
+    EXTRA,
+    FAMILY,
+    TABLES,
+    TIERS,
+    constants_for,
+    severities_of,
+    table_resolution,
+)
+
+
+def test_tables_hold_every_corruption_at_five_severities() -> None:
+    assert (len(BENCHMARK), len(EXTRA)) == (15, 4)
+    for resolution, table in TABLES.items():
+        assert set(table) == set(BENCHMARK + EXTRA), resolution
+        assert {len(rows) for rows in table.values()} == {5}, resolution
+    assert set(FUNCTIONS) == set(CORRUPTIONS) == set(FAMILY)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "severity", "resolution", "expected"),
+    [
+        ("gaussian_noise", 5, 224, (0.38,)),
+        ("gaussian_noise", 5, 64, (0.18,)),
+        ("gaussian_noise", 5, 32, (0.10,)),
+        ("glass_blur", 3, 224, (1, 2, 3)),
+        ("snow", 4, 32, (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85)),
+        # Multiples of 244 pixels at 224, the authors' slip, and of the side below.
+        ("elastic_transform", 1, 224, (488, 170.8, 24.4)),
+        ("elastic_transform", 2, 64, (3.2, 19.2, 3.84)),
+        ("rotation", 3, 64, (15,)),
+        ("occlusion", 5, 32, (0.4,)),
+    ],
+)
+def test_constants_for_are_the_published_ones(
+    corruption: str, severity: int, resolution: int, expected: tuple[float, ...]
+) -> None:
+    assert constants_for(corruption, severity, resolution) == pytest.approx(expected)
+
+
+def test_table_resolution_is_the_nearest_one() -> None:
+    assert [table_resolution(side) for side in (16, 48, 49, 128, 129, 1000)] == [32, 32, 64, 64, 224, 224]
+
+
+def test_severities_of_geometric_changes_are_those_of_the_tiers() -> None:
+    assert severities_of("scale") == tuple(TIERS.values()) == (1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "severity", "resolution", "message"),
+    [
+        ("gausian_noise", 1, 32, r"got 'gausian_noise'; did you mean 'gaussian_noise'\?"),
+        ("fog", 0, 32, "severity of fog must be one of 1, 2, 3, 4, 5, got 0"),
+        ("fog", 6, 32, "severity of fog must be one of 1, 2, 3, 4, 5, got 6"),
+        ("rotation", 2, 32, "severity of rotation must be one of 1, 3, 5, got 2"),
+        ("fog", 1, 15, "at least 16 pixels on the shorter side, got 15; leave smaller ones out"),
+    ],
+)
+def test_constants_for_refuses_what_there_is_not(corruption: str, severity: int, resolution: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        constants_for(corruption, severity, resolution)
