@@ -83,7 +83,8 @@ def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str
     groups = [group for _, group in cells.groupby("setting", sort=False)]
     rows = [_labelled(group, labels) | _scores(group, metrics) for group in groups]
     table = pd.DataFrame(rows, columns=None if rows else [*labels, *metrics, SEEDS, RUN_IDS])
-    table.insert(len(labels), VARIANT, _variants(groups, table, labels))
+    firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=cells.columns)
+    table.insert(len(labels), VARIANT, variants(firsts, labels))
     return table
 
 
@@ -113,20 +114,24 @@ def _logged(group: pd.DataFrame, metric: str) -> float:
     return float(group[metric].iloc[0]) if metric in group else math.nan
 
 
-def _variants(groups: Sequence[pd.DataFrame], table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Return per row the parameters in which it differs from another row of the same labels."""
-    texts = [""] * len(groups)
+def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Return per run the parameters in which it differs from another run of the same labels.
+
+    Args:
+        rows: Runs.
+        labels: Columns that name a run; parameters among them do not count.
+    """
+    texts = [""] * len(rows)
     keys: dict[Hashable, list[int]] = {}
-    for position, row in enumerate(table[list(labels)].itertuples(index=False)):
-        keys.setdefault(tuple(row), []).append(position)
+    for position, key in enumerate(rows[list(labels)].astype(str).itertuples(index=False, name=None)):
+        keys.setdefault(key, []).append(position)
+    ignored = NOT_A_VARIANT | {CONFIG + name for name in labels}
+    names = [name for name in map(str, rows) if name.startswith(CONFIG) and name not in ignored]
     for positions in keys.values():
-        if len(positions) < 2:
-            continue
-        firsts = pd.DataFrame([groups[position].iloc[0] for position in positions])
-        names = [name for name in map(str, firsts) if name.startswith(CONFIG) and name not in NOT_A_VARIANT]
+        same = rows.iloc[positions]
         # Whether rows differ is a question of values, whatever their types.
-        differing = [name for name in [*names, "weights"] if len(set(map(str, firsts[name]))) > 1]
-        for position, (_, first) in zip(positions, firsts.iterrows(), strict=True):
-            parts = [f"{name.removeprefix(CONFIG)}={first[name]}" for name in differing if name not in labels]
-            texts[position] = ", ".join(parts)
+        differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
+        for position in positions:
+            row = rows.iloc[position]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in differing)
     return texts

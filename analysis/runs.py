@@ -32,6 +32,7 @@ TAGS = {
     "classifier_run": "classifier_run",
     "features_key": "features_key",
     "cache_key": "cache_key",
+    "image_size": "image_size",
     "version": "version",
     "commit": "mlflow.source.git.commit",
     "dirty": "git_dirty",
@@ -49,9 +50,10 @@ class Runs:
         experiment_id: Its id, for links into MLflow.
         frame: One row per run, newest first: ``run_id``, ``name``, ``stage``, ``status``, ``dataset``,
             ``dataset_digest``, ``backbone``, ``weights``, ``head``, ``strategy`` (``frozen`` or the trained layers),
-            ``method`` (of a long tail), ``seed``, ``setting`` (equal for runs that differ in their seed alone),
-            ``parent``, ``classifier_run``, ``version``, ``commit``, ``start``, ``end``, ``duration_s``; typed
-            parameters as ``config.<name>``; metrics under their own names.
+            ``method`` (of a long tail), ``seed``, ``image_size`` in pixels, ``setting``
+            (equal for runs that differ in their seed alone), ``parent``, ``classifier_run``, ``version``, ``commit``,
+            ``dirty``, ``start``, ``end``, ``duration_s``; typed parameters as ``config.<name>``; metrics under their
+            own names.
         warnings: What makes a comparison of these runs unfair or incomplete.
     """
 
@@ -100,8 +102,9 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """Return runs as the table that ``Runs.frame`` describes."""
     rows = [_row(run) for run in runs]
     info = pd.DataFrame([row[0] for row in rows], columns=[*INFO, *TAGS])
-    texts = [name for name in info.columns if name not in ("seed", "start", "end", "duration_s")]
-    info = info.astype(dict.fromkeys(texts, "str") | {"seed": "Int64"})
+    texts = [name for name in info.columns if name not in ("seed", "image_size", "start", "end", "duration_s")]
+    info["image_size"] = pd.to_numeric(info["image_size"])
+    info = info.astype(dict.fromkeys(texts, "str") | dict.fromkeys(("seed", "image_size"), "Int64"))
     for name in ("start", "end"):
         info[name] = pd.to_datetime(info[name], unit="ms", utc=True)
     config = _columns([row[1] for row in rows]).add_prefix(CONFIG)
