@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.cells import few_shot
+
 STAGES = ("fit_head", "finetune", "longtail", "robustness")
 SHOWN = 5
 
@@ -30,7 +32,9 @@ def _unfinished(cells: pd.DataFrame, done: pd.DataFrame) -> Iterator[str]:
     """Name the settings that lack a seed which another setting of the same parent and stage has."""
     finished = set(zip(done["setting"], done["seed"], strict=True))
     lines: dict[str, None] = {}
-    for _, group in cells[cells["parent"].notna()].groupby(["parent", "stage"]):
+    nested = cells[cells["parent"].notna()]
+    # Samples of a few images have seeds of their own.
+    for _, group in nested.groupby([nested["parent"], nested["stage"], few_shot(nested)]):
         seeds = sorted(set(group["seed"]))
         for setting, own in group.groupby("setting"):
             missing = [seed for seed in seeds if (setting, seed) not in finished]
