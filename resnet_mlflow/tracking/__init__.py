@@ -5,6 +5,7 @@ a database or a server.
 """
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.experiments import experiment_runs, find_experiment, reach_store
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
 from resnet_mlflow.tracking.runs import StageRun, stage_run
@@ -31,12 +32,15 @@ __all__ = [
     "download",
     "download_backbone",
     "end_abandoned_children",
+    "experiment_runs",
+    "find_experiment",
     "find_runs",
     "get_run",
     "load_config",
     "load_head",
     "load_predictions",
     "log_head",
+    "reach_store",
     "search_runs",
     "set_error",
     "stage_run",

@@ -35,6 +35,18 @@ def connect() -> None:
     Raises:
         InputError: If a tracking server does not answer within seconds.
     """
+    probe_server()
+    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
+    if not chosen and mlflow.active_run() is None:
+        mlflow.set_experiment(DEFAULT_EXPERIMENT)
+
+
+def probe_server() -> None:
+    """Make sure that a tracking server answers, where runs go to one; nothing is written.
+
+    Raises:
+        InputError: If it does not answer within seconds.
+    """
     # MLflow's defaults wait for minutes before they tell that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -42,9 +54,6 @@ def connect() -> None:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         _probe(uri)
-    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
-    if not chosen and mlflow.active_run() is None:
-        mlflow.set_experiment(DEFAULT_EXPERIMENT)
 
 
 def describe_experiment(experiment_id: str) -> None:
