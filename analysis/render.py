@@ -13,6 +13,10 @@ from resnet_mlflow.markdown import markdown_table
 NOTHING = "-"
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
+# Digits after the point; other kinds have as many as their size leaves sensible.
+DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
+# Smaller positive values are written as "< least".
+LEAST: Mapping[str, float] = {"p_value": 0.001, "seconds": 0.01, "number": 0.001}
 # What LaTeX reads as its own, and what its usual fonts lack.
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
@@ -52,28 +56,26 @@ def format_value(value: Any, kind: str) -> str:
 
     Example:
         >>> [format_value(0.95, kind) for kind in ("score", "difference", "seconds", "number")]
-        ['0.9500', '+0.9500', '0.95', '0.95']
+        ['0.9500', '+0.9500', '0.95', '0.950']
         >>> format_value(11_689_512, "count"), format_value(2e-5, "p_value"), format_value(float("nan"), "score")
         ('11,689,512', '< 0.001', '-')
     """
     if value is None or value == "" or value != value:
         return NOTHING
-    return str(value) if isinstance(value, str) or kind == "text" else WRITTEN[kind](float(value))
+    if isinstance(value, str) or kind == "text":
+        return str(value)
+    number = float(value)
+    if 0 < number < LEAST.get(kind, 0):
+        return f"< {LEAST[kind]:g}"
+    sign = "+" if kind == "difference" else ""
+    return f"{number:{sign},.{_decimals(number, kind)}f}"
 
 
-def _seconds(value: float) -> str:
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return "< 0.01" if 0 < value < 0.005 else f"{value:,.{digits}f}"
-
-
-WRITTEN: Mapping[str, Callable[[float], str]] = {
-    "score": lambda value: f"{value:.4f}",
-    "difference": lambda value: f"{value:+.4f}",
-    "p_value": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
-    "seconds": _seconds,
-    "count": lambda value: f"{value:,.0f}",
-    "number": lambda value: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}",
-}
+def _decimals(value: float, kind: str) -> int:
+    if kind in DECIMALS:
+        return DECIMALS[kind]
+    most = 2 if kind == "seconds" else 3
+    return max(0, most - sum(abs(value) >= edge for edge in (10, 100, 1000)))
 
 
 def format_interval(low: float, high: float, kind: str) -> str:
@@ -86,11 +88,17 @@ def format_interval(low: float, high: float, kind: str) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"{format_value(low, kind)} to {format_value(high, kind)}"
 
 
+def shown_columns(table: Table) -> tuple[Column, ...]:
+    """Return a table's columns, and after them the number of seeds where the frame holds it."""
+    counted = [f"{column.name} n" for column in table.columns if f"{column.name} n" in table.frame]
+    return (*table.columns, *(Column(name, "n", "count") for name in counted[:1]))
+
+
 def cells(table: Table) -> list[list[Cell]]:
-    """Return a table as it is written, row by row."""
-    rows = table.frame.to_dict("records")
+    """Return a table as it is written, row by row, a cell per shown column."""
+    rows, columns = table.frame.to_dict("records"), shown_columns(table)
     return [
-        [_cell(row, column, (position, column.name) in table.winners) for column in table.columns]
+        [_cell(row, column, (position, column.name) in table.winners) for column in columns]
         for position, row in enumerate(rows)
     ]
 
@@ -101,8 +109,7 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
         return Cell(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
     if n > 1:
-        # Too few digits of a deviation, as in 0.00, would read as certainty.
-        value += f" ± {format_value(std, column.kind).lstrip('+')}"
+        value += f" ± {std:.{_decimals(row[column.name], column.kind)}f}"
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
     return Cell(value, format_interval(low, high, column.kind), bold, tuple(run_ids))
 
@@ -120,7 +127,7 @@ def to_markdown(table: Table, *, intervals: bool = True) -> str:
         intervals: Whether intervals stand behind their means; without them a table may fit a terminal.
     """
     rows = [[_markdown(cell, intervals) for cell in row] for row in cells(table)]
-    lines = [f"## {table.title}", "", *markdown_table([column.header for column in table.columns], rows)]
+    lines = [f"## {table.title}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
@@ -144,7 +151,7 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     r"""Return the table as LaTeX for the package booktabs, with caption and the label ``tab:<name>``."""
-    alignment = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    alignment = "".join("l" if column.kind == "text" else "r" for column in shown_columns(table))
     lines = [
         r"% Needs \usepackage{booktabs}.",
         r"\begin{table}",
@@ -153,7 +160,7 @@ def to_latex(table: Table) -> str:
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        _latex_row([latex_escape(column.header) for column in table.columns]),
+        _latex_row([latex_escape(column.header) for column in shown_columns(table)]),
         r"\midrule",
         *(_latex_row([_latex(cell) for cell in row]) for row in cells(table)),
         r"\bottomrule",
@@ -192,10 +199,11 @@ def to_html(table: Table, url_of: Callable[[Sequence[str]], str]) -> str:
         table: What is shown.
         url_of: Gives the address that shows runs; empty where they cannot be shown.
     """
-    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.header)}</th>' for column in table.columns)
+    columns = shown_columns(table)
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.header)}</th>' for column in columns)
     body = "".join(
         f"<tr>{''.join(_html(cell, column, i == 0, url_of) for i, (cell, column) in enumerate(pairs))}</tr>\n"
-        for pairs in (list(zip(row, table.columns, strict=True)) for row in cells(table))
+        for pairs in (list(zip(row, columns, strict=True)) for row in cells(table))
     )
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
 
