@@ -16,6 +16,7 @@ from resnet_mlflow.config.base import (
     Head,
     Seed,
 )
+from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.data import DataConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
@@ -30,6 +31,7 @@ __all__ = [
     "HEADS_WITH_GRADIENTS",
     "Backbone",
     "CalibrationConfig",
+    "CompareConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "LongtailConfig",
     "MainConfig",
     "ProfileConfig",
+    "ReportConfig",
     "Seed",
     "TrainingConfig",
 ]
@@ -53,4 +56,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "fit_head": FitHeadConfig,
     "finetune": FinetuneConfig,
     "longtail": LongtailConfig,
+    "compare": CompareConfig,
 }

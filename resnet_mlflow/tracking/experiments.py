@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.tracking.store import PROBE_TIMEOUT_S, is_unreachable, lost_store, probe_server, store_uri
@@ -34,6 +35,11 @@ def find_experiment(name: str) -> str:
         raise
     near = nearest(name, known)
     raise InputError(f"experiment must be one of {store_uri()} ({', '.join(sorted(known))}), got {name!r}{near}")
+
+
+def current_experiment() -> str:
+    """Return the name of the experiment that new runs go to."""
+    return str(mlflow.MlflowClient().get_experiment(str(_get_experiment_id())).name)
 
 
 def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:

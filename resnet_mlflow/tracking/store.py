@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking.views import view_tags
 
 DEFAULT_EXPERIMENT = "resnet-mlflow"
 # What makes MLflow's pages show an experiment of ours well: as model training, by validation accuracy.
@@ -22,8 +23,15 @@ EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-    "mlflow.note.content": "Image classifiers on ResNet backbones. Filter by `tags.stage` (study, extract, fit_head, "
-    "finetune) and compare runs of one `tags.dataset_digest`; choose by `val/accuracy`, never by `test/accuracy`.",
+    # The page shows the first line until it is unfolded.
+    "mlflow.note.content": "Image classifiers on ResNet backbones: filter by `tags.stage`, choose by `val/accuracy`, "
+    "never by `test/accuracy`.\n\n"
+    "- Stages: `study`, `extract`, `fit_head`, `finetune`, `longtail`, `robustness`, `trial`, `promote`, `compare`. "
+    "A study's runs fold under it.\n"
+    "- *Views* (top right) lists heads, fine-tunings and long-tail methods, best validation score first.\n"
+    "- Compare runs of one `tags.dataset_digest`, and of one kind of `tags.weights`: random or pretrained.\n"
+    "- The newest run with `tags.stage = 'compare'` holds the report of the experiment: `report/report.html`.",
+    **view_tags(),
 }
 PROBE_TIMEOUT_S = 5
 BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
