@@ -6,9 +6,15 @@ from resnet_mlflow.config import MainConfig
 
 def _stage(config: MainConfig) -> bool:
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from analysis.compare import check_output, report_here
     from resnet_mlflow.stages.main import run_main
 
-    return run_main(config)
+    if config.report_dir:
+        check_output(config.report_dir)
+    complete = run_main(config)
+    if config.report_dir:
+        report_here(config.report_dir)
+    return complete
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import BadImageError, ImageDataset, ImageSplit
-from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.data.splits import draw_shots, split_validation
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.weights import ResolvedWeights
 
@@ -107,13 +107,17 @@ def features_key(identity: FeatureIdentity) -> str:
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
-def partition(feature_set: FeatureSet, val_fraction: float, seed: int) -> dict[str, FeatureSplit]:
+def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0) -> dict[str, FeatureSplit]:
     """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
 
     Args:
         feature_set: Features of the splits ``train``, ``test`` and perhaps ``val``.
         val_fraction: Share of train that validates, in (0, 1).
         seed: Seed of the draw, which is stratified by class.
+        shots: Training items per class, drawn after the validation items; 0 means all.
+
+    Raises:
+        InputError: If a class has too few items.
     """
     splits = dict(feature_set.splits)
     if "val" not in splits:
@@ -122,6 +126,9 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int) -> dict[s
             train.labels, val_fraction, seed, class_names=feature_set.meta["class_names"]
         )
         splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
+    if shots:
+        rows = draw_shots(splits["train"].labels, shots, seed, class_names=feature_set.meta["class_names"])
+        splits["train"] = splits["train"].select(rows)
     return {name: splits[name] for name in ("train", "val", "test")}
 
 

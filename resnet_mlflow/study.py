@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, field_validator
@@ -16,6 +16,7 @@ from resnet_mlflow.config import (
     FeatureConfig,
     FinetuneConfig,
     FitHeadConfig,
+    Head,
     LongtailConfig,
     Seed,
 )
@@ -24,6 +25,17 @@ from resnet_mlflow.errors import InputError, nearest
 STUDIES = Path(__file__).parents[1] / "studies"
 # A cell sets these itself.
 CROSSED = ("backbone", "seed")
+
+
+class FewShotStudy(Config):
+    """Heads on a few labelled images per class, several samples of which are drawn."""
+
+    heads: tuple[Head, ...] = Field(("knn", "prototype", "linear"), min_length=1, description="Heads to compare.")
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8, 16, 32, 64, 96), min_length=1, description="Labelled training images per class."
+    )
+    samples: int = Field(5, ge=1, le=1000, description="How many times images are drawn, by the seeds 0, 1, ...")
+    backbones: tuple[Backbone, ...] = Field((), description="Limits it to some of the study's networks.")
 
 
 class Study(Config):
@@ -42,6 +54,7 @@ class Study(Config):
     longtail: dict[str, dict[str, Any]] = Field(
         {}, description="Long-tail comparisons by a name of your own, over the study's seeds; `backbones` as above."
     )
+    few_shot: FewShotStudy | None = Field(None, description="Heads on a few labelled images per class.")
 
     @field_validator("seeds", "backbones")
     @classmethod
@@ -99,6 +112,7 @@ def _checked(content: dict[str, Any], path: Path) -> Study:
         if not study.heads and not study.finetune:
             raise InputError("heads or finetune must name at least one method, got neither")
         list(cells(study))  # Every cell's parameters are checked before the first one runs.
+        list(few_shot_cells(study))
         for name, config in comparisons(study):
             _check_methods(name, config)
     except InputError as error:
@@ -121,6 +135,23 @@ def cells(study: Study) -> Iterator[Cell]:
                 chosen = dict(params)
                 if backbone in _limited_to(f"finetune.{name}", chosen.pop("backbones", study.backbones), study):
                     yield Cell(f"finetune {name}", _validated(FinetuneConfig, f"finetune.{name}", chosen, shared))
+
+
+def few_shot_cells(study: Study) -> Iterator[Cell]:
+    """Yield the study's cells with a few labelled images per class; heads have the parameters of ``heads``.
+
+    Raises:
+        InputError: If a parameter of a cell is unknown or breaks its rule.
+    """
+    few = study.few_shot
+    if few is None:
+        return
+    for backbone in _limited_to("few_shot", few.backbones or study.backbones, study):
+        for head in few.heads:
+            for shots in few.shots:
+                for seed in range(few.samples):
+                    shared = _shared(study) | {"backbone": backbone, "seed": seed, "shots": shots}
+                    yield Cell(f"{head} {shots} shots", _head_config(head, study.heads.get(head), shared))
 
 
 def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
@@ -63,11 +64,49 @@ def module_store(empty_store: Path, cache_dir: Path, tmp_path_factory: pytest.Te
         yield uri
 
 
+@pytest.fixture(scope="session")
+def demo_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with a small study of digits (heads, a fine-tuning, a long tail with trials) and its report; its URI."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    study = {
+        "name": "demo",
+        "seeds": [0, 1],
+        "backbones": ["resnet18"],
+        "heads": {"prototype": None, "knn": None},
+        "finetune": {"fc": {"train_layers": "fc", "epochs": 2, "learning_rate": 0.01}},
+        "longtail": {
+            "factor20": {"imbalance_factor": 20, "methods": "tau_norm", "head_params": "{epochs: 2}", "n_trials": 2}
+        },
+    }
+    (folder / "demo.yaml").write_text(yaml.safe_dump(study))
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    ran = subprocess.run(
+        [sys.executable, "-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+        env=_without_mlflow()
+        | {"MLFLOW_TRACKING_URI": uri, "RESNET_MLFLOW_CACHE": str(folder / "cache"), "PYTHONPATH": str(PROJECT)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    return uri
+
+
+def _without_mlflow() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+
+
 @pytest.fixture
 def run_module(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``python -m entrypoints.<name> --parameter value ...`` on the test's store, to its end."""
 
     def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        if name == "main" and "--report_dir" not in arguments:
+            # A study ends with a report in the working folder, which is the project's.
+            arguments = (*arguments, "--report_dir", "")
         return subprocess.run(
             [sys.executable, "-m", f"entrypoints.{name}", *arguments],
             capture_output=True,
@@ -86,6 +125,8 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``mlflow run . -e <entry point> -P name=value ...`` on the test's store, to its end."""
 
     def run(entry_point: str, *parameters: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        if entry_point == "main" and not any(parameter.startswith("report_dir=") for parameter in parameters):
+            parameters = (*parameters, "report_dir=")
         given = [part for parameter in parameters for part in ("-P", parameter)]
         # The scripts' python is found through PATH, as after `source .venv/bin/activate`.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

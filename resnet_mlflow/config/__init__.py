@@ -16,6 +16,7 @@ from resnet_mlflow.config.base import (
     Head,
     Seed,
 )
+from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
@@ -32,6 +33,7 @@ __all__ = [
     "HEADS_WITH_GRADIENTS",
     "Backbone",
     "CalibrationConfig",
+    "CompareConfig",
     "Config",
     "DataConfig",
     "DatasetConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "PredictConfig",
     "ProfileConfig",
     "PromoteConfig",
+    "ReportConfig",
     "Seed",
     "TrainingConfig",
 ]
@@ -60,4 +63,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "longtail": LongtailConfig,
     "promote": PromoteConfig,
     "predict": PredictConfig,
+    "compare": CompareConfig,
 }

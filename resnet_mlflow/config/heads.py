@@ -32,6 +32,10 @@ class EvaluationConfig(CalibrationConfig):
 class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
     """Fit a head on the features of a frozen backbone, and evaluate it."""
 
+    shots: int = Field(
+        0, ge=0, le=1_000_000, description="Labelled training images per class, drawn by the seed; 0 means all."
+    )
+
     @model_validator(mode="after")
     def _attention_maps_need_gradients(self) -> "FitHeadConfig":
         if self.attention_maps and self.head not in HEADS_WITH_GRADIENTS:

@@ -11,3 +11,6 @@ class MainConfig(Config):
     study: str = Field("digits", min_length=1, description="Name of a study in studies/, or the path of a YAML file.")
     dataset: str = Field("", description="Overrides the study's dataset, where given.")
     cache_dir: str = Field("", description="Overrides the study's folder of the feature store, where given.")
+    report_dir: str = Field(
+        "report", description="Folder for the report of the experiment that the study ends with; empty means none."
+    )

@@ -49,6 +49,34 @@ def split_validation(
     return np.flatnonzero(~is_val), np.flatnonzero(is_val)
 
 
+def draw_shots(
+    labels: NDArray[np.int64], shots: int, seed: int, class_names: Sequence[str] | None = None
+) -> NDArray[np.int64]:
+    """Return the rows of ``shots`` items per class, sorted; those of fewer shots are among those of more.
+
+    Args:
+        labels: Class indices, shape ``(n_items,)``.
+        shots: Items per class, at least 1.
+        seed: What the choice depends on.
+        class_names: Names of all classes, for errors.
+
+    Raises:
+        InputError: If a class has fewer than ``shots`` items.
+
+    Example:
+        >>> draw_shots(np.array([0, 0, 0, 1, 1, 1]), shots=1, seed=0)
+        array([2, 3])
+    """
+    labels = np.asarray(labels)
+    check_class_sizes(labels, class_names, n_min=shots, purpose=f"to draw {shots} shots")
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        # The 1 keeps this apart from the draw of the validation split, which has the same seed and class.
+        chosen.append(rows[np.random.default_rng([seed, int(label), 1]).permutation(len(rows))[:shots]])
+    return np.sort(np.concatenate(chosen))
+
+
 def check_class_sizes(
     labels: NDArray[np.int64], class_names: Sequence[str] | None, n_min: int, purpose: str = "to train on"
 ) -> None:

@@ -15,7 +15,8 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
     """Return the scores of a head fitted on features, which are extracted first where they are missing."""
     head = build_head(config.head, parse_head_params(config.head_params), config.seed)
     inputs = prepare(config)
-    name = f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
+    few = f" {config.shots} shots" if config.shots else ""
+    name = f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name}{few} s{config.seed}"
     tags = inputs.tags | {
         "backbone": config.backbone,
         "head": config.head,
@@ -26,7 +27,7 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
         run.log_head_params(head.get_params())
         features = ensure_features(config, inputs)
         inputs = inputs.without(features)
-        splits = partition(features, config.val_fraction, config.seed)
+        splits = partition(features, config.val_fraction, config.seed, config.shots)
         start = time.perf_counter()
         train, val = splits["train"], splits["val"]
         head.fit(train.features, train.labels, val.features, val.labels)

@@ -12,7 +12,7 @@ from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
-from resnet_mlflow.study import Cell, cells, comparisons, load_study
+from resnet_mlflow.study import Cell, cells, comparisons, few_shot_cells, load_study
 from resnet_mlflow.study_table import CellResult, build_table, to_markdown
 from resnet_mlflow.tracking import connect, find_runs
 
@@ -34,8 +34,10 @@ def run_main(config: MainConfig) -> bool:
     tags = {"dataset": prepare(next(cells(study)).config).dataset.short_name}
     with parent_run("study", config, f"study {study.name}", tags, key, cache_dir) as run:
         run.log_json(study.model_dump(mode="json"), "study.json")
-        todo, tails = list(cells(study)), list(comparisons(study))
+        todo, few, tails = list(cells(study)), list(few_shot_cells(study)), list(comparisons(study))
         results, failures = _run_cells(todo)
+        # Their seeds are samples of images, not the study's: they are compared in tables of their own.
+        failures |= _run_cells(few)[1]
         failures |= _run_comparisons(tails)
         table = build_table(results, study.seeds)
         markdown = to_markdown(table, study, failures)
@@ -44,7 +46,7 @@ def run_main(config: MainConfig) -> bool:
             table.to_csv(folder / "comparison.csv", index=False)
         run.log_note(markdown)
         if failures:
-            run.failure = f"{len(failures)} of {len(todo) + len(tails)} cells failed"
+            run.failure = f"{len(failures)} of {len(todo) + len(few) + len(tails)} cells failed"
     print(markdown)
     print(f"Report of the runs: artifacts comparison.md and comparison.csv of run {run.run_id} (study {study.name}).")
     return not failures

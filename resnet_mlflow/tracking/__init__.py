@@ -5,6 +5,7 @@ a database or a server.
 """
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.experiments import current_experiment, experiment_runs, find_experiment, reach_store
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
@@ -45,10 +46,13 @@ __all__ = [
     "StageRun",
     "TrackedDataset",
     "connect",
+    "current_experiment",
     "download",
     "download_backbone",
     "download_model",
     "end_abandoned_children",
+    "experiment_runs",
+    "find_experiment",
     "find_runs",
     "get_run",
     "load_config",
@@ -59,6 +63,7 @@ __all__ = [
     "log_head",
     "move_alias",
     "promoted_version",
+    "reach_store",
     "register",
     "rewrite_version",
     "run_of_model",

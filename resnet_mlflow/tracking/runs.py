@@ -17,6 +17,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.process import process_name
+from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.store import connect, describe_experiment, is_unreachable, lost_store, stop_retrying
 
@@ -169,7 +170,7 @@ def stage_run(
         with _true_status(run):
             if not nested:
                 describe_experiment(active.info.experiment_id)
-            run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **tags})
+            run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **code_tags(), **tags})
             run.log_config(config)
             yield run
             run.flush()

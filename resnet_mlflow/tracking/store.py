@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking.views import view_tags
 
 DEFAULT_EXPERIMENT = "resnet-mlflow"
 # What makes MLflow's pages show an experiment of ours well: as model training, by validation accuracy.
@@ -22,8 +23,15 @@ EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-    "mlflow.note.content": "Image classifiers on ResNet backbones. Filter by `tags.stage` (study, extract, fit_head, "
-    "finetune) and compare runs of one `tags.dataset_digest`; choose by `val/accuracy`, never by `test/accuracy`.",
+    # The page shows the first line until it is unfolded.
+    "mlflow.note.content": "Image classifiers on ResNet backbones: filter by `tags.stage`, choose by `val/accuracy`, "
+    "never by `test/accuracy`.\n\n"
+    "- Stages: `study`, `extract`, `fit_head`, `finetune`, `longtail`, `robustness`, `trial`, `promote`, `compare`. "
+    "A study's runs fold under it.\n"
+    "- *Views* (top right) lists heads, fine-tunings and long-tail methods, best validation score first.\n"
+    "- Compare runs of one `tags.dataset_digest`, and of one kind of `tags.weights`: random or pretrained.\n"
+    "- The newest run with `tags.stage = 'compare'` holds the report of the experiment: `report/report.html`.",
+    **view_tags(),
 }
 PROBE_TIMEOUT_S = 5
 BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
@@ -35,6 +43,18 @@ def connect() -> None:
     Raises:
         InputError: If a tracking server does not answer within seconds.
     """
+    probe_server()
+    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
+    if not chosen and mlflow.active_run() is None:
+        mlflow.set_experiment(DEFAULT_EXPERIMENT)
+
+
+def probe_server() -> None:
+    """Make sure that a tracking server answers, where runs go to one; nothing is written.
+
+    Raises:
+        InputError: If it does not answer within seconds.
+    """
     # MLflow's defaults wait for minutes before they tell that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -42,9 +62,6 @@ def connect() -> None:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         _probe(uri)
-    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
-    if not chosen and mlflow.active_run() is None:
-        mlflow.set_experiment(DEFAULT_EXPERIMENT)
 
 
 def describe_experiment(experiment_id: str) -> None:

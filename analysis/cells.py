@@ -1,0 +1,137 @@
+"""Finished classifiers of one dataset, and their scores over seeds: what every table is made of."""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.table import RUN_IDS
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics import t_interval
+
+CONFIG = "config."
+SEEDS = "seeds"
+VARIANT = "variant"
+# What says where a cell stands, not how it differs from its neighbours.
+NOT_A_VARIANT = frozenset(
+    f"{CONFIG}{name}"
+    for name in ("dataset", "seed", "seeds", "methods", "cache_dir", "data_dir", "num_workers", "share_features")
+) | {f"{CONFIG}device", f"{CONFIG}attention_maps", f"{CONFIG}weights", f"{CONFIG}weights_seed"}
+
+
+def finished_cells(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
+    """Return the newest finished run of every setting and seed, of one dataset.
+
+    Args:
+        frame: Runs, newest first, as ``runs.load_runs`` gives them.
+        stages: The stages to keep.
+
+    Raises:
+        InputError: If the runs are of several dataset digests: their scores are not of the same items.
+    """
+    done = frame[frame["stage"].isin(stages) & (frame["status"] == "FINISHED") & frame["seed"].notna()]
+    digests = done["dataset_digest"].dropna().unique()
+    if len(digests) > 1:
+        told = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
+        raise InputError(f"a table must be of one dataset digest, got {told}; filter by dataset or date")
+    return done.drop_duplicates(["setting", "seed"]).sort_values("seed", kind="stable")
+
+
+def _first_of_each(done: pd.DataFrame) -> Any:
+    return done.drop_duplicates("dataset_digest").itertuples()
+
+
+def split_by_dataset(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the runs of each dataset digest, under it, those with most runs first."""
+    counts = frame["dataset_digest"].value_counts()
+    return {str(digest): frame[frame["dataset_digest"] == digest] for digest in counts.index}
+
+
+def frozen_or_tuned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of heads and fine-tunings that saw all training images."""
+    cells = finished_cells(frame, "fit_head", "finetune")
+    return cells[~few_shot(cells)]
+
+
+def few_shot(cells: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which cells saw a few images per class only."""
+    return config_column(cells, "shots", 0).astype(float) > 0
+
+
+def config_column(cells: pd.DataFrame, name: str, default: Any) -> "pd.Series[Any]":
+    """Return a typed parameter of all cells, with a default for those that have none."""
+    if CONFIG + name not in cells:
+        return pd.Series(default, index=cells.index)
+    column = cells[CONFIG + name]
+    return column.astype(object).where(column.notna(), default)
+
+
+def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Return one row per setting: its labels, what else sets it apart, and each metric over seeds.
+
+    Args:
+        cells: As ``finished_cells`` returns them.
+        labels: Columns that name a row.
+        metrics: Metrics to summarise.
+
+    Returns:
+        The labels, ``variant`` (parameters that tell rows of equal labels apart), per metric ``x`` (mean over seeds),
+        ``x std``, ``x n``, ``x low`` and ``x high`` (t interval over seeds; with one seed the logged interval over
+        items), ``seeds`` and ``run_ids``, both ascending by seed.
+    """
+    groups = [group for _, group in cells.groupby("setting", sort=False)]
+    rows = [_labelled(group, labels) | _scores(group, metrics) for group in groups]
+    table = pd.DataFrame(rows, columns=None if rows else [*labels, *metrics, SEEDS, RUN_IDS])
+    firsts = pd.DataFrame([group.iloc[0] for group in groups], columns=cells.columns)
+    table.insert(len(labels), VARIANT, variants(firsts, labels))
+    return table
+
+
+def _labelled(group: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+    first = group.iloc[0]
+    return {name: "" if pd.isna(first[name]) else first[name] for name in labels}
+
+
+def _scores(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for metric in metrics:
+        values = group[metric].dropna() if metric in group else pd.Series(dtype=float)
+        low, high = t_interval(values)
+        if len(values) == 1:
+            low, high = (_logged(group, f"{metric}_{end}") for end in ("ci_low", "ci_high"))
+        row |= {
+            metric: float(values.mean()) if len(values) else math.nan,
+            f"{metric} std": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+            f"{metric} n": len(values),
+            f"{metric} low": low,
+            f"{metric} high": high,
+        }
+    return row | {SEEDS: [int(seed) for seed in group["seed"]], RUN_IDS: list(group["run_id"])}
+
+
+def _logged(group: pd.DataFrame, metric: str) -> float:
+    return float(group[metric].iloc[0]) if metric in group else math.nan
+
+
+def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Return per run the parameters in which it differs from another run of the same labels.
+
+    Args:
+        rows: Runs.
+        labels: Columns that name a run; parameters among them do not count.
+    """
+    texts = [""] * len(rows)
+    keys: dict[Hashable, list[int]] = {}
+    for position, key in enumerate(rows[list(labels)].astype(str).itertuples(index=False, name=None)):
+        keys.setdefault(key, []).append(position)
+    ignored = NOT_A_VARIANT | {CONFIG + name for name in labels}
+    names = [name for name in map(str, rows) if name.startswith(CONFIG) and name not in ignored]
+    for positions in keys.values():
+        same = rows.iloc[positions]
+        # Whether rows differ is a question of values, whatever their types.
+        differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
+        for position in positions:
+            row = rows.iloc[position]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in differing)
+    return texts

@@ -1,0 +1,60 @@
+"""Stage `compare`: the report of an experiment, as a run of its own that holds it."""
+
+import logging
+from pathlib import Path
+
+from analysis.render import to_markdown
+from analysis.report import Report, build_report, check_output, fill, place
+from analysis.runs import load_runs
+from resnet_mlflow.config import CompareConfig
+from resnet_mlflow.tracking import connect, current_experiment, stage_run
+
+logger = logging.getLogger(__name__)
+
+# A note of MLflow's holds 8000 characters.
+NOTE_CHARACTERS = 7500
+ARTIFACTS = "report"
+
+
+def report_here(output: str) -> Path:
+    """Write the report of the experiment that runs go to now, and return its page."""
+    connect()
+    return run_compare(CompareConfig(experiment=current_experiment(), output=output))
+
+
+def run_compare(config: CompareConfig) -> Path:
+    """Write the report of an experiment, log it, and return its page; the first table is printed.
+
+    Raises:
+        InputError: If there is no such experiment, the store cannot be reached, or the folder holds something else.
+    """
+    check_output(config.output)
+    runs = load_runs(
+        config.experiment,
+        dataset=config.dataset,
+        tags=config.tag_values,
+        since=config.since,
+        until=config.until,
+        parent=config.parent,
+    )
+    tags = {"experiment": config.experiment} | ({"dataset": config.dataset} if config.dataset else {})
+    with stage_run("compare", config, f"compare {config.experiment}", tags) as run:
+        report = build_report(runs, config.ui_url)
+        with run.artifacts() as folder:
+            fill(report, folder / ARTIFACTS)
+            page = place(folder / ARTIFACTS, config.output)
+        run.log_note(_note(report))
+    for table in report.tables[:1]:
+        print(to_markdown(table, intervals=False))
+    for remark in report.missing:
+        logger.warning("missing or unfair: %s", remark)
+    print(f"Report of experiment {config.experiment}: {page} (artifact {ARTIFACTS}/{page.name} of run {run.run_id}).")
+    return page
+
+
+def _note(report: Report) -> str:
+    """Return the report in Markdown, as much of it as a note holds."""
+    text = report.to_markdown()
+    if len(text) <= NOTE_CHARACTERS:
+        return text
+    return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe rest stands in `{ARTIFACTS}/report.html`.\n"

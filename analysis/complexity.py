@@ -1,0 +1,95 @@
+"""Size and work of ResNet backbones, counted from their structure: no network is built."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Blocks per stage, and how many convolutions are in a block: 2 (basic) or 3 (bottleneck).
+STRUCTURES = {
+    "resnet18": ((2, 2, 2, 2), 2),
+    "resnet34": ((3, 4, 6, 3), 2),
+    "resnet50": ((3, 4, 6, 3), 3),
+    "resnet101": ((3, 4, 23, 3), 3),
+    "resnet152": ((3, 8, 36, 3), 3),
+}
+BYTES_PER_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a backbone, without its last linear layer, takes.
+
+    Attributes:
+        n_parameters: Weights of convolutions and BatchNorm.
+        macs: Multiply-accumulates of its convolutions for one image.
+        n_features: Length of its features.
+    """
+
+    n_parameters: int
+    macs: int
+    n_features: int
+
+    @property
+    def mebibytes(self) -> float:
+        """Return the size of the weights in fp32."""
+        return self.n_parameters * BYTES_PER_PARAMETER / 2**20
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    n_in: int
+    n_out: int
+    kernel: int
+    side: int  # of its output
+
+    @property
+    def n_weights(self) -> int:
+        return self.n_in * self.n_out * self.kernel**2
+
+
+def backbone_complexity(backbone: str, image_size: int) -> Complexity:
+    """Return parameters, MACs and number of features of a backbone.
+
+    Args:
+        backbone: Name of a ResNet.
+        image_size: Side of its input in pixels.
+
+    References:
+        He et al. (2016), Deep Residual Learning for Image Recognition, table 1; bottlenecks stride in their 3x3
+        convolution, as torchvision's do.
+
+    Example:
+        >>> found = backbone_complexity("resnet50", 224)
+        >>> found.n_parameters, round(found.macs / 1e9, 2), found.n_features
+        (23508032, 4.09, 2048)
+    """
+    layers = list(_convolutions(backbone, image_size))
+    # A BatchNorm with a scale and a shift per channel follows each convolution.
+    n_parameters = sum(layer.n_weights + 2 * layer.n_out for layer in layers)
+    macs = sum(layer.n_weights * layer.side**2 for layer in layers)
+    return Complexity(n_parameters, macs, 512 if STRUCTURES[backbone][1] == 2 else 2048)
+
+
+def _convolutions(backbone: str, image_size: int) -> Iterator[_Convolution]:
+    blocks, depth = STRUCTURES[backbone]
+    side = _halved(image_size)
+    yield _Convolution(3, 64, 7, side)
+    side, width = _halved(side), 64  # the max pooling
+    for stage, n_blocks in enumerate(blocks):
+        inner = 64 * 2**stage
+        outer = inner if depth == 2 else 4 * inner
+        for block in range(n_blocks):
+            strided = block == 0 and stage > 0
+            before, side = side, _halved(side) if strided else side
+            if depth == 2:
+                yield _Convolution(width, inner, 3, side)
+            else:
+                yield _Convolution(width, inner, 1, before)
+                yield _Convolution(inner, inner, 3, side)
+            yield _Convolution(inner, outer, 3 if depth == 2 else 1, side)
+            if strided or width != outer:
+                yield _Convolution(width, outer, 1, side)
+            width = outer
+
+
+def _halved(side: int) -> int:
+    return (side + 1) // 2

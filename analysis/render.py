@@ -1,0 +1,227 @@
+"""Tables as text: how numbers are written, in one place, and the four forms that a table takes."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from analysis.table import RUN_IDS, Column, Table
+from resnet_mlflow.markdown import markdown_table
+
+NOTHING = "-"
+# The parts that stand beside a mean in the frame.
+PARTS = ("std", "n", "low", "high")
+# Digits after the point; other kinds have as many as their size leaves sensible.
+DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
+# Smaller positive values are written as "< least".
+LEAST: Mapping[str, float] = {"p_value": 0.001, "seconds": 0.01, "number": 0.001}
+# Times differ by machine and load, not by seed alone: what they are over seeds stands in the CSV.
+WITH_DEVIATION = ("score", "difference", "number")
+WITH_INTERVAL = ("score", "difference")
+# What LaTeX reads as its own, and what its usual fonts lack.
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
+    "→": r"$\to$", "≤": r"$\leq$", "≥": r"$\geq$", "…": r"\ldots{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value as it is written.
+
+    Attributes:
+        value: The number, with its standard deviation where there is one; or a text.
+        interval: The ends of its 95 % interval; empty where there is none.
+        bold: Whether it is separated from every other value of its column.
+        run_ids: Runs behind it.
+    """
+
+    value: str
+    interval: str = ""
+    bold: bool = False
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return value and interval in one line."""
+        return f"{self.value} ({self.interval})" if self.interval else self.value
+
+
+def format_value(value: Any, kind: str) -> str:
+    """Return a value as every table and figure writes it.
+
+    Args:
+        value: A number, or a text, which stays as it is.
+        kind: A ``Column.kind``.
+
+    Example:
+        >>> [format_value(0.95, kind) for kind in ("score", "difference", "seconds", "number")]
+        ['0.9500', '+0.9500', '0.95', '0.950']
+        >>> format_value(11_689_512, "count"), format_value(2e-5, "p_value"), format_value(float("nan"), "score")
+        ('11,689,512', '< 0.001', '-')
+    """
+    if value is None or value == "" or value != value:
+        return NOTHING
+    if isinstance(value, str) or kind == "text":
+        return str(value)
+    number = float(value)
+    if 0 < number < LEAST.get(kind, 0):
+        return f"< {LEAST[kind]:g}"
+    sign = "+" if kind == "difference" else ""
+    return f"{number:{sign},.{_decimals(number, kind)}f}"
+
+
+def _decimals(value: float, kind: str) -> int:
+    if kind in DECIMALS:
+        return DECIMALS[kind]
+    most = 2 if kind == "seconds" else 3
+    return max(0, most - sum(abs(value) >= edge for edge in (10, 100, 1000)))
+
+
+def format_interval(low: float, high: float, kind: str) -> str:
+    """Return the ends of an interval; empty where they are not known.
+
+    Example:
+        >>> format_interval(-0.01, 0.02, "difference")
+        '-0.0100 to +0.0200'
+    """
+    return "" if math.isnan(low) or math.isnan(high) else f"{format_value(low, kind)} to {format_value(high, kind)}"
+
+
+def shown_columns(table: Table) -> tuple[Column, ...]:
+    """Return a table's columns, and after them the number of seeds where the frame holds it."""
+    counted = [f"{column.name} n" for column in table.columns if f"{column.name} n" in table.frame]
+    return (*table.columns, *(Column(name, "n", "count") for name in counted[:1]))
+
+
+def cells(table: Table) -> list[list[Cell]]:
+    """Return a table as it is written, row by row, a cell per shown column."""
+    rows, columns = table.frame.to_dict("records"), shown_columns(table)
+    return [
+        [_cell(row, column, (position, column.name) in table.winners) for column in columns]
+        for position, row in enumerate(rows)
+    ]
+
+
+def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
+    value = format_value(row[column.name], column.kind)
+    if value == NOTHING or column.kind == "text":
+        return Cell(value)
+    std, n, low, high = (_part(row, column.name, part) for part in PARTS)
+    if column.kind in WITH_DEVIATION and n > 1 and not math.isnan(std):
+        value += f" ± {std:.{_decimals(row[column.name], column.kind)}f}"
+    interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
+    run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
+    return Cell(value, interval, bold, tuple(run_ids))
+
+
+def _part(row: Mapping[Any, Any], name: str, part: str) -> float:
+    value = row.get(f"{name} {part}")
+    return math.nan if value is None else float(value)
+
+
+def to_markdown(table: Table, *, intervals: bool = True) -> str:
+    """Return the table as Markdown whose columns also line up as plain text, under its title, with its notes.
+
+    Args:
+        table: What is shown.
+        intervals: Whether intervals stand behind their means; without them a table may fit a terminal.
+    """
+    rows = [[_markdown(cell, intervals) for cell in row] for row in cells(table)]
+    lines = [f"## {table.title}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
+    if table.notes:
+        lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(cell: Cell, intervals: bool) -> str:
+    text = (cell.text if intervals else cell.value).replace("|", r"\|")
+    return f"**{text}**" if cell.bold else text
+
+
+def to_csv(table: Table) -> str:
+    """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
+    shown = [column.name for column in table.columns]
+    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in PARTS))]
+    run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
+    frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
+    for name in run_ids:
+        frame[name] = [" ".join(ids) for ids in frame[name]]
+    return frame.to_csv(index=False)
+
+
+def to_latex(table: Table) -> str:
+    r"""Return the table as LaTeX for the package booktabs, with caption and the label ``tab:<name>``."""
+    alignment = "".join("l" if column.kind == "text" else "r" for column in shown_columns(table))
+    lines = [
+        r"% Needs \usepackage{booktabs}.",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex_escape(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _latex_row([latex_escape(column.header) for column in shown_columns(table)]),
+        r"\midrule",
+        *(_latex_row([_latex(cell) for cell in row]) for row in cells(table)),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if table.notes:
+        lines += [r"\par\smallskip\footnotesize", *(latex_escape(note) + r"\\" for note in table.notes)]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def latex_escape(text: str) -> str:
+    r"""Return a text that LaTeX prints as it is.
+
+    Example:
+        >>> print(latex_escape("50_% ± 1"))
+        50\_\% $\pm$ 1
+    """
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _latex(cell: Cell) -> str:
+    # Text such as resnet18-v2 keeps its hyphens.
+    text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", latex_escape(cell.text))
+    # \boldmath, since \textbf does not reach into formulas.
+    return rf"\textbf{{\boldmath {text}}}" if cell.bold else text
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + r" \\"
+
+
+def to_html(table: Table, url_of: Callable[[Sequence[str]], str]) -> str:
+    """Return the table as HTML, each number a link to the runs behind it.
+
+    Args:
+        table: What is shown.
+        url_of: Gives the address that shows runs; empty where they cannot be shown.
+    """
+    columns = shown_columns(table)
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.header)}</th>' for column in columns)
+    body = "".join(
+        f"<tr>{''.join(_html(cell, column, i == 0, url_of) for i, (cell, column) in enumerate(pairs))}</tr>\n"
+        for pairs in (list(zip(row, columns, strict=True)) for row in cells(table))
+    )
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+
+def _class(column: Column) -> str:
+    return "" if column.kind == "text" else ' class="number"'
+
+
+def _html(cell: Cell, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
+    text = escape(cell.value)
+    if cell.bold:
+        text = f"<b>{text}</b>"
+    if cell.run_ids and (url := url_of(cell.run_ids)):
+        text = f'<a href="{escape(url)}">{text}</a>'
+    if cell.interval:
+        text += f"<small>{escape(cell.interval)}</small>"
+    return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}>{text}</td>"

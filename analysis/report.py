@@ -1,0 +1,191 @@
+"""The report of an experiment: one HTML page, and every table and figure as files beside it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import figures
+from analysis.cells import split_by_dataset
+from analysis.illustration import chart_of
+from analysis.links import RunLinks, ui_url_of
+from analysis.page import Section, render_page
+from analysis.render import to_csv, to_latex, to_markdown
+from analysis.runs import Runs, load_runs
+from analysis.table import Table
+from analysis.tables import OVER_DATASETS, TABLES
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking import store_uri
+
+PAGE, TEXT = "report.html", "report.md"
+FOLDERS = ("tables", "figures")
+# What a table is made of; said where it is left out.
+NEEDS = {
+    "backbones": "finished runs of one head on two backbones",
+    "heads": "finished runs of fit_head",
+    "strategies": "finished runs of finetune beside a linear head on the same backbone",
+    "ablation": "finished runs of fit_head",
+    "longtail": "finished runs of longtail",
+    "robustness_tiers": "finished runs of robustness",
+    "robustness_families": "finished runs of robustness",
+    "tail_robustness": "finished runs of robustness on classifiers of longtail",
+    "cost": "finished runs of fit_head or finetune",
+    "few_shot": "finished runs of fit_head with shots",
+    "tuning": "finished runs with n_trials",
+    "datasets": "two datasets with finished runs of the same two methods",
+}
+WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, before it is written.
+
+    Attributes:
+        title: Its heading.
+        facts: What the numbers rest on.
+        tables: Answers, in the order of ``TABLES``, dataset by dataset.
+        missing: What is missing or unfair: tables that are left out and why, and what is wrong with runs.
+        links: Where runs are shown.
+    """
+
+    title: str
+    facts: tuple[str, ...]
+    tables: tuple[Table, ...]
+    missing: tuple[str, ...]
+    links: RunLinks
+
+    def to_markdown(self) -> str:
+        """Return all tables, and what is missing, as Markdown."""
+        parts = [f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), *map(to_markdown, self.tables)]
+        remarks = "\n".join(f"- {remark}" for remark in self.missing)
+        return "\n".join([*parts, f"## What is missing or unfair in this comparison\n\n{remarks}\n"])
+
+
+def build_report(runs: Runs, ui_url: str = "") -> Report:
+    """Return what there is to say of runs.
+
+    Args:
+        runs: As ``load_runs`` gives them.
+        ui_url: Where MLflow's pages are served; empty means the tracking server, or http://127.0.0.1:5000.
+    """
+    tables: list[Table] = []
+    left_out: list[str] = []
+    for name, place, frame in _parts(runs.frame):
+        told = f"Table {name} on {place}" if place else f"Table {name}"
+        try:
+            table = TABLES[name](frame)
+        except InputError as error:
+            left_out.append(f"{told} is left out: {error}.")
+            continue
+        if table is None:
+            left_out.append(f"{told} is left out: there are no {NEEDS.get(name, 'finished runs for it')}.")
+        else:
+            tables.append(_placed(table, place))
+    links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
+    missing = (*runs.warnings, *left_out)
+    return Report(f"Experiment {runs.experiment}", tuple(_facts(runs, links)), tuple(tables), missing, links)
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield each table's name with the runs it is made of, and which dataset they are of where there are several.
+
+    Scores on different items are never compared: each dataset has tables of its own.
+    """
+    parts = split_by_dataset(frame)
+    for digest, own in parts.items():
+        place = f"{own['dataset'].iloc[0]} {digest[:8]}" if len(parts) > 1 else ""
+        yield from ((name, place, own) for name in TABLES if name not in OVER_DATASETS)
+    yield from ((name, "", frame) for name in TABLES if name in OVER_DATASETS)
+
+
+def _placed(table: Table, place: str) -> Table:
+    if not place:
+        return table
+    return replace(table, name=f"{table.name}-{place.replace(' ', '-')}", title=f"{place}: {table.title}")
+
+
+def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
+    frame = runs.frame
+    counts = frame["stage"].value_counts()
+    yield f"{len(frame):,} runs: {', '.join(f'{n:,} {stage}' for stage, n in counts.items())}."
+    for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
+        # resnet18 comes before resnet101.
+        if names := sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name)):
+            yield f"{what}: {', '.join(names)}."
+    if len(frame):
+        yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
+    yield f"Links lead to MLflow at {links.ui_url}."
+
+
+def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **filters: Any) -> Path:
+    """Write the report of an experiment and return its page.
+
+    Args:
+        experiment: Name of the experiment.
+        output: Folder, see ``fill``; new, empty, or with an earlier report, which is replaced.
+        ui_url: Where MLflow's pages are served; empty means the tracking server, or http://127.0.0.1:5000.
+        **filters: As ``load_runs`` takes them.
+
+    Raises:
+        InputError: If there is no such experiment, or the folder holds something else.
+    """
+    check_output(output)
+    report = build_report(load_runs(experiment, **filters), ui_url)
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        fill(report, Path(folder))
+        return place(Path(folder), output)
+
+
+def check_output(output: str | Path) -> None:
+    """Refuse a folder that a report must not be written to.
+
+    Raises:
+        InputError: If it is no folder, or holds something else than an earlier report.
+    """
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output must be a folder, got the file {str(output)!r}; name another")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
+        raise InputError(
+            f"output must be new, empty, or hold an earlier report, got {str(output)!r} with other files; name another"
+        )
+
+
+def fill(report: Report, folder: Path) -> None:
+    """Write a report: ``report.html``, ``report.md``, ``tables/<name>.{md,csv,tex}``, ``figures/<name>.{png,svg,pdf}``.
+
+    Args:
+        report: What is written.
+        folder: Empty, or not there yet.
+    """
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True)
+    sections = [Section(table, chart_of(table)) for table in report.tables]
+    for section in sections:
+        for ending, write in WRITERS.items():
+            (folder / "tables" / f"{section.table.name}.{ending}").write_text(write(section.table), encoding="utf-8")
+        if section.chart is not None:
+            figures.save(section.chart, folder / "figures", section.table.name)
+    (folder / TEXT).write_text(report.to_markdown(), encoding="utf-8")
+    page = render_page(report.title, report.facts, sections, report.missing, report.links)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def place(written: Path, output: str | Path) -> Path:
+    """Copy a written report to a folder, in the place of an earlier one, and return its page."""
+    check_output(output)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(written / name, folder / name)
+    # The page comes last, and whole: where it is new, everything else is.
+    for name in (TEXT, PAGE):
+        copy = shutil.copyfile(written / name, folder / f".{name}.part")
+        copy.replace(folder / name)
+    return folder / PAGE

@@ -1,0 +1,85 @@
+"""Typed values of recorded parameters: what MLflow keeps as text, read by the project's own configuration.
+
+``mlflow run`` records parameters as they were typed, a stage as Python prints them: ``1e-3`` and ``0.001`` are one
+value, and so are ``{k: 5}`` and ``{"k": 5}``.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Annotated, Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, Config
+
+# Parameters that hold a mapping as YAML.
+MAPPINGS = frozenset({"head_params"})
+# What a setting is compared by leaves out the seed, and where and how fast a run went.
+NOT_OF_THE_SETTING = EXECUTION_ONLY | {"seed"}
+
+
+def config_of(stage: str) -> type[Config] | None:
+    """Return the configuration of a stage, or nothing where the stage is not one of ours."""
+    return ENTRY_POINTS.get({"study": "main"}.get(stage, stage))
+
+
+@cache
+def defaults_of(stage: str) -> dict[str, Any]:
+    """Return the defaults of a stage's parameters, for runs of versions that did not have them all."""
+    config = config_of(stage)
+    return {name: field.default for name, field in config.model_fields.items()} if config else {}
+
+
+@lru_cache(maxsize=65536)
+def typed_value(stage: str, name: str, text: str) -> Any:
+    """Return the value that a parameter's text stands for; the text itself where the configuration cannot read it.
+
+    Example:
+        >>> typed_value("finetune", "learning_rate", "1e-3"), typed_value("fit_head", "head_params", "{k: 5}")
+        (0.001, '{"k": 5}')
+    """
+    if name in MAPPINGS:
+        return canonical_mapping(text)
+    adapter = _adapter(stage, name)
+    if adapter is None:
+        return text
+    try:
+        return adapter.validate_python(text)
+    except ValidationError:
+        return text
+
+
+def canonical_mapping(text: str) -> str:
+    """Return a YAML mapping in one spelling: JSON with sorted keys."""
+    try:
+        return json.dumps(yaml.safe_load(text) or {}, sort_keys=True)
+    except (yaml.YAMLError, TypeError):
+        return text
+
+
+@cache
+def _adapter(stage: str, name: str) -> TypeAdapter[Any] | None:
+    config = config_of(stage)
+    field = config.model_fields.get(name) if config else None
+    if field is None or field.annotation is None:
+        return None
+    annotation: Any = field.annotation
+    for rule in field.metadata:
+        annotation = Annotated[annotation, rule]
+    return TypeAdapter(annotation)
+
+
+def setting_of(stage: str, values: Mapping[str, Any], *more: str) -> str:
+    """Return 16 hexadecimal digits that are equal for runs that differ in their seed alone.
+
+    Args:
+        stage: The runs' stage.
+        values: Typed parameters.
+        more: What else tells settings apart, such as the weights that were really loaded.
+    """
+    kept = {name: value for name, value in values.items() if name not in NOT_OF_THE_SETTING}
+    content = json.dumps([stage, kept, more], sort_keys=True, default=str)
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()

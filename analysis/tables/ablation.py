@@ -1,0 +1,53 @@
+"""Every backbone with every head."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import VARIANT, frozen_or_tuned, score_rows
+from analysis.questions import context_notes, separate
+from analysis.table import RUN_IDS, Column, Table
+from resnet_mlflow.config import BACKBONES, HEADS
+
+METRIC = "test/accuracy"
+PARTS = ("", " std", " n", " low", " high")
+
+
+def ablation(frame: pd.DataFrame) -> Table | None:
+    """Return test accuracy of every backbone with every head on frozen features: backbones down, heads across.
+
+    Where a pair was run with several settings, the one of the best validation accuracy stands for it. A head's
+    column ``x`` comes with ``x std``, ``x n``, ``x low``, ``x high`` and ``x run_ids``.
+    """
+    cells = frozen_or_tuned(frame)
+    cells = cells[cells["strategy"] == "frozen"]
+    if cells.empty:
+        return None
+    rows = score_rows(cells, ["backbone", "head"], ["val/accuracy", METRIC])
+    best = rows.sort_values("val/accuracy", ascending=False, kind="stable").drop_duplicates(["backbone", "head"])
+    best = best.reset_index(drop=True)
+    heads = [head for head in HEADS if head in set(best["head"])]
+    backbones = [backbone for backbone in BACKBONES if backbone in set(best["backbone"])]
+    grid = pd.DataFrame([_grid_row(backbone, heads, best) for backbone in backbones])
+    bold, notes = separate(best, ("backbone",), [METRIC])
+    winners = frozenset((backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in bold)
+    columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
+    told = [*context_notes(cells), "Test accuracy; bold is told apart from every other head in its row.", *notes]
+    if len(best) < len(rows) or (best[VARIANT] != "").any():
+        told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
+    if missing := len(heads) * len(backbones) - len(best):
+        told.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")
+    title = "How do backbones and heads combine?"
+    return Table("ablation", title, grid, columns, tuple(told), winners)
+
+
+def _grid_row(backbone: str, heads: list[str], best: pd.DataFrame) -> dict[str, Any]:
+    row: dict[str, Any] = {"backbone": backbone}
+    run_ids: list[str] = []
+    for head in heads:
+        found = best[(best["backbone"] == backbone) & (best["head"] == head)]
+        cell = found.iloc[0] if len(found) else None
+        row |= {f"{head}{part}": float("nan") if cell is None else cell[f"{METRIC}{part}"] for part in PARTS}
+        row[f"{head} {RUN_IDS}"] = [] if cell is None else cell[RUN_IDS]
+        run_ids += row[f"{head} {RUN_IDS}"]
+    return row | {RUN_IDS: run_ids}

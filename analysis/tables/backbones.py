@@ -1,0 +1,31 @@
+"""Backbones under one setting."""
+
+import pandas as pd
+
+from analysis.cells import frozen_or_tuned, variants
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+
+def backbones(frame: pd.DataFrame) -> Table | None:
+    """Return scores per backbone for every setting that has several, backbones of a setting competing."""
+    cells = frozen_or_tuned(frame)
+    # Settings that differ in more than the backbone are no fair comparison of backbones.
+    cells = cells.assign(
+        setting_but_backbone=variants(cells.drop(columns="config.backbone", errors="ignore"), ["head", "strategy"])
+    )
+    within = ["head", "strategy", "setting_but_backbone"]
+    n_backbones = cells.groupby(within)["backbone"].transform("nunique")
+    cells = cells[n_backbones > 1]
+    labels = [Column("head", "head"), Column("strategy", "trained layers"), Column(within[-1], "parameters")]
+    if not (cells[within[-1]] != "").any():
+        cells = cells.drop(columns=within.pop())
+        labels.pop()
+    question = Question(
+        "backbones",
+        "Which backbone is best under one setting?",
+        (*labels, Column("backbone", "backbone")),
+        within=tuple(within),
+        notes=("Settings that only one backbone has are left out.",),
+    )
+    return answer(question, cells)

@@ -1,0 +1,77 @@
+"""What accuracy costs: time, work and size."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.cells import frozen_or_tuned, score_rows
+from analysis.complexity import STRUCTURES, backbone_complexity
+from analysis.questions import context_notes, seed_notes
+from analysis.table import Column, Table
+
+EXTRACTION = "throughput/extract_images_per_s"
+LABELS = ("backbone", "head", "strategy")
+COLUMNS = (
+    *(Column(name, name) for name in LABELS),
+    Column("val/accuracy", "val accuracy", "score"),
+    Column("test/accuracy", "test accuracy", "score"),
+    Column("time/fit_s", "fit s", "seconds"),
+    Column("images_per_s", "extraction images/s", "number"),
+    Column("parameters_m", "backbone parameters (M)", "number"),
+    Column("macs_g", "MACs per image (G)", "number"),
+    Column("size_mib", "backbone MiB (fp32)", "number"),
+    Column("front", "on the front"),
+)
+
+
+def cost(frame: pd.DataFrame) -> Table | None:
+    """Return accuracy beside seconds of fitting, images per second, parameters, MACs and size, and who is on the front.
+
+    On the Pareto front is who no other beats: at least as accurate on validation data for at most the same MACs and
+    fit seconds, and better in one of them.
+    """
+    cells = frozen_or_tuned(frame)
+    cells = cells[cells["backbone"].isin(STRUCTURES) & cells["image_size"].notna()]
+    if cells.empty:
+        return None
+    rows = score_rows(cells, [*LABELS, "image_size"], ["val/accuracy", "test/accuracy", "time/fit_s"])
+    found = [backbone_complexity(*pair) for pair in zip(rows["backbone"], rows["image_size"].astype(int), strict=True)]
+    speed = frame[frame["stage"] == "extract"]
+    rows = rows.assign(
+        images_per_s=[_speed(speed, row) for _, row in rows.iterrows()],
+        parameters_m=[one.n_parameters / 1e6 for one in found],
+        macs_g=[one.macs / 1e9 for one in found],
+        size_mib=[one.mebibytes for one in found],
+    )
+    front = pareto_front(-rows["val/accuracy"], rows["macs_g"], rows["time/fit_s"])
+    rows = rows.assign(front=np.where(front, "yes", "")).sort_values("val/accuracy", ascending=False, kind="stable")
+    notes = (
+        *context_notes(cells),
+        *seed_notes(rows),
+        f"Image sizes: {', '.join(f'{size} px' for size in sorted(set(rows['image_size'])))}. Parameters, MACs and "
+        "size are those of the backbone; a head adds little, but KNN keeps all its training features.",
+        "Fit seconds leave out the extraction of features, which all heads of a backbone share; times are of the "
+        "machine that ran them.",
+        "On the front: no other is at least as accurate (validation) for at most the same MACs and fit seconds.",
+    )
+    return Table("cost", "What does accuracy cost?", rows.reset_index(drop=True), COLUMNS, notes)
+
+
+def pareto_front(*costs: ArrayLike) -> NDArray[np.bool_]:
+    """Return which rows no other row dominates: at most the same in every cost, and less in one.
+
+    Example:
+        >>> pareto_front([1, 2, 2], [2, 1, 3]).tolist()
+        [True, True, False]
+    """
+    table = np.stack([np.asarray(one, dtype=np.float64) for one in costs], axis=1)
+    at_most = (table[:, None, :] <= table[None, :, :]).all(axis=2)
+    less = (table[:, None, :] < table[None, :, :]).any(axis=2)
+    return np.asarray(~(at_most & less).any(axis=0) & ~np.isnan(table).any(axis=1))
+
+
+def _speed(extractions: pd.DataFrame, row: "pd.Series[Any]") -> float:
+    same = extractions[(extractions["backbone"] == row["backbone"]) & (extractions["image_size"] == row["image_size"])]
+    return float(same[EXTRACTION].median()) if EXTRACTION in same and len(same) else float("nan")

@@ -1,0 +1,35 @@
+"""Accuracy against the number of labelled images."""
+
+import pandas as pd
+
+from analysis.cells import config_column, few_shot, finished_cells
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+
+def few_shots(frame: pd.DataFrame) -> Table | None:
+    """Return test accuracy per head and number of labelled images per class; nothing without such runs.
+
+    Each seed is another sample of images, so the interval over seeds is that over samples.
+    """
+    cells = finished_cells(frame, "fit_head")
+    cells = cells[few_shot(cells)]
+    cells = cells.assign(shots=config_column(cells, "shots", 0).astype(int))
+    question = Question(
+        "few_shot",
+        "How many labelled images per class does a head need?",
+        (Column("backbone", "backbone"), Column("shots", "images per class", "count"), Column("head", "head")),
+        within=("backbone", "shots"),
+        notes=(
+            "Each seed draws other images (stratified, and those of fewer shots are among those of more); validation "
+            "and test stay whole.",
+        ),
+    )
+    table = answer(question, cells)
+    if table is None:
+        return None
+    order = table.frame.sort_values(["backbone", "shots"], kind="stable").index
+    winners = frozenset((list(order).index(row), name) for row, name in table.winners)
+    return Table(
+        table.name, table.title, table.frame.loc[order].reset_index(drop=True), table.columns, table.notes, winners
+    )

@@ -1,0 +1,22 @@
+"""Heads on the features of frozen backbones."""
+
+import pandas as pd
+
+from analysis.cells import frozen_or_tuned
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+TIME = Column("time/fit_s", "fit s", "seconds")
+
+
+def heads(frame: pd.DataFrame) -> Table | None:
+    """Return scores per head and frozen backbone, heads of one backbone competing; nothing without such runs."""
+    cells = frozen_or_tuned(frame)
+    question = Question(
+        "heads",
+        "Which head is best on frozen features?",
+        (Column("backbone", "backbone"), Column("head", "head")),
+        within=("backbone",),
+        notes=("Heads of one backbone saw the same features; bold is told apart from every other head of it.",),
+    )
+    return answer(question, cells[cells["strategy"] == "frozen"])

@@ -1,0 +1,59 @@
+"""Remedies against long-tailed training data."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import finished_cells
+from analysis.gains import add_gain
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+BASELINE = "none"
+SCORES = (
+    Column("val/balanced_accuracy", "val balanced accuracy", "score"),
+    Column("test/balanced_accuracy", "test balanced accuracy", "score"),
+    Column("test/accuracy_many", "many", "score"),
+    Column("test/accuracy_medium", "medium", "score"),
+    Column("test/accuracy_few", "few", "score"),
+    Column("test/worst_class_recall", "worst class", "score"),
+    Column("test/macro_f1", "macro-F1", "score"),
+)
+
+
+def longtail_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished runs of single methods: those of whole comparisons have no method."""
+    cells = finished_cells(frame, "longtail")
+    return cells[cells["method"].notna()].assign(profile=lambda runs: [_profile(run) for _, run in runs.iterrows()])
+
+
+def longtail(frame: pd.DataFrame) -> Table | None:
+    """Return scores by class size per method, methods on the same tail competing, and their gain over ``none``."""
+    cells = longtail_cells(frame)
+    question = Question(
+        "longtail",
+        "Which method helps against a long tail, and whom?",
+        tuple(Column(name, name) for name in ("profile", "backbone", "head", "strategy", "method")),
+        within=("profile", "backbone", "head", "strategy"),
+        scores=tuple(score for score in SCORES if score.name in cells and cells[score.name].notna().any()),
+        ordered_by="val/balanced_accuracy",
+        notes=(
+            "many, medium and few are mean recalls of classes by their number of training images; a group without "
+            "classes has no score.",
+            "Gain is in test balanced accuracy over method none on the same seeds.",
+        ),
+    )
+    table = answer(question, cells)
+    return add_gain(table, _baseline, balanced=True) if table is not None else None
+
+
+def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:
+    same = rows[rows["method"] == BASELINE]
+    for name in ("profile", "backbone", "head", "strategy"):
+        same = same[same[name] == row[name]]
+    return None if same.empty else int(same.index[0])
+
+
+def _profile(run: "pd.Series[Any]") -> str:
+    profile = str(run["config.profile"])
+    return profile if profile == "natural" else f"{profile} {run['config.imbalance_factor']:g}"

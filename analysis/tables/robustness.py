@@ -1,0 +1,76 @@
+"""Classifiers under corrupted test images."""
+
+import pandas as pd
+
+from analysis.cells import finished_cells
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+LABELS = tuple(Column(name, name) for name in ("backbone", "head", "strategy", "method"))
+CLEAN = Column("robustness/clean/accuracy", "clean", "score")
+MEAN = Column("robustness/mean_accuracy", "mean of 15 x 5", "score")
+MCE = Column("robustness/mce", "mCE", "number")
+TIERS = ("mild", "medium", "strong")
+FAMILIES = ("noise", "blur", "weather", "digital", "extra", "geometric")
+GROUPS = ("many", "medium", "few")
+
+
+def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished robustness runs, named by the classifiers they tested.
+
+    What a run does not say of its classifier is taken from the classifier's own run, and so is the clean accuracy.
+    """
+    cells = finished_cells(frame, "robustness")
+    tested = frame.drop_duplicates("run_id").set_index("run_id").reindex(cells["classifier_run"])
+    for name in ("backbone", "head", "strategy", "method"):
+        of_classifier = tested[name].set_axis(cells.index)
+        cells = cells.assign(**{name: cells[name].where(cells[name].notna(), of_classifier)})
+    if CLEAN.name not in cells and "test/accuracy" in tested:
+        cells = cells.assign(**{CLEAN.name: tested["test/accuracy"].set_axis(cells.index)})
+    # Two seeds of one classifier are two runs of it; without this each tested run would be a setting of its own.
+    settings = tested["setting"].set_axis(cells.index)
+    return cells.assign(setting=settings.where(settings.notna(), cells["setting"]))
+
+
+def robustness_tiers(frame: pd.DataFrame) -> Table | None:
+    """Return accuracy per classifier on clean images and under mild, medium and strong corruption."""
+    scores = (CLEAN, *(_score(f"{tier}/accuracy", tier) for tier in TIERS), MEAN, MCE)
+    return _table(frame, "robustness_tiers", "How fast does accuracy fall with the strength of corruption?", scores)
+
+
+def robustness_families(frame: pd.DataFrame) -> Table | None:
+    """Return accuracy per classifier and family of corruptions."""
+    scores = (CLEAN, *(_score(f"{family}/accuracy", family) for family in FAMILIES), MEAN)
+    return _table(frame, "robustness_families", "Which kind of corruption hurts which classifier?", scores)
+
+
+def tail_robustness(frame: pd.DataFrame) -> Table | None:
+    """Return accuracy of many, medium and few classes under corruption, of classifiers trained on a long tail."""
+    cells = robustness_cells(frame)
+    scores = tuple(_score(f"{tier}/accuracy_{group}", f"{tier} {group}") for tier in TIERS for group in GROUPS)
+    return _answer(
+        cells[cells["method"].fillna("") != ""],
+        "tail_robustness",
+        "What is left of tail accuracy under corruption?",
+        scores,
+    )
+
+
+def _score(metric: str, header: str) -> Column:
+    return Column(f"robustness/{metric}", header, "score")
+
+
+def _table(frame: pd.DataFrame, name: str, title: str, scores: tuple[Column, ...]) -> Table | None:
+    return _answer(robustness_cells(frame), name, title, scores)
+
+
+def _answer(cells: pd.DataFrame, name: str, title: str, scores: tuple[Column, ...]) -> Table | None:
+    present = tuple(score for score in scores if score.name in cells and cells[score.name].notna().any())
+    if not present:
+        return None
+    labels = tuple(label for label in LABELS if (cells[label.name].fillna("") != "").any())
+    notes = (
+        "Corrupted images are the same for every classifier: each is seeded by its item, corruption and severity. "
+        "mild, medium and strong are severities 1, 3 and 5.",
+    )
+    return answer(Question(name, title, labels, scores=present, ordered_by=present[0].name, notes=notes), cells)

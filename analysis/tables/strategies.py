@@ -1,0 +1,44 @@
+"""Fine-tuning against frozen features."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import frozen_or_tuned
+from analysis.gains import add_gain
+from analysis.questions import Question, answer
+from analysis.table import Column, Table
+
+TIME = Column("time/fit_s", "fit s", "seconds")
+SCORES = (
+    Column("val/accuracy", "val accuracy", "score"),
+    Column("test/accuracy", "test accuracy", "score"),
+    Column("test/balanced_accuracy", "test balanced accuracy", "score"),
+    TIME,
+)
+
+
+def strategies(frame: pd.DataFrame) -> Table | None:
+    """Return scores of a linear head on frozen features and of fine-tunings by their layers, and what those gain.
+
+    Nothing where no backbone has both.
+    """
+    cells = frozen_or_tuned(frame)
+    cells = cells[cells["head"] == "linear"]
+    n_strategies = cells.groupby("backbone")["strategy"].transform("nunique")
+    question = Question(
+        "strategies",
+        "Is fine-tuning better than frozen features, and how deep must it go?",
+        (Column("backbone", "backbone"), Column("strategy", "trained layers")),
+        within=("backbone",),
+        scores=SCORES,
+        notes=("Gain is in test accuracy over the linear head on frozen features of the same backbone.",),
+    )
+    table = answer(question, cells[n_strategies > 1])
+    return add_gain(table, _baseline) if table is not None else None
+
+
+def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:
+    same = rows[(rows["backbone"] == row["backbone"]) & (rows["strategy"] == "frozen")]
+    return None if same.empty else int(same["val/accuracy"].fillna(-math.inf).idxmax())

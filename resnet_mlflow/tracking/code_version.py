@@ -1,0 +1,39 @@
+"""The code and packages that a run's numbers came from, beside the commit that MLflow tags itself."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("torch", "torchvision", "scikit-learn", "scikit-learn-intelex", "numpy", "scipy", "optuna", "mlflow")
+
+
+@cache
+def code_tags() -> dict[str, str]:
+    """Return ``environment`` (Python and packages) and, inside a git repository, ``git_dirty``.
+
+    ``git_dirty`` is ``true`` where files that git knows have changes no commit holds: the commit alone then does not
+    lead back to the numbers.
+    """
+    found = [f"{name} {number}" for name in PACKAGES if (number := _version(name))]
+    tags = {"environment": ", ".join([f"Python {platform.python_version()}", *found, platform.platform()])}
+    dirty = _is_dirty()
+    return tags if dirty is None else tags | {"git_dirty": str(dirty).lower()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _is_dirty() -> bool | None:
+    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no repository: an installed package
+    return bool(done.stdout.strip())

@@ -1,0 +1,92 @@
+"""Experiments as they are read: nothing here writes to the store, not even an experiment that is missing."""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import _get_experiment_id
+
+from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.tracking.store import PROBE_TIMEOUT_S, is_unreachable, lost_store, probe_server, store_uri
+
+# MLflow's own limit is 50 000; a page of this size is some tens of MiB.
+PAGE_SIZE = 5000
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def find_experiment(name: str) -> str:
+    """Return the id of the experiment of that name.
+
+    Raises:
+        InputError: If the store cannot be reached, or holds no such experiment.
+    """
+    reach_store()
+    try:
+        experiment = mlflow.MlflowClient().get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        known = [str(found.name) for found in mlflow.search_experiments()]
+    except (MlflowException, ConnectionError, TimeoutError) as error:
+        if is_unreachable(error):
+            raise lost_store(error) from error
+        raise
+    near = nearest(name, known)
+    raise InputError(f"experiment must be one of {store_uri()} ({', '.join(sorted(known))}), got {name!r}{near}")
+
+
+def current_experiment() -> str:
+    """Return the name of the experiment that new runs go to."""
+    return str(mlflow.MlflowClient().get_experiment(str(_get_experiment_id())).name)
+
+
+def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:
+    """Return all runs of an experiment, newest first, however many pages they take.
+
+    Args:
+        experiment_id: As ``find_experiment`` gives it.
+        filter_string: In MLflow's own language; empty means all.
+    """
+    client, token = mlflow.MlflowClient(), None
+    runs: dict[str, Run] = {}
+    while True:
+        page = client.search_runs([experiment_id], filter_string, max_results=PAGE_SIZE, page_token=token)
+        # Pages are cut by position: a run that starts meanwhile moves others to the next page once more.
+        runs.update((run.info.run_id, run) for run in page)
+        token = page.token
+        if not token:
+            return list(runs.values())
+
+
+def reach_store() -> None:
+    """Make sure that the store is there to be read.
+
+    Raises:
+        InputError: If a server or database does not answer, or a SQLite file is missing: reading would create it.
+    """
+    probe_server()
+    uri = store_uri()
+    kind, _, rest = uri.partition("://")
+    if kind == "sqlite" and rest.startswith("/") and not Path(rest[1:]).is_file():
+        raise InputError(
+            f"the tracking store must exist to be read, got no file {rest[1:]}; set MLFLOW_TRACKING_URI, or run a "
+            "study first"
+        )
+    port = DATABASE_PORTS.get(kind.split("+")[0])
+    if port is not None:
+        _knock(uri, port)
+
+
+def _knock(uri: str, default_port: int) -> None:
+    # MLflow would try for minutes.
+    parts = urlsplit(uri)
+    try:
+        socket.create_connection((parts.hostname or "localhost", parts.port or default_port), PROBE_TIMEOUT_S).close()
+    except OSError as error:
+        shown = parts._replace(netloc=f"{parts.hostname}:{parts.port or default_port}").geturl()
+        raise InputError(
+            f"the tracking store must answer, got no answer from {shown} ({error}); start the database, or set "
+            "MLFLOW_TRACKING_URI"
+        ) from None
