@@ -53,7 +53,7 @@ def gain_chart(table: Table) -> Chart | None:
 def grid_chart(table: Table, axis: str = "test accuracy") -> Chart:
     """Return all scores of a table as a grid: rows down, columns across."""
     columns = [column for column in table.columns if column.kind == "score"]
-    values = tuple(zip(*(series_of(table, column).values for column in columns), strict=True))
+    values = tuple(zip(*(series_of(table, column).means for column in columns), strict=True))
     return HeatMap(table.title, axis, labels_of(table), tuple(column.header for column in columns), values)
 
 
