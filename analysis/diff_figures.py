@@ -23,6 +23,7 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
         class_names: Names of classes.
     """
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import MaxNLocator
 
     n_classes = len(difference)
     figure = new_figure(WIDTH_INCHES * 0.86)
@@ -44,7 +45,7 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
             colour = "white" if abs(value) > 0.6 * limit else "black"
             axes.text(column, row, f"{value:+d}", ha="center", va="center", fontsize=TEXT_POINTS, color=colour)
     bar = figure.add_axes((0.85, 0.2, 0.03, 0.72))
-    figure.colorbar(image, cax=bar)
+    figure.colorbar(image, cax=bar, ticks=MaxNLocator(integer=True))
     return figure
 
 
