@@ -21,6 +21,7 @@ BENCHMARKS = {
     "serving": ("serving", "serving"),
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
+    "load-runs": ("analysis", "load_many"),
 }
 
 

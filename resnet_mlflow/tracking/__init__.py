@@ -5,7 +5,13 @@ a database or a server.
 """
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.experiments import current_experiment, experiment_runs, find_experiment, reach_store
+from resnet_mlflow.tracking.experiments import (
+    create_repeat,
+    current_experiment,
+    experiment_runs,
+    find_experiment,
+    reach_store,
+)
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
@@ -46,6 +52,7 @@ __all__ = [
     "StageRun",
     "TrackedDataset",
     "connect",
+    "create_repeat",
     "current_experiment",
     "download",
     "download_backbone",
