@@ -120,7 +120,8 @@ def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], obje
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # MLflow and its database layer report every start; users want the stage's own lines.
-    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db", "matplotlib", "fontTools", "sklearnex"):
+    chatty = ("alembic", "fontTools", "matplotlib", "mlflow.pyfunc", "mlflow.store.db", "mlflow.system_metrics", "sklearnex")
+    for noisy in chatty:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A polite kill ends runs as Ctrl-C does: with their true status.
     signal.signal(signal.SIGTERM, _interrupt)

@@ -129,7 +129,7 @@ def _decide(
     config: PromoteConfig, dataset: ImageDataset, candidate: Run, answers: Answers, champion: ModelVersion | None
 ) -> Decision:
     if champion is None:
-        return Decision(True, f"first {CHAMPION}")
+        return Decision(True, f"first {CHAMPION} of its name")
     champion_id = champion.tags.get(RUN_TAG)
     if champion_id is None:
         raise InputError(
@@ -155,7 +155,7 @@ def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | Non
     logger.info("candidate: %s, run %s (%s)", candidate.info.run_name, candidate.info.run_id, scores)
     if champion is not None:
         logger.info("champion:  version %s, run %s", champion.version, champion.tags.get(RUN_TAG))
-    logger.info("decision:  %s: %s", CHAMPION if decision.promote else CHALLENGER, decision.reason)
+    logger.info("decision:  %s (%s)", CHAMPION if decision.promote else CHALLENGER, decision.reason)
     if config.dry_run:
         logger.info("nothing was changed: dry_run is true")
 

@@ -19,13 +19,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet_mlflow.config import FitHeadConfig, PromoteConfig
+from resnet_mlflow.config import FitHeadConfig
 from resnet_mlflow.data.datasets import load_digits
 from resnet_mlflow.stages.fit_head import run_fit_head
-from resnet_mlflow.stages.promote import run_promote
 from resnet_mlflow.tracking import load_predictions
 
 MODEL = "models:/digits-classifier@champion"
+PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
@@ -37,9 +37,14 @@ def serving_environment():
 
 @pytest.fixture(scope="module")
 def champion(module_store):
-    """The run whose classifier is the champion."""
+    """The run whose classifier `mlflow run -e promote` made champion."""
     run_id = run_fit_head(FitHeadConfig(head="linear", weights="random")).run_id
-    run_promote(PromoteConfig())
+    command = [str(BIN / "mlflow"), "run", str(PROJECT), "-e", "promote", "--env-manager", "local"]
+    ran = subprocess.run(
+        [*command, "-P", "dataset=digits"], capture_output=True, text=True, check=False, env=serving_environment()
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "digits-classifier version 1 is champion" in ran.stderr
     return run_id
 
 

@@ -77,7 +77,7 @@ def test_promote_writes_what_the_version_rests_on(runs):
         "val_accuracy": f"{metrics['val/accuracy']:.4f}",
         "test_accuracy": f"{metrics['test/accuracy']:.4f}",
         "test_accuracy_interval": f"{low:.4f} to {high:.4f}",
-        "reason": "first champion",
+        "reason": "first champion of its name",
     }
     assert expected.items() <= version.tags.items()
     assert "| class | taken for | images" in version.description
@@ -137,7 +137,7 @@ def test_promote_dry_run_explains_and_changes_nothing(runs, caplog):
         outcome = run_promote(PromoteConfig(model_name="dry", dry_run=True))
     assert outcome.version is None
     assert outcome.decision.promote
-    assert "decision:  champion: test accuracy differs by +" in caplog.text
+    assert "decision:  champion (test accuracy differs by +" in caplog.text
     assert "nothing was changed" in caplog.text
     assert n_versions("dry") == 1
     assert versions("dry")["champion"].tags.get("replaced_by_version") is None
