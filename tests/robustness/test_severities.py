@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from resnet_mlflow.errors import InputError
@@ -46,6 +49,18 @@ def test_constants_for_are_the_published_ones(
 
 def test_table_resolution_is_the_nearest_one() -> None:
     assert [table_resolution(side) for side in (16, 48, 49, 128, 129, 1000)] == [32, 32, 64, 64, 224, 224]
+
+
+def test_documented_constants_are_those_used() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "corruptions.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    documented = {row[0]: row[2:] for row in rows if len(row) == 5 and row[0] in FAMILY}
+
+    assert set(documented) == set(BENCHMARK + EXTRA)
+    for corruption, cells in documented.items():
+        for cell, table in zip(cells, TABLES.values(), strict=True):
+            found = [float(number) for number in re.findall(r"[0-9.]+", cell)]
+            assert found == pytest.approx([value for row in table[corruption] for value in row]), corruption
 
 
 def test_severities_of_geometric_changes_are_those_of_the_tiers() -> None:
