@@ -21,6 +21,7 @@ from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitH
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
+from resnet_mlflow.config.tuning import TuningConfig
 
 __all__ = [
     "BACKBONES",
@@ -45,6 +46,7 @@ __all__ = [
     "ProfileConfig",
     "Seed",
     "TrainingConfig",
+    "TuningConfig",
 ]
 
 ENTRY_POINTS: dict[str, type[Config]] = {

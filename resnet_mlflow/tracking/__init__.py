@@ -7,7 +7,7 @@ a database or a server.
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
-from resnet_mlflow.tracking.runs import StageRun, stage_run
+from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
 from resnet_mlflow.tracking.store import (
     BACKBONE_ARTIFACT,
     connect,
@@ -15,24 +15,31 @@ from resnet_mlflow.tracking.store import (
     download_backbone,
     end_abandoned_children,
     find_runs,
+    finish_run,
     get_run,
     load_config,
     search_runs,
     set_error,
     store_uri,
 )
+from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [
     "BACKBONE_ARTIFACT",
     "Predictions",
     "StageRun",
     "TrackedDataset",
+    "TrialRun",
     "connect",
+    "describe_distributions",
     "download",
     "download_backbone",
     "end_abandoned_children",
+    "end_killed_trial",
     "find_runs",
+    "finish_run",
     "get_run",
+    "leave_launched_run",
     "load_config",
     "load_head",
     "load_predictions",
