@@ -83,7 +83,7 @@ def tune_all_heads(config: FitHeadConfig) -> Outcome:
                 return finished
             name = f"fit_head all {config.backbone} {inputs.dataset.short_name} s{config.seed}"
             run = enter_shared_run(stack, study, "tuning", name, run_tags(config, inputs))
-        outcomes, failures = _tune_each(config)
+        outcomes, failures = _tune_each(config, study.task.name)
         if failures:
             run.failure = "; ".join(f"{head}: {reason}" for head, reason in failures.items())
         best = _log_heads(run, config, inputs, outcomes)
@@ -96,16 +96,16 @@ def _study_of_studies(config: FitHeadConfig, inputs: Inputs) -> SharedStudy:
     """Return a study without trials, by which processes agree on the run that the heads' runs lie under."""
     identity = config.model_dump(mode="json", exclude=set(EXECUTION_ONLY)) | {"features_key": inputs.features_key}
     key = digest_of({**identity, "store": store_uri()})[:8]
-    name = f"all {config.backbone} {inputs.dataset.short_name} s{config.seed} {key}"
+    name = config.study_name or f"all {config.backbone} {inputs.dataset.short_name} s{config.seed} {key}"
     task = Task(name, SearchSpace("all", {}, {}), {}, identity)
     return SharedStudy(task, config, open_study_storage(config, inputs, name), build_pruner(config, n_epochs=1))
 
 
-def _tune_each(config: FitHeadConfig) -> tuple[dict[str, Outcome], dict[str, str]]:
+def _tune_each(config: FitHeadConfig, name: str) -> tuple[dict[str, Outcome], dict[str, str]]:
     outcomes: dict[str, Outcome] = {}
     failures: dict[str, str] = {}
     for head in HEADS:
-        own = {"head": head, "study_name": f"{config.study_name} {head}" if config.study_name else ""}
+        own = {"head": head, "study_name": f"{name}: {head}"}
         try:
             outcomes[head] = tune_head(config.model_copy(update=own))
         except Exception as error:  # Ctrl-C passes.

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 Draw = Callable[[], Any]
 HEIGHT_INCHES = 4.2
-# Side by side, more slices than this would be too narrow to read.
-SLICES_PER_ROW = 4
+INCHES_PER_SLICE = 1.8
 
 
 def write_study_figures(study: "optuna.Study", objective: str, folder: Path) -> list[str]:
@@ -47,7 +46,7 @@ def write_study_figures(study: "optuna.Study", objective: str, folder: Path) -> 
         with _pyplot() as plt:
             draw()
             figure = plt.gcf()
-            _fit_size(figure, name)
+            _mend(figure, name)
             figure.savefig(folder / f"{name}.png", dpi=DPI)
             plt.close(figure)
     return sorted(drawings)
@@ -60,14 +59,35 @@ def _values_differ(study: "optuna.Study") -> bool:
     return len(done) > 1 and len({trial.values[0] for trial in done}) > 1
 
 
-def _fit_size(figure: Any, name: str) -> None:
-    axes = figure.axes
-    width = WIDTH_INCHES
+def _mend(figure: Any, name: str) -> None:
+    """Give a figure the common width, and room to texts that Optuna cuts off or lays over each other."""
+    figure.set_size_inches(WIDTH_INCHES, HEIGHT_INCHES)
+    if name == "parallel_coordinate":
+        figure.subplots_adjust(left=0.06, right=1.06, bottom=0.2, top=0.92)
+        # Names of choices stand to the right of their axis: the colour bar must leave them room.
+        bar = figure.axes[0].collections[-1].colorbar if figure.axes[0].collections else None
+        if bar is not None:
+            bar.ax.set_position([0.92, 0.2, 0.02, 0.72])
+        return
+    figure.set_layout_engine("constrained")
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        if legend is not None:
+            axes.legend(loc="best", fontsize=TEXT_POINTS)
+        axes.tick_params(labelsize=TEXT_POINTS)
+    if name == "param_importances":
+        figure.axes[0].get_legend().remove()
     if name == "slice":
-        width = max(width, 2.1 * (len(axes) - 1))
-    figure.set_size_inches(width, HEIGHT_INCHES)
-    if name != "parallel_coordinate":
-        figure.set_layout_engine("constrained")
+        figure.set_size_inches(max(WIDTH_INCHES, INCHES_PER_SLICE * (len(figure.axes) - 1)), HEIGHT_INCHES)
+        for axes in figure.axes[:-1]:
+            _turn_choices(axes)
+
+
+def _turn_choices(axes: Any) -> None:
+    """Write choices upwards and without quotes."""
+    texts = [label.get_text() for label in axes.get_xticklabels()]
+    if axes.get_xscale() == "linear" and any(text.startswith("'") for text in texts):
+        axes.set_xticks(axes.get_xticks(), [text.strip("'") for text in texts], rotation=90)
 
 
 @contextmanager
