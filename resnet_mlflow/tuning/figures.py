@@ -67,9 +67,11 @@ def _mend(figure: Any, name: str) -> None:
         # Names of choices stand to the right of their axis: the colour bar must leave them room.
         bar = figure.axes[0].collections[-1].colorbar if figure.axes[0].collections else None
         if bar is not None:
-            bar.ax.set_position([0.92, 0.2, 0.02, 0.72])
+            bar.ax.set_position([0.91, 0.2, 0.02, 0.72])
+            bar.set_label("")  # the axis to the left says it
         return
-    figure.set_layout_engine("constrained")
+    if name == "slice" and len(figure.axes) > 2:
+        figure.set_layout_engine("constrained")
     for axes in figure.axes:
         legend = axes.get_legend()
         if legend is not None:
@@ -81,6 +83,8 @@ def _mend(figure: Any, name: str) -> None:
         figure.set_size_inches(max(WIDTH_INCHES, INCHES_PER_SLICE * (len(figure.axes) - 1)), HEIGHT_INCHES)
         for axes in figure.axes[:-1]:
             _turn_choices(axes)
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
 
 
 def _turn_choices(axes: Any) -> None:

@@ -174,14 +174,21 @@ class SharedStudy:
                 )
                 self.optuna.add_trial(again)
 
-    def tell(self, trial: "optuna.Trial", state: TrialEnd, values: Sequence[float] | None, error: str = "") -> None:
-        """Let Optuna know what became of a trial; a ``killed`` one will be run again."""
+    def tell(self, trial: "optuna.Trial", state: TrialEnd, values: Sequence[float] | None, error: str = "") -> bool:
+        """Let Optuna know what became of a trial, and return whether it was still this process's.
+
+        A ``killed`` one will be run again.
+        """
         from optuna.trial import TrialState
 
-        if state == "failed":
-            trial.set_user_attr(ERROR, error)
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-        self.optuna.tell(trial, values, state=states.get(state, TrialState.FAIL))
+        ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+        with self.lock():
+            if self.trials()[trial.number].state != TrialState.RUNNING:
+                return False
+            if state == "failed":
+                trial.set_user_attr(ERROR, error)
+            self.optuna.tell(trial, values, state=ends.get(state, TrialState.FAIL))
+        return True
 
     def others_at_work(self) -> bool:
         """Return whether a trial is running, in a process that has not been found dead."""

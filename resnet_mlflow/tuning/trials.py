@@ -79,11 +79,11 @@ class Trials:
         self._end_killed()
 
     def _run_trial(self, trial: "optuna.Trial", start: float) -> None:
-        params = self.study.task.space.suggest(trial)
-        run = TrialRun(self.parent_run_id, f"trial {trial.number} {self.tags['method']}", self._tags_of(trial))
-        trial.set_user_attr(RUN_ID, run.run_id)
-        begun = time.perf_counter()
         with self.study.storage.beating(trial):
+            params = self.study.task.space.suggest(trial)
+            run = TrialRun(self.parent_run_id, f"trial {trial.number} {self.tags['method']}", self._tags_of(trial))
+            trial.set_user_attr(RUN_ID, run.run_id)
+            begun = time.perf_counter()
             try:
                 end = self._measure(trial, run, params)
             except BaseException:  # Ctrl-C: the trial did not fail, and is run again by who continues the study.
@@ -118,7 +118,10 @@ class Trials:
             run.log_metrics(end.measured.metrics, end.measured.step)
             values = end.measured.values
         run.end(end.state, {f"{self.prefix}{name}": value for name, value in trial.params.items()}, end.error)
-        self.study.tell(trial, end.state, values, end.error)
+        if not self.study.tell(trial, end.state, values, end.error):
+            # This process was silent for so long that another one runs the trial again.
+            end_killed_trial(run.run_id)
+            logger.warning("trial %d was taken for dead, and is run again", trial.number)
 
     def _tags_of(self, trial: "optuna.Trial") -> dict[str, object]:
         from optuna.distributions import distribution_to_json
