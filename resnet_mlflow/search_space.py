@@ -16,7 +16,7 @@ from resnet_mlflow.heads import HEADS, build_head, describe_params, with_numbers
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-SHIPPED = Path(__file__).parents[1] / "studies" / "search_spaces.yaml"
+SHIPPED = Path(__file__).parents[1] / "search_spaces.yaml"
 GRID_POINTS = 5
 
 Value = str | int | float

@@ -129,7 +129,9 @@ def _task(search: Search) -> Task:
     if isinstance(config, FinetuneConfig):
         names = FinetuneConfig.model_fields.keys() & search.defaults.keys() - search.space.parameters.keys()
         identity["training"] = {name: getattr(config, name) for name in sorted(names)}
-    key = digest_of({**identity, "store": store_uri()})[:8]
+    # A study without a name of its own is that of one command: what stops or steers it is part of the name.
+    steering = {name: getattr(config, name) for name in ("n_trials", "sampler", "pruner", "timeout_s", "target")}
+    key = digest_of({**identity, **steering, "store": store_uri()})[:8]
     name = config.study_name or f"{search.method} {config.backbone} {inputs.dataset.short_name} s{config.seed} {key}"
     return Task(name, search.space, search.defaults, identity, search.n_epochs)
 

@@ -73,12 +73,12 @@ def test_tuned_run_is_an_ordinary_run_with_trials_below(store, study_cache):
 
 def test_same_command_finds_its_study_done_and_more_trials_go_on(store, study_cache, caplog):
     caplog.set_level("INFO")
-    first = run_fit_head(tuned(head="prototype", n_trials=2))
-    again = run_fit_head(tuned(head="prototype", n_trials=2))
+    first = run_fit_head(tuned(head="prototype", n_trials=2, study_name="mine"))
+    again = run_fit_head(tuned(head="prototype", n_trials=2, study_name="mine"))
     assert again.run_id == first.run_id
     assert again.metrics["test/accuracy"] == first.metrics["test/accuracy"]
     assert "has finished before" in caplog.text
-    more = run_fit_head(tuned(head="prototype", n_trials=5))
+    more = run_fit_head(tuned(head="prototype", n_trials=5, study_name="mine"))
     assert more.run_id != first.run_id, "a run that has been evaluated is closed"
     assert mlflow.get_run(more.run_id).data.tags["continues"] == first.run_id
     parents = [child.data.tags["mlflow.parentRunId"] for child in trials()]
