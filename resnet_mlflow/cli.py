@@ -120,8 +120,8 @@ def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], obje
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # MLflow and its database layer report every start; users want the stage's own lines.
-    chatty = ("alembic", "fontTools", "matplotlib", "mlflow.pyfunc", "mlflow.store.db", "mlflow.system_metrics", "sklearnex")
-    for noisy in chatty:
+    ours_to_tell = ("mlflow.pyfunc", "mlflow.store.db", "mlflow.system_metrics")
+    for noisy in ("alembic", "fontTools", "matplotlib", *ours_to_tell, "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A polite kill ends runs as Ctrl-C does: with their true status.
     signal.signal(signal.SIGTERM, _interrupt)

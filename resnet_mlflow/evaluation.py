@@ -125,11 +125,14 @@ def evaluate(
         "macro_f1": percentile_interval(macro_f1(resampled)),
     }
     return Evaluation(
-        _metrics(y, scores, confusion), intervals, confusion, tuple(class_names), y, predictions, scores, ids
+        compute_metrics(y, scores, confusion), intervals, confusion, tuple(class_names), y, predictions, scores, ids
     )
 
 
-def _metrics(labels: NDArray[np.int64], probabilities: NDArray[Any], confusion: NDArray[np.int64]) -> dict[str, float]:
+def compute_metrics(
+    labels: NDArray[np.int64], probabilities: NDArray[Any], confusion: NDArray[np.int64]
+) -> dict[str, float]:
+    """Return the metrics of ``evaluate`` without intervals, which cost a bootstrap."""
     counts = ClassCounts.of(confusion)
     metrics = {
         "accuracy": float(counts.hits.sum() / len(labels)),

@@ -21,6 +21,7 @@ from resnet_mlflow.config import (
     Seed,
 )
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.search_space import load_space
 
 STUDIES = Path(__file__).parents[1] / "studies"
 # A cell sets these itself.
@@ -48,6 +49,9 @@ class Study(Config):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Each cell runs once per seed.")
     backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
     heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
+    tuning: dict[str, dict[str, Any]] = Field(
+        {}, description="Heads whose parameters are searched, beside those above: n_trials and the like by head."
+    )
     finetune: dict[str, dict[str, Any]] = Field(
         {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
     )
@@ -109,7 +113,7 @@ def load_study(name: str) -> Study:
 def _checked(content: dict[str, Any], path: Path) -> Study:
     try:
         study = validate(Study, {str(key): value for key, value in content.items()})
-        if not study.heads and not study.finetune:
+        if not study.heads and not study.finetune and not study.tuning:
             raise InputError("heads or finetune must name at least one method, got neither")
         list(cells(study))  # Every cell's parameters are checked before the first one runs.
         list(few_shot_cells(study))
@@ -131,6 +135,8 @@ def cells(study: Study) -> Iterator[Cell]:
             shared = _shared(study) | {"backbone": backbone, "seed": seed}
             for head, params in study.heads.items():
                 yield Cell(head, _head_config(head, params, shared))
+            for head, params in study.tuning.items():
+                yield Cell(f"{head} tuned", _tuned_config(head, params, shared))
             for name, params in study.finetune.items():
                 chosen = dict(params)
                 if backbone in _limited_to(f"finetune.{name}", chosen.pop("backbones", study.backbones), study):
@@ -193,6 +199,19 @@ def _head_config(head: str, params: dict[str, Any] | None, shared: dict[str, Any
         raise InputError(f"heads must be among {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
     text = yaml.safe_dump(params or {}, default_flow_style=True, width=10_000).strip()
     return _validated(FitHeadConfig, f"heads.{head}", {"head": head, "head_params": text}, shared)
+
+
+def _tuned_config(head: str, params: dict[str, Any], shared: dict[str, Any]) -> FitHeadConfig:
+    if head not in HEADS:
+        raise InputError(f"tuning must be of {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
+    config = _validated(FitHeadConfig, f"tuning.{head}", {**params, "head": head}, shared)
+    if not config.tunes:
+        raise InputError(f"tuning.{head} must have n_trials above 0, got 0; pass n_trials")
+    try:
+        load_space(config.search_space, head, {})
+    except InputError as error:
+        raise InputError(f"tuning.{head}: {error}") from None
+    return config
 
 
 def _limited_to(where: str, backbones: Any, study: Study) -> tuple[str, ...]:

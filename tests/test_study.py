@@ -49,6 +49,13 @@ def test_finetune_can_be_limited_to_backbones(tmp_path):
     ]
 
 
+def test_tuned_heads_are_cells_beside_those_with_defaults(tmp_path):
+    study = load_study(write(tmp_path, tuning={"svm": {"n_trials": 20, "sampler": "random"}}))
+    plain, tuned = cells(study)
+    assert [plain.name, tuned.name] == ["svm resnet18 s3", "svm tuned resnet18 s3"]
+    assert (plain.config.tunes, tuned.config.n_trials, tuned.config.sampler) == (False, 20, "random")
+
+
 def test_comparisons_run_over_the_seeds_of_the_study(tmp_path):
     tails = {"a": {"imbalance_factor": 20}, "b": {"head": "svm", "backbones": ["resnet50"]}}
     study = load_study(write(tmp_path, backbones=["resnet18", "resnet50"], seeds=[3, 5], longtail=tails))
@@ -76,6 +83,10 @@ def test_comparisons_run_over_the_seeds_of_the_study(tmp_path):
             {"finetune": {"a": {"backbones": ["resnet50"]}}},
             r"finetune.a.backbones must be among the study's \(resnet18\)",
         ),
+        ({"tuning": {"smv": {"n_trials": 2}}}, "tuning must be of svm, .* got 'smv'; did you mean 'svm'"),
+        ({"tuning": {"svm": {}}}, "tuning.svm must have n_trials above 0"),
+        ({"tuning": {"svm": {"n_trials": 2, "sampler": "tep"}}}, "tuning.svm: sampler must be one of .* did you mean"),
+        ({"tuning": {"svm": {"n_trials": 2, "search_space": "knn-dino"}}}, "tuning.svm: search_space of svm must be"),
         ({"longtail": {"a": {"imbalance": 3}}}, "longtail.a: unknown parameter 'imbalance'; did you mean"),
         ({"longtail": {"a": {"methods": "crtt"}}}, "longtail a resnet18: .* got 'crtt'; did you mean 'crt'"),
         ({"longtail": {"a": {"backbones": ["resnet50"]}}}, "longtail.a.backbones must be among the study's"),

@@ -24,6 +24,7 @@ from resnet_mlflow.config.main import MainConfig
 from resnet_mlflow.config.prediction import PredictConfig
 from resnet_mlflow.config.promotion import PromoteConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
+from resnet_mlflow.config.tuning import TuningConfig
 
 __all__ = [
     "BACKBONES",
@@ -53,6 +54,7 @@ __all__ = [
     "ReportConfig",
     "Seed",
     "TrainingConfig",
+    "TuningConfig",
 ]
 
 ENTRY_POINTS: dict[str, type[Config]] = {

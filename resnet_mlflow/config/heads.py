@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from resnet_mlflow.config.base import HEADS_WITH_GRADIENTS, Config, Head
+from resnet_mlflow.config.base import HEADS, HEADS_WITH_GRADIENTS, Config, Head
 from resnet_mlflow.config.data import FeatureConfig
+from resnet_mlflow.config.tuning import TuningConfig
 
 
 class HeadConfig(Config):
@@ -29,8 +30,12 @@ class EvaluationConfig(CalibrationConfig):
     attention_maps: int = Field(0, ge=0, le=64, description="Grad-CAM maps of that many right and wrong test images.")
 
 
-class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
-    """Fit a head on the features of a frozen backbone, and evaluate it."""
+class FitHeadConfig(TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
+    """Fit a head on the features of a frozen backbone, and evaluate it; with n_trials, search its parameters first."""
+
+    head: Literal["svm", "knn", "mlp", "prototype", "linear", "all"] = Field(  # type: ignore[assignment]
+        "svm", description="The classifier fitted on features; all tunes each of them."
+    )
 
     shots: int = Field(
         0, ge=0, le=1_000_000, description="Labelled training images per class, drawn by the seed; 0 means all."
@@ -43,4 +48,12 @@ class FitHeadConfig(EvaluationConfig, HeadConfig, FeatureConfig):
                 f"attention_maps needs a head with gradients ({', '.join(HEADS_WITH_GRADIENTS)}), got head "
                 f"{self.head!r}; pass attention_maps=0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _all_heads_are_tuned(self) -> "FitHeadConfig":
+        if self.head == "all" and not self.tunes:
+            raise ValueError(f"head all needs n_trials above 0, got 0; pass n_trials, or one of {', '.join(HEADS)}")
+        if self.head == "all" and self.head_params != "{}":
+            raise ValueError(f"head_params must be {{}} for head all, got {self.head_params!r}; pass search_space")
         return self

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from resnet_mlflow.config.base import Config
 from resnet_mlflow.config.data import FeatureConfig
 from resnet_mlflow.config.heads import EvaluationConfig
+from resnet_mlflow.config.tuning import TuningConfig
 
 
 class TrainingConfig(Config):
@@ -45,5 +46,16 @@ class ImageTrainingConfig(TrainingConfig, FeatureConfig):
     """How a network is trained, and on which images."""
 
 
-class FinetuneConfig(EvaluationConfig, ImageTrainingConfig):
+class FinetuneConfig(TuningConfig, EvaluationConfig, ImageTrainingConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
+
+    @model_validator(mode="after")
+    def _epochs_report_accuracy(self) -> "FinetuneConfig":
+        if self.objective != "accuracy":
+            raise ValueError(
+                f"objective must be accuracy for finetune, whose epochs are chosen by it, got {self.objective!r}"
+            )
+        for name, idle in (("cv_folds", 0), ("second_objective", "none")):
+            if getattr(self, name) != idle:
+                raise ValueError(f"{name} must be {idle} for finetune, got {getattr(self, name)!r}; tune heads with it")
+        return self

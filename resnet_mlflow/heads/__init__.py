@@ -111,7 +111,21 @@ def parse_head_params(text: str) -> dict[str, Any]:
         return {}
     if not isinstance(params, dict):
         raise InputError(f"head_params must be a YAML mapping, got {text!r}; write such as '{{C: 1}}'")
-    return {name: _with_numbers(value) for name, value in params.items()}
+    return {name: with_numbers(value) for name, value in params.items()}
+
+
+def with_numbers(value: Any) -> Any:
+    """Return what YAML read, with numbers such as 1e-2 as numbers.
+
+    Example:
+        >>> with_numbers({"C": ["1e-2", 3]})
+        {'C': [0.01, 3]}
+    """
+    if isinstance(value, dict):
+        return {key: with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _describe(rule: Any) -> str:
@@ -120,12 +134,6 @@ def _describe(rule: Any) -> str:
     if isinstance(rule, StrOptions):  # its own text lists them in an order that varies from run to run
         return " | ".join(sorted(rule.options))
     return "a mapping of labels to weights" if rule is dict else str(make_constraint(rule))
-
-
-def _with_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_numbers(item) for key, item in value.items()}
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _fits(head_class: "type[HeadBase]", param: str, value: Any) -> bool:

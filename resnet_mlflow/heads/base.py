@@ -17,7 +17,11 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.preprocessing import PREPROCESSINGS, apply_preprocessing, fit_preprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
+
+    from resnet_mlflow.training import EpochResult
 
 Array = NDArray[Any]
 Validation = tuple[Array, Array]
@@ -43,6 +47,8 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"preprocessing": [StrOptions(set(PREPROCESSINGS))]}
     preprocessing: str
     class_weight: Any = None
+    # Called with the result of each epoch by heads that are trained in epochs; what it raises ends the training.
+    on_epoch: "Callable[[EpochResult], None] | None" = None
     classes_: Array
     temperature_: float
     offset_: Array

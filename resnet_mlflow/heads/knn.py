@@ -16,6 +16,8 @@ from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.heads.portable import accelerated
 from resnet_mlflow.heads.preprocessing import unit_length
 
+Neighbours = tuple[Array, Array]
+
 SPARE = 8  # neighbours beyond k that the search returns: it may misplace near-ties by rounding
 SEARCH_ROWS = 4096
 BLOCK_VALUES = 2**23  # feature differences held at once: 32 MiB in float32
@@ -83,32 +85,45 @@ class KNNHead(HeadBase):
         Raises:
             InputError: If a k is below 1, or there is none.
         """
-        check_is_fitted(self)
         wanted = list(ks)
         if not wanted or min(wanted) < 1:
             raise InputError(f"ks must hold numbers of at least 1, got {wanted}; such as 10, 20, 100")
+        neighbours = self.find_neighbours(X, max(wanted))
+        return {k: self.vote(neighbours, k) for k in wanted}
+
+    def find_neighbours(self, X: ArrayLike, k: int) -> Neighbours:
+        """Return the rows of the k nearest training items and their squared distances, nearest first.
+
+        ``vote`` turns them into logits; ``k``, ``weights`` and ``T`` may change in between.
+
+        Args:
+            X: Features, of shape (n_items, n_features).
+            k: Neighbours, at least 1, clamped to the training items.
+        """
+        check_is_fitted(self)
         features = self._check_features(X)
         batches = gen_batches(len(features), SEARCH_ROWS)
-        blocks = [self._votes(self._preprocess(features[rows]), wanted) for rows in batches]
-        return {k: np.concatenate([block[k] for block in blocks]) for k in wanted}
+        blocks = [self._nearest(self._preprocess(features[rows]), k) for rows in batches]
+        return np.concatenate([rows for rows, _ in blocks]), np.concatenate([distances for _, distances in blocks])
+
+    def vote(self, neighbours: Neighbours, k: int) -> Array:
+        """Return the logits by the first k of the neighbours that were found, of shape (n_items, n_classes)."""
+        rows, squared_distances = (values[:, :k] for values in neighbours)
+        weights = np.ones_like(squared_distances)
+        if self.weights == "softmax":
+            # exp(similarity / T) over that of the nearest neighbour: the shares stay, nothing overflows.
+            weights = np.exp((squared_distances[:, :1] - squared_distances) / (2 * self.T))
+        return self._share_logits(self.labels_[rows], weights)
 
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # never the caller's own array
         self.labels_ = labels
 
     def _logits(self, X: Array) -> Array:
-        return self._votes(X, [self.k])[self.k]
+        return self.vote(self._nearest(X, self.k), self.k)
 
     def _block_rows(self) -> int:
         return SEARCH_ROWS
-
-    def _votes(self, X: Array, ks: list[int]) -> dict[int, Array]:
-        rows, squared_distances = self._nearest(X, max(ks))
-        weights = np.ones_like(squared_distances)
-        if self.weights == "softmax":
-            # exp(similarity / T) over that of the nearest neighbour: the shares stay, nothing overflows.
-            weights = np.exp((squared_distances[:, :1] - squared_distances) / (2 * self.T))
-        return {k: self._share_logits(self.labels_[rows[:, :k]], weights[:, :k]) for k in ks}
 
     def _share_logits(self, labels: Array, weights: Array) -> Array:
         n_items, n_classes = len(labels), len(self.classes_)
@@ -118,7 +133,7 @@ class KNNHead(HeadBase):
         logits: Array = np.log(np.maximum(shares, SMALLEST_VOTE))
         return logits
 
-    def _nearest(self, X: Array, k: int) -> tuple[Array, Array]:
+    def _nearest(self, X: Array, k: int) -> Neighbours:
         """Return rows and squared distances of the nearest training items, nearest first, of shape (n_items, k)."""
         n_train = len(self.features_)
         X = (unit_length(X) if self.metric == "cosine" else X).astype(self.features_.dtype)

@@ -155,6 +155,7 @@ class LinearHead(WeightedHead):
             n_classes=n_classes,
             batch_size=self.batch_size,
             seed=self.seed,
+            on_epoch=self.on_epoch,
         )
         self.coef_, self.intercept_ = layer.weight.detach().numpy(), layer.bias.detach().numpy()
         self.n_iter_ = len(history)

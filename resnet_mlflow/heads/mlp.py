@@ -122,6 +122,7 @@ class MLPHead(HeadBase):
             n_classes=n_classes,
             batch_size=self.batch_size,
             seed=self.seed,
+            on_epoch=self.on_epoch,
         )
         self.hidden_weight_, self.hidden_bias_ = hidden.weight.detach().numpy(), hidden.bias.detach().numpy()
         self.output_weight_, self.output_bias_ = output.weight.detach().numpy(), output.bias.detach().numpy()

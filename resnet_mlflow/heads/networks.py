@@ -84,6 +84,7 @@ def train(
     n_classes: int,
     batch_size: int,
     seed: int,
+    on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> list[EpochResult]:
     """Return one result per epoch; the network is left with its best weights, in eval mode.
 
@@ -101,6 +102,7 @@ def train(
         n_classes: Columns of the logits.
         batch_size: Items per step.
         seed: Of the held-out items, the order of items and dropout.
+        on_epoch: Called with each result; what it raises ends the training.
     """
     per_item = np.ones(len(labels)) if weights is None else weights
     val_weights = None
@@ -120,7 +122,12 @@ def train(
         results = fit(
             network, batches, validate, options, loss_fn=functional.cross_entropy, n_batches=n_batches, seed=seed
         )
-        return list(results)
+        history = []
+        for result in results:
+            history.append(result)
+            if on_epoch is not None:
+                on_epoch(result)
+    return history
 
 
 @contextmanager

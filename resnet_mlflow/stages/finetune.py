@@ -58,6 +58,10 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
     """
     if n_ranks() > 1:
         raise InputError(f"finetune must run in one process, got {n_ranks()} from torchrun; start it with python -m")
+    if config.tunes:
+        from resnet_mlflow.stages.tune_finetune import tune_finetune  # Optuna takes a second to import
+
+        return tune_finetune(config)
     inputs = prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key
@@ -69,31 +73,49 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
     return outcome
 
 
-def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -> Outcome:
-    name = f"finetune {config.train_layers} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
-    tags = inputs.tags | {
+def run_tags(config: FinetuneConfig, inputs: Inputs, cache_key: str) -> dict[str, object]:
+    """Return the tags of a fine-tuning's run."""
+    return inputs.tags | {
         "backbone": config.backbone,
         "head": "linear",
         "train_layers": config.train_layers,
         "seed": config.seed,
         "cache_key": cache_key,
     }
+
+
+def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -> Outcome:
+    name = f"finetune {config.train_layers} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
+    tags = run_tags(config, inputs, cache_key)
     run_file = folder / "run.json"
     earlier = json.loads(run_file.read_text())["run_id"] if run_file.exists() else None
     with stage_run("finetune", config, name, tags, resume=earlier) as run:
         _write_whole(run_file, json.dumps({"run_id": run.run_id}))
-        start = time.perf_counter()
-        train = _train_on_features if trains_on_features(config) else _train_on_images
-        trained = train(run, config, inputs, folder, cache_key)
-        times = {"time/fit_s": time.perf_counter() - start}
-        log_training(run, trained)
-        title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
-        last_step = len(trained.history)
-        outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
-        if config.attention_maps:
-            from resnet_mlflow.stages.attention_maps import log_attention_maps  # captum takes seconds to import
+        return train_and_conclude(run, config, inputs, folder, cache_key)
 
-            log_attention_maps(run, trained.inputs, config, trained.head, trained.splits["test"])
+
+def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Outcome:
+    """Train as configured, and log the classifier and its scores.
+
+    Args:
+        run: The active run.
+        config: As given, or as a study found it.
+        inputs: What the run works on.
+        folder: Of the checkpoint.
+        key: Fingerprint of the checkpoint.
+    """
+    start = time.perf_counter()
+    train = _train_on_features if trains_on_features(config) else _train_on_images
+    trained = train(run, config, inputs, folder, key)
+    times = {"time/fit_s": time.perf_counter() - start}
+    log_training(run, trained)
+    title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
+    last_step = len(trained.history)
+    outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
+    if config.attention_maps:
+        from resnet_mlflow.stages.attention_maps import log_attention_maps  # captum takes seconds to import
+
+        log_attention_maps(run, trained.inputs, config, trained.head, trained.splits["test"])
     return outcome
 
 

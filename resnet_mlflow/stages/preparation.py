@@ -119,7 +119,7 @@ def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
     return digest_of(
         {
             "stage": stage,
-            "config": config.model_dump(exclude=set(EXECUTION_ONLY)),
+            "config": config.model_dump(exclude=set(EXECUTION_ONLY | config.unread)),
             "features_key": inputs.features_key,
             "version": __version__,
         }

@@ -28,7 +28,7 @@ from resnet_mlflow.tracking.registry import (
     version_of_run,
     version_with_alias,
 )
-from resnet_mlflow.tracking.runs import StageRun, stage_run
+from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
 from resnet_mlflow.tracking.store import (
     BACKBONE_ARTIFACT,
     connect,
@@ -36,12 +36,14 @@ from resnet_mlflow.tracking.store import (
     download_backbone,
     end_abandoned_children,
     find_runs,
+    finish_run,
     get_run,
     load_config,
     search_runs,
     set_error,
     store_uri,
 )
+from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [
     "BACKBONE_ARTIFACT",
@@ -51,17 +53,22 @@ __all__ = [
     "Predictions",
     "StageRun",
     "TrackedDataset",
+    "TrialRun",
     "connect",
     "create_repeat",
     "current_experiment",
+    "describe_distributions",
     "download",
     "download_backbone",
     "download_model",
     "end_abandoned_children",
+    "end_killed_trial",
     "experiment_runs",
     "find_experiment",
     "find_runs",
+    "finish_run",
     "get_run",
+    "leave_launched_run",
     "load_config",
     "load_head",
     "load_predictions",

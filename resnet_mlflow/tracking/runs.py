@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ class StageRun:
         self.nested = nested
         # Set by a stage that went on after a part of it had failed; the run then ends FAILED.
         self.failure = ""
+        # Set where other processes work on the same run: while they do, leaving it does not end it.
+        self.others_at_work: Callable[[], bool] = lambda: False
         self._unsent: list[dict[str, Any]] = []
         self._next_try_s = 0.0
 
@@ -123,7 +125,7 @@ class StageRun:
 
     def log_head_params(self, params: Mapping[str, Any]) -> None:
         """Log every parameter of a head, defaults included, as ``head.<name>``."""
-        mlflow.log_params({f"head.{name}": _as_text(value) for name, value in params.items()})
+        mlflow.log_params({f"head.{name}": as_text(value) for name, value in params.items()})
 
     def log_config(self, config: Config) -> None:
         """Log ``config.json`` and, as parameters, what ``mlflow run`` has not recorded yet.
@@ -134,10 +136,11 @@ class StageRun:
         values = config.model_dump()
         mlflow.log_dict(values, "config.json")
         recorded = mlflow.get_run(self.run_id).data.params
-        mlflow.log_params({key: _as_text(value) for key, value in values.items() if key not in recorded})
+        mlflow.log_params({key: as_text(value) for key, value in values.items() if key not in recorded})
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return a parameter's value as runs record it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -162,7 +165,7 @@ def stage_run(
     connect()
     resumed = resume if resume is not None and _can_resume(resume) else None
     if resumed is not None:
-        _leave_launched_run(resumed)
+        leave_launched_run(resumed)
     nested = mlflow.active_run() is not None
     try:
         active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=True)
@@ -192,7 +195,7 @@ def _true_status(run: StageRun) -> Iterator[None]:
         with suppress(*STORE_ERRORS):
             mlflow.set_tag("error", (str(error).splitlines() or [type(error).__name__])[0][:1000])
         with suppress(*STORE_ERRORS):
-            mlflow.end_run(status)
+            mlflow.end_run("RUNNING" if run.others_at_work() else status)
         raise
     if run.failure:
         mlflow.set_tag("error", run.failure)
@@ -207,7 +210,7 @@ def _can_resume(run_id: str) -> bool:
     return info.lifecycle_stage == "active" and info.experiment_id == _get_experiment_id()
 
 
-def _leave_launched_run(continued: str) -> None:
+def leave_launched_run(continued: str) -> None:
     """Mark the run that ``mlflow run`` made as a mere pointer to the run that is continued."""
     launched = os.environ.pop("MLFLOW_RUN_ID", None)
     if launched is not None and launched != continued:

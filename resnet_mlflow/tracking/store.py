@@ -170,6 +170,19 @@ def get_run(run_id: str) -> Run:
         raise InputError(f"run_id must name a run of {store_uri()}, got {run_id!r}; copy it from MLflow") from None
 
 
+def finish_run(run_id: str) -> bool:
+    """Let a run whose results are all there end FINISHED, if it has not, and tell whether the store holds it."""
+    try:
+        info = mlflow.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return False
+    if info.lifecycle_stage == "active" and info.status != "FINISHED":
+        mlflow.MlflowClient().set_terminated(run_id, "FINISHED")
+    return bool(info.lifecycle_stage == "active")
+
+
 def load_config(run_id: str) -> dict[str, Any]:
     """Return the ``config.json`` of a run: its parameters as typed values."""
     with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:

@@ -1,0 +1,97 @@
+"""Whether and how hyperparameters are searched."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from resnet_mlflow.config.base import Config
+from resnet_mlflow.errors import nearest
+
+OBJECTIVES = ("accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
+MINIMIZED = ("nll", "ece")
+
+
+class TuningConfig(Config):
+    """Whether and how hyperparameters are searched; without ``n_trials`` nothing of it is read."""
+
+    n_trials: int = Field(
+        0, ge=0, le=100_000, description="Optuna trials of a study before the best is refitted; 0 means no study."
+    )
+    search_space: str = Field(
+        "", description="YAML file of search spaces, or a shipped one such as knn-dino; empty means the head's own."
+    )
+    sampler: Literal["tpe", "random", "grid", "cmaes", "gp"] = Field("tpe", description="What picks the next trial.")
+    pruner: Literal["auto", "none", "median", "hyperband"] = Field(
+        "auto", description="What ends poor trials by their epochs; auto is median where there are epochs, else none."
+    )
+    objective: str = Field(
+        "accuracy", description="Validation metric that is searched for: accuracy, balanced_accuracy, nll, ..."
+    )
+    second_objective: Literal["none", "inference_time"] = Field(
+        "none", description="Searched for beside the objective; the figure pareto_front shows what one costs the other."
+    )
+    cv_folds: int = Field(
+        0, ge=0, le=100, description="Folds of train that trials are judged on; 0 means the validation split."
+    )
+    timeout_s: float = Field(0.0, ge=0, description="Seconds after which no trial is started; 0 means no limit.")
+    target: float = Field(0.0, ge=0, description="Value of the objective at which the study stops; 0 means none.")
+    study_name: str = Field("", description="Name of the study in its storage; empty means one made from the run.")
+    storage: str = Field(
+        "",
+        description="Optuna URL or .journal file that processes share; empty means a journal in the cache folder.",
+    )
+    heartbeat_s: int = Field(
+        10, ge=1, le=3600, description="Seconds between a trial's signs of life in a database; it is retried after 6."
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_measured_on_validation(cls, name: str) -> str:
+        metric = name.removeprefix("val/")
+        if metric.startswith("test/"):
+            raise ValueError("must be a metric of validation, since test is read once, at the end")
+        if metric not in OBJECTIVES:
+            near = nearest(metric, OBJECTIVES).removeprefix("; ")
+            raise ValueError(f"must be one of {', '.join(OBJECTIVES)}{f' ({near})' if near else ''}")
+        return metric
+
+    @field_validator("cv_folds")
+    @classmethod
+    def _one_fold_is_none(cls, n_folds: int) -> int:
+        if n_folds == 1:
+            raise ValueError("must be 0 (the validation split) or at least 2")
+        return n_folds
+
+    @model_validator(mode="after")
+    def _tuning_fits_together(self) -> "TuningConfig":
+        if not self.n_trials:
+            for name in sorted(TuningConfig.model_fields.keys() & self.model_fields_set):
+                if getattr(self, name) != TuningConfig.model_fields[name].default:
+                    raise ValueError(f"{name} is read where n_trials is above 0, got {name}={getattr(self, name)!r}")
+        if self.second_objective != "none":
+            for name, value, fitting in (
+                ("sampler", self.sampler, ("tpe", "random", "grid", "gp")),
+                ("pruner", self.pruner, ("auto", "none")),
+            ):
+                if value not in fitting:
+                    raise ValueError(
+                        f"{name} must be one of {', '.join(fitting)} where there is a second_objective, got {value!r}"
+                    )
+        if self.cv_folds and self.pruner not in ("auto", "none"):
+            raise ValueError(f"pruner must be auto or none where cv_folds is above 0, got {self.pruner!r}")
+        return self
+
+    @property
+    def tunes(self) -> bool:
+        """Return whether a study is asked for."""
+        return self.n_trials > 0
+
+    @property
+    def minimizes(self) -> bool:
+        """Return whether a low value of the objective is good."""
+        return self.objective in MINIMIZED
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Return the parameters that nothing reads, so that they are no part of what a run's numbers follow from."""
+        return frozenset() if self.tunes else frozenset(TuningConfig.model_fields)

@@ -1,0 +1,264 @@
+"""Where a study lives: a journal file or a database, with a lock and signs of life that its processes share."""
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from filelock import FileLock, Timeout
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import process_name
+
+if TYPE_CHECKING:
+    import optuna
+    import sqlalchemy
+
+CONNECT_TIMEOUT_S = 10
+# Signs of life that may be missed: a busy machine or a slow database must not look like a dead process.
+MISSED_BEATS = 6
+# Processes that meet in an empty database trip over each other's tables.
+CREATION_TRIES = 5
+WORKER = "worker"
+
+
+class SharedStorage(Protocol):
+    """A storage of Optuna that several processes work on."""
+
+    @property
+    def backend(self) -> "optuna.storages.BaseStorage":
+        """Return Optuna's own object."""
+
+    @property
+    def place(self) -> str:
+        """Return where it is, without a password."""
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Return what keeps all other processes out while it is entered; not to be entered twice."""
+
+    def claim(self, trial: "optuna.Trial") -> None:
+        """Mark a trial as this process's; to be called under the lock."""
+
+    def beating(self, trial: "optuna.Trial") -> AbstractContextManager[None]:
+        """Return what shows, while it is entered, that the process at the trial is alive."""
+
+    def fail_dead(self, study: "optuna.Study") -> None:
+        """Let running trials whose process is gone fail; to be called under the lock."""
+
+
+def open_storage(url: str, default: Path, heartbeat_s: int) -> SharedStorage:
+    """Return the storage at a URL, made where it is not there.
+
+    Args:
+        url: Of a database, as Optuna and SQLAlchemy write it; the path of a ``.journal`` file; empty for ``default``.
+        default: The journal file that an empty URL stands for.
+        heartbeat_s: Seconds between the signs of life of a trial in a database.
+
+    Raises:
+        InputError: If it is neither, or cannot be reached.
+    """
+    if "://" in url:
+        return DatabaseStorage(url, heartbeat_s)
+    if url and not url.endswith(".journal"):
+        raise InputError(
+            f"storage must be a database such as sqlite:///study.db or postgresql://host/name, or a file that ends in "
+            f".journal, got {url!r}; leave it out for a journal in the cache folder"
+        )
+    return JournalStorage(Path(url) if url else default)
+
+
+class _JournalLock:
+    """Optuna's lock of a journal by the system's own: it goes with the process that holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.writing")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class JournalStorage:
+    """A journal file; a worker holds the lock of a file of its own, so that a killed one is noticed at once."""
+
+    def __init__(self, path: Path) -> None:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.backend = optuna.storages.JournalStorage(
+                JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
+            )
+        except OSError as error:
+            raise InputError(f"storage must be a file that can be written, got {path} ({error.strerror})") from None
+        self.place = str(path)
+        self._path = path
+        self._me = f"{process_name()}:{time.time_ns():x}"
+        self._alive = FileLock(self._sign(self._me))
+        self._alive.acquire()
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Return the lock of a file beside the journal."""
+        return _entered(FileLock(f"{self._path}.{name}"))
+
+    def claim(self, trial: "optuna.Trial") -> None:
+        """Write this process's name to the trial."""
+        trial.set_user_attr(WORKER, self._me)
+
+    def beating(self, trial: "optuna.Trial") -> AbstractContextManager[None]:
+        """Return nothing to do: the lock that is held says it."""
+        return nullcontext()
+
+    def fail_dead(self, study: "optuna.Study") -> None:
+        """Let running trials fail whose worker's lock is free."""
+        from optuna.trial import TrialState
+
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_dead(str(trial.user_attrs.get(WORKER, ""))):
+                study.tell(trial.number, state=TrialState.FAIL)
+
+    def _is_dead(self, worker: str) -> bool:
+        if worker == self._me:
+            return False
+        sign = self._sign(worker)
+        if not worker or not sign.exists():
+            return True
+        try:
+            with FileLock(sign, timeout=0):
+                sign.unlink(missing_ok=True)
+            return True
+        except Timeout:
+            return False
+
+    def _sign(self, worker: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{worker.replace(':', '-')}.alive")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_alive"):
+            self._alive.release()
+            self._sign(self._me).unlink(missing_ok=True)
+
+
+class DatabaseStorage:
+    """A database; a trial's worker writes the time to it, and one that has stopped is taken for dead."""
+
+    def __init__(self, url: str, heartbeat_s: int) -> None:
+        import sqlalchemy
+
+        self.heartbeat_s = heartbeat_s
+        try:
+            parsed = _with_installed_driver(sqlalchemy.engine.make_url(url))
+            self.place = parsed.render_as_string(hide_password=True)
+            self.backend = _create_database(parsed, heartbeat_s)
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+            raise InputError(
+                f"storage must be a URL that SQLAlchemy can open, got {url.split('@')[-1]!r} ({_reason(error)}); write "
+                "such as postgresql://host/name, and install resnet-mlflow[postgres] for PostgreSQL"
+            ) from None
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise InputError(
+                f"storage must be a database that can be reached, got no answer from {self.place} ({_reason(error)}); "
+                "start it, or leave storage out for a journal in the cache folder"
+            ) from None
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Return the database's own lock, or that of a file beside a file of SQLite."""
+        engine = self.backend.engine
+        if engine.dialect.name == "sqlite":
+            return _entered(FileLock(f"{engine.url.database}.{name}"))
+        return _locked_in(engine, name)
+
+    def claim(self, trial: "optuna.Trial") -> None:
+        """Write the first sign of life, then this process's name, to the trial."""
+        self.backend.record_heartbeat(trial._trial_id)
+        trial.set_user_attr(WORKER, process_name())
+
+    @contextmanager
+    def beating(self, trial: "optuna.Trial") -> Iterator[None]:
+        """Write the time to the trial from another thread, until left."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self.heartbeat_s):
+                self.backend.record_heartbeat(trial._trial_id)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def fail_dead(self, study: "optuna.Study") -> None:
+        """Let running trials fail whose signs of life have stopped, or whose process was killed before the first."""
+        import optuna
+        from optuna.trial import TrialState
+
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if WORKER not in trial.user_attrs:
+                study.tell(trial.number, state=TrialState.FAIL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+
+
+def _create_database(url: "sqlalchemy.URL", heartbeat_s: int) -> "optuna.storages.RDBStorage":
+    import optuna
+    import sqlalchemy
+
+    connect_args = {"connect_timeout": CONNECT_TIMEOUT_S} if url.get_backend_name() in ("postgresql", "mysql") else {}
+    for tries_left in reversed(range(CREATION_TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.RDBStorage(
+                    url.render_as_string(hide_password=False),
+                    engine_kwargs={"connect_args": connect_args},
+                    heartbeat_interval=heartbeat_s,
+                    grace_period=MISSED_BEATS * heartbeat_s,
+                )
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            if not tries_left:
+                raise
+            time.sleep(0.2 * (1 + os.getpid() % 5))
+    raise AssertionError("the last try returns or raises")
+
+
+def _with_installed_driver(url: "sqlalchemy.URL") -> "sqlalchemy.URL":
+    # SQLAlchemy takes psycopg2 where none is named; this project's extra is its successor.
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def _entered(lock: FileLock) -> Iterator[None]:
+    with lock:
+        yield
+
+
+@contextmanager
+def _locked_in(engine: "sqlalchemy.Engine", name: str) -> Iterator[None]:
+    """Hold a lock of the database, which it frees itself when the process that holds it dies."""
+    import sqlalchemy
+
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        else:
+            # A row that is in every database of Optuna, and that nothing else locks.
+            connection.execute(sqlalchemy.text("SELECT version_info_id FROM version_info FOR UPDATE"))
+        yield
