@@ -26,7 +26,7 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
         balanced: Whether the gain is in balanced accuracy instead of accuracy.
 
     Returns:
-        The table with columns ``gain``, ``gain low``, ``gain high``, ``gain n`` (seeds) and ``p Holm``; NaN where a
+        The table with columns ``gain``, ``gain low``, ``gain high`` and ``p Holm``; NaN where a
         row is its own baseline, or one of both has no predictions.
     """
     rows = table.frame
@@ -47,7 +47,6 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
     frame[GAIN] = [math.nan if gain is None else gain.difference for gain in found]
     frame[f"{GAIN} low"] = [math.nan if gain is None else gain.interval[0] for gain in found]
     frame[f"{GAIN} high"] = [math.nan if gain is None else gain.interval[1] for gain in found]
-    frame[f"{GAIN} n"] = [0 if gain is None else gain.n_seeds for gain in found]
     frame["p Holm"] = holm([math.nan if gain is None else gain.p_value for gain in found])
     columns = (*table.columns, Column(GAIN, "gain", "difference"), Column("p Holm", "p (Holm)", "p_value"))
     return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import SeededDifference, hierarchical_bootstrap_difference, holm, mcnemar
-from resnet_mlflow.tracking import load_predictions
+from resnet_mlflow.tracking import Predictions, load_predictions
 
 ALPHA = 0.05
 N_RESAMPLES = 10_000
@@ -55,6 +55,16 @@ def item_scores(run_id: str) -> ItemScores:
     Raises:
         MissingPredictions: If the run has no stored predictions, or was deleted.
     """
+    stored = stored_predictions(run_id)
+    return ItemScores(stored.item_ids, stored.labels, stored.correct)
+
+
+def stored_predictions(run_id: str) -> Predictions:
+    """Return what a run predicted of its test items, in the order of their ids.
+
+    Raises:
+        MissingPredictions: If the run has no stored predictions, or was deleted.
+    """
     try:
         stored = load_predictions(run_id)
     except (MlflowException, OSError) as error:
@@ -64,7 +74,9 @@ def item_scores(run_id: str) -> ItemScores:
             f"evaluation/test/predictions.parquet ({reason}); run it again"
         ) from None
     order = np.argsort(stored.item_ids, kind="stable")
-    return ItemScores(stored.item_ids[order], stored.labels[order], stored.correct[order])
+    texts = (stored.item_ids, stored.labels, stored.predictions)
+    item_ids, labels, predictions = (text[order] for text in texts)
+    return Predictions(item_ids, labels, predictions, stored.scores[order], stored.class_names)
 
 
 def paired_difference(

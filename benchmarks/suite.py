@@ -18,6 +18,7 @@ BENCHMARKS = {
     "second-fit": ("processes", "second_fit"),
     "longtail": ("longtail", "all_methods"),
     "longtail-fit": ("longtail", "one_method"),
+    "load-runs": ("analysis", "load_many"),
 }
 
 

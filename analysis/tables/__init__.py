@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from analysis.cells import split_by_dataset
 from analysis.table import Table
 from analysis.tables.ablation import ablation
 from analysis.tables.backbones import backbones
@@ -32,3 +33,15 @@ TABLES: dict[str, Callable[[pd.DataFrame], Table | None]] = {
 }
 # Tables over several dataset digests; all others refuse to mix them.
 OVER_DATASETS = frozenset({"datasets"})
+
+
+def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
+    """Return a table for each dataset digest of the runs, leaving out those without runs for it.
+
+    Args:
+        name: One of ``TABLES``.
+        frame: Runs, of any number of datasets.
+    """
+    build = TABLES[name]
+    frames = [frame] if name in OVER_DATASETS else split_by_dataset(frame).values()
+    return [table for own in frames if (table := build(own)) is not None]

@@ -5,7 +5,13 @@ a database or a server.
 """
 
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.experiments import current_experiment, experiment_runs, find_experiment, reach_store
+from resnet_mlflow.tracking.experiments import (
+    create_repeat,
+    current_experiment,
+    experiment_runs,
+    find_experiment,
+    reach_store,
+)
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
 from resnet_mlflow.tracking.runs import StageRun, stage_run
@@ -29,6 +35,7 @@ __all__ = [
     "StageRun",
     "TrackedDataset",
     "connect",
+    "create_repeat",
     "current_experiment",
     "download",
     "download_backbone",

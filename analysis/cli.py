@@ -1,0 +1,136 @@
+"""``python -m analysis``: the report of an experiment, one of its tables, or what stands behind a run."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from resnet_mlflow.cli import validate
+from resnet_mlflow.config import CompareConfig
+from resnet_mlflow.errors import InputError, nearest
+
+FILTERS = ("dataset", "tags", "since", "until", "parent")
+DEFAULT_COMMAND = "report"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0, 1 where a repeated run differs, 2 for bad input."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("alembic", "mlflow", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        outcome = run(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # As in `... | head`; Python would complain once more at its exit.
+        sys.exit(0)
+    sys.exit(1 if outcome is False else 0)
+
+
+def run(argv: Sequence[str]) -> object:
+    """Run the command that arguments spell; without one, ``report``.
+
+    Raises:
+        InputError: If an argument is wrong, or the store does not hold what is asked for.
+    """
+    first = argv[0] if argv else "--"
+    named = not first.startswith("-") or first in ("-h", "--help")
+    if named and not first.startswith("-") and first not in COMMANDS:
+        raise InputError(f"command must be one of {', '.join(COMMANDS)}, got {first!r}{nearest(first, COMMANDS)}")
+    arguments = vars(_build_parser().parse_args(argv if named else [DEFAULT_COMMAND, *argv]))
+    return COMMANDS[arguments.pop("command")][0](**arguments)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, (_, text, positional) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for argument in positional:
+            command.add_argument(argument)
+        for option in OPTIONS.get(name, ()):
+            field = CompareConfig.model_fields[option]
+            told = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
+            command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=told)
+    return parser
+
+
+def _report(**given: str) -> None:
+    from analysis.report import write_report
+
+    config, filters = _read(given)
+    print(write_report(config.experiment, config.output, ui_url=config.ui_url, **filters))
+
+
+def _table(name: str, **given: str) -> None:
+    from analysis.tables import TABLES
+
+    if name not in TABLES:
+        raise InputError(f"table must be one of {', '.join(TABLES)}, got {name!r}{nearest(name, TABLES)}")
+    from analysis.render import to_markdown
+    from analysis.runs import load_runs
+    from analysis.tables import build_all
+
+    config, filters = _read(given)
+    runs = load_runs(config.experiment, **filters)
+    tables = build_all(name, runs.frame)
+    for warning in runs.warnings:
+        print(warning, file=sys.stderr)
+    if not tables:
+        raise InputError(
+            f"table {name} needs finished runs that answer it, got none among {len(runs.frame)} runs of experiment "
+            f"{config.experiment!r}; run them first, or widen the filters"
+        )
+    print("\n".join(to_markdown(table) for table in tables))
+
+
+def _explain(run_id: str) -> None:
+    from analysis.explain import explain
+
+    print(explain(run_id))
+
+
+def _repeat(run_id: str) -> bool:
+    from analysis.repeat import repeat
+
+    outcome = repeat(run_id)
+    print(outcome.to_markdown())
+    return outcome.same
+
+
+def _diff(run_a: str, run_b: str, output: str = "") -> None:
+    from analysis.diff import write_diff
+
+    print(write_diff(run_a, run_b, Path(output or f"diff-{run_a[:8]}-{run_b[:8]}")))
+
+
+def _read(given: dict[str, str]) -> tuple[CompareConfig, dict[str, Any]]:
+    config = validate(CompareConfig, dict(given))
+    filters = {name: getattr(config, name) for name in FILTERS} | {"tags": config.tag_values}
+    return config, filters
+
+
+# By name: what is called, what it does, and what must be given.
+COMMANDS: dict[str, tuple[Callable[..., object], str, tuple[str, ...]]] = {
+    "report": (_report, "Write the report of an experiment, and print where it is.", ()),
+    "table": (_table, "Print one comparison table.", ("name",)),
+    "explain": (_explain, "Print everything behind the numbers of a run, and how to repeat it.", ("run_id",)),
+    "repeat": (_repeat, "Run a run again, and compare metrics and predictions.", ("run_id",)),
+    "diff": (_diff, "Compare two runs: parameters, metrics, confusions, items.", ("run_a", "run_b")),
+}
+OPTIONS = {
+    "report": ("experiment", "output", "ui_url", *FILTERS),
+    "table": ("experiment", *FILTERS),
+    "diff": ("output",),
+}

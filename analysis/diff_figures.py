@@ -1,0 +1,79 @@
+"""Figures of two runs' difference: confusions subtracted, and images that changed sides."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.figures import BLUE, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_name, new_figure, tick_step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_NUMBERED_CLASSES = 20
+
+
+def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
+    """Return confusions of the second run minus those of the first: what grew is orange, what shrank blue.
+
+    Args:
+        difference: ``(n_classes, n_classes)``, rows are labels.
+        class_names: Names of classes.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import MaxNLocator
+
+    n_classes = len(difference)
+    figure = new_figure(WIDTH_INCHES * 0.86)
+    axes = figure.add_axes((0.2, 0.2, 0.62, 0.72))
+    limit = max(1, int(np.abs(difference).max()))
+    colours = LinearSegmentedColormap.from_list("difference", [BLUE, "white", ORANGE])
+    image = axes.imshow(difference, cmap=colours, vmin=-limit, vmax=limit)
+    step = tick_step(n_classes)
+    ticks = list(range(0, n_classes, step))
+    names = [display_name(class_names[tick], tick) for tick in ticks]
+    axes.set_xticks(ticks, names, rotation=90, fontsize=TEXT_POINTS)
+    axes.set_yticks(ticks, names, fontsize=TEXT_POINTS)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("label")
+    axes.set_title("Items: second run minus first", fontsize=11)
+    if n_classes <= MAX_NUMBERED_CLASSES:
+        for row, column in zip(*np.nonzero(difference), strict=True):
+            value = difference[row, column]
+            colour = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(column, row, f"{value:+d}", ha="center", va="center", fontsize=TEXT_POINTS, color=colour)
+    bar = figure.add_axes((0.85, 0.2, 0.03, 0.72))
+    figure.colorbar(image, cax=bar, ticks=MaxNLocator(integer=True))
+    return figure
+
+
+def changed_items_figure(
+    changed: pd.DataFrame, read_image: Callable[[str], NDArray[np.uint8]], n_images: int
+) -> "Figure":
+    """Return images that one of two runs got right: a line of those gained, a line of those lost.
+
+    Args:
+        changed: ``item_id``, ``label``, ``first``, ``second``, ``gained``.
+        read_image: Gives the image of an item.
+        n_images: Images per line, at most.
+    """
+    sides = [("gained", "second", changed[changed["gained"]]), ("lost", "first", changed[~changed["gained"]])]
+    lines = [side for side in sides if len(side[2])]
+    tile = WIDTH_INCHES / (n_images + 0.6)
+    height = len(lines) * (tile + 0.85) + 0.1
+    figure = new_figure(height)
+    for line, (title, run, rows) in enumerate(lines):
+        top = height - line * (tile + 0.85)
+        figure.text(0.03, (top - 0.25) / height, f"{title}: {len(rows)} items right in the {run} run only", fontsize=11)
+        for column, row in enumerate(rows.head(n_images).itertuples()):
+            left, side = (0.3 + column) * tile / WIDTH_INCHES, 0.92 * tile
+            bottom = top - 0.4 - side
+            axes = figure.add_axes((left, bottom / height, side / WIDTH_INCHES, side / height))
+            axes.imshow(read_image(str(row.item_id)), interpolation="nearest")
+            axes.set_axis_off()
+            names = [display_name(str(name), 0, 10) for name in (row.label, row.first, row.second)]
+            text = f"is {names[0]}\n{names[1]} → {names[2]}"
+            figure.text(left, (bottom - 0.05) / height, text, fontsize=TEXT_POINTS, va="top", parse_math=False)
+    return figure

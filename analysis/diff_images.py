@@ -1,0 +1,36 @@
+"""The test images behind predictions, where the dataset is still what it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Run
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.feature_store import default_cache_dir
+
+# From an item id to its image, (height, width, 3) uint8.
+ReadImage = Callable[[str], NDArray[np.uint8]]
+
+
+def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
+    """Return what reads a run's test images by item id, or nothing and the reason.
+
+    A torchvision dataset that is missing is downloaded, as the run itself would have done.
+    """
+    params = run.data.params
+    cache_dir = default_cache_dir(params.get("cache_dir", ""))
+    data_dir = Path(params.get("data_dir") or cache_dir / "data")
+    try:
+        dataset = load_dataset(
+            params.get("dataset", ""), data_dir=data_dir, on_bad_image=params.get("on_bad_image", "fail")
+        )
+    except (InputError, OSError, RuntimeError) as error:
+        return None, f"the dataset could not be loaded ({str(error).splitlines()[0][:200]})"
+    if dataset.digest != run.data.tags.get("dataset_digest"):
+        return None, f"the dataset has changed since (digest {dataset.digest[:12]} now)"
+    split = dataset.splits["test"]
+    row_of = {item_id: row for row, item_id in enumerate(split.item_ids.tolist())}
+    return lambda item_id: split.read_image(row_of[item_id]), ""

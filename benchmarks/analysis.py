@@ -1,0 +1,37 @@
+"""Reading a large experiment: our typed table of runs against MLflow's own bare one."""
+
+import os
+from pathlib import Path
+
+import mlflow
+
+from analysis.runs import load_runs
+from benchmarks.harness import Row, alternate, limit_row
+from benchmarks.run_store import fit_head_records, write_records
+
+EXPERIMENT = "many"
+
+
+def load_many(folder: Path, quick: bool) -> list[Row]:
+    """Return seconds of ``load_runs`` over those of ``mlflow.search_runs`` for the same runs."""
+    n_runs = 1_000 if quick else 12_000
+    write_records(os.environ["MLFLOW_TRACKING_URI"], EXPERIMENT, fit_head_records(n_runs))
+    ours, theirs = alternate(
+        lambda: _checked(len(load_runs(EXPERIMENT).frame), n_runs),
+        lambda: _checked(len(mlflow.search_runs(experiment_names=[EXPERIMENT])), n_runs),
+        turns=3,
+    )
+    return [
+        limit_row(
+            f"`load_runs` of {n_runs} runs over `mlflow.search_runs`",
+            2.0,
+            [own / bare for own, bare in zip(ours, theirs, strict=True)],
+            unit="x",
+            ours=f"{min(ours):.2f} s",
+            peer=f"{min(theirs):.2f} s mlflow.search_runs",
+        )
+    ]
+
+
+def _checked(found: int, wanted: int) -> None:
+    assert found == wanted
