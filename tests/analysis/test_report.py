@@ -1,6 +1,7 @@
 import html.parser
 import json
 import re
+from urllib.parse import unquote
 
 import mlflow
 import pandas as pd
