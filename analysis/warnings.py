@@ -25,7 +25,7 @@ def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
         if len(values) > 1:
             yield f"Mixed {word}: {', '.join(str(value)[:12] for value in values)}."
     if (n_dirty := int((done["dirty"] == "true").sum())) > 0:
-        yield f"{n_dirty} runs came from a working tree with changes that no commit holds."
+        yield f"{n_dirty} run{'s' if n_dirty > 1 else ''} came from a working tree with changes that no commit holds."
 
 
 def _unfinished(cells: pd.DataFrame, done: pd.DataFrame) -> Iterator[str]:

@@ -50,8 +50,8 @@ def _rows(batch: list[Record], ids: list[str], experiment_id: int, n_before: int
     yield models.SqlRun, [
         {
             "run_uuid": run_id, "name": record.name, "source_type": "LOCAL", "user_id": "bench",
-            "status": record.status, "start_time": starts[run_id], "end_time": starts[run_id] + 500, "lifecycle_stage": "active",
-            "artifact_uri": f"mlruns/{run_id}", "experiment_id": experiment_id,
+            "status": record.status, "start_time": starts[run_id], "end_time": starts[run_id] + 500,
+            "lifecycle_stage": "active", "artifact_uri": f"mlruns/{run_id}", "experiment_id": experiment_id,
         }
         for run_id, record in pairs
     ]  # fmt: skip

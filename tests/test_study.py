@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.study import STUDIES, cells, comparisons, load_study
+from resnet_mlflow.study import STUDIES, cells, comparisons, few_shot_cells, load_study
 
 STUDY = {"name": "small", "backbones": ["resnet18"], "heads": {"svm": {"C": 2}}, "seeds": [3]}
 
@@ -95,3 +95,20 @@ def test_load_study_refuses_what_is_no_mapping(tmp_path, text, line):
     path.write_text(text)
     with pytest.raises(InputError, match=line):
         load_study(str(path))
+
+
+def test_few_shot_cells_cross_heads_shots_and_samples(tmp_path):
+    few = {"heads": ["svm", "knn"], "shots": [1, 4], "samples": 2, "backbones": ["resnet18"]}
+    study = load_study(write(tmp_path, backbones=["resnet18", "resnet50"], few_shot=few))
+    found = [(cell.name, cell.config.shots, yaml.safe_load(cell.config.head_params)) for cell in few_shot_cells(study)]
+    assert found == [
+        (f"{head} {shots} shots resnet18 s{seed}", shots, {"C": 2} if head == "svm" else {})
+        for head in ("svm", "knn")
+        for shots in (1, 4)
+        for seed in (0, 1)
+    ]
+
+
+def test_few_shot_refuses_no_shots(tmp_path):
+    with pytest.raises(InputError, match=r"few_shot\.shots\.0"):
+        load_study(write(tmp_path, few_shot={"shots": [0]}))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.data.splits import draw_shots, split_validation
 from resnet_mlflow.errors import InputError
 
 
@@ -48,3 +48,18 @@ def test_split_validation_follows_the_seed():
 def test_split_validation_refuses_classes_too_small(labels, class_names, message):
     with pytest.raises(InputError, match=message):
         split_validation(np.array(labels, dtype=np.int64), 0.2, 0, class_names)
+
+
+def test_draw_shots_is_stratified_seeded_and_nested():
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    few, more = draw_shots(labels, 2, seed=0), draw_shots(labels, 8, seed=0)
+    assert np.bincount(labels[few]).tolist() == [2, 2, 2]
+    assert np.bincount(labels[more]).tolist() == [8, 8, 8]
+    assert set(few) < set(more)
+    assert draw_shots(labels, 8, seed=0).tolist() == more.tolist()
+    assert draw_shots(labels, 8, seed=1).tolist() != more.tolist()
+
+
+def test_draw_shots_refuses_more_than_a_class_has():
+    with pytest.raises(InputError, match="every class must have at least 3 images to draw 3 shots, got 2 in class 'b'"):
+        draw_shots(np.array([0, 0, 0, 1, 1]), 3, seed=0, class_names=["a", "b"])

@@ -1,0 +1,255 @@
+import math
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.cells import finished_cells
+from analysis.complexity import STRUCTURES, backbone_complexity
+from analysis.separation import compare_all_pairs, paired_difference, winner_of
+from analysis.table import RUN_IDS
+from analysis.tables import TABLES, build_all
+from analysis.tables.cost import pareto_front
+from analysis.tables.datasets import rank_methods
+from benchmarks.run_store import Record
+from resnet_mlflow.errors import InputError
+
+
+def cell(seed, score, head="svm", digest="d1", stage="fit_head", params=None, metrics=None, **tags):
+    own = {"stage": stage, "dataset": digest, "dataset_digest": digest, "backbone": "resnet18", "head": head}
+    own |= {"seed": str(seed), "image_size": "32", "weights": "random-seed0"} | tags
+    scores = {f"{split}/accuracy{end}": score + add for split in ("val", "test") for end, add in ENDS.items()}
+    scores |= {"val/balanced_accuracy": score, "test/balanced_accuracy": score, "time/fit_s": 1.0}
+    given = {"seed": str(seed), "head": head, "backbone": own["backbone"]} | (params or {})
+    return Record(f"{stage} {head} s{seed}", own, given, scores | (metrics or {}))
+
+
+ENDS = {"": 0.0, "_ci_low": -0.05, "_ci_high": 0.05}
+
+
+def log_predictions(run_id, folder, correct):
+    """Store predictions of two classes in which the given items are right."""
+    labels = np.arange(len(correct)) % 2
+    predictions = np.where(correct, labels, 1 - labels)
+    frame = pd.DataFrame({"item_id": [f"i{i:04d}" for i in range(len(correct))], "label": labels.astype(str)})
+    frame = frame.assign(prediction=predictions.astype(str), score_0=0.5, score_1=0.5)
+    path = folder / "predictions.parquet"
+    frame.to_parquet(path)
+    mlflow.MlflowClient().log_artifact(run_id, str(path), "evaluation/test")
+
+
+def test_tables_answer_from_a_real_study(study):
+    tables = {name: build(study.frame) for name, build in TABLES.items()}
+    expected = {"heads", "strategies", "ablation", "longtail", "cost", "few_shot"}
+    assert {name for name, table in tables.items() if table is not None} == expected
+    known = set(study.frame["run_id"])
+    for table in (tables[name] for name in expected):
+        assert table.title.endswith("?")
+        assert {column.name for column in table.columns} <= set(table.frame.columns)
+        assert {run_id for run_ids in table.frame[RUN_IDS] for run_id in run_ids} <= known
+        assert table.notes
+    heads = tables["heads"].frame.set_index("head")
+    runs = study.frame[(study.frame["head"] == "knn") & (study.frame["stage"] == "fit_head")]
+    assert heads.loc["knn", "test/accuracy"] == pytest.approx(runs["test/accuracy"].mean())
+    assert heads.loc["knn", "test/accuracy std"] == pytest.approx(runs["test/accuracy"].std(ddof=1))
+    assert heads.loc["knn", "test/accuracy n"] == 2
+    # Two epochs of fc are far from enough, a linear head on the same features is not.
+    strategies = tables["strategies"].frame.set_index("strategy")
+    gain = strategies.loc["fc"]
+    mean = strategies["test/accuracy"]
+    assert gain["gain"] == pytest.approx(mean["fc"] - mean["frozen"])
+    assert gain["gain low"] < gain["gain"] < gain["gain high"] < 0
+    assert (0, "test/accuracy") in tables["strategies"].winners
+    assert list(tables["few_shot"].frame["shots"]) == [1, 8]
+    assert tables["ablation"].frame.loc[0, "linear"] == pytest.approx(mean["frozen"])
+    assert sorted(tables["longtail"].frame["method"]) == ["none", "tau_norm"]
+
+
+def test_score_rows_show_the_logged_interval_of_one_seed_and_the_t_interval_of_several(written):
+    table = TABLES["heads"](written(cell(0, 0.7), cell(0, 0.6, "knn"), cell(1, 0.8, "knn")).frame)
+    rows = table.frame.set_index("head")
+    assert rows.loc["svm", ["test/accuracy low", "test/accuracy high"]].tolist() == pytest.approx([0.65, 0.75])
+    assert math.isnan(rows.loc["svm", "test/accuracy std"])
+    # Student's t with one degree of freedom at 97.5 % is 12.706.
+    half = 12.706 * np.std([0.6, 0.8], ddof=1) / math.sqrt(2)
+    assert rows.loc["knn", "test/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
+    assert any("1 rows lack seeds" in note for note in table.notes)
+
+
+def test_finished_cells_take_the_newest_of_equal_runs(written):
+    frame = written(cell(0, 0.1), cell(0, 0.2), cell(1, 0.3)).frame
+    assert list(finished_cells(frame, "fit_head")["test/accuracy"]) == [0.2, 0.3]
+
+
+def test_tables_refuse_to_mix_dataset_digests(written):
+    frame = written(cell(0, 0.5), cell(0, 0.6, digest="d2")).frame
+    with pytest.raises(InputError, match="a table must be of one dataset digest, got d1 d1, d2 d2"):
+        TABLES["heads"](frame)
+    assert [table.frame["test/accuracy"].tolist() for table in build_all("heads", frame)] in (
+        [[0.5], [0.6]],
+        [[0.6], [0.5]],
+    )
+
+
+def test_tables_tell_settings_of_one_head_apart(written):
+    records = [cell(0, 0.5, "knn", params={"head_params": f"{{k: {k}}}"}) for k in (3, 20)]
+    table = TABLES["heads"](written(*records).frame)
+    assert sorted(table.frame["variant"]) == ['head_params={"k": 20}', 'head_params={"k": 3}']
+
+
+def test_backbones_compete_under_equal_parameters_only(written):
+    others = [cell(0, 0.5, "knn", backbone=net, params={"head_params": f"{{k: {k}}}"}) for net, k in PAIRS]
+    assert TABLES["backbones"](written(*others).frame) is None
+    table = TABLES["backbones"](written(*others, cell(0, 0.4, "knn", backbone="resnet34")).frame)
+    assert table is None
+    same = [cell(0, 0.4, "knn", backbone="resnet34", params={"head_params": "{k: 3}"})]
+    table = TABLES["backbones"](written(*same).frame)
+    assert sorted(table.frame["backbone"]) == ["resnet18", "resnet34"]
+
+
+PAIRS = [("resnet18", 3), ("resnet34", 20)]
+
+
+def test_nothing_is_bold_without_predictions(written):
+    table = TABLES["heads"](written(cell(0, 0.9), cell(0, 0.1, "knn")).frame)
+    assert not table.winners
+    assert any("nothing is bold, since a run must have predictions" in note for note in table.notes)
+
+
+def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
+    right = {"svm": 90, "linear": 88, "knn": 50}
+    runs = written(*(cell(0, n / 100, head) for head, n in right.items()))
+    for row in runs.frame.itertuples():
+        log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
+    table = TABLES["heads"](runs.frame)
+    assert not table.winners  # svm and linear differ in two items only
+    assert any("not told apart from 1 of 2 others (closest difference +0.0200" in note for note in table.notes)
+    clear = TABLES["heads"](runs.frame[runs.frame["head"] != "linear"])
+    assert clear.winners == {(0, "test/accuracy"), (0, "test/balanced_accuracy")}
+
+
+def test_paired_difference_refuses_other_items(written, tmp_path):
+    first, second = written(cell(0, 0.5), cell(0, 0.5, "knn")).frame["run_id"]
+    log_predictions(first, tmp_path, np.ones(10, dtype=bool))
+    log_predictions(second, tmp_path, np.ones(11, dtype=bool))
+    with pytest.raises(InputError, match="compared runs must have the same test items and labels"):
+        paired_difference({0: first}, {0: second})
+    assert paired_difference({0: first}, {1: second}) is None
+
+
+def test_compare_all_pairs_adjusts_for_all_of_them(written, tmp_path):
+    right = [90, 70, 50]
+    ids = list(written(*(cell(0, 0.5, head) for head in ("svm", "knn", "linear"))).frame["run_id"])
+    for run_id, n in zip(ids, right, strict=True):
+        log_predictions(run_id, tmp_path, np.arange(100) < n)
+    pairs = compare_all_pairs([{0: run_id} for run_id in ids])
+    by_rows = {(pair.first, pair.second): pair for pair in pairs}
+    # Exact McNemar of 20 items right in one alone; Holm leaves the larger two of three p values below twice that.
+    assert by_rows[0, 1].difference.p_value == pytest.approx(2 / 2**20)
+    assert by_rows[0, 1].adjusted_p == pytest.approx(2 * 2 / 2**20)
+    assert [abs(by_rows[key].difference.difference) for key in ((0, 1), (0, 2), (1, 2))] == pytest.approx(
+        [0.2, 0.4, 0.2]
+    )
+    assert winner_of(3, pairs) == 0
+
+
+def test_deleted_run_is_left_out_of_the_tests(written, tmp_path):
+    runs = written(cell(0, 0.9), cell(0, 0.5, "knn"))
+    for run_id, n in zip(runs.frame["run_id"], (50, 90), strict=True):
+        log_predictions(run_id, tmp_path, np.arange(100) < n)
+    gone = runs.frame["run_id"].iloc[0]
+
+    mlflow.delete_run(gone)
+    shutil.rmtree(Path("mlruns") / gone)  # as `mlflow gc` does
+    assert not TABLES["heads"](runs.frame).winners
+
+
+def test_robustness_tables_name_the_tested_classifiers(written):
+    classifiers = [cell(seed, 0.9, method="none", stage="longtail") for seed in (0, 1)]
+    ids = list(written(*classifiers).frame.sort_values("seed")["run_id"])
+    metrics = {
+        f"robustness/{tier}/accuracy": score for tier, score in (("mild", 0.8), ("medium", 0.6), ("strong", 0.3))
+    }
+    metrics |= {"robustness/noise/accuracy": 0.5, "robustness/mce": 90.0, "robustness/mild/accuracy_few": 0.2}
+    data = {"dataset": "d1", "dataset_digest": "d1"}
+    tested = [
+        Record(
+            f"robustness s{seed}",
+            {
+                "stage": "robustness",
+                "seed": str(seed),
+                "dataset": "d1",
+                "dataset_digest": "d1",
+                "classifier_run": run_id,
+            },
+            {},
+            {name: value + seed / 10 for name, value in metrics.items()},
+        )
+        for seed, run_id in enumerate(ids)
+    ]
+    frame = written(*tested).frame
+    tiers = TABLES["robustness_tiers"](frame).frame
+    assert tiers["head"].tolist() == ["svm"]
+    assert tiers["robustness/clean/accuracy"].tolist() == [0.9]
+    assert tiers["robustness/strong/accuracy"].tolist() == pytest.approx([0.35])
+    assert tiers["robustness/strong/accuracy n"].tolist() == [2]
+    assert TABLES["robustness_families"](frame).frame["robustness/noise/accuracy"].tolist() == pytest.approx([0.55])
+    assert TABLES["tail_robustness"](frame).frame["robustness/mild/accuracy_few"].tolist() == pytest.approx([0.25])
+
+
+def test_tuning_gains_over_defaults_of_the_same_classifier(written, tmp_path):
+    records = [cell(0, 0.5), cell(0, 0.7, params={"n_trials": "20"}), cell(0, 0.6, "knn")]
+    runs = written(*records)
+    for row in runs.frame.itertuples():
+        log_predictions(row.run_id, tmp_path, np.arange(100) < 100 * runs.frame.loc[row.Index, "test/accuracy"])
+    table = TABLES["tuning"](runs.frame)
+    rows = table.frame.set_index("trials")
+    assert sorted(rows.index.tolist()) == [0, 20]
+    assert rows.loc[20, "gain"] == pytest.approx(0.2)
+
+
+def test_datasets_ranks_methods_and_says_when_n_is_too_small(written):
+    scores = {"d1": (0.9, 0.8), "d2": (0.7, 0.6), "d3": (0.5, 0.4)}
+    records = [
+        cell(0, s, head, digest)
+        for digest, both in scores.items()
+        for s, head in zip(both, ("svm", "knn"), strict=True)
+    ]
+    table = TABLES["datasets"](written(*records).frame)
+    assert table.frame["method"].tolist() == ["svm resnet18 frozen", "knn resnet18 frozen"]
+    assert table.frame["rank"].tolist() == [1.0, 2.0]
+    assert any("n too small (3 datasets" in note for note in table.notes)
+
+
+def test_rank_methods_separates_by_wilcoxon_from_six_datasets_on():
+    better = pd.DataFrame({"a": np.arange(6) + 0.5, "b": np.arange(6) - 0.1 * np.arange(6) - 1})
+    ranking = rank_methods(better)
+    assert (ranking.methods, ranking.ranks, ranking.cliques) == (("a", "b"), (1.0, 2.0), ())
+    assert ranking.p_values[0, 1] == pytest.approx(2 / 2**6)
+
+
+@pytest.mark.parametrize("size", [32, 57, 224])
+@pytest.mark.parametrize("name", sorted(STRUCTURES))
+def test_backbone_complexity_is_what_torch_counts(name, size):
+    import torch
+    import torchvision
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, weights=None)
+        n_features = network.fc.in_features
+        network.fc = torch.nn.Identity()
+        counter = FlopCounterMode(display=False)
+        with counter:
+            network.eval()(torch.empty(1, 3, size, size))
+    found = backbone_complexity(name, size)
+    assert found.n_parameters == sum(weights.numel() for weights in network.parameters())
+    assert 2 * found.macs == counter.get_total_flops()
+    assert found.n_features == n_features
+
+
+def test_pareto_front_keeps_equals_and_drops_the_dominated_and_undefined():
+    assert pareto_front([1, 1, 2, math.nan], [2, 2, 2, 0]).tolist() == [True, True, False, False]
