@@ -3,6 +3,7 @@
 Text is 8 points or more at a width of 8.2 inches, so that it can be read when a figure fills a column of a page.
 """
 
+import io
 import math
 import textwrap
 from functools import singledispatch
@@ -27,6 +28,13 @@ TITLE_WIDTH = 95
 def draw(chart: Chart) -> "Figure":
     """Return a chart as a figure."""
     return _draw(chart)
+
+
+def png(chart: Chart) -> bytes:
+    """Return a chart as the content of a PNG file, for notebooks."""
+    buffer = io.BytesIO()
+    draw(chart).savefig(buffer)
+    return buffer.getvalue()
 
 
 def save(chart: Chart, folder: Path, name: str) -> list[Path]:

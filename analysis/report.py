@@ -60,10 +60,14 @@ class Report:
     links: RunLinks
 
     def to_markdown(self) -> str:
-        """Return all tables, and what is missing, as Markdown."""
-        parts = [f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), *map(to_markdown, self.tables)]
+        """Return heading, facts, all tables, and what is missing, as Markdown."""
+        return "\n".join([f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), self.body()])
+
+    def body(self) -> str:
+        """Return the tables, and what is missing, as Markdown."""
         remarks = "\n".join(f"- {remark}" for remark in self.missing)
-        return "\n".join([*parts, f"## What is missing or unfair in this comparison\n\n{remarks}\n"])
+        missing = f"## What is missing or unfair in this comparison\n\n{remarks}\n"
+        return "\n".join([*map(to_markdown, self.tables), missing])
 
 
 def build_report(runs: Runs, ui_url: str = "") -> Report:
@@ -96,7 +100,7 @@ def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
     Scores on different items are never compared: each dataset has tables of its own.
     """
-    parts = split_by_dataset(frame)
+    parts = split_by_dataset(frame) or {"": frame}
     for digest, own in parts.items():
         place = f"{own['dataset'].iloc[0]} {digest[:8]}" if len(parts) > 1 else ""
         yield from ((name, place, own) for name in TABLES if name not in OVER_DATASETS)
