@@ -15,13 +15,14 @@ import torch
 from tqdm import tqdm
 
 from resnet_mlflow import __version__
-from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
+from resnet_mlflow.backbones import build_backbone
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import BadImageError, ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import EntryWriter, FeatureStore
 from resnet_mlflow.features import FeatureIdentity, FeatureSet, features_key, identify, pick_device, refuse_skipped
 from resnet_mlflow.forward import extract_split as extract_split
+from resnet_mlflow.inference import InferenceForm, inference_form
 from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.row_file import RowFile, drop_rows
 from resnet_mlflow.weights import ResolvedWeights, n_features
