@@ -19,7 +19,7 @@ from resnet_mlflow.data.loading import n_cores
 from resnet_mlflow.extraction import extract_features
 from resnet_mlflow.feature_store import FeatureStore
 from resnet_mlflow.features import FeatureSet, pick_precision
-from resnet_mlflow.forward import _images_per_task
+from resnet_mlflow.forward import images_per_task
 from resnet_mlflow.inference import InferenceForm, inference_form
 from resnet_mlflow.weights import resolve_weights
 
@@ -71,7 +71,7 @@ def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> l
     form = inference_form(build_backbone("resnet18", WEIGHTS), precision)
     pixels = torch.randn(n_images, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(form.dtype, memory_format=torch.channels_last)
-    n_per_task = _images_per_task(image_size)
+    n_per_task = images_per_task(image_size)
     ways: dict[str, Callable[[], object]] = {
         f"in batches of 128 over {torch.get_num_threads()} threads": lambda: _forward_in_batches(form, pixels),
         f"one pass per core, {n_per_task} images at a time": lambda: forward_on_cores(form, pixels, n_per_task),

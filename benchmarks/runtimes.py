@@ -12,7 +12,7 @@ from benchmarks.peers.openvino_forward import OpenvinoForward
 from resnet_mlflow.backbones import build_backbone
 from resnet_mlflow.data.loading import n_cores
 from resnet_mlflow.features import pick_precision
-from resnet_mlflow.forward import _images_per_task
+from resnet_mlflow.forward import images_per_task
 from resnet_mlflow.inference import inference_form
 
 BATCH_SIZE = 64
@@ -31,7 +31,7 @@ def _rows(image_size: int, n_images: int, precision: str, quick: bool) -> list[R
     network = build_backbone("resnet18", WEIGHTS).eval()
     form = inference_form(network, precision)
     pixels = torch.randn(n_images, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    n_per_task = _images_per_task(image_size)
+    n_per_task = images_per_task(image_size)
     channels_last = pixels.to(form.dtype, memory_format=torch.channels_last)
     ours = partial(forward_on_cores, form, channels_last, n_per_task)
     batches = [batch.numpy() for batch in pixels.split(BATCH_SIZE)]

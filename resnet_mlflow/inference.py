@@ -114,7 +114,7 @@ class InferenceForm(nn.Module):
         frozen = fold_batchnorm(backbone)
         stages = [child for name, child in frozen.named_children() if name not in ("avgpool", "fc")]
         # At once, so that weights are copied once.
-        self.stages = nn.Sequential(*stages).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stages: nn.Module = nn.Sequential(*stages).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu":
             _multiply_small_maps(self.stages)
         self.eval()
