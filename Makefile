@@ -24,6 +24,11 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --group dev --editable .
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.complete
+	@# The peers' libraries, which nothing else needs.
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --group bench
+	@touch $@
+
 demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow.
 	mlflow run . --env-manager local --experiment-name resnet-mlflow
 	@echo "See the runs in MLflow: make ui, then open http://127.0.0.1:$(PORT)"
@@ -41,10 +46,10 @@ check: setup  ## Check format, lint, types, import directions and doctests.
 	lint-imports
 	OMP_NUM_THREADS=1 python -m pytest -q resnet_mlflow
 
-bench: setup  ## Measure speed against plain peers; writes benchmarks/results.md.
+bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks
 
-bench-quick: setup  ## The same with fewer images and turns, under 3 minutes; prints only.
+bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 minutes; prints only.
 	python -m benchmarks --quick
 
 mlproject: setup  ## Write MLproject from resnet_mlflow/config.

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.suite import BENCHMARKS, measure
+from benchmarks.suite import BENCHMARKS, NOT_QUICK, measure
 
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -31,8 +31,9 @@ def main() -> None:
     output = arguments.output or (None if arguments.quick else RESULTS)
     output = output.absolute() if output else None
     print("\n".join(report.machine()), flush=True)
+    names = arguments.only or [name for name in BENCHMARKS if not (arguments.quick and name in NOT_QUICK)]
     measured = {}
-    for name in BENCHMARKS if arguments.only is None else arguments.only:
+    for name in names:
         start = time.perf_counter()
         # In a process of its own: threads and memory of one benchmark are not to touch the next. Linux counts a
         # large parent into the peak memory of its children, too.
@@ -43,6 +44,8 @@ def main() -> None:
         if output:
             # After each one: a benchmark that fails does not take the others with it.
             report.write(output, measured, list(BENCHMARKS))
+    if arguments.quick and arguments.only is None:
+        print(f"\nleft out of --quick, too slow: {', '.join(name for name in BENCHMARKS if name in NOT_QUICK)}")
     if output:
         print(f"\nwritten: {output}")
 

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import make_photos, small_folder
 from benchmarks.peers import plain
-from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
+from resnet_mlflow.backbones import build_backbone
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, load_dataset
 from resnet_mlflow.data.loading import n_cores
 from resnet_mlflow.extraction import extract_features
 from resnet_mlflow.feature_store import FeatureStore
 from resnet_mlflow.features import FeatureSet, pick_precision
-from resnet_mlflow.forward import _images_per_task
+from resnet_mlflow.forward import images_per_task
+from resnet_mlflow.inference import InferenceForm, inference_form
 from resnet_mlflow.weights import resolve_weights
 
 WEIGHTS = resolve_weights("resnet18", "random", 0)
@@ -48,7 +49,7 @@ def over_peer(images: Path, image_size: int, n_images: int, what: str, quick: bo
     network = plain.backbone("resnet18", build_backbone("resnet18", WEIGHTS).state_dict())
     ways = [partial(plain.extract, network, images, image_size, n_workers) for n_workers in WORKERS]
     best = fastest(ways)
-    ours = _turns(images, image_size)
+    ours = turns_of(images, image_size)
     ours()
     taken = alternate(ours, ways[best], 3 if quick else 5, warm_up=False)
     return ratio_row(
@@ -70,29 +71,47 @@ def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> l
     form = inference_form(build_backbone("resnet18", WEIGHTS), precision)
     pixels = torch.randn(n_images, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(form.dtype, memory_format=torch.channels_last)
-    n_per_task = _images_per_task(image_size)
+    n_per_task = images_per_task(image_size)
     ways: dict[str, Callable[[], object]] = {
         f"in batches of 128 over {torch.get_num_threads()} threads": lambda: _forward_in_batches(form, pixels),
-        f"one pass per core, {n_per_task} images at a time": lambda: _forward_on_cores(form, pixels, n_per_task),
+        f"one pass per core, {n_per_task} images at a time": lambda: forward_on_cores(form, pixels, n_per_task),
     }
     rows = []
     for name, forward in ways.items():
-        ours, alone = alternate(_turns(images, image_size), forward, 3 if quick else 5)
+        ours, alone = alternate(turns_of(images, image_size), forward, 3 if quick else 5)
         what = f"the same over the forward alone ({precision}, folded), {name}"
         rows.append(ratio_row(what, 0.90, ours, alone, n_items=n_images, names=(OURS, "forward alone")))
     return rows
 
 
-def extract(images: Path, image_size: int, store: Path) -> tuple[ImageDataset, FeatureSet]:
-    """Return a class folder and its features, read, hashed and extracted into an empty store."""
+def stored(folder: Path, quick: bool) -> list[Row]:
+    """Return how much faster features are had that the store holds, folder read and checksums compared."""
+    n_images = 300 if quick else 5000
+    images, what = small_folder(folder / "small", n_images)
+    extract(images, 64, folder / "warm")
+    taken = alternate(lambda: extract(images, 64, folder / "warm"), turns_of(images, 64), 3 if quick else 5)
+    return [
+        ratio_row(
+            f"features that are in the store, resnet18, {n_images} JPEG files of 32 px ({what}) at 64 px, "
+            "over extracting them",
+            10.0,
+            *taken,
+            names=("folder to features, stored", "folder to features, not stored"),
+        )
+    ]
+
+
+def extract(images: Path, image_size: int, store: Path, backbone: str = "resnet18") -> tuple[ImageDataset, FeatureSet]:
+    """Return a class folder and its features: read, hashed, and extracted where the store has none."""
     dataset = load_dataset(f"folder:{images}", data_dir=store / "data")
-    config = FeatureConfig(weights="random", device="cpu", image_size=image_size)
-    return dataset, extract_features(dataset, config, FeatureStore(store), WEIGHTS, show_progress=False)
+    config = FeatureConfig(weights="random", device="cpu", image_size=image_size, backbone=backbone)
+    weights = resolve_weights(backbone, "random", 0)
+    return dataset, extract_features(dataset, config, FeatureStore(store), weights, show_progress=False)
 
 
-def _turns(images: Path, image_size: int) -> Callable[[], object]:
+def turns_of(images: Path, image_size: int, backbone: str = "resnet18") -> Callable[[], object]:
     """Return an extraction that finds nothing of the one before."""
-    return lambda: extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)))
+    return lambda: extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)), backbone)
 
 
 @torch.inference_mode()
@@ -101,7 +120,7 @@ def _forward_in_batches(form: nn.Module, pixels: Tensor) -> None:
         form(batch)
 
 
-def _forward_on_cores(form: InferenceForm, pixels: Tensor, n_per_task: int) -> None:
+def forward_on_cores(form: InferenceForm, pixels: Tensor, n_per_task: int) -> None:
     n_threads = torch.get_num_threads()
     forward = torch.inference_mode()(form.forward)
     with ThreadPoolExecutor(n_cores(), "alone", torch.set_num_threads, (1,)) as pool:

@@ -1,20 +1,27 @@
-"""Fine-tuning ``fc``: on features that are extracted once, over the whole network run in every epoch."""
+"""Fine-tuning ``fc`` on features that are extracted once, and of all layers, over plain loops."""
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.extraction import WEIGHTS
-from benchmarks.harness import Row, alternate, ratio_row
+from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import small_folder
-from benchmarks.peers import plain
+from benchmarks.peers import plain, tuned
 from resnet_mlflow.backbones import build_backbone
 from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.data.datasets import load_dataset
 from resnet_mlflow.extraction import extract_features
 from resnet_mlflow.feature_store import FeatureStore
-from resnet_mlflow.features import partition
-from resnet_mlflow.finetuning import build_linear, finetune_on_features
+from resnet_mlflow.features import partition, pick_precision
+from resnet_mlflow.finetuning import (
+    FinetuneNetwork,
+    build_fabric,
+    build_linear,
+    finetune_on_features,
+    finetune_on_images,
+)
 
 EPOCHS = 10
 N_CLASSES = 10
@@ -47,6 +54,62 @@ def fc(folder: Path, quick: bool) -> list[Row]:
             names=("reading, extraction and training, a fifth validates", "whole network every epoch, no validation"),
         )
     ]
+
+
+def all_layers(folder: Path, quick: bool) -> list[Row]:
+    """Return one epoch of all layers over the peer's with channels_last and bf16 autocast."""
+    n_images = 500 if quick else 4000
+    root, what = _train_and_test(folder, n_images)
+    ways = [
+        partial(_one_epoch, root / "train", n_workers)
+        for n_workers in ((0,) if quick else (0, 2))  # workers start slowly, which a short turn shows too much of
+    ]
+    best = fastest(ways)
+
+    def ours() -> None:
+        _train_all(root, Path(tempfile.mkdtemp(prefix="store-", dir=folder)))
+
+    ours()
+    taken = alternate(ours, ways[best], 3 if quick else 5, warm_up=False)
+    return [
+        ratio_row(
+            f"fine-tuning of all layers, resnet18, an epoch of {n_images} JPEG files of 32 px ({what}) at "
+            f"{IMAGE_SIZE} px, over the peer's",
+            0.95,
+            *taken,
+            n_items=n_images,
+            names=("reading, hashing and training", f"channels_last, bf16 autocast, {(0, 2)[best]} workers"),
+        )
+    ]
+
+
+def _one_epoch(images: Path, n_workers: int) -> None:
+    list(tuned.finetune_all("resnet18", N_CLASSES, images, IMAGE_SIZE, 1, n_workers))
+
+
+def _train_all(root: Path, store: Path) -> None:
+    config = FinetuneConfig(
+        dataset=f"folder:{root}",
+        weights="random",
+        image_size=IMAGE_SIZE,
+        device="cpu",
+        epochs=1,
+        train_layers="all",
+        schedule="constant",
+    )
+    dataset = load_dataset(config.dataset, data_dir=store / "data")
+    layer = build_linear(N_FEATURES, N_CLASSES, config.seed)
+    network = FinetuneNetwork(build_backbone("resnet18", WEIGHTS), layer, "all")
+    # The few test images stand in for validation, which the peer does without.
+    epochs = finetune_on_images(
+        network,
+        dataset.splits["train"],
+        dataset.splits["test"],
+        config,
+        image_size=IMAGE_SIZE,
+        fabric=build_fabric("cpu", pick_precision("auto", "cpu")),
+    )
+    list(epochs)
 
 
 def _train(root: Path, store: Path) -> None:

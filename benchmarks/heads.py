@@ -1,22 +1,28 @@
-"""SVC on features over scikit-learn's, and how long a fitted head takes to become a logged model."""
+"""Heads on features over scikit-learn's and faiss', and how long a fitted head takes to become a logged model."""
 
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from benchmarks.extraction import extract
 from benchmarks.harness import Row, alternate, limit_row, ratio_row, seconds
 from benchmarks.images import small_folder
+from benchmarks.peers import sklearn_heads
+from benchmarks.peers.faiss_search import FaissKNN
+from benchmarks.synthetic import N_CLASSES, N_FEATURES, clusters
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.tracking import log_head
 
-N_FEATURES = 512
-N_CLASSES = 10
+N_QUERIES = 5000
+# As many epochs as the peer trains, none of the rows held out.
+HEAD_PARAMS = {"mlp": {"epochs": 10, "patience": 0, "batch_size": 256, "dropout": 0.0}}
 
 
 def svc_5000(folder: Path, quick: bool) -> list[Row]:
@@ -27,6 +33,30 @@ def svc_5000(folder: Path, quick: bool) -> list[Row]:
 def svc_20000(folder: Path, quick: bool) -> list[Row]:
     """Return the fit of the svm head on 20 000 rows over scikit-learn's."""
     return [_over_sklearn(folder, 4000 if quick else 20_000, 8.0, 3)]
+
+
+def heads_5000(folder: Path, quick: bool) -> list[Row]:
+    """Return fit and predict of every head on 5 000 rows over scikit-learn's."""
+    return _every_head(folder, 1000 if quick else 5_000, 3 if quick else 5, ("knn", "prototype", "linear", "mlp"))
+
+
+def heads_20000(folder: Path, quick: bool) -> list[Row]:
+    """Return fit and predict of every head on 20 000 rows over scikit-learn's."""
+    return _every_head(folder, 2000 if quick else 20_000, 3, ("knn", "prototype", "linear", "mlp"))
+
+
+def heads_50000(folder: Path, quick: bool) -> list[Row]:
+    """Return fit and predict on 50 000 rows over scikit-learn's, of heads whose fit takes no minutes there."""
+    return _every_head(folder, 4000 if quick else 50_000, 3, ("knn", "prototype", "linear"))
+
+
+def svc_predict(folder: Path, quick: bool) -> list[Row]:
+    """Return predictions of the svm head, fitted on 5 000 rows, over scikit-learn's."""
+    n_rows = 1000 if quick else 5_000
+    X, y, what = features(folder, 2 * n_rows)
+    ours = build_head("svm", {}, seed=0).fit(X[:n_rows], y[:n_rows])
+    peer = sklearn_heads.build("svm").fit(X[:n_rows], y[:n_rows])
+    return [_predict_row("svm", ours, peer, X[n_rows:], n_rows, what, 3 if quick else 5)]
 
 
 def log_model(folder: Path, quick: bool) -> list[Row]:
@@ -50,6 +80,58 @@ def log_model(folder: Path, quick: bool) -> list[Row]:
     ]
 
 
+def _every_head(folder: Path, n_rows: int, turns: int, names: tuple[str, ...]) -> list[Row]:
+    X, y, what = features(folder, n_rows)
+    queries = X[: min(len(X), N_QUERIES)]
+    rows = []
+    for name in names:
+        ours = build_head(name, HEAD_PARAMS.get(name, {}), seed=0)
+        peer = sklearn_heads.build(name)
+        if name != "knn":  # whose fit keeps the rows, on both sides
+            rows.append(_fit_row(name, ours, peer, X, y, what, turns))
+        ours.fit(X, y)
+        rows.append(_predict_row(name, ours, peer.fit(X, y), queries, len(X), what, turns))
+        if name == "knn":
+            rows.append(_predict_row(name, ours, FaissKNN(3).fit(X, y), queries, len(X), what, turns, "faiss"))
+    return rows
+
+
+def _fit_row(
+    name: str, ours: Any, peer: Any, X: NDArray[np.float32], y: NDArray[np.int64], what: str, turns: int
+) -> Row:
+    ours.fit(X[:500], y[:500])
+    taken = alternate(partial(ours.fit, X, y), partial(peer.fit, X, y), turns, warm_up=False)
+    names = (f"{name} head", f"{_told(peer)}, {_agreement(ours, peer, X[:2000])}")
+    return ratio_row(f"{name} fit, {len(X)} x {X.shape[1]} ({what}), over scikit-learn's", 1.0, *taken, names=names)
+
+
+def _predict_row(
+    name: str,
+    ours: Any,
+    peer: Any,
+    queries: NDArray[np.float32],
+    n_rows: int,
+    what: str,
+    turns: int,
+    library: str = "scikit-learn",
+) -> Row:
+    taken = alternate(partial(ours.predict, queries), partial(peer.predict, queries), turns)
+    return ratio_row(
+        f"{name} predict, {len(queries)} rows, fitted on {n_rows} x {queries.shape[1]} ({what}), over {library}'s",
+        1.0,
+        *taken,
+        names=(f"{name} head", f"{_told(peer)}, {_agreement(ours, peer, queries[:2000])}"),
+    )
+
+
+def _told(peer: Any) -> str:
+    return type(peer[-1] if isinstance(peer, Pipeline) else peer).__name__
+
+
+def _agreement(ours: Any, peer: Any, queries: NDArray[np.float32]) -> str:
+    return f"{np.mean(ours.predict(queries) == peer.predict(queries)):.1%} equal predictions"
+
+
 def features(folder: Path, n_rows: int) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
     """Return features and labels: resnet18's of CIFAR-10 where it can be had, else overlapping clusters."""
     if os.environ.get("CIFAR10_FOLDER"):
@@ -61,13 +143,7 @@ def features(folder: Path, n_rows: int) -> tuple[NDArray[np.float32], NDArray[np
         # A class folder is read class by class; solvers must not profit from the order.
         order = np.random.default_rng(0).permutation(len(X))
         return X[order], y[order], "resnet18 features of CIFAR-10 at 64 px, random weights"
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, N_CLASSES, n_rows)
-    # Correlated axes of falling size, as features have; centres a fraction of a deviation apart.
-    scale = np.arange(1, N_FEATURES + 1) ** -0.5
-    centres = rng.normal(0, 0.25, (N_CLASSES, N_FEATURES))
-    mixed = ((centres[y] + rng.normal(size=(n_rows, N_FEATURES))) * scale) @ rng.normal(size=(N_FEATURES, N_FEATURES))
-    return np.maximum(mixed, 0).astype(np.float32), y, "overlapping clusters"
+    return clusters(n_rows)
 
 
 def _over_sklearn(folder: Path, n_rows: int, target: float, turns: int) -> Row:

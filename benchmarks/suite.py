@@ -9,10 +9,21 @@ from benchmarks.workspace import workspace
 BENCHMARKS = {
     "photos": ("extraction", "photos"),
     "small": ("extraction", "small"),
+    "stored": ("extraction", "stored"),
+    "tuned": ("backbones", "tuned_peer"),
+    "timm": ("backbones", "timm"),
+    "resnet50": ("backbones", "resnet50"),
+    "resnet101": ("backbones", "resnet101"),
+    "runtimes": ("runtimes", "runtimes"),
     "cosine": ("agreement", "cosine"),
     "fc": ("finetuning", "fc"),
+    "all-layers": ("finetuning", "all_layers"),
     "svc-5000": ("heads", "svc_5000"),
     "svc-20000": ("heads", "svc_20000"),
+    "svc-predict": ("heads", "svc_predict"),
+    "heads-5000": ("heads", "heads_5000"),
+    "heads-20000": ("heads", "heads_20000"),
+    "heads-50000": ("heads", "heads_50000"),
     "log-model": ("heads", "log_model"),
     "memory": ("processes", "memory"),
     "second-fit": ("processes", "second_fit"),
@@ -22,7 +33,21 @@ BENCHMARKS = {
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
     "load-runs": ("analysis", "load_many"),
+    "help": ("startup", "helps"),
+    "start-up": ("startup", "stages"),
+    "growth-extraction": ("growth", "extraction"),
+    "growth-memory": ("growth", "memory"),
+    "growth-heads": ("growth", "heads"),
+    "growth-longtail": ("growth", "longtail"),
 }
+
+# What --quick leaves out: each takes over 10 seconds however small, or is another's row at a larger size.
+NOT_QUICK = frozenset(
+    {
+        *("resnet101", "svc-20000", "heads-20000", "heads-50000", "memory", "second-fit", "longtail"),
+        *("start-up", "growth-memory"),
+    }
+)
 
 
 def measure(name: str, quick: bool) -> tuple[list[Row], float]:

@@ -52,7 +52,7 @@ def run_entry_point(name: str, *arguments: str) -> Finished:
     command = [sys.executable, "-m", f"entrypoints.{name}", *arguments]
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | _path())
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | project_path())
         # wait4, because only it tells the memory of this one child.
         _, status, usage = os.wait4(process.pid, 0)
         taken = time.perf_counter() - start
@@ -64,6 +64,6 @@ def run_entry_point(name: str, *arguments: str) -> Finished:
     return Finished(taken, usage.ru_maxrss / per_mib)
 
 
-def _path() -> dict[str, str]:
+def project_path() -> dict[str, str]:
     """Return the variable that lets a process find the project from a temporary folder."""
     return {"PYTHONPATH": str(Path(__file__).parents[1])}

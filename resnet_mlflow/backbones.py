@@ -1,10 +1,8 @@
-"""ResNets without their last layer: built, given their weights, and put into the form that infers fastest."""
+"""ResNets without their last layer: built, and given their weights."""
 
-import copy
 import hashlib
 import pickle
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,15 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features import pick_precision as pick_precision
+from resnet_mlflow.inference import InferenceForm as InferenceForm
+from resnet_mlflow.inference import inference_form as inference_form
 from resnet_mlflow.weights import N_FEATURES, ResolvedWeights, n_features
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.", "backbone.")
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
@@ -90,59 +88,6 @@ def save_backbone(backbone: nn.Module, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     save_file({name: tensor for name, tensor in state.items() if not name.startswith("fc.")}, partial)
     partial.replace(path)
-
-
-def fold_batchnorm(module: nn.Module) -> nn.Module:
-    """Return a copy in which every convolution has taken in the BatchNorm registered right after it.
-
-    Args:
-        module: A network in eval mode; it is left as it is.
-    """
-    folded = copy.deepcopy(module)
-    for parent in list(folded.modules()):
-        children = list(parent.named_children())
-        for (name, first), (next_name, second) in pairwise(children):
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(first, second))
-                setattr(parent, next_name, nn.Identity())
-    return folded
-
-
-class InferenceForm(nn.Module):
-    """A frozen backbone for inference only: normalized images to float32 features.
-
-    Args:
-        backbone: A ResNet; it is copied and left as it is.
-        precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
-    """
-
-    def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
-        super().__init__()
-        self.dtype = _DTYPES[precision]
-        frozen = fold_batchnorm(copy.deepcopy(backbone).eval().requires_grad_(False))
-        stages = [child for name, child in frozen.named_children() if name not in ("avgpool", "fc")]
-        self.stages = nn.Sequential(*stages).to(device, self.dtype)
-        self.stages.to(memory_format=torch.channels_last)
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return ``(n_images, n_features)`` float32 of normalized ``(n_images, 3, side, side)``."""
-        maps = self.stages(images.to(self.dtype, memory_format=torch.channels_last))
-        # The mean is taken in float32: it costs nothing, and bf16 would round it once more.
-        pooled: Tensor = maps.float().mean(dim=(2, 3))
-        return pooled
-
-
-def inference_form(backbone: nn.Module, precision: str, device: torch.device | str = "cpu") -> InferenceForm:
-    """Return the backbone in eval mode, BatchNorm folded, channels last, in the given precision.
-
-    Args:
-        backbone: As ``build_backbone`` gives it; it is left as it is.
-        precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
-    """
-    return InferenceForm(backbone, precision, device)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:

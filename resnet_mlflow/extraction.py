@@ -15,13 +15,17 @@ import torch
 from tqdm import tqdm
 
 from resnet_mlflow import __version__
-from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
+from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.compilation import compile_stages, repays_compiling
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import BadImageError, ImageDataset, ImageSplit
+from resnet_mlflow.data.loading import n_cores
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.feature_store import EntryWriter, FeatureStore
 from resnet_mlflow.features import FeatureIdentity, FeatureSet, features_key, identify, pick_device, refuse_skipped
 from resnet_mlflow.forward import extract_split as extract_split
+from resnet_mlflow.forward import images_per_task
+from resnet_mlflow.inference import InferenceForm, inference_form
 from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.row_file import RowFile, drop_rows
 from resnet_mlflow.weights import ResolvedWeights, n_features
@@ -87,9 +91,7 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
     with store.lock(key) if fabric.global_rank == 0 else nullcontext():
         found = store.get(key) if fabric.global_rank == 0 else None
         if not fabric.broadcast(found is not None):
-            form = inference_form(
-                build_backbone(request.config.backbone, request.resolved), request.identity.precision, fabric.device
-            )
+            form = _build_form(request)
             with store.writer(key) if fabric.global_rank == 0 else nullcontext() as entry:
                 _fill(request, form, entry)
         fabric.barrier()
@@ -97,6 +99,18 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
     if found is None:
         raise InputError(f"features must be readable once written, got nothing at {store.path(key)}; run again")
     return found
+
+
+def _build_form(request: _Request) -> InferenceForm:
+    backbone, identity, device = request.config.backbone, request.identity, request.fabric.device
+    form = inference_form(build_backbone(backbone, request.resolved), identity.precision, device)
+    n_images = sum(len(split) for split in request.dataset.splits.values()) // request.fabric.world_size
+    if device.type == "cpu" and repays_compiling(
+        backbone, identity.image_size, n_images, identity.precision, n_cores()
+    ):
+        logger.info("%d images repay compiling the forward pass", n_images)
+        compile_stages(form, images_per_task(identity.image_size), identity.image_size)
+    return form
 
 
 def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> None:

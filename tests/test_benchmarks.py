@@ -1,11 +1,14 @@
 """The measuring of benchmarks, not their figures: those depend on the machine."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, suite
+from benchmarks.growth import FACTORS, fit_exponent, growth_row, time_growth
 from benchmarks.harness import Disturbance, Row, alternate, fastest, limit_row, rate, ratio_row
+from benchmarks.suite import BENCHMARKS, NOT_QUICK
 
 
 def test_ratio_row_is_above_one_where_the_peer_takes_longer() -> None:
@@ -81,3 +84,46 @@ def test_write_drops_lines_of_another_machine(tmp_path: Path) -> None:
     report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, ["first", "second"])
 
     assert "| a |" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("costs", "exponent"),
+    [([5, 5, 5, 5], 0.0), ([3, 6, 12, 24], 1.0), ([2, 8, 32, 128], 2.0), ([1, 2, 4, 16], 1.3)],
+    ids=["constant", "proportional", "square", "a last doubling that costs four times"],
+)
+def test_fit_exponent_is_the_slope_of_the_logarithms(costs: list[float], exponent: float) -> None:
+    # The last: logarithms to base 2 are 0, 1, 2, 4 at 0, 1, 2, 3; sum of products from the means 6.5, of squares 5.
+    assert fit_exponent([1, 2, 4, 8], costs) == pytest.approx(exponent)
+
+
+def test_growth_row_takes_the_median_exponent_of_the_turns() -> None:
+    row = growth_row("sweep", 1.05, {100: [1.0, 1.0, 1.0], 200: [2.0, 4.0, 1.0]})
+
+    assert row.measured == pytest.approx(1.0)
+    assert row.spread == pytest.approx((0.0, 2.0))
+    assert row.met
+    assert "100: 1 s, 200: 2 s" in row.ours
+
+
+def test_time_growth_goes_through_all_sizes_in_every_turn() -> None:
+    done: list[int] = []
+
+    taken = time_growth(lambda size: lambda: done.append(size), base=10, turns=2)
+
+    assert done == [10] + [10, 20, 40, 80] * 2
+    assert [len(turns) for turns in taken.values()] == [2] * len(FACTORS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmark_is_a_function_that_says_what_it_returns(name: str) -> None:
+    module, function = BENCHMARKS[name]
+    # Read, not imported: the peers' libraries are only there after `make bench`.
+    source = ast.parse((Path(suite.__file__).parent / f"{module}.py").read_text())
+    found = [node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == function]
+
+    assert [[argument.arg for argument in node.args.args] for node in found] == [["folder", "quick"]]
+    assert (ast.get_docstring(found[0]) or "").startswith("Return")
+
+
+def test_quick_leaves_out_only_what_there_is() -> None:
+    assert set(BENCHMARKS) > NOT_QUICK

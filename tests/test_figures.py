@@ -12,14 +12,13 @@ from matplotlib.transforms import Bbox
 
 from resnet_mlflow.evaluation import Evaluation, evaluate
 from resnet_mlflow.figures import (
-    attention_figure,
-    confused_pairs_figure,
     confusion_matrix_figure,
     display_name,
     learning_curves_figure,
     pool_largest,
     tick_step,
 )
+from resnet_mlflow.image_figures import attention_figure, confused_pairs_figure
 from resnet_mlflow.training import EpochResult
 
 

@@ -104,6 +104,7 @@ def _apply_each(policy: Callable[[Tensor], Tensor], images: Tensor, seeds: NDArr
     with torch.random.fork_rng(devices=[]):
         changed = []
         for image, seed in zip(images, seeds.tolist(), strict=True):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed: that would also seed the accelerators, and takes far longer than a flip.
+            torch.default_generator.manual_seed(seed)
             changed.append(policy(image))
         return torch.stack(changed).contiguous(memory_format=torch.channels_last)
