@@ -174,7 +174,6 @@ def test_robustness_tables_name_the_tested_classifiers(written):
         f"robustness/{tier}/accuracy": score for tier, score in (("mild", 0.8), ("medium", 0.6), ("strong", 0.3))
     }
     metrics |= {"robustness/noise/accuracy": 0.5, "robustness/mce": 90.0, "robustness/mild/accuracy_few": 0.2}
-    data = {"dataset": "d1", "dataset_digest": "d1"}
     tested = [
         Record(
             f"robustness s{seed}",
