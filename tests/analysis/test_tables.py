@@ -184,7 +184,7 @@ def test_robustness_tables_name_the_tested_classifiers(written):
         )
         for seed, run_id in enumerate(ids)
     ]
-    frame = written(*tested).frame
+    frame = written(*tested, Record("robustness of both", data | {"seed": "0"}, {}, metrics)).frame
     tiers = TABLES["robustness_tiers"](frame).frame
     assert tiers["head"].tolist() == ["svm"]
     assert tiers["robustness/clean/accuracy"].tolist() == [0.9]
