@@ -30,9 +30,27 @@ def suggest_params(method: str, trial: Trial) -> dict[str, float]:
     params = {}
     for name, rule in hyperparameters(method).items():
         if name == "beta":
-            # Subtraction leaves digits that are not there: 1 - 1e-5 is 0.99999 to 12 places.
-            low, high = (round(1 - end, 12) for end in (rule.high, rule.low))
+            low, high = (_one_minus(end) for end in (rule.high, rule.low))
             params[name] = 1 - trial.suggest_float("one_minus_beta", low, high, log=True)
         else:
             params[name] = trial.suggest_float(name, rule.low, rule.high)
     return params
+
+
+def default_suggestion(method: str) -> dict[str, float]:
+    """Return what a trial must be told for ``suggest_params`` to give the defaults of a method.
+
+    Example:
+        >>> default_suggestion("reweight_effective+focal")
+        {'one_minus_beta': 0.0001, 'gamma': 1.0}
+    """
+    defaults = {name: rule.default for name, rule in hyperparameters(method).items()}
+    return {
+        "one_minus_beta" if name == "beta" else name: _one_minus(value) if name == "beta" else value
+        for name, value in defaults.items()
+    }
+
+
+def _one_minus(value: float) -> float:
+    # Subtraction leaves digits that are not there: 1 - 1e-5 is 0.99999 to 12 places.
+    return round(1 - value, 12)

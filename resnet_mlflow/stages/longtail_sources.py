@@ -58,7 +58,7 @@ class FeatureSource:
         config = task.config
         with method_run(task) as run:
             start = time.perf_counter()
-            fitted = search(task, self._fit) if config.n_trials else self._fit(task, {})
+            fitted = search(run.run_id, task, self._fit) if config.n_trials else self._fit(task, {})
             if task.method == BASELINE:
                 self.base = fitted.head
             return log_fitted(run, task, fitted, self.splits, {"time/fit_s": time.perf_counter() - start})
