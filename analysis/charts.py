@@ -12,13 +12,13 @@ class Series:
 
     Attributes:
         name: Stands in the legend, and chooses the colour.
-        values: One per position of the chart.
+        means: One per position of the chart.
         low: Lower ends.
         high: Upper ends.
     """
 
     name: str
-    values: Values
+    means: Values
     low: Values
     high: Values
 
@@ -73,7 +73,7 @@ class Points:
         title: The question.
         x_axis: The cost.
         y_axis: The score.
-        labels: What each point is, the method's name first.
+        labels: What each point is: its method, whose first word gives the colour, ``on`` a backbone.
         costs: Positive.
         scores: One per label, with their intervals.
         front: Positions of the points that no other beats in both.
@@ -97,14 +97,14 @@ class HeatMap:
         axis: What is scored.
         rows: Names of the rows, from the top.
         columns: Names of the columns.
-        values: Scores, ``(n_rows, n_columns)``; NaN where there is none.
+        scores: ``(n_rows, n_columns)``; NaN where there is none.
     """
 
     title: str
     axis: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    values: tuple[Values, ...]
+    scores: tuple[Values, ...]
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,9 @@ class Ranks:
     ranks: Values
     cliques: tuple[tuple[str, ...], ...]
 
+
+# Accuracies end here; a t interval over few seeds may not.
+MOST = 1.005
 
 Chart = Intervals | Lines | Points | HeatMap | Ranks
 

@@ -53,8 +53,8 @@ def run_compare(config: CompareConfig) -> Path:
 
 
 def _note(report: Report) -> str:
-    """Return the report in Markdown, as much of it as a note holds."""
-    text = report.to_markdown()
+    """Return the tables in Markdown, as many lines as a note holds: the page shows the first of them."""
+    text = report.body()
     if len(text) <= NOTE_CHARACTERS:
         return text
     return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe rest stands in `{ARTIFACTS}/report.html`.\n"

@@ -3,6 +3,7 @@
 Text is 8 points or more at a width of 8.2 inches, so that it can be read when a figure fills a column of a page.
 """
 
+import io
 import math
 import textwrap
 from functools import singledispatch
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.charts import Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
+from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import GREY, colours_of, marker_of
 from resnet_mlflow.figures import TEXT_POINTS, new_figure
 
@@ -27,6 +28,13 @@ TITLE_WIDTH = 95
 def draw(chart: Chart) -> "Figure":
     """Return a chart as a figure."""
     return _draw(chart)
+
+
+def png(chart: Chart) -> bytes:
+    """Return a chart as the content of a PNG file, for notebooks."""
+    buffer = io.BytesIO()
+    draw(chart).savefig(buffer)
+    return buffer.getvalue()
 
 
 def save(chart: Chart, folder: Path, name: str) -> list[Path]:
@@ -60,12 +68,14 @@ def _intervals(chart: Intervals) -> "Figure":
         shades = [colours[group] for group in chart.groups] if n_series == 1 else [colours[series.name]] * n_lines
         markers = [marker_of(label)[0] for label in chart.labels]
         for y, value, low, high, shade, marker in zip(
-            offsets, series.values, series.low, series.high, shades, markers, strict=True
+            offsets, series.means, series.low, series.high, shades, markers, strict=True
         ):
             axes.plot([low, high], [y, y], "-", color=shade, linewidth=2)
             axes.plot([value], [y], marker, color=shade, markersize=6)
         axes.plot([], [], "o-", color=colours[series.name] if n_series > 1 else GREY, label=series.name)
-    if chart.zero:
+    if not chart.zero:
+        axes.set_xlim(right=min(axes.get_xlim()[1], MOST))
+    else:
         axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_yticks(lines, chart.labels, parse_math=False)
     axes.set(xlabel=chart.axis, ylim=(n_lines - 0.4, -0.6))
@@ -82,7 +92,7 @@ def _lines(chart: Lines) -> "Figure":
     places = np.array(chart.numbers or range(len(chart.positions)), dtype=float)
     for series in chart.series:
         colour, marker = colours[series.name], marker_of(series.name)[0]
-        axes.plot(places, series.values, marker=marker, color=colour, label=series.name, markersize=5)
+        axes.plot(places, series.means, marker=marker, color=colour, label=series.name, markersize=5)
         axes.fill_between(places, *_band(series), color=colour, alpha=0.18, linewidth=0)
     if chart.numbers:
         axes.set_xscale("log")
@@ -96,7 +106,7 @@ def _lines(chart: Lines) -> "Figure":
 
 def _band(series: Series) -> tuple[list[float], list[float]]:
     """Return the ends of the intervals; where there is none, the band has no width."""
-    ends = zip(series.values, series.low, series.high, strict=True)
+    ends = zip(series.means, series.low, series.high, strict=True)
     pairs = [(value, value) if math.isnan(low) else (low, high) for value, low, high in ends]
     return [low for low, _ in pairs], [high for _, high in pairs]
 
@@ -104,35 +114,38 @@ def _band(series: Series) -> tuple[list[float], list[float]]:
 @_draw.register(Points)
 def _points(chart: Points) -> "Figure":
     figure, axes = _axes(chart.title, 4.8)
-    names = [label.split(" on ")[0] for label in chart.labels]
+    names = [label.split()[0] for label in chart.labels]
     colours, scores = colours_of(names), chart.scores
     axes.set_xscale("log")
-    front = sorted(chart.front, key=lambda i: chart.costs[i])
-    steps = [(chart.costs[i], scores.values[i]) for i in front]
+    steps = [(chart.costs[i], scores.means[i]) for i in chart.front]
     axes.step(*zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1)
     for i, (name, label) in enumerate(zip(names, chart.labels, strict=True)):
-        x, y, colour = chart.costs[i], scores.values[i], colours[name]
+        x, y, colour = chart.costs[i], scores.means[i], colours[name]
         axes.plot([x, x], [scores.low[i], scores.high[i]], color=colour, linewidth=1, alpha=0.6)
         edge = "black" if i in chart.front else "none"
         axes.plot([x], [y], marker_of(label)[0], color=colour, markersize=7, markeredgecolor=edge)
-    for i in front:
-        place, above = (chart.costs[i], scores.values[i]), {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
-        axes.annotate(chart.labels[i], place, (6, -12), textcoords="offset points", fontsize=TEXT_POINTS,
-                      bbox={**above, "pad": 0.5}, parse_math=False)  # fmt: skip
+    for number, i in enumerate(chart.front, start=1):
+        place = (chart.costs[i], scores.means[i])
+        axes.annotate(str(number), place, (0, 8), textcoords="offset points", ha="center", fontsize=TEXT_POINTS)
     for name, colour in colours.items():
         axes.plot([], [], "o", color=colour, label=name)
-    for backbone in dict.fromkeys(label.split()[-1] for label in chart.labels):
+    backbones = dict.fromkeys(label.split()[-1] for label in chart.labels)
+    for backbone in backbones:
         axes.plot([], [], marker_of(backbone)[0], color=GREY, label=backbone)
-    axes.set(xlabel=f"{chart.x_axis} (logarithmic; left is cheaper)", ylabel=chart.y_axis)
+    told = ", ".join(f"{number} {chart.labels[i]}" for number, i in enumerate(chart.front, start=1))
+    beaten = textwrap.fill(f"No other is cheaper and better: {told}", TITLE_WIDTH + 20)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
+    axes.set_xlabel(f"{chart.x_axis} (logarithmic; left is cheaper)\n{beaten}")
+    axes.set(ylabel=chart.y_axis)
     axes.grid(alpha=0.3)
-    _legend(figure, 7)
+    _legend(figure, len(colours) + len(backbones))
     return figure
 
 
 @_draw.register(HeatMap)
 def _heat_map(chart: HeatMap) -> "Figure":
     figure, axes = _axes(chart.title, 1.6 + 0.42 * len(chart.rows))
-    values = np.array(chart.values, dtype=float)
+    values = np.array(chart.scores, dtype=float)
     image = axes.imshow(values, cmap="cividis", aspect="auto")
     low, high = np.nanmin(values), np.nanmax(values)
     for (row, column), value in np.ndenumerate(values):
@@ -193,4 +206,11 @@ def _axes(title: str, height_inches: float) -> tuple["Figure", "Axes"]:
 
 
 def _legend(figure: "Figure", n_entries: int) -> None:
-    figure.legend(loc="outside lower center", ncols=min(n_entries, 7), fontsize=TEXT_POINTS + 1, frameon=False)
+    figure.legend(
+        loc="outside lower center",
+        ncols=min(n_entries, 9),
+        columnspacing=1.2,
+        handletextpad=0.4,
+        fontsize=TEXT_POINTS + 1,
+        frameon=False,
+    )

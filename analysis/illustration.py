@@ -4,47 +4,137 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.charts import Chart, Intervals, Series
+from analysis.charts import Chart, HeatMap, Intervals, Lines, Points, Ranks, Series, pareto_front
 from analysis.table import Column, Table
 
-# What gives a line its colour: the first of these columns in which rows differ.
-GROUPED_BY = ("head", "method", "strategy", "backbone")
-SCORED_BY = ("test/accuracy", "test/balanced_accuracy")
 LABEL_CHARACTERS = 48
+ENDS = ("", " low", " high")
+# Heads without a training loop are fitted in less than a clock can tell.
+LEAST_SECONDS = 1e-4
 
 
 def chart_of(table: Table) -> Chart | None:
     """Return the chart that stands above a table; nothing where a chart would tell no more than the table."""
-    if len(table.frame) < 2:
-        return None
-    return CHARTS.get(table.name, scores_chart)(table)
+    # A table of one of several datasets is called by both names.
+    build = CHARTS.get(table.name.split("-")[0])
+    return None if build is None or len(table.frame) < 2 else build(table)
 
 
-def scores_chart(table: Table) -> Chart | None:
-    """Return the rows' test scores as dots on their intervals."""
-    scores = [column for column in table.columns if column.kind == "score"]
-    column = next((column for name in SCORED_BY for column in scores if column.name == name), None)
+def scores_chart(table: Table, coloured_by: str, name: str = "test/accuracy") -> Chart | None:
+    """Return a score per row, as a dot on its interval, coloured by a column."""
+    column = _column(table, name)
     if column is None:
         return None
-    return Intervals(table.title, column.header, labels_of(table), groups_of(table), (series_of(table, column),))
+    groups = tuple(table.frame[coloured_by].astype(str))
+    return Intervals(table.title, column.header, labels_of(table), groups, (series_of(table, column),))
 
 
-def series_of(table: Table, column: Column, name: str = "") -> Series:
+def group_chart(table: Table) -> Chart | None:
+    """Return the recalls of many, medium and few classes per row."""
+    columns = [column for column in table.columns if column.name.startswith("test/accuracy_")]
+    series = tuple(series_of(table, column) for column in columns)
+    labels = labels_of(table)
+    return Intervals(table.title, "mean recall of the classes", labels, labels, series) if series else None
+
+
+def gain_chart(table: Table) -> Chart | None:
+    """Return what each row gains over its baseline; rows without a baseline are left out."""
+    column = next((column for column in table.columns if column.kind == "difference"), None)
+    if column is None:
+        return None
+    labels, series = labels_of(table), series_of(table, column)
+    kept = [i for i, value in enumerate(series.means) if not math.isnan(value)]
+    chosen = Series(column.header, *(tuple(ends[i] for i in kept) for ends in (series.means, series.low, series.high)))
+    groups = tuple(str(table.frame["head"].iloc[i]) for i in kept)
+    shown = tuple(labels[i] for i in kept)
+    return Intervals(table.title, column.header, shown, groups, (chosen,), zero=True) if kept else None
+
+
+def grid_chart(table: Table, axis: str = "test accuracy") -> Chart:
+    """Return all scores of a table as a grid: rows down, columns across."""
+    columns = [column for column in table.columns if column.kind == "score"]
+    values = tuple(zip(*(series_of(table, column).means for column in columns), strict=True))
+    return HeatMap(table.title, axis, labels_of(table), tuple(column.header for column in columns), values)
+
+
+def tier_chart(table: Table) -> Chart | None:
+    """Return accuracy from clean images to strong corruption, a line per row."""
+    steps = ("clean", "mild", "medium", "strong")
+    columns = [column for column in table.columns if column.header in steps]
+    per_step = [series_of(table, column) for column in columns]
+    if len(per_step) < 2:
+        return None
+    lines = [
+        Series(label, *(tuple(ends[row] for ends in parts) for parts in _parts(per_step)))
+        for row, label in enumerate(labels_of(table))
+    ]
+    positions = tuple(column.header for column in columns)
+    return Lines(table.title, "corruption", "accuracy", positions, tuple(lines))
+
+
+def _parts(series: Sequence[Series]) -> list[list[tuple[float, ...]]]:
+    return [[one.means for one in series], [one.low for one in series], [one.high for one in series]]
+
+
+def shots_chart(table: Table) -> Chart | None:
+    """Return accuracy against labelled images per class, a line per head and backbone."""
+    shots = sorted({int(value) for value in table.frame["shots"]})
+    if len(shots) < 2:
+        return None
+    lines = []
+    for (head, backbone), rows in table.frame.groupby(["head", "backbone"], sort=False):
+        by_shots = {int(row["shots"]): row for row in rows.to_dict("records")}
+        ends = (tuple(_value(by_shots.get(n, {}), f"test/accuracy{end}") for n in shots) for end in ENDS)
+        lines.append(Series(f"{head} {backbone}" if table.frame["backbone"].nunique() > 1 else str(head), *ends))
+    numbers = tuple(float(n) for n in shots)
+    axis = "labelled images per class"
+    return Lines(table.title, axis, "test accuracy", tuple(map(str, shots)), tuple(lines), numbers)
+
+
+def cost_chart(table: Table) -> Chart | None:
+    """Return validation accuracy against seconds of fitting."""
+    column = _column(table, "val/accuracy")
+    rows = [row for row in table.frame.to_dict("records") if not math.isnan(_value(row, "time/fit_s"))]
+    if column is None or len(rows) < len(table.frame):
+        return None
+    costs = tuple(max(_value(row, "time/fit_s"), LEAST_SECONDS) for row in rows)
+    labels = tuple(f"{_method(row)} on {row['backbone']}" for row in rows)
+    scores = series_of(table, column)
+    return Points(
+        table.title, "seconds of fitting", column.header, labels, costs, scores, pareto_front(costs, scores.means)
+    )
+
+
+def _method(row: Mapping[Any, Any]) -> str:
+    return str(row["head"]) if row["strategy"] == "frozen" else f"finetune {row['strategy']}"
+
+
+def rank_chart(table: Table) -> Chart:
+    """Return mean ranks over datasets with the bars of what is not told apart."""
+    names = tuple(table.frame["method"].astype(str))
+    bars = list(table.frame["clique"].astype(str))
+    letters = sorted(set("".join(bars)))
+    cliques = (tuple(name for name, bar in zip(names, bars, strict=True) if letter in bar) for letter in letters)
+    ranks = tuple(float(rank) for rank in table.frame["rank"])
+    return Ranks(table.title, names, ranks, tuple(clique for clique in cliques if len(clique) > 1))
+
+
+def series_of(table: Table, column: Column) -> Series:
     """Return a column's values with the ends of their intervals, row by row."""
-    ends = ("", " low", " high")
-    return Series(name or column.header, *(_numbers(table, column.name + end) for end in ends))
+    rows = table.frame.to_dict("records")
+    return Series(column.header, *(tuple(_value(row, column.name + end) for row in rows) for end in ENDS))
 
 
-def _numbers(table: Table, name: str) -> tuple[float, ...]:
-    if name not in table.frame:
-        return (math.nan,) * len(table.frame)
-    return tuple(math.nan if value is None else float(value) for value in table.frame[name])
+def _value(row: Mapping[Any, Any], name: str) -> float:
+    value = row.get(name)
+    return math.nan if value is None else float(value)
 
 
 def labels_of(table: Table) -> tuple[str, ...]:
-    """Return what names each row: its texts, side by side."""
-    names = [column.name for column in table.columns if column.kind == "text"]
-    return tuple(_shortened(" ".join(_texts(row, names))) for row in table.frame.to_dict("records"))
+    """Return what tells the rows apart: their texts and counts that are not all alike, side by side."""
+    names = [column.name for column in table.columns if column.kind in ("text", "count") and column.name != "front"]
+    telling = [name for name in names if table.frame[name].astype(str).nunique() > 1] or names[:1]
+    return tuple(_shortened(" ".join(_texts(row, telling))) for row in table.frame.to_dict("records"))
 
 
 def _texts(row: Mapping[Any, Any], names: Sequence[str]) -> list[str]:
@@ -52,15 +142,24 @@ def _texts(row: Mapping[Any, Any], names: Sequence[str]) -> list[str]:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"
+    return text if len(text) <= LABEL_CHARACTERS else f"{text[: LABEL_CHARACTERS - 1]}…"
 
 
-def groups_of(table: Table) -> tuple[str, ...]:
-    """Return what gives each row its colour."""
-    for name in GROUPED_BY:
-        if name in table.frame and table.frame[name].nunique() > 1:
-            return tuple(table.frame[name].astype(str))
-    return labels_of(table)
+def _column(table: Table, name: str) -> Column | None:
+    return next((column for column in table.columns if column.name == name), None)
 
 
-CHARTS: dict[str, Callable[[Table], Chart | None]] = {}
+CHARTS: dict[str, Callable[[Table], Chart | None]] = {
+    "backbones": lambda table: scores_chart(table, "backbone"),
+    "heads": lambda table: scores_chart(table, "head"),
+    "strategies": lambda table: scores_chart(table, "strategy"),
+    "ablation": grid_chart,
+    "longtail": group_chart,
+    "robustness_tiers": tier_chart,
+    "robustness_families": lambda table: grid_chart(table, "accuracy"),
+    "tail_robustness": lambda table: grid_chart(table, "mean recall"),
+    "cost": cost_chart,
+    "few_shot": shots_chart,
+    "tuning": gain_chart,
+    "datasets": rank_chart,
+}

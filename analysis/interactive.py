@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from analysis.charts import Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
+from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import GREY, colours_of, marker_of
 
 Spec = dict[str, Any]
 LINE_PIXELS = 26
+AT_MOST_ONE: Spec = {"autorangeoptions": {"maxallowed": MOST}}
 
 
 def spec(chart: Chart) -> Spec:
@@ -48,7 +49,7 @@ def _intervals(chart: Intervals) -> Spec:
         symbols = [marker_of(label)[1] for label in chart.labels]
         data.append(
             {
-                "type": "scatter", "mode": "markers", "name": series.name, "x": series.values,
+                "type": "scatter", "mode": "markers", "name": series.name, "x": series.means,
                 "y": [line + offset for line in range(len(chart.labels))], "text": chart.labels,
                 "marker": {"color": shades, "size": 9, "symbol": symbols},
                 "error_x": _errors(series) | {"color": GREY if n_series == 1 else shades, "thickness": 1.5},
@@ -59,7 +60,7 @@ def _intervals(chart: Intervals) -> Spec:
     ticks = {"tickvals": list(range(n_lines)), "ticktext": chart.labels, "range": [n_lines - 0.4, -0.6]}
     layout = {
         "height": 90 + LINE_PIXELS * n_lines * max(1, n_series - 1),
-        "xaxis": _axis(chart.axis) | {"zeroline": chart.zero},
+        "xaxis": _axis(chart.axis) | {"zeroline": chart.zero} | ({} if chart.zero else AT_MOST_ONE),
         "yaxis": _axis("") | ticks | {"zeroline": False},
         "showlegend": n_series > 1,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
@@ -68,8 +69,8 @@ def _intervals(chart: Intervals) -> Spec:
 
 
 def _errors(series: Series) -> Spec:
-    above = [high - value for value, high in zip(series.values, series.high, strict=True)]
-    below = [value - low for value, low in zip(series.values, series.low, strict=True)]
+    above = [high - value for value, high in zip(series.means, series.high, strict=True)]
+    below = [value - low for value, low in zip(series.means, series.low, strict=True)]
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "width": 0}
 
 
@@ -83,7 +84,7 @@ def _lines(chart: Lines) -> Spec:
     places: Sequence[float] = chart.numbers or tuple(float(i) for i in range(len(chart.positions)))
     data = [
         {
-            "type": "scatter", "mode": "lines+markers", "name": series.name, "x": places, "y": series.values,
+            "type": "scatter", "mode": "lines+markers", "name": series.name, "x": places, "y": series.means,
             "text": chart.positions, "line": {"color": colours[series.name]},
             "marker": {"symbol": marker_of(series.name)[1]},
             "error_y": _errors(series) | {"thickness": 1, "width": 2},
@@ -95,7 +96,7 @@ def _lines(chart: Lines) -> Spec:
     layout = {
         "height": 420,
         "xaxis": _axis(chart.x_axis) | ticks,
-        "yaxis": _axis(chart.y_axis),
+        "yaxis": _axis(chart.y_axis) | AT_MOST_ONE,
         "showlegend": True,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     }
@@ -104,9 +105,9 @@ def _lines(chart: Lines) -> Spec:
 
 @_spec.register(Points)
 def _points(chart: Points) -> Spec:
-    names = [label.split(" on ")[0] for label in chart.labels]
+    names = [label.split()[0] for label in chart.labels]
     colours, series = colours_of(names), chart.scores
-    front = [(chart.costs[i], series.values[i]) for i in sorted(chart.front, key=lambda i: chart.costs[i])]
+    front = [(chart.costs[i], series.means[i]) for i in chart.front]
     step = {
         "type": "scatter", "mode": "lines", "x": [x for x, _ in front], "y": [y for _, y in front], "hoverinfo": "skip",
         "line": {"shape": "hv", "color": GREY, "width": 1.2}, "name": "not beaten in both",
@@ -114,12 +115,12 @@ def _points(chart: Points) -> Spec:
     data: list[Spec] = [step]
     for name, colour in colours.items():
         chosen = [i for i, other in enumerate(names) if other == name]
-        picked = Series(name, *(tuple(ends[i] for i in chosen) for ends in (series.values, series.low, series.high)))
+        picked = Series(name, *(tuple(ends[i] for i in chosen) for ends in (series.means, series.low, series.high)))
         symbols = [marker_of(chart.labels[i])[1] for i in chosen]
         data.append(
             {
                 "type": "scatter", "mode": "markers", "name": name, "x": [chart.costs[i] for i in chosen],
-                "y": picked.values, "text": [chart.labels[i] for i in chosen],
+                "y": picked.means, "text": [chart.labels[i] for i in chosen],
                 "marker": {"color": colour, "size": 10, "symbol": symbols},
                 "error_y": _errors(picked) | {"color": colour, "thickness": 1},
                 "hovertemplate": "%{text}: %{y:.4f} at %{x:.3g}",
@@ -128,7 +129,7 @@ def _points(chart: Points) -> Spec:
     layout = {
         "height": 460,
         "xaxis": _axis(f"{chart.x_axis} (left is cheaper)") | {"type": "log", "dtick": 1},
-        "yaxis": _axis(chart.y_axis),
+        "yaxis": _axis(chart.y_axis) | AT_MOST_ONE,
         "showlegend": True,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     }
@@ -138,7 +139,7 @@ def _points(chart: Points) -> Spec:
 @_spec.register(HeatMap)
 def _heat_map(chart: HeatMap) -> Spec:
     data = {
-        "type": "heatmap", "x": chart.columns, "y": chart.rows, "z": chart.values, "colorscale": "Cividis",
+        "type": "heatmap", "x": chart.columns, "y": chart.rows, "z": chart.scores, "colorscale": "Cividis",
         "texttemplate": "%{z:.3f}", "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
         "colorbar": {"thickness": 10, "outlinewidth": 0},
     }  # fmt: skip

@@ -13,8 +13,10 @@ HEADS = {"svm": BLUE, "knn": ORANGE, "mlp": GREEN, "prototype": PURPLE, "linear"
 BACKBONES = {
     "resnet18": "#414487", "resnet34": "#31688e", "resnet50": "#21918c", "resnet101": "#2fb47c", "resnet152": "#5ec962",
 }  # fmt: skip
+# The deeper the training, the darker the colour of fine-tuning.
+STRATEGIES = {"frozen": SKY, "fc": "#f2a36b", "layer4": "#e5803a", "layer3+": VERMILLION, "all": "#993f00"}
 GROUPS = {"many": BLUE, "medium": ORANGE, "few": VERMILLION}
-KNOWN = {**HEADS, **BACKBONES, **GROUPS, "none": GREY}
+KNOWN = {**HEADS, **BACKBONES, **STRATEGIES, **GROUPS, "none": GREY}
 # Of matplotlib and of plotly: the same shapes in both.
 MARKERS = {
     "resnet18": ("o", "circle"), "resnet34": ("v", "triangle-down"), "resnet50": ("s", "square"),

@@ -17,6 +17,9 @@ PARTS = ("std", "n", "low", "high")
 DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
 # Smaller positive values are written as "< least".
 LEAST: Mapping[str, float] = {"p_value": 0.001, "seconds": 0.01, "number": 0.001}
+# Times differ by machine and load, not by seed alone: what they are over seeds stands in the CSV.
+WITH_DEVIATION = ("score", "difference", "number")
+WITH_INTERVAL = ("score", "difference")
 # What LaTeX reads as its own, and what its usual fonts lack.
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
@@ -108,10 +111,11 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
     if value == NOTHING or column.kind == "text":
         return Cell(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
-    if n > 1:
+    if column.kind in WITH_DEVIATION and n > 1 and not math.isnan(std):
         value += f" ± {std:.{_decimals(row[column.name], column.kind)}f}"
+    interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Cell(value, format_interval(low, high, column.kind), bold, tuple(run_ids))
+    return Cell(value, interval, bold, tuple(run_ids))
 
 
 def _part(row: Mapping[Any, Any], name: str, part: str) -> float:

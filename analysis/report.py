@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from analysis import figures
 from analysis.cells import split_by_dataset
 from analysis.illustration import chart_of
@@ -15,12 +17,27 @@ from analysis.page import Section, render_page
 from analysis.render import to_csv, to_latex, to_markdown
 from analysis.runs import Runs, load_runs
 from analysis.table import Table
-from analysis.tables import TABLES
+from analysis.tables import OVER_DATASETS, TABLES
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
 FOLDERS = ("tables", "figures")
+# What a table is made of; said where it is left out.
+NEEDS = {
+    "backbones": "finished runs of one head on two backbones",
+    "heads": "finished runs of fit_head",
+    "strategies": "finished runs of finetune beside a linear head on the same backbone",
+    "ablation": "finished runs of fit_head",
+    "longtail": "finished runs of longtail",
+    "robustness_tiers": "finished runs of robustness",
+    "robustness_families": "finished runs of robustness",
+    "tail_robustness": "finished runs of robustness on classifiers of longtail",
+    "cost": "finished runs of fit_head or finetune",
+    "few_shot": "finished runs of fit_head with shots",
+    "tuning": "finished runs with n_trials",
+    "datasets": "two datasets with finished runs of the same two methods",
+}
 WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 
@@ -31,7 +48,7 @@ class Report:
     Attributes:
         title: Its heading.
         facts: What the numbers rest on.
-        tables: Answers, in the order of ``TABLES``.
+        tables: Answers, in the order of ``TABLES``, dataset by dataset.
         missing: What is missing or unfair: tables that are left out and why, and what is wrong with runs.
         links: Where runs are shown.
     """
@@ -43,10 +60,14 @@ class Report:
     links: RunLinks
 
     def to_markdown(self) -> str:
-        """Return all tables, and what is missing, as Markdown."""
-        parts = [f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), *map(to_markdown, self.tables)]
+        """Return heading, facts, all tables, and what is missing, as Markdown."""
+        return "\n".join([f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), self.body()])
+
+    def body(self) -> str:
+        """Return the tables, and what is missing, as Markdown."""
         remarks = "\n".join(f"- {remark}" for remark in self.missing)
-        return "\n".join([*parts, f"## What is missing or unfair in this comparison\n\n{remarks}\n"])
+        missing = f"## What is missing or unfair in this comparison\n\n{remarks}\n"
+        return "\n".join([*map(to_markdown, self.tables), missing])
 
 
 def build_report(runs: Runs, ui_url: str = "") -> Report:
@@ -58,27 +79,32 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     """
     tables: list[Table] = []
     left_out: list[str] = []
-    # Scores on different items are never compared: each dataset has tables of its own.
-    for digest, frame in split_by_dataset(runs.frame).items():
-        several = runs.frame["dataset_digest"].nunique() > 1
-        place = f"{frame['dataset'].iloc[0]} {digest[:8]}" if several else ""
-        for name, build in TABLES.items():
-            try:
-                table = build(frame)
-            except InputError as error:
-                left_out.append(f"{_on(f'Table {name}', place)} is left out: {error}.")
-                continue
-            if table is None:
-                left_out.append(f"{_on(f'Table {name}', place)} is left out: there are no finished runs for it.")
-            else:
-                tables.append(_placed(table, place))
+    for name, place, frame in _parts(runs.frame):
+        told = f"Table {name} on {place}" if place else f"Table {name}"
+        try:
+            table = TABLES[name](frame)
+        except InputError as error:
+            left_out.append(f"{told} is left out: {error}.")
+            continue
+        if table is None:
+            left_out.append(f"{told} is left out: there are no {NEEDS.get(name, 'finished runs for it')}.")
+        else:
+            tables.append(_placed(table, place))
     links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
     missing = (*runs.warnings, *left_out)
     return Report(f"Experiment {runs.experiment}", tuple(_facts(runs, links)), tuple(tables), missing, links)
 
 
-def _on(text: str, place: str) -> str:
-    return f"{text} on {place}" if place else text
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield each table's name with the runs it is made of, and which dataset they are of where there are several.
+
+    Scores on different items are never compared: each dataset has tables of its own.
+    """
+    parts = split_by_dataset(frame) or {"": frame}
+    for digest, own in parts.items():
+        place = f"{own['dataset'].iloc[0]} {digest[:8]}" if len(parts) > 1 else ""
+        yield from ((name, place, own) for name in TABLES if name not in OVER_DATASETS)
+    yield from ((name, "", frame) for name in TABLES if name in OVER_DATASETS)
 
 
 def _placed(table: Table, place: str) -> Table:
@@ -92,8 +118,9 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
     counts = frame["stage"].value_counts()
     yield f"{len(frame):,} runs: {', '.join(f'{n:,} {stage}' for stage, n in counts.items())}."
     for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
-        if names := sorted(frame[column].dropna().unique()):
-            yield f"{what}: {', '.join(map(str, names))}."
+        # resnet18 comes before resnet101.
+        if names := sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name)):
+            yield f"{what}: {', '.join(names)}."
     if len(frame):
         yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
     yield f"Links lead to MLflow at {links.ui_url}."

@@ -57,7 +57,7 @@ def demo_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> s
         "name": "demo",
         "seeds": [0, 1],
         "backbones": ["resnet18"],
-        "heads": {"prototype": None, "knn": None},
+        "heads": {"prototype": None, "linear": None},
         "finetune": {"fc": {"train_layers": "fc", "epochs": 2, "learning_rate": 0.01}},
         "longtail": {
             "factor20": {"imbalance_factor": 20, "methods": "tau_norm", "head_params": "{epochs: 2}", "n_trials": 2}
