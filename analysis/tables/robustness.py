@@ -8,7 +8,7 @@ from analysis.table import Column, Table
 
 LABELS = tuple(Column(name, name) for name in ("backbone", "head", "strategy", "method"))
 CLEAN = Column("robustness/clean/accuracy", "clean", "score")
-MEAN = Column("robustness/mean_accuracy", "mean of 15 x 5", "score")
+MEAN = Column("robustness/mean/accuracy", "mean", "score")
 MCE = Column("robustness/mce", "mCE", "number")
 TIERS = ("mild", "medium", "strong")
 FAMILIES = ("noise", "blur", "weather", "digital", "extra", "geometric")
@@ -20,7 +20,8 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
     What a run does not say of its classifier is taken from the classifier's own run, and so is the clean accuracy.
     """
-    cells = finished_cells(frame, "robustness")
+    # The run above them has no classifier; of several tests of one classifier the newest counts.
+    cells = finished_cells(frame[frame["classifier_run"].notna()], "robustness").drop_duplicates("classifier_run")
     tested = frame.drop_duplicates("run_id").set_index("run_id").reindex(cells["classifier_run"])
     for name in ("backbone", "head", "strategy", "method"):
         of_classifier = tested[name].set_axis(cells.index)
@@ -71,6 +72,7 @@ def _answer(cells: pd.DataFrame, name: str, title: str, scores: tuple[Column, ..
     labels = tuple(label for label in LABELS if (cells[label.name].fillna("") != "").any())
     notes = (
         "Corrupted images are the same for every classifier: each is seeded by its item, corruption and severity. "
-        "mild, medium and strong are severities 1, 3 and 5.",
+        "mild, medium and strong are severities 1, 3 and 5 unless a run says otherwise.",
+        "Nothing is bold: rows are compared by their intervals, not by tests under corruption.",
     )
     return answer(Question(name, title, labels, scores=present, ordered_by=present[0].name, notes=notes), cells)

@@ -71,7 +71,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
     features = study.frame.loc[study.frame["stage"] == "extract", "run_id"].iloc[-1]
     for told in (
         row["dataset_digest"],
-        row["commit"],
+        row["version"],
         row["parent"],
         features,
         "Python 3.",
@@ -108,9 +108,7 @@ def test_repeat_gives_the_same_predictions_to_the_bit(study):
 
 def test_repeat_refuses_runs_of_other_stages(study):
     parent = study.frame.loc[study.frame["stage"] == "study", "run_id"].item()
-    with pytest.raises(
-        InputError, match=r"a run must be a FINISHED one of fit_head or finetune .* \(study, FINISHED\)"
-    ):
+    with pytest.raises(InputError, match=r"must be a FINISHED one of fit_head or finetune .* \(study, FINISHED\)"):
         repeat(parent)
 
 

@@ -174,23 +174,17 @@ def test_robustness_tables_name_the_tested_classifiers(written):
         f"robustness/{tier}/accuracy": score for tier, score in (("mild", 0.8), ("medium", 0.6), ("strong", 0.3))
     }
     metrics |= {"robustness/noise/accuracy": 0.5, "robustness/mce": 90.0, "robustness/mild/accuracy_few": 0.2}
-    data = {"dataset": "d1", "dataset_digest": "d1"}
+    data = {"stage": "robustness", "dataset": "d1", "dataset_digest": "d1"}
     tested = [
         Record(
             f"robustness s{seed}",
-            {
-                "stage": "robustness",
-                "seed": str(seed),
-                "dataset": "d1",
-                "dataset_digest": "d1",
-                "classifier_run": run_id,
-            },
+            data | {"seed": str(seed), "classifier_run": run_id},
             {},
             {name: value + seed / 10 for name, value in metrics.items()},
         )
         for seed, run_id in enumerate(ids)
     ]
-    frame = written(*tested).frame
+    frame = written(*tested, Record("robustness of both", data | {"seed": "0"}, {}, metrics)).frame
     tiers = TABLES["robustness_tiers"](frame).frame
     assert tiers["head"].tolist() == ["svm"]
     assert tiers["robustness/clean/accuracy"].tolist() == [0.9]
