@@ -20,9 +20,8 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
     What a run does not say of its classifier is taken from the classifier's own run, and so is the clean accuracy.
     """
-    cells = finished_cells(frame, "robustness")
     # The run above them has no classifier; of several tests of one classifier the newest counts.
-    cells = cells[cells["classifier_run"].notna()].drop_duplicates("classifier_run")
+    cells = finished_cells(frame[frame["classifier_run"].notna()], "robustness").drop_duplicates("classifier_run")
     tested = frame.drop_duplicates("run_id").set_index("run_id").reindex(cells["classifier_run"])
     for name in ("backbone", "head", "strategy", "method"):
         of_classifier = tested[name].set_axis(cells.index)

@@ -22,7 +22,9 @@ def test_compare_writes_the_report_and_logs_it(mlflow_run, demo_store, tmp_path,
     assert run.info.status == "FINISHED"
     assert run.data.tags["stage"] == "compare"
     assert "One seed (0)" in run.data.tags["mlflow.note.content"]
-    logged = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="report"))
+    logged = Path(
+        mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="report", tracking_uri=demo_store)
+    )
     assert (logged / "report.html").read_bytes() == page.read_bytes()
     assert {path.suffix for path in (logged / "figures").iterdir()} == {".png", ".svg", ".pdf"}
 
