@@ -38,7 +38,7 @@ Extraction = Callable[[Path, int, int], object]
 def _over(
     folder: Path, quick: bool, name: str, peers: dict[str, Callable[[str], Extraction]], target: float
 ) -> list[Row]:
-    n_small, n_photos = (200, 24) if quick else (2000, 128)
+    n_small, n_photos = (500, 24) if quick else (4000, 192)
     small, what = small_folder(folder / "small", n_small)
     photos = make_photos(folder / "photos", n_photos)
     rows = []

@@ -58,7 +58,7 @@ def fc(folder: Path, quick: bool) -> list[Row]:
 
 def all_layers(folder: Path, quick: bool) -> list[Row]:
     """Return one epoch of all layers over the peer's with channels_last and bf16 autocast."""
-    n_images = 500 if quick else 4000
+    n_images = 200 if quick else 4000
     root, what = _train_and_test(folder, n_images)
     ways = [
         partial(_one_epoch, root / "train", n_workers)

@@ -19,7 +19,9 @@ INTRODUCTION = """\
 
 Made by `make bench` (`python -m benchmarks`). Each ratio is the peer's time over ours for the same work, timed in
 alternate turns on the same machine: the median of the turns, and their range. The peers are plain scripts
-(`benchmarks/peers`): PIL in a DataLoader, eager float32, scikit-learn's SVC, the whole network in every epoch.
+(`benchmarks/peers`): PIL in a DataLoader with eager float32, the same with channels_last and bf16 autocast, timm's
+extraction, forward passes of ONNX Runtime and OpenVINO, scikit-learn's heads, faiss' exact search. Growth is the
+exponent that fits the cost at 1, 2, 4 and 8 times the work.
 """
 
 

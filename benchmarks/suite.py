@@ -44,8 +44,18 @@ BENCHMARKS = {
 # What --quick leaves out: each takes over 10 seconds however small, or is another's row at a larger size.
 NOT_QUICK = frozenset(
     {
-        *("resnet101", "svc-20000", "heads-20000", "heads-50000", "memory", "second-fit", "longtail"),
-        *("start-up", "growth-memory"),
+        *(
+            "resnet50",
+            "resnet101",
+            "runtimes",
+            "svc-20000",
+            "heads-20000",
+            "heads-50000",
+            "memory",
+            "second-fit",
+            "longtail",
+        ),
+        *("start-up", "growth-memory", "growth-heads"),
     }
 )
 

@@ -1,5 +1,7 @@
 """Forward passes by OpenVINO: a network converted from PyTorch, compiled for throughput."""
 
+import warnings
+
 import numpy as np
 import openvino
 import torch
@@ -19,7 +21,9 @@ class OpenvinoForward:
 
     def __init__(self, network: nn.Module, image_size: int, batch_size: int, precision: str) -> None:
         shape = [batch_size, 3, image_size, image_size]
-        model = openvino.convert_model(network, example_input=torch.zeros(shape), input=[shape])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it traces the network, which torch deprecates
+            model = openvino.convert_model(network, example_input=torch.zeros(shape), input=[shape])
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
 

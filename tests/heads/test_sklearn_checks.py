@@ -21,7 +21,7 @@ HEADS = [
     MLPHead(),
     PrototypeHead(),
     PrototypeHead(metric="cosine", preprocessing="cl2n"),
-    LinearHead(),
+    LinearHead(C=0.01, tol=1e-12),
     LinearHead(solver="sgd", class_weight="balanced"),
 ]
 
