@@ -7,6 +7,7 @@ a database or a server.
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.predictions import Predictions, load_predictions
+from resnet_mlflow.tracking.registry import run_of_model
 from resnet_mlflow.tracking.runs import StageRun, stage_run
 from resnet_mlflow.tracking.store import (
     BACKBONE_ARTIFACT,
@@ -37,6 +38,7 @@ __all__ = [
     "load_head",
     "load_predictions",
     "log_head",
+    "run_of_model",
     "search_runs",
     "set_error",
     "stage_run",
