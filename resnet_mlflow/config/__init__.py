@@ -20,6 +20,7 @@ from resnet_mlflow.config.data import DataConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
+from resnet_mlflow.config.robustness import RobustnessConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "LongtailConfig",
     "MainConfig",
     "ProfileConfig",
+    "RobustnessConfig",
     "Seed",
     "TrainingConfig",
 ]
@@ -53,4 +55,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "fit_head": FitHeadConfig,
     "finetune": FinetuneConfig,
     "longtail": LongtailConfig,
+    "robustness": RobustnessConfig,
 }

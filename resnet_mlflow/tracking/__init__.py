@@ -4,9 +4,9 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
-from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
 from resnet_mlflow.tracking.models import load_head, log_head
-from resnet_mlflow.tracking.predictions import Predictions, load_predictions
+from resnet_mlflow.tracking.predictions import Predictions, load_corrupted_predictions, load_predictions
 from resnet_mlflow.tracking.registry import run_of_model
 from resnet_mlflow.tracking.runs import StageRun, stage_run
 from resnet_mlflow.tracking.store import (
@@ -34,7 +34,9 @@ __all__ = [
     "end_abandoned_children",
     "find_runs",
     "get_run",
+    "load_class_counts",
     "load_config",
+    "load_corrupted_predictions",
     "load_head",
     "load_predictions",
     "log_head",
