@@ -20,6 +20,7 @@ BENCHMARKS = {
     "longtail-fit": ("longtail", "one_method"),
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
+    "robustness": ("robustness", "heads_together"),
 }
 
 
