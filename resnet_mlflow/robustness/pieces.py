@@ -30,8 +30,12 @@ def map_pieces(work: Work, images: Tensor, keys: Tensor) -> Tensor:
     n_threads = torch.get_num_threads()
 
     def work_from(start: int) -> Tensor:
-        rows = torch.arange(start, start + size).clamp_(max=len(images) - 1)
-        return work(images[rows].contiguous(), keys[rows])
+        piece, its_keys = images[start : start + size], keys[start : start + size]
+        missing = size - len(piece)
+        if missing:
+            piece = torch.cat((piece, piece[-1:].expand(missing, -1, -1, -1)))
+            its_keys = torch.cat((its_keys, its_keys[-1:].expand(missing)))
+        return work(piece.contiguous(), its_keys)
 
     with _one_thread_per_piece(), ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
         return torch.cat(list(pool.map(work_from, range(0, len(images), size))))[: len(images)]
