@@ -39,6 +39,7 @@ BENCHMARKS = {
     "growth-memory": ("growth", "memory"),
     "growth-heads": ("growth", "heads"),
     "growth-longtail": ("growth", "longtail"),
+    "robustness": ("robustness", "heads_together"),
 }
 
 # What --quick leaves out: each takes over 10 seconds however small, or is another's row at a larger size.

@@ -22,7 +22,7 @@ from resnet_mlflow.weights import ResolvedWeights
 
 logger = logging.getLogger(__name__)
 
-# Names what loading.resize_crop and loading.normalize do: a change there needs a new name here.
+# Names what resizing.resize_crop and loading.normalize do: a change there needs a new name here.
 PREPROCESSING = "resize-crop-7/8-antialias-imagenet"
 
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -92,7 +92,7 @@ def identify(dataset: ImageDataset, config: FeatureConfig, resolved: ResolvedWei
     """
     return FeatureIdentity(
         dataset_digest=dataset.digest,
-        split_ids={name: _split_digest(split) for name, split in sorted(dataset.splits.items())},
+        split_ids={name: split_digest(split) for name, split in sorted(dataset.splits.items())},
         backbone=config.backbone,
         weights_digest=resolved.digest,
         preprocessing=PREPROCESSING,
@@ -198,7 +198,8 @@ def _may_have_accelerator() -> bool:
     return not sys.platform.startswith("linux") or any(Path(name).exists() for name in _ACCELERATOR_FILES)
 
 
-def _split_digest(split: ImageSplit) -> str:
+def split_digest(split: ImageSplit) -> str:
+    """Return 32 hexadecimal digits over a split's labels and items, in the order of the rows."""
     digest = hashlib.blake2b(np.ascontiguousarray(split.labels, dtype="<i8").tobytes(), digest_size=16)
     digest.update(np.ascontiguousarray(split.item_ids, dtype="<U32").tobytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.datasets import BadImageError, ImageSplit
-from resnet_mlflow.data.loading import iterate_batches, n_cores, normalize
+from resnet_mlflow.data.loading import Change, iterate_batches, n_cores, normalize
 from resnet_mlflow.inference import InferenceForm
 
 # Pixels that one core's forward pass works on at a time. Beyond, feature maps fall out of its cache, and the first
@@ -29,6 +29,7 @@ def extract_split(
     num_workers: int = -1,
     rows: NDArray[np.int64] | None = None,
     on_skip: Callable[[int, BadImageError], None] | None = None,
+    change: Change | None = None,
 ) -> Iterator[Block]:
     """Yield rows and their features, ``(n_rows,)`` and ``(n_rows, n_features)`` float32, in order.
 
@@ -40,13 +41,15 @@ def extract_split(
         num_workers: Threads that decode ahead; -1 means one per core.
         rows: Which rows; None means all.
         on_skip: Called with the row and the error of each image that cannot be decoded; None raises the error.
+        change: See ``loading.iterate_batches``.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``on_skip`` is None.
     """
     batches = iterate_batches(
-        split, image_size, batch_size, num_workers, rows=rows, skip_bad=on_skip is not None, on_skip=on_skip
-    )
+        split, image_size, batch_size, num_workers, rows=rows, skip_bad=on_skip is not None, on_skip=on_skip,
+        change=change,
+    )  # fmt: skip
     device = next(form.parameters()).device
     pieces = (
         (batch.rows[at : at + size], batch.images[at : at + size])
@@ -90,8 +93,12 @@ def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]
 
 @contextmanager
 def _one_thread_per_pass() -> Iterator[None]:
-    """Put torch's number of threads back afterwards: setting it in one thread also sets it for new ones."""
+    """Let threads that start now, the decoding ones too, work alone; put torch's number of threads back afterwards.
+
+    Setting it in one thread also sets it for new ones.
+    """
     n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield
     finally:

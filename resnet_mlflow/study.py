@@ -1,6 +1,6 @@
 """A study: which backbones, heads, fine-tunings and seeds are crossed, read from YAML."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from resnet_mlflow.config import (
     FitHeadConfig,
     Head,
     LongtailConfig,
+    RobustnessConfig,
     Seed,
 )
 from resnet_mlflow.errors import InputError, nearest
@@ -60,6 +61,12 @@ class Study(Config):
     )
     few_shot: FewShotStudy | None = Field(None, description="Heads on a few labelled images per class.")
 
+    robustness: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Robustness tests of the study's finished cells by a name of your own; `methods`, `backbones` and "
+        "`seeds` limit one to some of the cells.",
+    )
+
     @field_validator("seeds", "backbones")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -84,6 +91,14 @@ class Cell:
     def stage(self) -> str:
         """Return the name of the stage that runs the cell."""
         return "fit_head" if isinstance(self.config, FitHeadConfig) else "finetune"
+
+
+# What limits a robustness test to some of the cells.
+LIMITS: dict[str, Callable[[Cell], Any]] = {
+    "methods": lambda cell: cell.method,
+    "backbones": lambda cell: cell.config.backbone,
+    "seeds": lambda cell: cell.config.seed,
+}
 
 
 def load_study(name: str) -> Study:
@@ -119,6 +134,8 @@ def _checked(content: dict[str, Any], path: Path) -> Study:
         list(few_shot_cells(study))
         for name, config in comparisons(study):
             _check_methods(name, config)
+        for name in study.robustness:
+            _check_test(study, name)
     except InputError as error:
         raise InputError(f"study {path}: {error}") from None
     return study
@@ -173,6 +190,55 @@ def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:
             chosen, where = dict(params), f"longtail.{name}"
             if backbone in _limited_to(where, chosen.pop("backbones", study.backbones), study):
                 yield f"longtail {name} {backbone}", _validated(LongtailConfig, where, chosen, shared)
+
+
+def cells_under_test(study: Study, name: str) -> list[Cell]:
+    """Return the cells that a robustness test takes.
+
+    Raises:
+        InputError: If it names a method, backbone or seed that the study does not have.
+    """
+    found = list(cells(study))
+    for key, value_of in LIMITS.items():
+        if key not in study.robustness[name]:
+            continue
+        chosen, known = study.robustness[name][key], list(dict.fromkeys(map(value_of, found)))
+        for value in chosen:
+            if value not in known:
+                raise InputError(
+                    f"robustness.{name}.{key} must be among the study's ({', '.join(map(str, known))}), got {value!r}"
+                    f"{nearest(str(value), map(str, known))}"
+                )
+        found = [cell for cell in found if value_of(cell) in chosen]
+    return found
+
+
+def robustness_config(study: Study, name: str, run_ids: Sequence[str]) -> RobustnessConfig:
+    """Return a robustness test of the runs that cells came to.
+
+    Raises:
+        InputError: If a parameter is unknown or breaks its rule.
+    """
+    where = f"robustness.{name}"
+    own = {key: value for key, value in study.robustness[name].items() if key not in LIMITS}
+    for key in ("model", "runs", "filter", "reference_run"):
+        if key in own:
+            raise InputError(f"{where} must not set {key!r}: it tests the study's own cells; choose by methods")
+    shared = {key: value for key, value in study.features.items() if key in RobustnessConfig.model_fields}
+    return _validated(RobustnessConfig, where, own, shared | {"runs": ",".join(run_ids)})
+
+
+def _check_test(study: Study, name: str) -> None:
+    from resnet_mlflow.robustness.selection import build_cells, parse_corruptions, parse_severities, parse_tiers
+
+    cells_under_test(study, name)
+    config = robustness_config(study, name, [])
+    try:
+        build_cells(
+            parse_corruptions(config.corruptions), parse_severities(config.severities, parse_tiers(config.tiers))
+        )
+    except InputError as error:
+        raise InputError(f"robustness.{name}: {error}") from None
 
 
 def _check_methods(name: str, config: LongtailConfig) -> None:

@@ -2,7 +2,15 @@ import pytest
 import yaml
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.study import STUDIES, cells, comparisons, few_shot_cells, load_study
+from resnet_mlflow.study import (
+    STUDIES,
+    cells,
+    cells_under_test,
+    comparisons,
+    few_shot_cells,
+    load_study,
+    robustness_config,
+)
 
 STUDY = {"name": "small", "backbones": ["resnet18"], "heads": {"svm": {"C": 2}}, "seeds": [3]}
 
@@ -65,6 +73,16 @@ def test_comparisons_run_over_the_seeds_of_the_study(tmp_path):
     assert found["longtail a resnet50"].imbalance_factor == 20
 
 
+def test_robustness_takes_the_cells_it_is_limited_to(tmp_path):
+    tests = {"a": {"corruptions": "noise", "methods": ["svm"], "seeds": [5]}, "b": {}}
+    heads, features = {"svm": None, "knn": None}, {"cache_dir": "here", "dataset": "cifar10"}
+    study = load_study(write(tmp_path, heads=heads, seeds=[3, 5], features=features, robustness=tests))
+    assert [cell.name for cell in cells_under_test(study, "a")] == ["svm resnet18 s5"]
+    assert len(cells_under_test(study, "b")) == 4
+    config = robustness_config(study, "a", ["x", "y"])
+    assert (config.corruptions, config.runs, config.cache_dir) == ("noise", "x,y", "here")
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -90,6 +108,16 @@ def test_comparisons_run_over_the_seeds_of_the_study(tmp_path):
         ({"longtail": {"a": {"imbalance": 3}}}, "longtail.a: unknown parameter 'imbalance'; did you mean"),
         ({"longtail": {"a": {"methods": "crtt"}}}, "longtail a resnet18: .* got 'crtt'; did you mean 'crt'"),
         ({"longtail": {"a": {"backbones": ["resnet50"]}}}, "longtail.a.backbones must be among the study's"),
+        (
+            {"robustness": {"a": {"methods": ["smv"]}}},
+            r"robustness.a.methods .* \(svm\), got 'smv'; did you mean 'svm'",
+        ),
+        ({"robustness": {"a": {"corruptions": "smog"}}}, "robustness.a: corruptions must be among .* mean 'fog'"),
+        (
+            {"robustness": {"a": {"severity": 1}}},
+            "robustness.a: unknown parameter 'severity'; did you mean 'severities'",
+        ),
+        ({"robustness": {"a": {"runs": "1"}}}, "robustness.a must not set 'runs': it tests the study's own cells"),
     ],
 )
 def test_load_study_refuses_in_one_line(tmp_path, changes, line):

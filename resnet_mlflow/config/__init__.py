@@ -23,6 +23,7 @@ from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
 from resnet_mlflow.config.prediction import PredictConfig
 from resnet_mlflow.config.promotion import PromoteConfig
+from resnet_mlflow.config.robustness import RobustnessConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
 from resnet_mlflow.config.tuning import TuningConfig
 
@@ -52,6 +53,7 @@ __all__ = [
     "ProfileConfig",
     "PromoteConfig",
     "ReportConfig",
+    "RobustnessConfig",
     "Seed",
     "TrainingConfig",
     "TuningConfig",
@@ -66,4 +68,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "promote": PromoteConfig,
     "predict": PredictConfig,
     "compare": CompareConfig,
+    "robustness": RobustnessConfig,
 }

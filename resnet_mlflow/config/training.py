@@ -27,7 +27,7 @@ class TrainingConfig(Config):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
     gradient_clip: float = Field(0.0, ge=0, description="Largest gradient norm; 0 means no limit.")
     accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are added before a step.")
-    augmentation: Literal["none", "flip", "crop", "trivial", "rand", "auto"] = Field(
+    augmentation: Literal["none", "flip", "crop", "trivial", "rand", "auto", "augmix"] = Field(
         "none", description="Augmentation of training images; crop includes the flip."
     )
     patience: int = Field(0, ge=0, description="Epochs without improvement before training stops; 0 means never.")

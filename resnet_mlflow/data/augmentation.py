@@ -1,6 +1,7 @@
 """Augmentation of training batches, where each image's change depends on its own seed only."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from resnet_mlflow.errors import InputError, nearest
 # From uint8 images (n_images, 3, size, size) and one seed per image to images of the same kind.
 Augmentation = Callable[[Tensor, NDArray[np.int64]], Tensor]
 
-AUGMENTATIONS = ("none", "flip", "crop", "trivial", "rand", "auto")
+AUGMENTATIONS = ("none", "flip", "crop", "trivial", "rand", "auto", "augmix")
 
 
 def item_seeds(seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -42,8 +43,12 @@ def build_augmentation(name: str, image_size: int) -> Augmentation:
     """Return a function of images and seeds that augments.
 
     ``flip`` mirrors every second image; ``crop`` also shifts by up to an eighth of the side over
-    reflected borders; ``trivial``, ``rand`` and ``auto`` flip and then apply one of torchvision's policies. These three
-    draw from torch's global generator, which is put back afterwards: call them in one thread.
+    reflected borders; ``trivial``, ``rand``, ``auto`` and ``augmix`` flip and then apply one of torchvision's policies.
+    These four draw from torch's global generator, which is put back afterwards: call them in one thread.
+
+    AugMix mixes three chains of operations with the image. Its operations leave out those that a corruption of the
+    robustness benchmark resembles (brightness, colour, contrast, sharpness), as its authors do. Their second part, the
+    Jensen-Shannon loss between three views, is not there.
 
     Args:
         name: One of ``AUGMENTATIONS``.
@@ -53,7 +58,8 @@ def build_augmentation(name: str, image_size: int) -> Augmentation:
         InputError: If the name is unknown.
 
     References:
-        Müller and Hutter (2021), TrivialAugment; Cubuk et al. (2020), RandAugment; Cubuk et al. (2019), AutoAugment.
+        Müller and Hutter (2021), TrivialAugment; Cubuk et al. (2020), RandAugment; Cubuk et al. (2019), AutoAugment;
+        Hendrycks et al. (2020), AugMix.
     """
     if name not in AUGMENTATIONS:
         raise InputError(
@@ -96,6 +102,7 @@ def _policy(name: str) -> Callable[[Tensor], Tensor]:
         "trivial": v2.TrivialAugmentWide,
         "rand": v2.RandAugment,
         "auto": v2.AutoAugment,
+        "augmix": partial(v2.AugMix, all_ops=False),
     }
     return policies[name]()
 

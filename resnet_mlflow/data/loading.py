@@ -16,10 +16,11 @@ import torch
 import torchvision.io  # noqa: F401 - registers torch.ops.image
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError, decode_with_pil
+from resnet_mlflow.data.resizing import resize_crop as resize_crop
+from resnet_mlflow.data.resizing import resize_crops
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,6 +32,9 @@ _SMALL_PIXELS = 128 * 128
 
 # Argument of the operators: the channels that the file has.
 _UNCHANGED = 0
+
+# From images of one shape, uint8 (n, height, width, 3), and their rows in the split to images that are then resized.
+Change = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
 
 # A failure at a position of a chunk.
 _Failures = list[tuple[int, BadImageError]]
@@ -95,52 +99,6 @@ def _fast_decoder(data: bytes) -> Callable[[Tensor, int, bool], Tensor] | None:
     return None
 
 
-def resize_crop(image: Tensor, size: int) -> Tensor:
-    """Return the centre square of an image at ``size`` pixels a side.
-
-    The shorter side is resized to 8/7 of ``size`` where it is at least that long, otherwise to
-    ``size``; antialiased, bilinear, uint8. What exceeds ``size`` is cut off evenly: from
-    224 pixels this is the usual 256 and crop, and images smaller than ``size`` lose nothing.
-
-    Args:
-        image: uint8, shape ``(3, height, width)``.
-        size: Side of the square in pixels.
-    """
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    return torch.from_numpy(_resize_crop(pixels[None], size)[0]).permute(2, 0, 1)
-
-
-def _resize_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return ``(n, size, size, 3)`` of ``(n, height, width, 3)``; each image as if it were alone."""
-    images = _trim(images)
-    n_images, height, width, n_channels = images.shape
-    target = round(size * 8 / 7)
-    shorter = min(height, width)
-    if shorter < size * 8 / 7:
-        target = size
-    new_height, new_width = (max(size, side * target // shorter) for side in (height, width))
-    # Viewed from flat memory, because numpy's stride of an axis of length 1 hides from torch that channels are last.
-    tensor = torch.from_numpy(images.reshape(-1)).view(n_images, height, width, n_channels).permute(0, 3, 1, 2)
-    if (new_height, new_width) != (height, width):
-        tensor = interpolate(tensor, size=(new_height, new_width), mode="bilinear", antialias=True)
-    top, left = (new_height - size) // 2, (new_width - size) // 2
-    resized: NDArray[np.uint8] = tensor.permute(0, 2, 3, 1).numpy()
-    return resized[:, top : top + size, left : left + size]
-
-
-def _trim(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the images, cut at both ends where one side is over 4 times the other.
-
-    Only the middle survives the crop, and a file of 1 x 60000 pixels must not be blown up whole.
-    """
-    height, width = images.shape[1:3]
-    longest = 4 * min(height, width)
-    if max(height, width) <= longest:
-        return images
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    return np.ascontiguousarray(images[:, top : top + longest, left : left + longest])
-
-
 def normalize(
     images: Tensor, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.channels_last
 ) -> Tensor:
@@ -170,6 +128,7 @@ def iterate_batches(
     rows: Sequence[int] | NDArray[np.int64] | None = None,
     skip_bad: bool = False,
     on_skip: Callable[[int, BadImageError], None] | None = None,
+    change: Change | None = None,
 ) -> Iterator[ImageBatch]:
     """Yield the images of a split in order, decoded ahead by threads.
 
@@ -183,13 +142,14 @@ def iterate_batches(
         rows: Which rows, in which order; None means all.
         skip_bad: Whether to leave out images that cannot be decoded.
         on_skip: Called with the row and the error of each of them, in order.
+        change: Applied to the decoded images before they are resized, in the threads.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``skip_bad`` is False; the first in order.
     """
     rows = np.arange(len(split)) if rows is None else np.asarray(rows, dtype=np.int64)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    for batch, buffer, failures in _load_batches(split, batches, image_size, num_workers, skip_bad):
+    for batch, buffer, failures in _load_batches(_Loader(split, skip_bad, change), batches, image_size, num_workers):
         if not failures:
             yield ImageBatch(torch.from_numpy(buffer).permute(0, 3, 1, 2), batch)
             continue
@@ -201,15 +161,28 @@ def iterate_batches(
             yield ImageBatch(torch.from_numpy(buffer[kept]).permute(0, 3, 1, 2), batch[kept])
 
 
+@dataclass(frozen=True)
+class _Loader:
+    """What filling a chunk needs to know."""
+
+    split: ImageSplit
+    skip_bad: bool
+    change: Change | None
+
+    def fit(self, images: NDArray[np.uint8], rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        """Return images of one shape, changed where that is wanted, at their final size."""
+        return resize_crops(images if self.change is None else self.change(images, rows), size)
+
+
 def _load_batches(
-    split: ImageSplit, batches: list[NDArray[np.int64]], size: int, num_workers: int, skip_bad: bool
+    loader: _Loader, batches: list[NDArray[np.int64]], size: int, num_workers: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8], _Failures]]:
     """Yield each batch's rows, pixels and failures; a bounded number of batches is under way."""
     n_threads = n_cores() if num_workers < 0 else num_workers
     if n_threads == 0:
         for batch in batches:
             buffer = np.empty((len(batch), size, size, 3), dtype=np.uint8)
-            yield batch, buffer, _load_chunk(split, batch, buffer, skip_bad, 0)
+            yield batch, buffer, _load_chunk(loader, batch, buffer, 0)
         return
     pending: deque[tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[_Failures]]]] = deque()
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="decode")
@@ -217,7 +190,7 @@ def _load_batches(
         for batch in batches:
             buffer = np.empty((len(batch), size, size, 3), dtype=np.uint8)
             futures = [
-                pool.submit(_load_chunk, split, batch[at : at + _CHUNK], buffer[at : at + _CHUNK], skip_bad, at)
+                pool.submit(_load_chunk, loader, batch[at : at + _CHUNK], buffer[at : at + _CHUNK], at)
                 for at in range(0, len(batch), _CHUNK)
             ]
             pending.append((batch, buffer, futures))
@@ -236,13 +209,12 @@ def _finish(
     return batch, buffer, [failure for future in futures for failure in future.result()]
 
 
-def _load_chunk(
-    split: ImageSplit, rows: NDArray[np.int64], out: NDArray[np.uint8], skip_bad: bool, offset: int
-) -> _Failures:
+def _load_chunk(loader: _Loader, rows: NDArray[np.int64], out: NDArray[np.uint8], offset: int) -> _Failures:
     """Fill ``out`` with the resized images of the rows, and return the failures, counted from ``offset``."""
+    split, size = loader.split, out.shape[1]
     if split.images is not None:
         images = split.images[rows]
-        out[:] = _resize_crop(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, out.shape[1])
+        out[:] = loader.fit(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, rows, size)
         return []
     failures: _Failures = []
     small: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = {}
@@ -250,17 +222,17 @@ def _load_chunk(
         try:
             image = _decode_row(split, row)
         except BadImageError as error:
-            if not skip_bad:
+            if not loader.skip_bad:
                 raise
             failures.append((offset + position, error))
             continue
         if image.shape[0] * image.shape[1] <= _SMALL_PIXELS:
             small.setdefault(image.shape, []).append((position, image))
         else:
-            out[position] = _resize_crop(image[None], out.shape[1])[0]
+            out[position] = loader.fit(image[None], rows[position : position + 1], size)[0]
     for members in small.values():
         positions, images_alike = zip(*members, strict=True)
-        out[list(positions)] = _resize_crop(np.stack(images_alike), out.shape[1])
+        out[list(positions)] = loader.fit(np.stack(images_alike), rows[list(positions)], size)
     return failures
 
 

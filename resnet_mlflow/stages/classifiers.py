@@ -1,5 +1,6 @@
 """The classifier that a finished run left behind: its head, and the backbone its features came from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import Run
@@ -41,8 +42,12 @@ class RunClassifier:
         return self.inputs.dataset.class_names
 
 
-def load_classifier(run_id: str) -> RunClassifier:
+def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> RunClassifier:
     """Return the classifier of a finished run of fit_head, finetune or longtail.
+
+    Args:
+        run_id: Id of the run.
+        here: Parameters that say where things run and lie, in place of those the run was started with.
 
     Raises:
         InputError: If there is no such run, it holds no classifier, or its dataset has changed since.
@@ -54,7 +59,7 @@ def load_classifier(run_id: str) -> RunClassifier:
             f"a classifier must come from a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got run {run_id} "
             f"({stage or 'no stage of ours'}, {run.info.status}); list them in MLflow by tags.stage"
         )
-    config = _feature_config(ENTRY_POINTS[stage], run)
+    config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update=dict(here or {}))
     inputs = prepare(config)
     if (then := run.data.tags["dataset_digest"]) != inputs.dataset.digest:
         raise InputError(

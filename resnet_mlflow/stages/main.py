@@ -12,7 +12,16 @@ from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
-from resnet_mlflow.study import Cell, cells, comparisons, few_shot_cells, load_study
+from resnet_mlflow.study import (
+    Cell,
+    Study,
+    cells,
+    cells_under_test,
+    comparisons,
+    few_shot_cells,
+    load_study,
+    robustness_config,
+)
 from resnet_mlflow.study_table import CellResult, build_table, to_markdown
 from resnet_mlflow.tracking import connect, find_runs
 
@@ -38,7 +47,7 @@ def run_main(config: MainConfig) -> bool:
         results, failures = _run_cells(todo)
         # Their seeds are samples of images, not the study's: they are compared in tables of their own.
         failures |= _run_cells(few)[1]
-        failures |= _run_comparisons(tails)
+        failures |= _run_comparisons(tails) | _test_robustness(study, results)
         table = build_table(results, study.seeds)
         markdown = to_markdown(table, study, failures)
         with run.artifacts() as folder:
@@ -46,7 +55,8 @@ def run_main(config: MainConfig) -> bool:
             table.to_csv(folder / "comparison.csv", index=False)
         run.log_note(markdown)
         if failures:
-            run.failure = f"{len(failures)} of {len(todo) + len(few) + len(tails)} cells failed"
+            n_parts = len(todo) + len(few) + len(tails) + len(study.robustness)
+            run.failure = f"{len(failures)} of {n_parts} cells failed"
     print(markdown)
     print(f"Report of the runs: artifacts comparison.md and comparison.csv of run {run.run_id} (study {study.name}).")
     return not failures
@@ -82,6 +92,31 @@ def _run_comparisons(todo: list[tuple[str, LongtailConfig]]) -> dict[str, str]:
         except Exception as error:  # As for cells.
             failures[name] = (str(error).splitlines() or [type(error).__name__])[0]
             logger.error("%s FAILED: %s", name, failures[name])
+    return failures
+
+
+def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
+    """Test the cells that finished under corruption, as the study asks for; give reasons of failures by name."""
+    run_ids = {result.cell: result.run_id for result in results}
+    if not study.robustness:
+        return {}
+    from resnet_mlflow.stages.robustness import run_robustness  # torch takes seconds to import
+
+    failures: dict[str, str] = {}
+    for name in study.robustness:
+        names = {
+            run_ids[cell]: f"{cell.method} {cell.config.backbone}"
+            for cell in cells_under_test(study, name)
+            if cell in run_ids
+        }
+        logger.info("robustness %s: %d classifiers", name, len(names))
+        try:
+            if names:
+                run_robustness(robustness_config(study, name, list(names)), names)
+        except Exception as error:  # As for cells.
+            failures[f"robustness {name}"] = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.error("robustness %s FAILED: %s", name, failures[f"robustness {name}"])
+            logger.debug("traceback", exc_info=not isinstance(error, InputError))
     return failures
 
 

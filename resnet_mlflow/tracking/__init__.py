@@ -4,7 +4,7 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
-from resnet_mlflow.tracking.datasets import TrackedDataset
+from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
 from resnet_mlflow.tracking.experiments import (
     create_repeat,
     current_experiment,
@@ -14,7 +14,7 @@ from resnet_mlflow.tracking.experiments import (
 )
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
-from resnet_mlflow.tracking.predictions import Predictions, load_predictions
+from resnet_mlflow.tracking.predictions import Predictions, load_corrupted_predictions, load_predictions
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -69,7 +69,9 @@ __all__ = [
     "finish_run",
     "get_run",
     "leave_launched_run",
+    "load_class_counts",
     "load_config",
+    "load_corrupted_predictions",
     "load_head",
     "load_predictions",
     "load_served",

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
+from mlflow.entities import Run
 
 
 class TrackedDataset(Dataset):
@@ -34,3 +35,18 @@ class TrackedDataset(Dataset):
 
     def _compute_digest(self) -> str:
         raise NotImplementedError("the digest is given, never computed")
+
+
+def load_class_counts(run: Run, context: str) -> dict[str, int] | None:
+    """Return images per class name of the dataset that a run logged in a role; None where it logged none.
+
+    Args:
+        run: The run.
+        context: ``training``, ``validation`` or ``testing``.
+    """
+    for entry in run.inputs.dataset_inputs if run.inputs else []:
+        profile = json.loads(entry.dataset.profile or "{}")
+        if any(tag.value == context for tag in entry.tags) and "class_counts" in profile:
+            counts: dict[str, int] = profile["class_counts"]
+            return counts
+    return None

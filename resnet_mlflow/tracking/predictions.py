@@ -48,3 +48,16 @@ def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Pre
     item_ids, labels, predictions = (frame[name].to_numpy(dtype=np.str_) for name in ("item_id", "label", "prediction"))
     class_names = tuple(name.removeprefix("score_") for name in columns)
     return Predictions(item_ids, labels, predictions, frame[columns].to_numpy(dtype=np.float32), class_names)
+
+
+def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
+    """Return what a robustness run logged as ``robustness/predictions.parquet``: one row per test image.
+
+    Columns are ``item_id``, ``label``, ``clean`` and one per corrupted test set, such as ``fog 3``; all but the first
+    are names of classes.
+
+    Raises:
+        MlflowException: If the run has no such predictions.
+    """
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        return pd.read_parquet(download(run_id, "robustness/predictions.parquet", Path(folder)))

@@ -72,3 +72,13 @@ def test_item_seeds_differ_between_rows_epochs_and_seeds():
 def test_build_augmentation_refuses_unknown_names():
     with pytest.raises(InputError, match=r"one of none, flip, .* got 'flipp'; did you mean 'flip'"):
         build_augmentation("flipp", 16)
+
+
+def test_augmix_stays_nearer_to_its_input_than_one_operation_does():
+    images, seeds = photos(40, 32), item_seeds(0, 0, np.arange(40))
+    flipped = build_augmentation("flip", 32)(images, seeds).float()
+    distances = {
+        name: (build_augmentation(name, 32)(images, seeds).float() - flipped).abs().mean()
+        for name in ("augmix", "trivial")
+    }
+    assert 1 < distances["augmix"] < distances["trivial"]

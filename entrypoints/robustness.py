@@ -1,0 +1,15 @@
+"""Entry point `robustness`: see ``python -m entrypoints.robustness --help``."""
+
+from resnet_mlflow.cli import run_entry_point
+from resnet_mlflow.config import RobustnessConfig
+
+
+def _stage(config: RobustnessConfig) -> bool:
+    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    from resnet_mlflow.stages.robustness import run_robustness
+
+    return run_robustness(config)
+
+
+if __name__ == "__main__":
+    run_entry_point(RobustnessConfig, _stage)

@@ -1,0 +1,71 @@
+"""Which classifiers are tested, and under which corruptions."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from resnet_mlflow.config.base import Config, Seed
+
+SOURCES = ("model", "runs", "filter")
+
+
+class RobustnessConfig(Config):
+    """Test classifiers on corrupted images: one pass over each corrupted test set for all that share a backbone."""
+
+    model: str = Field("", description="A registered classifier, such as models:/digits-classifier@champion.")
+    runs: str = Field("", description="Ids of runs that fitted classifiers, with commas.")
+    filter: str = Field(
+        "", description="All classifiers whose runs match this filter of MLflow, such as tags.dataset = 'cifar10'."
+    )
+    corruptions: str = Field(
+        "benchmark",
+        min_length=1,
+        description="all, benchmark (the 15), extra (4), geometric (5), a family (noise, blur, weather, digital), or "
+        "names; with commas.",
+    )
+    severities: str = Field(
+        "1,2,3,4,5", min_length=1, description="Severities 1 to 5, or tiers such as mild, with commas."
+    )
+    tiers: str = Field(
+        "mild=1,medium=3,strong=5", min_length=1, description="Which severity mild, medium and strong stand for."
+    )
+    reference_run: str = Field(
+        "",
+        description="Run of the classifier, or of its robustness, that errors are divided by for mCE; "
+        "empty means no mCE.",
+    )
+    max_images: int = Field(
+        0, ge=0, description="Test on a stratified sample of that many images, drawn by the seed; 0 means all."
+    )
+    corruption_size: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Shorter side in pixels at which images are corrupted; 0 means their own, but at most 256.",
+    )
+    store_features: bool = Field(
+        False, description="Keep the features of corrupted images, for classifiers that are tested later."
+    )
+    seed: Seed = Field(0, description="Seed of the sample; corruptions depend on the images alone.")
+    batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
+    num_workers: int = Field(
+        -1, ge=-1, le=256, description="Threads that decode and corrupt images; -1 means one per core."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+    cache_dir: str = Field(
+        "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
+    )
+
+    @field_validator("corruption_size")
+    @classmethod
+    def _size_can_be_corrupted(cls, size: int) -> int:
+        if size != 0 and size < 16:
+            raise ValueError("must be 0 (the images' own size) or in [16, 1024]")
+        return size
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RobustnessConfig":
+        given = [name for name in SOURCES if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"one of {', '.join(SOURCES)} must be given, got {' and '.join(given)}; keep one")
+        return self

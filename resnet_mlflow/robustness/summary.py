@@ -1,0 +1,195 @@
+"""What a test came to for one classifier: scores by cell, by tier, by family and overall, under their logged names."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.evaluation import count_confusion
+from resnet_mlflow.longtail.groups import group_scores
+from resnet_mlflow.robustness.cells import CellResult
+from resnet_mlflow.robustness.scores import (
+    Errors,
+    consistency,
+    corruption_error,
+    mean_corruption_error,
+    mean_over_items,
+    relative_mean_corruption_error,
+)
+from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.severities import BENCHMARK, EXTRA, FAMILIES, GEOMETRIC, SEVERITIES
+from resnet_mlflow.statistics import Interval, wilson_interval
+
+GROUPS = {**FAMILIES, "extra": EXTRA, "geometric": GEOMETRIC}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Errors that others are divided by.
+
+    Attributes:
+        run_id: Of the classifier they are from.
+        clean: Error on the clean images.
+        errors: By corruption and severity.
+    """
+
+    run_id: str
+    clean: float
+    errors: Errors
+
+
+@dataclass(frozen=True, eq=False)
+class TriedClassifier:
+    """One classifier's results; rows of all arrays are the same images.
+
+    Attributes:
+        run_id: Of the run that fitted it.
+        name: What tables call it; equal for the seeds of one method.
+        seed: Its seed.
+        labels: True classes, ``(n_items,)``.
+        n_classes: How many there are.
+        results: By cell, the clean images among them.
+        tiers: Severity of each tier.
+        size_groups: Classes that were many, medium and few in training, where it was on a long tail.
+    """
+
+    run_id: str
+    name: str
+    seed: int
+    labels: NDArray[np.int64]
+    n_classes: int
+    results: Mapping[Cell, CellResult]
+    tiers: Mapping[str, int]
+    size_groups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @cached_property
+    def correct(self) -> dict[Cell, NDArray[np.bool_]]:
+        """Return which items are right, by cell."""
+        return {cell: result.predictions == self.labels for cell, result in self.results.items()}
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Return the corrupted cells."""
+        return [cell for cell in self.results if cell != CLEAN]
+
+    @property
+    def headline(self) -> list[Cell]:
+        """Return the cells that tiers and means are over: the benchmark's, or all where there is none of those."""
+        return [cell for cell in self.cells if cell.corruption in BENCHMARK] or self.cells
+
+    @property
+    def errors(self) -> dict[str, dict[int, float]]:
+        """Return top-1 errors by corruption and severity."""
+        errors: dict[str, dict[int, float]] = {}
+        for cell in self.cells:
+            errors.setdefault(cell.corruption, {})[cell.severity] = 1 - self.accuracy(cell)
+        return errors
+
+    @property
+    def reference(self) -> Reference:
+        """Return the classifier as what others are compared with."""
+        return Reference(self.run_id, 1 - self.accuracy(CLEAN), self.errors)
+
+    def accuracy(self, cell: Cell) -> float:
+        """Return the share of right items in a cell."""
+        return float(self.correct[cell].mean())
+
+    def interval(self, cell: Cell) -> Interval:
+        """Return Wilson's 95 % interval of a cell's accuracy."""
+        return wilson_interval(int(self.correct[cell].sum()), len(self.labels))
+
+    def series(self) -> dict[int, dict[str, float]]:
+        """Return metrics by severity, which is the step they are logged with; ECE also as a mean over corruptions."""
+        series: dict[int, dict[str, float]] = {}
+        for cell in self.cells:
+            result, name = self.results[cell], f"robustness/{cell.corruption}"
+            low, high = self.interval(cell)
+            series.setdefault(cell.severity, {}).update(
+                {
+                    f"{name}/accuracy": self.accuracy(cell),
+                    f"{name}/accuracy_ci_low": low,
+                    f"{name}/accuracy_ci_high": high,
+                    f"{name}/ece": result.ece,
+                    f"{name}/consistency": self._consistency([cell]),
+                }
+            )
+        for severity, values in series.items():
+            cells = [cell for cell in self.headline if cell.severity == severity]
+            if cells:
+                values["robustness/ece"] = self._ece(cells)
+        return series
+
+    def summary(self, reference: Reference | None = None) -> dict[str, float]:
+        """Return the plain metrics; those that are not defined are left out.
+
+        Args:
+            reference: Adds CE per corruption and, where all 75 cells are there, mCE and relative mCE.
+        """
+        metrics = self._part("clean", [CLEAN])
+        for tier, severity in self.tiers.items():
+            metrics |= self._part(tier, [cell for cell in self.headline if cell.severity == severity])
+        metrics |= self._part("mean", self.headline)
+        for group, names in GROUPS.items():
+            cells = [cell for cell in self.cells if cell.corruption in names]
+            if cells:
+                metrics[f"robustness/{group}/accuracy"] = self._mean(cells)[0]
+        metrics["robustness/mean/error"] = 1 - metrics["robustness/mean/accuracy"]
+        if reference is not None:
+            metrics |= self._corruption_errors(reference)
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+    def _part(self, name: str, cells: Sequence[Cell]) -> dict[str, float]:
+        """Return the scores over some cells; none where there are no cells."""
+        if not cells:
+            return {}
+        mean, (low, high) = self._mean(cells)
+        scores = {
+            "accuracy": mean,
+            "accuracy_ci_low": low,
+            "accuracy_ci_high": high,
+            "ece": self._ece(cells),
+            "consistency": self._consistency(cells),
+        }
+        return {f"robustness/{name}/{score}": value for score, value in (scores | self._by_size(cells)).items()}
+
+    def _mean(self, cells: Sequence[Cell]) -> tuple[float, Interval]:
+        if len(cells) == 1:
+            return self.accuracy(cells[0]), self.interval(cells[0])
+        return mean_over_items(np.stack([self.correct[cell] for cell in cells]))
+
+    def _ece(self, cells: Iterable[Cell]) -> float:
+        return float(np.mean([self.results[cell].ece for cell in cells]))
+
+    def _consistency(self, cells: Iterable[Cell]) -> float:
+        clean = self.results[CLEAN].predictions
+        return float(np.mean([consistency(self.results[cell].predictions, clean) for cell in cells]))
+
+    def _by_size(self, cells: Sequence[Cell]) -> dict[str, float]:
+        """Return the mean recall of classes that were many, medium and few in training, over the cells."""
+        if not self.size_groups:
+            return {}
+        pooled = sum(
+            count_confusion(self.labels, self.results[cell].predictions.astype(np.int64), self.n_classes)
+            for cell in cells
+        )
+        support = np.asarray(pooled).sum(axis=1)
+        recalls = np.divide(np.diagonal(pooled), support, out=np.full(self.n_classes, np.nan), where=support > 0)
+        return {f"accuracy_{name}": score for name, (score, _) in group_scores(recalls, self.size_groups).items()}
+
+    def _corruption_errors(self, reference: Reference) -> dict[str, float]:
+        errors, clean = self.errors, 1 - self.accuracy(CLEAN)
+        metrics = {
+            f"robustness/{name}/ce": corruption_error(
+                [own[severity] for severity in SEVERITIES],
+                [reference.errors[name][severity] for severity in SEVERITIES],
+            )
+            for name, own in errors.items()
+            if set(SEVERITIES) <= own.keys() and set(SEVERITIES) <= reference.errors.get(name, {}).keys()
+        }
+        return metrics | {
+            "robustness/mce": mean_corruption_error(errors, reference.errors),
+            "robustness/relative_mce": relative_mean_corruption_error(errors, clean, reference.errors, reference.clean),
+        }

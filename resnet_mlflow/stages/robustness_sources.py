@@ -1,0 +1,153 @@
+"""Which classifiers a robustness test takes, and what their errors are compared with."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mlflow.entities import Run
+from numpy.typing import NDArray
+
+from resnet_mlflow.config import RobustnessConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.summary import Reference
+from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier
+from resnet_mlflow.tracking import find_runs, get_run, load_corrupted_predictions, run_of_model, search_runs
+
+# Class names shown of each side where two lists differ.
+SHOWN_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classifiers that see the same features, so that one pass over the images serves all of them."""
+
+    classifiers: tuple[RunClassifier, ...]
+
+    @property
+    def first(self) -> RunClassifier:
+        """Return one of them, for what they have in common."""
+        return self.classifiers[0]
+
+    @property
+    def precision(self) -> str:
+        """Return the arithmetic in which their features were computed."""
+        return precision_of(self.first)
+
+
+def choose_runs(config: RobustnessConfig) -> list[str]:
+    """Return the ids of the runs whose classifiers are tested, without repeats.
+
+    Raises:
+        InputError: If none of model, runs and filter is given, or nothing matches.
+    """
+    if config.model:
+        return [run_of_model(config.model)]
+    if config.runs:
+        return list(dict.fromkeys(word.strip() for word in config.runs.split(",") if word.strip()))
+    if not config.filter:
+        raise InputError(
+            "one of model, runs, filter must be given, got none; pass model=models:/NAME@champion, runs=ID,ID or "
+            "filter=\"tags.dataset = 'digits'\""
+        )
+    found = search_runs(config.filter)
+    # The same cell run twice gave the same classifier: the newest stands for all.
+    latest = {run.data.tags.get("cache_key", run.info.run_id): run.info.run_id for run in reversed(found) if _fits(run)}
+    if not latest:
+        raise InputError(
+            f"filter must match a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got {config.filter!r}, which matches "
+            f"{len(found)} runs and none of those; list runs in MLflow by tags.stage"
+        )
+    return list(reversed(latest.values()))
+
+
+def _fits(run: Run) -> bool:
+    tags = run.data.tags
+    is_parent = "methods" in tags  # of a long-tail comparison
+    finished = run.info.status == "FINISHED" and "features_key" in tags
+    return tags.get("stage") in CLASSIFIER_STAGES and finished and not is_parent
+
+
+def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[RunClassifier]:
+    """Return the classifiers, all of one dataset.
+
+    Raises:
+        InputError: If a run holds no classifier, or two are of different datasets.
+    """
+    here = {"device": config.device, "cache_dir": config.cache_dir}
+    classifiers = [load_classifier(run_id, here) for run_id in run_ids]
+    first = classifiers[0]
+    for other in classifiers[1:]:
+        if other.inputs.dataset.digest != first.inputs.dataset.digest:
+            raise InputError(_differing(first, other))
+    return classifiers
+
+
+def _differing(first: RunClassifier, other: RunClassifier) -> str:
+    told = [
+        f"{c.inputs.dataset.name} with classes {_shown(c.class_names)} (run {c.run.info.run_id})"
+        for c in (first, other)
+    ]
+    if first.class_names == other.class_names:
+        told = [
+            f"{c.inputs.dataset.name}, digest {c.inputs.dataset.digest} (run {c.run.info.run_id})"
+            for c in (first, other)
+        ]
+    return f"classifiers must be of one dataset, got {told[0]} and {told[1]}; test them in two commands"
+
+
+def _shown(names: Sequence[str]) -> str:
+    rest = f", ... ({len(names)})" if len(names) > SHOWN_CLASSES else ""
+    return f"[{', '.join(names[:SHOWN_CLASSES])}{rest}]"
+
+
+def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
+    """Return the classifiers by backbone, weights, image size and precision, in the order of their first ones."""
+    groups: dict[tuple[str, str, int, str], list[RunClassifier]] = {}
+    for one in classifiers:
+        key = (one.config.backbone, one.inputs.weights.digest, one.inputs.image_size, precision_of(one))
+        groups.setdefault(key, []).append(one)
+    return [Group(tuple(members)) for members in groups.values()]
+
+
+def precision_of(classifier: RunClassifier) -> str:
+    """Return the arithmetic in which a classifier's features were computed, which ``auto`` need not give here."""
+    return classifier.run.data.tags.get("precision", classifier.inputs.precision)
+
+
+def load_reference(run_id: str, cells: Iterable[Cell], item_ids: NDArray[np.str_], dataset_digest: str) -> Reference:
+    """Return the errors of a classifier that was tested before.
+
+    Args:
+        run_id: Of the classifier, or of its robustness.
+        cells: What it must have been tested on.
+        item_ids: Of the images it must have been tested on.
+        dataset_digest: Of the dataset.
+
+    Raises:
+        InputError: If it was not tested on those cells and images.
+    """
+    run = get_run(run_id)
+    tested = [run] if "classifier_run" in run.data.tags else []
+    tested = tested or find_runs({"stage": "robustness", "classifier_run": run_id, "dataset_digest": dataset_digest})
+    if not tested:
+        raise InputError(
+            f"reference_run must have been tested on {dataset_digest} or be among the runs, got {run_id}, which has no "
+            f"robustness run; add it to runs"
+        )
+    shortcomings = []
+    for candidate in tested:
+        frame = load_corrupted_predictions(candidate.info.run_id)
+        missing = [str(cell) for cell in (CLEAN, *cells) if str(cell) not in frame]
+        if not missing and np.array_equal(frame["item_id"].to_numpy(dtype=np.str_), item_ids):
+            right = {cell: frame[str(cell)].astype(str) == frame["label"].astype(str) for cell in (CLEAN, *cells)}
+            errors: dict[str, dict[int, float]] = {}
+            for cell in cells:
+                errors.setdefault(cell.corruption, {})[cell.severity] = 1 - float(right[cell].mean())
+            return Reference(candidate.data.tags["classifier_run"], 1 - float(right[CLEAN].mean()), errors)
+        lacks = f"{len(missing)} cells ({', '.join(missing[:3])}, ...)" if missing else "these test images"
+        shortcomings.append(f"run {candidate.info.run_id} lacks {lacks}")
+    raise InputError(
+        f"reference_run must have been tested on the same cells and images, got {run_id}: {shortcomings[0]}; add it to "
+        "runs"
+    )
