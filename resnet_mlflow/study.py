@@ -51,7 +51,7 @@ class Study(Config):
     backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
     heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
     tuning: dict[str, dict[str, Any]] = Field(
-        {}, description="Heads whose parameters are searched, beside those above: n_trials and the like by head."
+        {}, description="Heads whose parameters are searched, beside those above: n_trials, backbones and the like."
     )
     finetune: dict[str, dict[str, Any]] = Field(
         {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
@@ -153,11 +153,11 @@ def cells(study: Study) -> Iterator[Cell]:
             for head, params in study.heads.items():
                 yield Cell(head, _head_config(head, params, shared))
             for head, params in study.tuning.items():
-                yield Cell(f"{head} tuned", _tuned_config(head, params, shared))
+                if (own := _own_params(f"tuning.{head}", params, backbone, study)) is not None:
+                    yield Cell(f"{head} tuned", _tuned_config(head, own, shared))
             for name, params in study.finetune.items():
-                chosen = dict(params)
-                if backbone in _limited_to(f"finetune.{name}", chosen.pop("backbones", study.backbones), study):
-                    yield Cell(f"finetune {name}", _validated(FinetuneConfig, f"finetune.{name}", chosen, shared))
+                if (own := _own_params(f"finetune.{name}", params, backbone, study)) is not None:
+                    yield Cell(f"finetune {name}", _validated(FinetuneConfig, f"finetune.{name}", own, shared))
 
 
 def few_shot_cells(study: Study) -> Iterator[Cell]:
@@ -187,9 +187,9 @@ def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:
         features = {name: value for name, value in _shared(study).items() if name in LongtailConfig.model_fields}
         shared = features | {"backbone": backbone, "seeds": ",".join(map(str, study.seeds))}
         for name, params in study.longtail.items():
-            chosen, where = dict(params), f"longtail.{name}"
-            if backbone in _limited_to(where, chosen.pop("backbones", study.backbones), study):
-                yield f"longtail {name} {backbone}", _validated(LongtailConfig, where, chosen, shared)
+            where = f"longtail.{name}"
+            if (own := _own_params(where, params, backbone, study)) is not None:
+                yield f"longtail {name} {backbone}", _validated(LongtailConfig, where, own, shared)
 
 
 def cells_under_test(study: Study, name: str) -> list[Cell]:
@@ -278,6 +278,12 @@ def _tuned_config(head: str, params: dict[str, Any], shared: dict[str, Any]) -> 
     except InputError as error:
         raise InputError(f"tuning.{head}: {error}") from None
     return config
+
+
+def _own_params(where: str, params: dict[str, Any], backbone: str, study: Study) -> dict[str, Any] | None:
+    """Return the parameters a section sets, or nothing where its ``backbones`` leave this one out."""
+    own = dict(params)
+    return own if backbone in _limited_to(where, own.pop("backbones", study.backbones), study) else None
 
 
 def _limited_to(where: str, backbones: Any, study: Study) -> tuple[str, ...]:
