@@ -22,7 +22,7 @@ from resnet_mlflow.study import (
     load_study,
     robustness_config,
 )
-from resnet_mlflow.study_table import CellResult, build_table, to_markdown
+from resnet_mlflow.study.table import CellResult, build_table, to_markdown
 from resnet_mlflow.tracking import connect, find_runs
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@ import pytest
 
 from resnet_mlflow.config import FitHeadConfig
 from resnet_mlflow.study import Cell, Study
-from resnet_mlflow.study_table import CellResult, build_table, to_markdown
+from resnet_mlflow.study.table import CellResult, build_table, to_markdown
 
 
 def result(seed, accuracy, weights="random-seed0", method="svm"):

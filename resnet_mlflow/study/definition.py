@@ -1,0 +1,52 @@
+"""What a study file may hold."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from resnet_mlflow.config import Backbone, Config, Head, Seed
+
+
+class FewShotStudy(Config):
+    """Heads on a few labelled images per class, several samples of which are drawn."""
+
+    heads: tuple[Head, ...] = Field(("knn", "prototype", "linear"), min_length=1, description="Heads to compare.")
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8, 16, 32, 64, 96), min_length=1, description="Labelled training images per class."
+    )
+    samples: int = Field(5, ge=1, le=1000, description="How many times images are drawn, by the seeds 0, 1, ...")
+    backbones: tuple[Backbone, ...] = Field((), description="Limits it to some of the study's networks.")
+
+
+class Study(Config):
+    """What a study file holds."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Name of the study's run.")
+    description: str = Field("", description="One sentence for the run's note.")
+    features: dict[str, Any] = Field({}, description="Parameters of extract that all cells share.")
+    evaluation: dict[str, Any] = Field({}, description="calibration and attention_maps of all cells.")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Each cell runs once per seed.")
+    backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
+    heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
+    tuning: dict[str, dict[str, Any]] = Field(
+        {}, description="Heads whose parameters are searched, beside those above: n_trials, backbones and the like."
+    )
+    finetune: dict[str, dict[str, Any]] = Field(
+        {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
+    )
+    longtail: dict[str, dict[str, Any]] = Field(
+        {}, description="Long-tail comparisons by a name of your own, over the study's seeds; `backbones` as above."
+    )
+    few_shot: FewShotStudy | None = Field(None, description="Heads on a few labelled images per class.")
+    robustness: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Robustness tests of the study's finished cells by a name of your own; `methods`, `backbones` and "
+        "`seeds` limit one to some of the cells.",
+    )
+
+    @field_validator("seeds", "backbones")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must not repeat a value")
+        return values

@@ -1,0 +1,64 @@
+"""A study read from its YAML file, with every part checked before the first one runs."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resnet_mlflow.cli import validate
+from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.study.cells import cells, comparisons, few_shot_cells
+from resnet_mlflow.study.definition import Study
+from resnet_mlflow.study.stress import check_test
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def load_study(name: str) -> Study:
+    """Return the study of a YAML file.
+
+    Args:
+        name: Name of a file in ``studies/`` without its ending, or a path.
+
+    Raises:
+        InputError: If there is no such file, it is not valid YAML, or a key or value breaks its rule.
+    """
+    shipped = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    path = STUDIES / f"{name}.yaml" if name in shipped else Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"study must be a YAML file or one of {', '.join(shipped)}, got {name!r}{nearest(name, shipped)}"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"study {path} must be valid YAML, got: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"study {path} must be a mapping of {', '.join(Study.model_fields)}, got {content!r:.80}")
+    return _checked(content, path)
+
+
+def _checked(content: dict[str, Any], path: Path) -> Study:
+    try:
+        study = validate(Study, {str(key): value for key, value in content.items()})
+        if not study.heads and not study.finetune and not study.tuning:
+            raise InputError("heads or finetune must name at least one method, got neither")
+        list(cells(study))  # Every cell's parameters are checked before the first one runs.
+        list(few_shot_cells(study))
+        for name, config in comparisons(study):
+            _check_methods(name, config)
+        for name in study.robustness:
+            check_test(study, name)
+    except InputError as error:
+        raise InputError(f"study {path}: {error}") from None
+    return study
+
+
+def _check_methods(name: str, config: LongtailConfig) -> None:
+    from resnet_mlflow.longtail.methods import select_methods
+
+    try:
+        select_methods(config.methods, config.head)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
