@@ -44,7 +44,7 @@ check: setup  ## Check format, lint, types, import directions and doctests.
 	ruff check .
 	mypy
 	lint-imports
-	OMP_NUM_THREADS=1 python -m pytest -q resnet_mlflow
+	OMP_NUM_THREADS=1 python -m pytest -q --doctest-modules --ignore analysis/notebooks resnet_mlflow analysis
 
 bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks

@@ -22,7 +22,7 @@ def command_of(stage: str, config: Mapping[str, Any]) -> list[str]:
 
     Example:
         >>> shlex.join(command_of("fit_head", {"head": "knn", "seed": 1, "weights": "auto"}))
-        '-m entrypoints.fit_head --head knn --seed 1'
+        '-m entrypoints.fit_head --seed 1 --head knn'
     """
     model = config_of(stage)
     if model is None:

@@ -65,7 +65,7 @@ def draw_shots(
 
     Example:
         >>> draw_shots(np.array([0, 0, 0, 1, 1, 1]), shots=1, seed=0)
-        array([2, 3])
+        array([1, 3])
     """
     labels = np.asarray(labels)
     check_class_sizes(labels, class_names, n_min=shots, purpose=f"to draw {shots} shots")
