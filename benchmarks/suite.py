@@ -18,6 +18,8 @@ BENCHMARKS = {
     "second-fit": ("processes", "second_fit"),
     "longtail": ("longtail", "all_methods"),
     "longtail-fit": ("longtail", "one_method"),
+    "trial-overhead": ("tuning", "overhead"),
+    "tuning": ("tuning", "against_searches"),
 }
 
 
