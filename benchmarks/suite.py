@@ -40,6 +40,8 @@ BENCHMARKS = {
     "growth-heads": ("growth", "heads"),
     "growth-longtail": ("growth", "longtail"),
     "robustness": ("robustness", "heads_together"),
+    "trial-overhead": ("tuning", "overhead"),
+    "tuning": ("tuning", "against_searches"),
 }
 
 # What --quick leaves out: each takes over 10 seconds however small, or is another's row at a larger size.
