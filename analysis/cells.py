@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.schema import defaults_of
 from analysis.table import RUN_IDS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import t_interval
@@ -115,7 +116,7 @@ def _logged(group: pd.DataFrame, metric: str) -> float:
 
 
 def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Return per run the parameters in which it differs from another run of the same labels.
+    """Return per run the parameters in which it differs from another run of the same labels, where not the default.
 
     Args:
         rows: Runs.
@@ -133,5 +134,12 @@ def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
         for position in positions:
             row = rows.iloc[position]
-            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in differing)
+            told = [name for name in differing if not _is_default(row, name)]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in told)
     return texts
+
+
+def _is_default(row: "pd.Series[Any]", name: str) -> bool:
+    """Return whether a run has the default of a parameter, which needs no telling."""
+    defaults, parameter = defaults_of(str(row.get("stage", ""))), name.removeprefix(CONFIG)
+    return parameter in defaults and str(defaults[parameter]) == str(row[name])

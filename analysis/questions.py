@@ -106,7 +106,7 @@ def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str,
         return
     for key, rows in frame.groupby(list(within), sort=False).indices.items():
         names = key if isinstance(key, tuple) else (key,)
-        yield f"{' '.join(str(name) for name in names)}: ", [int(row) for row in rows]
+        yield f"{' '.join(str(name) for name in names if str(name))}: ", [int(row) for row in rows]
 
 
 def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:
