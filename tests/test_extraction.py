@@ -267,7 +267,7 @@ dataset = load_dataset("digits", data_dir=Path())
 config = FeatureConfig(precision="fp32", device="cpu", image_size=int(sys.argv[2]))
 weights = resolve_weights("resnet18", "random", 0)
 found = extract_features(dataset, config, FeatureStore(Path(sys.argv[1])), weights)
-print(found.key)
+sys.stdout.write(found.key + "\\n")  # in one piece: two ranks write at once
 """
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
