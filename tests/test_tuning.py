@@ -71,6 +71,13 @@ def test_objective_may_be_named_as_it_is_logged():
     assert config_of(objective="val/macro_f1").objective == "macro_f1"
 
 
+def test_password_of_a_storage_is_not_recorded():
+    config = config_of(storage="postgresql://me:secret@host/name")
+    assert config.model_dump()["storage"] == "postgresql://me:***@host/name"
+    assert config.storage == "postgresql://me:secret@host/name"
+    assert config_of(storage="sqlite:///a.db").model_dump()["storage"] == "sqlite:///a.db"
+
+
 def test_check_sampler_wants_two_numbers_for_cmaes():
     check_sampler("cmaes", load_space("", "mlp", {}))
     with pytest.raises(InputError, match="sampler cmaes must have at least two parameters that are numbers, got none"):

@@ -1,8 +1,9 @@
 """Whether and how hyperparameters are searched."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from resnet_mlflow.config.base import Config
 from resnet_mlflow.errors import nearest
@@ -61,6 +62,10 @@ class TuningConfig(Config):
         if n_folds == 1:
             raise ValueError("must be 0 (the validation split) or at least 2")
         return n_folds
+
+    @field_serializer("storage")
+    def _runs_record_no_password(self, url: str) -> str:
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
     @model_validator(mode="after")
     def _tuning_fits_together(self) -> "TuningConfig":
