@@ -138,7 +138,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_four_processes_share_a_study_through_postgresql(store, postgres, cache_dir):
-    n_trials = 60
+    n_trials = 40
     arguments = ("--head", "svm", "--n_trials", str(n_trials), "--storage", postgres, "--study_name", "shared")
     workers = [start(*arguments, "--heartbeat_s", "2") for _ in range(4)]
     kill_at(workers.pop(), "trial ")

@@ -146,25 +146,26 @@ def test_two_objectives_give_a_pareto_front(store, study_cache):
 
 
 def test_all_heads_are_tuned_under_one_run(store, study_cache):
-    outcome = run_fit_head(tuned(head="all", n_trials=2))
+    outcome = run_fit_head(tuned(head="all", n_trials=1))
     (parent,) = find_runs({"stage": "tuning"})
     heads = find_runs({"stage": "fit_head"})
     assert {run.data.tags["head"] for run in heads} == {"svm", "knn", "mlp", "prototype", "linear"}
     assert {run.data.tags["mlflow.parentRunId"] for run in heads} == {parent.info.run_id}
-    assert len(trials()) == 10
+    assert len(trials()) == 5
     best = max(heads, key=lambda run: run.data.metrics["val/accuracy"])
     assert outcome.metrics["val/accuracy"] == best.data.metrics["val/accuracy"]
     assert parent.data.tags["best_run_id"] == outcome.run_id
     assert "| prototype |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_finetune_is_tuned_and_leaves_a_classifier_of_the_best_layers(store, study_cache, tmp_path):
+def test_finetune_is_tuned_and_leaves_a_classifier_of_the_best_layers(store, study_cache, image_folder, tmp_path):
     path = space(tmp_path, finetune={"train_layers": ["layer4"], "learning_rate": [0.002, 0.004]})
     config = validate(
         FinetuneConfig,
         {
             "weights": "random",
-            "image_size": 16,
+            "dataset": f"folder:{image_folder}",
+            "image_size": 32,
             "precision": "fp32",
             "epochs": 2,
             "n_trials": 2,
@@ -178,7 +179,9 @@ def test_finetune_is_tuned_and_leaves_a_classifier_of_the_best_layers(store, stu
     chosen = json.loads(run.data.tags["best_params"])
     assert run.data.tags["train_layers"] == chosen["train_layers"] == "layer4"
     assert chosen["learning_rate"] == float(best.data.params["learning_rate"])
-    assert run.data.metrics["val/accuracy"] == pytest.approx(best.data.metrics["val/accuracy"], abs=0.02)
+    assert run.data.metrics["val/accuracy"] == pytest.approx(
+        best.data.metrics["val/accuracy"], abs=0.2
+    )  # an image of 6
     classifier = load_classifier(outcome.run_id)
     assert classifier.config.weights == f"runs:/{outcome.run_id}"
     assert load_config(outcome.run_id)["learning_rate"] == chosen["learning_rate"]
