@@ -62,7 +62,7 @@ def test_parse_refuses_attention_maps_of_a_head_without_gradients():
             ["--study", "nothing"],
             2,
             "stderr",
-            "error: study must be a YAML file or one of cifar10, digits, small, got 'nothing'",
+            "error: study must be a YAML file or one of augmentation, cifar10, digits, small, got 'nothing'",
         ),
     ],
 )
