@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
-from analysis.palette import GREY, colours_of, marker_of
+from analysis.palette import GREY, colours_of, marker_of, strokes_of
 from resnet_mlflow.figures import TEXT_POINTS, new_figure
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 LINE_INCHES = 0.24
 TITLE_WIDTH = 95
+LEGEND_WIDTH = 125
 
 
 def draw(chart: Chart) -> "Figure":
@@ -89,10 +90,11 @@ def _intervals(chart: Intervals) -> "Figure":
 def _lines(chart: Lines) -> "Figure":
     figure, axes = _axes(chart.title, 4.4)
     colours = colours_of(series.name for series in chart.series)
+    strokes = strokes_of(colours)
     places = np.array(chart.numbers or range(len(chart.positions)), dtype=float)
     for series in chart.series:
-        colour, marker = colours[series.name], marker_of(series.name)[0]
-        axes.plot(places, series.means, marker=marker, color=colour, label=series.name, markersize=5)
+        colour, marker, stroke = colours[series.name], marker_of(series.name)[0], strokes[series.name][0]
+        axes.plot(places, series.means, linestyle=stroke, marker=marker, color=colour, label=series.name, markersize=5)
         axes.fill_between(places, *_band(series), color=colour, alpha=0.18, linewidth=0)
     if chart.numbers:
         axes.set_xscale("log")
@@ -133,7 +135,7 @@ def _points(chart: Points) -> "Figure":
     for backbone in backbones:
         axes.plot([], [], marker_of(backbone)[0], color=GREY, label=backbone)
     told = ", ".join(f"{number} {chart.labels[i]}" for number, i in enumerate(chart.front, start=1))
-    beaten = textwrap.fill(f"No other is cheaper and better: {told}", TITLE_WIDTH + 20)
+    beaten = textwrap.fill(f"No other is cheaper and better: {told}", TITLE_WIDTH)
     axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
     axes.set_xlabel(f"{chart.x_axis} (logarithmic; left is cheaper)\n{beaten}")
     axes.set(ylabel=chart.y_axis)
@@ -206,9 +208,12 @@ def _axes(title: str, height_inches: float) -> tuple["Figure", "Axes"]:
 
 
 def _legend(figure: "Figure", n_entries: int) -> None:
+    names = [name for axes in figure.axes for name in axes.get_legend_handles_labels()[1]]
+    # As many side by side as fit into the figure's width.
+    n_columns = max(1, LEGEND_WIDTH // (max(map(len, names), default=0) + 5))
     figure.legend(
         loc="outside lower center",
-        ncols=min(n_entries, 9),
+        ncols=min(n_entries, n_columns),
         columnspacing=1.2,
         handletextpad=0.4,
         fontsize=TEXT_POINTS + 1,

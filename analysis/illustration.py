@@ -98,7 +98,9 @@ def cost_chart(table: Table) -> Chart | None:
     if column is None or len(rows) < len(table.frame):
         return None
     costs = tuple(max(_value(row, "time/fit_s"), LEAST_SECONDS) for row in rows)
-    labels = tuple(f"{_method(row)} on {row['backbone']}" for row in rows)
+    labels = tuple(
+        " ".join(filter(None, (_method(row), row.get("variant", ""), f"on {row['backbone']}"))) for row in rows
+    )
     scores = series_of(table, column)
     return Points(
         table.title, "seconds of fitting", column.header, labels, costs, scores, pareto_front(costs, scores.means)

@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Any
 
 from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
-from analysis.palette import GREY, colours_of, marker_of
+from analysis.palette import GREY, colours_of, marker_of, strokes_of
 
 Spec = dict[str, Any]
 LINE_PIXELS = 26
@@ -81,11 +81,12 @@ def _axis(title: str) -> Spec:
 @_spec.register(Lines)
 def _lines(chart: Lines) -> Spec:
     colours = colours_of(series.name for series in chart.series)
+    strokes = strokes_of(colours)
     places: Sequence[float] = chart.numbers or tuple(float(i) for i in range(len(chart.positions)))
     data = [
         {
             "type": "scatter", "mode": "lines+markers", "name": series.name, "x": places, "y": series.means,
-            "text": chart.positions, "line": {"color": colours[series.name]},
+            "text": chart.positions, "line": {"color": colours[series.name], "dash": strokes[series.name][1]},
             "marker": {"symbol": marker_of(series.name)[1]},
             "error_y": _errors(series) | {"thickness": 1, "width": 2},
             "hovertemplate": f"{chart.x_axis} %{{text}}: %{{y:.4f}}",

@@ -5,7 +5,8 @@ ramp from shallow to deep, and have a marker each, so that they are told apart i
 on white and on dark paper.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
 GREY = "#7f7f7f"
@@ -23,6 +24,7 @@ MARKERS = {
     "resnet101": ("D", "diamond"), "resnet152": ("P", "cross"),
 }  # fmt: skip
 ANY_MARKER = ("o", "circle")
+STROKES = (("solid", "solid"), ("dashed", "dash"), ("dotted", "dot"), ("dashdot", "dashdot"))
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
@@ -38,6 +40,21 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     strangers = [name for name in wanted if name not in colours]
     colours |= {name: free[i % len(free)] for i, name in enumerate(strangers)}
     return {name: colours[name] for name in wanted}
+
+
+def strokes_of(colours: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return a stroke per name, for matplotlib and for plotly: lines of one colour differ in it.
+
+    Example:
+        >>> strokes_of({"svm": "#0072b2", "svm tuned": "#0072b2"})
+        {'svm': ('solid', 'solid'), 'svm tuned': ('dashed', 'dash')}
+    """
+    seen: Counter[str] = Counter()
+    strokes = {}
+    for name, colour in colours.items():
+        strokes[name] = STROKES[seen[colour] % len(STROKES)]
+        seen[colour] += 1
+    return strokes
 
 
 def marker_of(text: str) -> tuple[str, str]:

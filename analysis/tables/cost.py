@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.cells import frozen_or_tuned, score_rows
+from analysis.cells import VARIANT, frozen_or_tuned, score_rows
 from analysis.complexity import STRUCTURES, backbone_complexity
 from analysis.questions import context_notes, seed_notes
 from analysis.table import Column, Table
@@ -56,7 +56,9 @@ def cost(frame: pd.DataFrame) -> Table | None:
         "machine that ran them.",
         "On the front: no other is at least as accurate (validation) for at most the same MACs and fit seconds.",
     )
-    return Table("cost", "What does accuracy cost?", rows.reset_index(drop=True), COLUMNS, notes)
+    told = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
+    columns = (*COLUMNS[: len(LABELS)], *told, *COLUMNS[len(LABELS) :])
+    return Table("cost", "What does accuracy cost?", rows.reset_index(drop=True), columns, notes)
 
 
 def pareto_front(*costs: ArrayLike) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.cells import finished_cells
+from analysis.cells import CONFIG, finished_cells
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
 
@@ -28,6 +28,10 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
         cells = cells.assign(**{name: cells[name].where(cells[name].notna(), of_classifier)})
     if CLEAN.name not in cells and "test/accuracy" in tested:
         cells = cells.assign(**{CLEAN.name: tested["test/accuracy"].set_axis(cells.index)})
+    # What sets rows apart is how the classifiers were trained, not how and with whom they were tested.
+    known = tested["stage"].notna().to_numpy()
+    for name in ("stage", *(column for column in map(str, frame) if column.startswith(CONFIG))):
+        cells = cells.assign(**{name: tested[name].set_axis(cells.index).where(known, cells[name])})
     # Two seeds of one classifier are two runs of it; without this each tested run would be a setting of its own.
     settings = tested["setting"].set_axis(cells.index)
     return cells.assign(setting=settings.where(settings.notna(), cells["setting"]))
