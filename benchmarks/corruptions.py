@@ -15,7 +15,7 @@ from benchmarks.peers import corruptions as peer
 from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
 from resnet_mlflow.data.loading import n_cores, normalize
 from resnet_mlflow.features import pick_precision
-from resnet_mlflow.forward import _images_per_task
+from resnet_mlflow.forward import images_per_task
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.severities import BENCHMARK, constants_for
 
@@ -102,5 +102,5 @@ def _forward(form: InferenceForm, images: Tensor) -> None:
         form(normalize(piece, dtype=form.dtype))
 
     with ThreadPoolExecutor(n_cores(), "forward", torch.set_num_threads, (1,)) as pool:
-        list(pool.map(forward, images.split(_images_per_task(SIZE))))
+        list(pool.map(forward, images.split(images_per_task(SIZE))))
     torch.set_num_threads(n_threads)
