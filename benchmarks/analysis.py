@@ -1,4 +1,4 @@
-"""Reading a large experiment: our typed table of runs against MLflow's own bare one."""
+"""Reading a large experiment: our typed table of runs against MLflow's own bare one, and how it grows."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import mlflow
 
 from analysis.runs import load_runs
-from benchmarks.harness import Row, alternate, limit_row
+from analysis.tables import TABLES, build_all
+from benchmarks.growth import growth_row, time_growth
+from benchmarks.harness import Row, Work, alternate, limit_row
 from benchmarks.run_store import fit_head_records, write_records
 
 EXPERIMENT = "many"
@@ -19,7 +21,7 @@ def load_many(folder: Path, quick: bool) -> list[Row]:
     ours, theirs = alternate(
         lambda: _checked(len(load_runs(EXPERIMENT).frame), n_runs),
         lambda: _checked(len(mlflow.search_runs(experiment_names=[EXPERIMENT])), n_runs),
-        turns=3,
+        turns=1 if quick else 5,
     )
     return [
         limit_row(
@@ -31,6 +33,25 @@ def load_many(folder: Path, quick: bool) -> list[Row]:
             peer=f"{min(theirs):.2f} s mlflow.search_runs",
         )
     ]
+
+
+def growth(folder: Path, quick: bool) -> list[Row]:
+    """Return the exponent of the time from a tracking store to the comparison tables with the runs."""
+    base, turns = (100, 1) if quick else (500, 5)
+
+    def work_of(n_runs: int) -> Work:
+        experiment = f"{n_runs} runs"
+        write_records(os.environ["MLFLOW_TRACKING_URI"], experiment, fit_head_records(n_runs))
+        return lambda: _all_tables(experiment)
+
+    costs = time_growth(work_of, base, turns)
+    return [growth_row("the analysis, from the store to all tables, with the runs", 1.05, costs)]
+
+
+def _all_tables(experiment: str) -> None:
+    frame = load_runs(experiment).frame
+    tables = {name: build_all(name, frame) for name in TABLES}
+    assert tables["heads"]
 
 
 def _checked(found: int, wanted: int) -> None:

@@ -21,7 +21,7 @@ from resnet_mlflow.robustness.severities import BENCHMARK, constants_for
 
 SIZE = 224
 SEVERITY = 3
-TURNS = 3
+TURNS = 5
 
 
 def over_forward(folder: Path, quick: bool) -> list[Row]:

@@ -123,7 +123,7 @@ def longtail(folder: Path, quick: bool) -> list[Row]:
 
 def memory(folder: Path, quick: bool) -> list[Row]:
     """Return the exponent of the peak memory of `extract` with the images."""
-    base, turns = (500, 1) if quick else (2500, 3)
+    base, turns = (500, 1) if quick else (2500, 5)
     peaks = {
         factor * base: [extract_in_process(folder, factor * base, turn).peak_rss_mib for turn in range(turns)]
         for factor in FACTORS

@@ -32,7 +32,7 @@ def svc_5000(folder: Path, quick: bool) -> list[Row]:
 
 def svc_20000(folder: Path, quick: bool) -> list[Row]:
     """Return the fit of the svm head on 20 000 rows over scikit-learn's."""
-    return [_over_sklearn(folder, 4000 if quick else 20_000, 8.0, 3)]
+    return [_over_sklearn(folder, 4000 if quick else 20_000, 8.0, 1 if quick else 5)]
 
 
 def heads_5000(folder: Path, quick: bool) -> list[Row]:
@@ -42,12 +42,12 @@ def heads_5000(folder: Path, quick: bool) -> list[Row]:
 
 def heads_20000(folder: Path, quick: bool) -> list[Row]:
     """Return fit and predict of every head on 20 000 rows over scikit-learn's."""
-    return _every_head(folder, 2000 if quick else 20_000, 3, ("knn", "prototype", "linear", "mlp"))
+    return _every_head(folder, 2000 if quick else 20_000, 1 if quick else 5, ("knn", "prototype", "linear", "mlp"))
 
 
 def heads_50000(folder: Path, quick: bool) -> list[Row]:
     """Return fit and predict on 50 000 rows over scikit-learn's, of heads whose fit takes no minutes there."""
-    return _every_head(folder, 4000 if quick else 50_000, 3, ("knn", "prototype", "linear"))
+    return _every_head(folder, 4000 if quick else 50_000, 1 if quick else 5, ("knn", "prototype", "linear"))
 
 
 def svc_predict(folder: Path, quick: bool) -> list[Row]:

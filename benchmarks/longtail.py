@@ -42,7 +42,7 @@ def one_method(folder: Path, quick: bool) -> list[Row]:
     taken = alternate(
         lambda: fit_method("balanced_softmax", "linear", {"epochs": EPOCHS}, splits, seed=0),
         lambda: list(plain.finetune_fc(network, N_FEATURES, N_CLASSES, peers_images, IMAGE_SIZE, EPOCHS)),
-        3,
+        1 if quick else 5,
     )
     return [
         ratio_row(

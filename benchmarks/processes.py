@@ -12,7 +12,7 @@ def memory(folder: Path, quick: bool) -> list[Row]:
     """Return the peak memory of extracting 50 000 images over that of 5 000."""
     few, many = (1_000, 10_000) if quick else (5_000, 50_000)
     peaks = {
-        n_images: [extract_in_process(folder, n_images, turn) for turn in range(1 if quick else 3)]
+        n_images: [extract_in_process(folder, n_images, turn) for turn in range(1 if quick else 5)]
         for n_images in (few, many)
     }
     ratios = [large.peak_rss_mib / small.peak_rss_mib for small, large in zip(peaks[few], peaks[many], strict=True)]

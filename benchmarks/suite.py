@@ -39,6 +39,8 @@ BENCHMARKS = {
     "growth-memory": ("growth", "memory"),
     "growth-heads": ("growth", "heads"),
     "growth-longtail": ("growth", "longtail"),
+    "growth-robustness": ("robustness", "growth"),
+    "growth-analysis": ("analysis", "growth"),
     "robustness": ("robustness", "heads_together"),
     "trial-overhead": ("tuning", "overhead"),
     "tuning": ("tuning", "against_searches"),

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -31,10 +32,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def use_store(cache_dir: Path) -> Callable[[Path], AbstractContextManager[str]]:
+    """Make a folder's store the one that everything logs to, and the folder the working one; gives its URI."""
+    return partial(_use_store, cache_dir)
+
+
 @contextmanager
-def use_store(folder: Path, empty_store: Path, cache_dir: Path) -> Iterator[str]:
-    """Make a fresh store in a folder the one that everything logs to, and the folder the working one."""
-    shutil.copyfile(empty_store, folder / "mlflow.db")
+def _use_store(cache_dir: Path, folder: Path) -> Iterator[str]:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
@@ -51,16 +56,19 @@ def use_store(folder: Path, empty_store: Path, cache_dir: Path) -> Iterator[str]
 
 
 @pytest.fixture
-def store(empty_store: Path, cache_dir: Path, tmp_path: Path) -> Iterator[str]:
+def store(empty_store: Path, use_store: Callable, tmp_path: Path) -> Iterator[str]:
     """An empty tracking store that everything in this test logs to; gives its URI."""
-    with use_store(tmp_path, empty_store, cache_dir) as uri:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    with use_store(tmp_path) as uri:
         yield uri
 
 
 @pytest.fixture(scope="module")
-def module_store(empty_store: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def module_store(empty_store: Path, use_store: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tracking store that the tests of one module share; gives its URI."""
-    with use_store(tmp_path_factory.mktemp("module"), empty_store, cache_dir) as uri:
+    folder = tmp_path_factory.mktemp("module")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    with use_store(folder) as uri:
         yield uri
 
 

@@ -1,7 +1,8 @@
 """Multinomial logistic regression by L-BFGS in coordinates where features do not correlate."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -50,21 +51,35 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
 
     def unpack(point: Array) -> tuple[Array, Array]:
         moved = point[n_classes:].reshape(n_classes, n_features)
-        return solve_triangular(factor, moved.T, lower=True, trans="T").T, point[:n_classes]
+        return solve_triangular(factor, moved.T, lower=True, trans="T", check_finite=False).T, point[:n_classes]
 
     def objective(point: Array) -> tuple[float, Array]:
         coef, intercept = unpack(point)
         loss, by_logit = _cross_entropy(centred, labels, share, coef, intercept)
         by_coef = (by_logit.astype(X.dtype).T @ centred).astype(np.float64) + penalty * coef
-        moved = solve_triangular(factor, by_coef.T, lower=True).T
+        moved = solve_triangular(factor, by_coef.T, lower=True, check_finite=False).T
         return loss + penalty / 2 * float((coef**2).sum()), np.concatenate([by_logit.sum(axis=0), moved.ravel()])
 
     # By the gradient alone: the loss stops falling measurably long before the weights stand still.
     options: Any = {"maxiter": max_iter, "maxls": 50, "gtol": tol, "ftol": 0.0}
     start = np.zeros(n_classes * (1 + n_features))
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    with _scipy_on_one_thread():
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     coef, intercept = unpack(found.x)
     return Logistic(coef, intercept - coef @ mean, int(found.nit), found.status != 1)
+
+
+def _scipy_on_one_thread() -> AbstractContextManager[Any]:
+    """Return what keeps SciPy's BLAS to one thread.
+
+    Its wheels bring a BLAS of their own beside NumPy's. Each lets its threads wait actively, so that two of them in
+    turn take each other's cores: three to eight times slower than this on small matrices, and twice on large ones.
+    """
+    from threadpoolctl import ThreadpoolController  # as slow to import as scikit-learn, which brings it
+
+    controller = ThreadpoolController()
+    own = [pool["filepath"] for pool in controller.info() if "scipy.libs" in pool["filepath"]]
+    return cast("AbstractContextManager[Any]", controller.select(filepath=own).limit(limits=1))
 
 
 def _factor(centred: Array, share: Array, n_classes: int, penalty: float) -> Array:

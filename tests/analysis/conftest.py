@@ -1,10 +1,9 @@
 """A study that was really run, once, for all tests that read it; nothing here writes to its store."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 import yaml
 
@@ -26,36 +25,23 @@ STUDY = {
 }
 
 
-def use_store(uri: str, folder: Path, cache_dir: Path, patch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        patch.delenv(name, raising=False)
-    patch.setenv("MLFLOW_TRACKING_URI", uri)
-    patch.setenv("RESNET_MLFLOW_CACHE", str(cache_dir))
-    patch.chdir(folder)
-    patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
-    mlflow.set_tracking_uri(uri)
-
-
 @pytest.fixture(scope="session")
-def study_folder(empty_store: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study_folder(empty_store: Path, use_store: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the store of a finished study."""
     folder = tmp_path_factory.mktemp("study")
     shutil.copyfile(empty_store, folder / "mlflow.db")
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(STUDY))
-    with pytest.MonkeyPatch.context() as patch:
-        use_store(f"sqlite:///{folder / 'mlflow.db'}", folder, cache_dir, patch)
+    with use_store(folder):
         assert run_main(MainConfig(study=str(path)))
-        mlflow.set_tracking_uri(None)
     return folder
 
 
 @pytest.fixture
-def study(study_folder: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+def study(study_folder: Path, use_store: Callable) -> Iterator[Runs]:
     """The runs of the finished study, its store being the one in use."""
-    use_store(f"sqlite:///{study_folder / 'mlflow.db'}", study_folder, cache_dir, monkeypatch)
-    yield load_runs("resnet-mlflow")
-    mlflow.set_tracking_uri(None)
+    with use_store(study_folder):
+        yield load_runs("resnet-mlflow")
 
 
 @pytest.fixture

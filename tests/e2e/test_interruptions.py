@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import mlflow
 import pytest
 import yaml
+from processes import kill_at, start
 
-PROJECT = Path(__file__).parents[2]
 TRAINING = (
     "--train_layers",
     "layer4",
@@ -23,30 +20,6 @@ TRAINING = (
     "--image_size",
     "16",
 )
-
-
-def start(name, *arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", f"entrypoints.{name}", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        cwd=PROJECT,
-        env=os.environ | environment,
-    )
-
-
-def kill_at(process, text):
-    """Send SIGKILL once the process has said ``text``; gives what it said."""
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if text in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    assert process.wait(timeout=60) == -signal.SIGKILL, "".join(said)
-    process.stderr.close()
-    return "".join(said)
 
 
 def finetune_runs():
@@ -112,8 +85,8 @@ def test_longtail_continues_in_its_own_run_after_a_kill(run_module, store):
 
 def test_extract_in_two_processes_at_once_computes_once(store, tmp_path):
     cache = {"RESNET_MLFLOW_CACHE": str(tmp_path / "cache")}
-    processes = [start("extract", "--image_size", "64", **cache) for _ in range(2)]
-    for process in processes:
+    extractions = [start("extract", "--image_size", "64", **cache) for _ in range(2)]
+    for process in extractions:
         _, said = process.communicate(timeout=200)
         assert process.returncode == 0, said
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")

@@ -3,45 +3,24 @@
 import os
 import pwd
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import optuna
+import processes
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from processes import kill_at
 
-PROJECT = Path(__file__).parents[2]
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.fit_head", "--weights", "random", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        cwd=PROJECT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def kill_at(process, text):
-    """Send SIGKILL once the process has said ``text``; gives what it said."""
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if text in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    assert process.wait(timeout=60) == -signal.SIGKILL, "".join(said)
-    process.stderr.close()
-    return said
+    return processes.start("fit_head", "--weights", "random", *arguments, OMP_NUM_THREADS="1")
 
 
 def runs_of(stage):
