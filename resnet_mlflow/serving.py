@@ -4,8 +4,7 @@
 package that travels with it, nothing else of the project.
 """
 
-import base64
-import binascii
+import contextlib
 import io
 import json
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pybase64
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
@@ -132,12 +132,7 @@ def _checked_file(row: int, cell: Any) -> bytes:
     """Return the content of an image file, known to be of a format we read and of a size that fits into memory."""
     cell = cell.item() if isinstance(cell, np.ndarray) and cell.ndim == 0 else cell
     if isinstance(cell, str):
-        try:
-            cell = base64.b64decode("".join(cell.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise InputError(
-                f"row {row}: an image must be base64 text, got {cell[:20]!r}, which is none; encode the file's bytes"
-            ) from None
+        cell = _decoded(row, cell)
     if not isinstance(cell, bytes | bytearray):
         raise InputError(f"row {row}: an image must be base64 text or bytes, got {type(cell).__name__}; send the file")
     content = bytes(cell)
@@ -149,6 +144,16 @@ def _checked_file(row: int, cell: Any) -> bytes:
             f"row {row}: an image must have at most {MAX_PIXELS} pixels, got {width} x {height}; shrink it"
         )
     return content
+
+
+def _decoded(row: int, text: str) -> bytes:
+    """Return what a base64 text holds; line breaks in it are allowed, and rare."""
+    for written in (text, "".join(text.split())):
+        with contextlib.suppress(ValueError):
+            return pybase64.b64decode(written, validate=True)
+    raise InputError(
+        f"row {row}: an image must be base64 text, got {text[:20]!r}, which is none; encode the file's bytes"
+    )
 
 
 def _size_of(row: int, content: bytes) -> tuple[int, int]:

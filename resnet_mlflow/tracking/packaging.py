@@ -14,7 +14,8 @@ from mlflow.types.schema import Map
 PACKAGE = Path(__file__).parents[1]
 # What `resnet_mlflow.serving` imports; MLflow adds itself. A test starts a process that has nothing else.
 SERVING_REQUIREMENTS = (
-    *("numpy", "pandas", "pillow", "pydantic", "safetensors"),
+    # With httptools the server parses requests of many images in compiled code.
+    *("httptools", "numpy", "pandas", "pillow", "pybase64", "pydantic", "safetensors"),
     *("scikit-learn", "scipy", "skops", "torch", "torchvision"),
 )
 
