@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.linear import LinearHead, from_linear
@@ -55,6 +56,14 @@ def test_lbfgs_that_stops_early_is_logged_not_raised(caplog: pytest.LogCaptureFi
         head = LinearHead(max_iter=2).fit(X, y)
     assert "linear: L-BFGS stopped at max_iter=2" in caplog.text
     assert head.n_iter_ == 2
+
+
+def test_lbfgs_leaves_the_threads_of_all_libraries_as_they_were() -> None:
+    X, y = clusters(3)
+    LinearHead().fit(X, y)  # loads whatever it needs
+    before = threadpool_info()
+    LinearHead().fit(X, y)
+    assert threadpool_info() == before
 
 
 def test_sgd_comes_near_the_unpenalised_optimum() -> None:
