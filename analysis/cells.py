@@ -49,6 +49,16 @@ def split_by_dataset(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(digest): frame[frame["dataset_digest"] == digest] for digest in counts.index}
 
 
+def settings_of_tested(cells: pd.DataFrame, frame: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the setting of each run, or of the classifier that it tested where the frame holds that one's run.
+
+    Two seeds of one classifier are two runs of it: by its own account each test would be a setting of its own.
+    """
+    settings = frame.drop_duplicates("run_id").set_index("run_id")["setting"]
+    tested = cells["classifier_run"].map(settings)
+    return tested.where(tested.notna(), cells["setting"])
+
+
 def frozen_or_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the cells of heads and fine-tunings that saw all training images."""
     cells = finished_cells(frame, "fit_head", "finetune")

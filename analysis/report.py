@@ -119,8 +119,12 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
     yield f"{len(frame):,} runs: {', '.join(f'{n:,} {stage}' for stage, n in counts.items())}."
     for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
         # resnet18 comes before resnet101.
-        if names := sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name)):
-            yield f"{what}: {', '.join(names)}."
+        names = sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name))
+        told = [name for name in names if not name.startswith("runs:/")]
+        if (n_trained := len(names) - len(told)) > 0:
+            told.append(f"{n_trained} network{'s' if n_trained > 1 else ''} trained by runs")
+        if told:
+            yield f"{what}: {', '.join(told)}."
     if len(frame):
         yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
     yield f"Links lead to MLflow at {links.ui_url}."

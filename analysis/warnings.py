@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.cells import few_shot
+from analysis.cells import few_shot, settings_of_tested
 
 STAGES = ("fit_head", "finetune", "longtail", "robustness")
 SHOWN = 5
@@ -17,6 +17,8 @@ def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
         frame: Runs, as ``runs.load_runs`` gives them.
     """
     cells = frame[frame["stage"].isin(STAGES) & frame["seed"].notna()]
+    # A classifier's own run and the test of it are two cells.
+    cells = cells.assign(setting=cells["stage"] + settings_of_tested(cells, frame))
     done = cells[cells["status"] == "FINISHED"]
     yield from _unfinished(cells, done)
     yield from _failed(cells, done)

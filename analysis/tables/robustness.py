@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.cells import CONFIG, finished_cells
+from analysis.cells import CONFIG, finished_cells, settings_of_tested
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
 
@@ -30,11 +30,10 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
         cells = cells.assign(**{CLEAN.name: tested["test/accuracy"].set_axis(cells.index)})
     # What sets rows apart is how the classifiers were trained, not how and with whom they were tested.
     known = tested["stage"].notna().to_numpy()
-    for name in ("stage", *(column for column in map(str, frame) if column.startswith(CONFIG))):
+    # The weights too: of a network trained whole they are its own here, and what it started from there.
+    for name in ("stage", "weights", *(column for column in map(str, frame) if column.startswith(CONFIG))):
         cells = cells.assign(**{name: tested[name].set_axis(cells.index).where(known, cells[name])})
-    # Two seeds of one classifier are two runs of it; without this each tested run would be a setting of its own.
-    settings = tested["setting"].set_axis(cells.index)
-    return cells.assign(setting=settings.where(settings.notna(), cells["setting"]))
+    return cells.assign(setting=settings_of_tested(cells, frame))
 
 
 def robustness_tiers(frame: pd.DataFrame) -> Table | None:

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.cells import finished_cells
 from analysis.complexity import STRUCTURES, backbone_complexity
+from analysis.runs import load_runs
 from analysis.separation import compare_all_pairs, paired_difference, winner_of
 from analysis.table import RUN_IDS
 from analysis.tables import TABLES, build_all
@@ -192,6 +193,39 @@ def test_robustness_tables_name_the_tested_classifiers(written):
     assert tiers["robustness/strong/accuracy n"].tolist() == [2]
     assert TABLES["robustness_families"](frame).frame["robustness/noise/accuracy"].tolist() == pytest.approx([0.55])
     assert TABLES["tail_robustness"](frame).frame["robustness/mild/accuracy_few"].tolist() == pytest.approx([0.25])
+
+
+def test_networks_trained_whole_are_one_row_over_their_seeds_under_corruption(written):
+    kinds = [(augmentation, seed) for augmentation in ("none", "crop") for seed in (0, 1)]
+    trained = [
+        cell(seed, 0.9, "linear", stage="finetune", params={"train_layers": "all", "augmentation": augmentation})
+        for augmentation, seed in kinds
+    ]
+    newest_first = written(*trained).frame
+    data = {"stage": "robustness", "dataset": "d1", "dataset_digest": "d1", "mlflow.parentRunId": "p" * 32}
+    tests = [
+        Record(
+            f"robustness {row.name}",
+            # The weights are the run's own: no two networks share them.
+            data | {"seed": str(row.seed), "classifier_run": row.run_id, "weights": f"runs:/{row.run_id}#1"},
+            {},
+            {"robustness/mild/accuracy": 0.5 + row.seed / 10, "robustness/clean/accuracy": 0.9},
+        )
+        for row in newest_first.itertuples()
+    ]
+    runs = written(*tests)
+    table = TABLES["robustness_tiers"](runs.frame)
+    assert table.frame["robustness/mild/accuracy n"].tolist() == [2, 2]
+    assert sorted(table.frame["variant"]) == ["", "augmentation=crop"]
+    assert any(note.endswith("backbone weights: random-seed0.") for note in table.notes)
+    assert not runs.warnings
+
+    (lost,) = mlflow.MlflowClient().search_runs(
+        [runs.experiment_id], f"tags.stage = 'robustness' and tags.classifier_run = '{newest_first['run_id'].iloc[0]}'"
+    )
+    mlflow.MlflowClient().set_terminated(lost.info.run_id, "FAILED")
+    warnings = load_runs("synthetic").warnings
+    assert warnings[0] == "Unfinished seeds: robustness finetune linear lacks seed 1."
 
 
 def test_tuning_gains_over_defaults_of_the_same_classifier(written, tmp_path):
