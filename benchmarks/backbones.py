@@ -32,13 +32,15 @@ def resnet101(folder: Path, quick: bool) -> list[Row]:
     return _over(folder, quick, "resnet101", {"eager float32": _plain}, 1.0)
 
 
+# Small images and photos, fewer where the network takes longer.
+N_IMAGES = {"resnet18": (4000, 192), "resnet50": (1500, 64), "resnet101": (750, 32)}
 Extraction = Callable[[Path, int, int], object]
 
 
 def _over(
     folder: Path, quick: bool, name: str, peers: dict[str, Callable[[str], Extraction]], target: float
 ) -> list[Row]:
-    n_small, n_photos = (500, 24) if quick else (4000, 192)
+    n_small, n_photos = (500, 24) if quick else N_IMAGES[name]
     small, what = small_folder(folder / "small", n_small)
     photos = make_photos(folder / "photos", n_photos)
     rows = []

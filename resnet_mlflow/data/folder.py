@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,9 @@ EXTENSIONS = (
 )
 _SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-_FILES_PER_TASK = 256
+_FILES_TRIED, _FILES_PER_TASK = 32, 256
+# A file of 32 x 32 pixels takes 0.013 ms from the system's memory, a photograph of 110 kB 0.12 ms.
+_NEAR_AND_SMALL_S = 5e-5
 
 # An image file and its label, before anybody looked into it.
 LabelledPaths = list[tuple[Path, int]]
@@ -195,10 +198,7 @@ def _identify(paths: Sequence[Path], manifest: Path) -> dict[Path, str | BadImag
     unknown = [path for path in stamps if path not in ids]
     if not unknown:
         return ids
-    tasks = [unknown[start : start + _FILES_PER_TASK] for start in range(0, len(unknown), _FILES_PER_TASK)]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for task, found in zip(tasks, pool.map(_hash_files, tasks), strict=True):
-            ids.update(zip(task, found, strict=True))
+    ids.update(zip(unknown, _hash_all(unknown), strict=True))
     _write_manifest(manifest, {str(path): (*stamps[path], ids[path]) for path in paths if isinstance(ids[path], str)})
     return {path: ids[path] for path in paths}
 
@@ -209,6 +209,23 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (status.st_size, status.st_mtime_ns)
+
+
+def _hash_all(paths: Sequence[Path]) -> list[str | BadImageError]:
+    """Return each file's content id, or what is wrong with it.
+
+    Threads wait for each other's turn at Python: with small files that are near they take three times as long as one.
+    They help where files are large or far, which the first files tell.
+    """
+    started = time.perf_counter()
+    ids = _hash_files(paths[:_FILES_TRIED])
+    seconds_per_file = (time.perf_counter() - started) / len(ids)
+    rest = paths[_FILES_TRIED:]
+    if seconds_per_file < _NEAR_AND_SMALL_S:
+        return ids + _hash_files(rest)
+    tasks = [rest[start : start + _FILES_PER_TASK] for start in range(0, len(rest), _FILES_PER_TASK)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return ids + [found for task in pool.map(_hash_files, tasks) for found in task]
 
 
 def _hash_files(paths: Iterable[Path]) -> list[str | BadImageError]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sample_images import write_classes, write_image
 
+from resnet_mlflow.data import folder
 from resnet_mlflow.data.datasets import BadImageError, ImageDataset
 from resnet_mlflow.data.folder import load_folder
 from resnet_mlflow.errors import InputError
@@ -111,6 +112,17 @@ def test_load_folder_remembers_hashes_of_unchanged_files(birds):
     assert load(birds).splits["train"].item_ids[0] == "f" * 32
     os.utime(first, ns=(1, 1))
     assert load(birds).digest == digest
+
+
+def test_hashes_are_the_same_in_threads_and_without(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "birds", {"crow": 40, "owl": 30})
+    (root / "owl" / "010.png").write_bytes(b"")
+    found = {}
+    for limit_s in (0.0, 1.0):
+        monkeypatch.setattr(folder, "_NEAR_AND_SMALL_S", limit_s)
+        found[limit_s] = load_folder(f"folder:{root}", data_dir=tmp_path / str(limit_s), on_bad_image="skip")
+    assert found[0.0].digest == found[1.0].digest
+    assert found[0.0].skipped_paths == found[1.0].skipped_paths == (root / "owl" / "010.png",)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', '{"a": []}'])
