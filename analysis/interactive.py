@@ -14,6 +14,7 @@ from analysis.palette import GREY, colours_of, marker_of, strokes_of
 Spec = dict[str, Any]
 LINE_PIXELS = 26
 AT_MOST_ONE: Spec = {"autorangeoptions": {"maxallowed": MOST}}
+LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 
 
 def spec(chart: Chart) -> Spec:
@@ -63,7 +64,7 @@ def _intervals(chart: Intervals) -> Spec:
         "xaxis": _axis(chart.axis) | {"zeroline": chart.zero} | ({} if chart.zero else AT_MOST_ONE),
         "yaxis": _axis("") | ticks | {"zeroline": False},
         "showlegend": n_series > 1,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
     }
     return {"data": data, "layout": layout}
 
@@ -99,7 +100,7 @@ def _lines(chart: Lines) -> Spec:
         "xaxis": _axis(chart.x_axis) | ticks,
         "yaxis": _axis(chart.y_axis) | AT_MOST_ONE,
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
     }
     return {"data": data, "layout": layout}
 
@@ -132,7 +133,7 @@ def _points(chart: Points) -> Spec:
         "xaxis": _axis(f"{chart.x_axis} (left is cheaper)") | {"type": "log", "dtick": 1},
         "yaxis": _axis(chart.y_axis) | AT_MOST_ONE,
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
     }
     return {"data": data, "layout": layout}
 

@@ -18,6 +18,7 @@ from resnet_mlflow.features import pick_precision
 from resnet_mlflow.forward import images_per_task
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.severities import BENCHMARK, constants_for
+from resnet_mlflow.threads import one_thread
 
 SIZE = 224
 SEVERITY = 3
@@ -95,12 +96,10 @@ def _loop(pixels: Pixels) -> None:
 
 
 def _forward(form: InferenceForm, images: Tensor) -> None:
-    n_threads = torch.get_num_threads()
 
     @torch.inference_mode()
     def forward(piece: Tensor) -> None:
         form(normalize(piece, dtype=form.dtype))
 
-    with ThreadPoolExecutor(n_cores(), "forward", torch.set_num_threads, (1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(n_cores(), "forward", torch.set_num_threads, (1,)) as pool:
         list(pool.map(forward, images.split(images_per_task(SIZE))))
-    torch.set_num_threads(n_threads)

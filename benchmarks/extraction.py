@@ -21,6 +21,7 @@ from resnet_mlflow.feature_store import FeatureStore
 from resnet_mlflow.features import FeatureSet, pick_precision
 from resnet_mlflow.forward import images_per_task
 from resnet_mlflow.inference import InferenceForm, inference_form
+from resnet_mlflow.threads import one_thread
 from resnet_mlflow.weights import resolve_weights
 
 WEIGHTS = resolve_weights("resnet18", "random", 0)
@@ -121,8 +122,6 @@ def _forward_in_batches(form: nn.Module, pixels: Tensor) -> None:
 
 
 def forward_on_cores(form: InferenceForm, pixels: Tensor, n_per_task: int) -> None:
-    n_threads = torch.get_num_threads()
     forward = torch.inference_mode()(form.forward)
-    with ThreadPoolExecutor(n_cores(), "alone", torch.set_num_threads, (1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(n_cores(), "alone", torch.set_num_threads, (1,)) as pool:
         list(pool.map(forward, pixels.split(n_per_task)))
-    torch.set_num_threads(n_threads)

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from resnet_mlflow.data.datasets import BadImageError, ImageSplit
 from resnet_mlflow.data.loading import Change, iterate_batches, n_cores, normalize
 from resnet_mlflow.inference import InferenceForm
+from resnet_mlflow.threads import one_thread
 
 # Pixels that one core's forward pass works on at a time. Beyond, feature maps fall out of its cache, and the first
 # ones pass the 16 MiB or so that the allocator keeps: asking the system for them anew takes 5 % of the time.
@@ -74,7 +74,7 @@ def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int
 
     n_threads = n_cores()
     pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
-    with _one_thread_per_pass(), ThreadPoolExecutor(n_threads, "forward", torch.set_num_threads, (1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(n_threads, "forward", torch.set_num_threads, (1,)) as pool:
         try:
             for rows, images in pieces:
                 pending.append((rows, pool.submit(forward, images)))
@@ -89,20 +89,6 @@ def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int
 def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]]) -> Block:
     rows, features = pending.popleft()
     return rows, features.result()
-
-
-@contextmanager
-def _one_thread_per_pass() -> Iterator[None]:
-    """Let threads that start now, the decoding ones too, work alone; put torch's number of threads back afterwards.
-
-    Setting it in one thread also sets it for new ones.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _forward_on_device(

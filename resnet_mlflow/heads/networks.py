@@ -1,7 +1,6 @@
 """Heads as torch modules, and their training; the only module of the heads that imports torch."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from math import ceil
 from typing import Any
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
+from resnet_mlflow.threads import one_thread
 from resnet_mlflow.training import EpochResult, fit, tensor_batches
 
 FEWEST_HELD_OUT = 20  # so few right answers hardly rank epochs
@@ -118,6 +118,7 @@ def train(
     batches = tensor_batches(torch.tensor(X, dtype=dtype), torch.tensor(targets, dtype=dtype), batch_size, seed)
     validate = _last_is_best() if validation is None else _accuracy_and_loss(validation, val_weights, dtype)
     n_batches = ceil(len(labels) / batch_size)
+    # Sums do not depend on how many cores a machine has, either.
     with one_thread():
         results = fit(
             network, batches, validate, options, loss_fn=functional.cross_entropy, n_batches=n_batches, seed=seed
@@ -128,21 +129,6 @@ def train(
             if on_epoch is not None:
                 on_epoch(result)
     return history
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, and put back what it was.
-
-    The steps of a head are so small that two threads save a third at best, and on a busy machine cost ten times
-    as much, waiting for each other; and sums do not depend on how many cores a machine has.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def hold_out(labels: Array, seed: int) -> Array:

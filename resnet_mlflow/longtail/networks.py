@@ -12,11 +12,12 @@ from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.heads.base import Array, Validation
 from resnet_mlflow.heads.linear import LinearHead
 from resnet_mlflow.heads.mlp import MLPHead
-from resnet_mlflow.heads.networks import linear_layer, one_thread, random_layer
+from resnet_mlflow.heads.networks import linear_layer, random_layer
 from resnet_mlflow.heads.preprocessing import apply_preprocessing, fit_preprocessing
 from resnet_mlflow.longtail.losses import LDAM_SCALE, LDAMLoss, LongTailLoss
 from resnet_mlflow.longtail.posthoc import mean_recall
 from resnet_mlflow.longtail.samplers import RowSampler
+from resnet_mlflow.threads import one_thread
 from resnet_mlflow.training import fit
 
 

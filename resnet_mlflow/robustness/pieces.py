@@ -1,11 +1,12 @@
 """Work on a batch piece by piece, each core its own, so that a piece stays in the cache of a core."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from resnet_mlflow.threads import one_thread
 
 # Pixels of a piece; one image, if it has more.
 _PIXELS_PER_PIECE = 2**15
@@ -37,19 +38,8 @@ def map_pieces(work: Work, images: Tensor, keys: Tensor) -> Tensor:
             its_keys = torch.cat((its_keys, its_keys[-1:].expand(missing)))
         return work(piece.contiguous(), its_keys)
 
-    with _one_thread_per_piece(), ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(n_threads, "corrupt", torch.set_num_threads, (1,)) as pool:
         return torch.cat(list(pool.map(work_from, range(0, len(images), size))))[: len(images)]
-
-
-@contextmanager
-def _one_thread_per_piece() -> Iterator[None]:
-    """Keep torch's own threads out, in this thread too: those that wait for the next operation spin meanwhile."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def images_per_piece(height: int, width: int) -> int:
