@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import numpy as np
@@ -21,6 +23,7 @@ from resnet_mlflow.tracking import (
     log_head,
     stage_run,
 )
+from resnet_mlflow.tracking.store import EXPERIMENT_TAGS, describe_experiment
 
 CONFIG = FitHeadConfig(dataset="digits")
 
@@ -136,6 +139,34 @@ def test_end_abandoned_children_ends_running_ones_only(store):
         left = mlflow.MlflowClient().create_run("0", tags={"mlflow.parentRunId": parent.run_id})
         end_abandoned_children(parent.run_id)
     assert (status_of(done.run_id), status_of(left.info.run_id)) == ("FINISHED", "KILLED")
+
+
+def test_processes_that_open_a_new_store_at_once_all_find_it(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new.db"
+    command = [sys.executable, "-c", "from resnet_mlflow.tracking import connect; connect()"]
+    opened = [
+        subprocess.Popen(command, env=os.environ | {"MLFLOW_TRACKING_URI": uri}, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in opened]
+    assert [process.returncode for process in opened] == [0, 0, 0], said
+    assert mlflow.MlflowClient(uri).get_experiment("0").name == "Default"
+
+
+def test_writers_that_meet_at_a_new_experiment_all_go_on(store):
+    # Without the second try, 16 of 20 such meetings failed.
+    for number in range(5):
+        experiment = mlflow.create_experiment(f"new {number}")
+        start = threading.Barrier(4)
+
+        def describe(experiment=experiment, start=start):
+            start.wait(timeout=60)
+            describe_experiment(experiment)
+
+        with ThreadPoolExecutor(4) as threads:
+            for finished in [threads.submit(describe) for _ in range(4)]:
+                finished.result()
+        assert mlflow.get_experiment(experiment).tags.items() >= EXPERIMENT_TAGS.items()
 
 
 def test_log_head_round_trips_without_pickle(store):

@@ -19,7 +19,14 @@ from resnet_mlflow.config import Config
 from resnet_mlflow.process import process_name
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.store import connect, describe_experiment, is_unreachable, lost_store, stop_retrying
+from resnet_mlflow.tracking.store import (
+    again_if_raced,
+    connect,
+    describe_experiment,
+    is_unreachable,
+    lost_store,
+    stop_retrying,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,13 +98,7 @@ class StageRun:
 
     def log_dataset(self, dataset: TrackedDataset, context: str) -> None:
         """Log a dataset as an input of the run, in the role ``context``."""
-        try:
-            mlflow.log_input(dataset, context=context)
-        except MlflowException as error:
-            # Of two processes that log a new dataset at once, MLflow 3.17 lets one fail; by now it is there for both.
-            if not any(name in str(error) for name in ("IntegrityError", "UniqueViolation")):
-                raise
-            mlflow.log_input(dataset, context=context)
+        again_if_raced(lambda: mlflow.log_input(dataset, context=context))
 
     @contextmanager
     def artifacts(self) -> Iterator[Path]:

@@ -1,16 +1,20 @@
 """The tracking store: is it there, which runs does it hold, what did they leave behind."""
 
+import getpass
+import hashlib
 import json
 import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
@@ -44,9 +48,19 @@ def connect() -> None:
         InputError: If a tracking server does not answer within seconds.
     """
     probe_server()
+    _open_store()
     chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
     if not chosen and mlflow.active_run() is None:
         mlflow.set_experiment(DEFAULT_EXPERIMENT)
+
+
+def _open_store() -> None:
+    # Opening a database for the first time makes its tables; MLflow 3.17 lets two processes that do so at once fail.
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("http"):
+        name = f"resnet-mlflow-{getpass.getuser()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+        with FileLock(Path(tempfile.gettempdir()) / name):
+            mlflow.MlflowClient()
 
 
 def probe_server() -> None:
@@ -70,7 +84,21 @@ def describe_experiment(experiment_id: str) -> None:
     present = client.get_experiment(experiment_id).tags
     for name, value in EXPERIMENT_TAGS.items():
         if name not in present:
-            client.set_experiment_tag(experiment_id, name, value)
+            again_if_raced(partial(client.set_experiment_tag, experiment_id, name, value))
+
+
+def again_if_raced(write: Callable[[], None]) -> None:
+    """Write to the store, and once more if another process wrote the same row at the same moment.
+
+    Of two processes that insert one row at once, such as a tag or a dataset, MLflow 3.17 lets one fail. By then the
+    row is there for both.
+    """
+    try:
+        write()
+    except MlflowException as error:
+        if not any(name in str(error) for name in ("IntegrityError", "UniqueViolation")):
+            raise
+        write()
 
 
 def _probe(uri: str) -> None:

@@ -86,9 +86,8 @@ def test_longtail_continues_in_its_own_run_after_a_kill(run_module, store):
 def test_extract_in_two_processes_at_once_computes_once(store, tmp_path):
     cache = {"RESNET_MLFLOW_CACHE": str(tmp_path / "cache")}
     extractions = [start("extract", "--image_size", "64", **cache) for _ in range(2)]
-    for process in extractions:
-        _, said = process.communicate(timeout=200)
-        assert process.returncode == 0, said
+    said = [process.communicate(timeout=200)[1] for process in extractions]
+    assert [process.returncode for process in extractions] == [0, 0], said
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
     assert sum("throughput/extract_images_per_s" in run.data.metrics for run in runs) == 1
