@@ -35,13 +35,22 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
         InputError: If the file cannot be read, or holds weights of something else.
     """
     n_features(name)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would also seed the accelerators.
-        torch.default_generator.manual_seed(resolved.seed or 0)
-        backbone: nn.Module = torchvision.models.get_model(name, weights=None)
+    if resolved.path is None:
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: that would also seed the accelerators.
+            torch.default_generator.manual_seed(resolved.seed or 0)
+            return _headless(name)
+    # Drawing numbers that a file then replaces would take longer than reading the file.
+    with torch.device("meta"):
+        backbone = _headless(name)
+    state = _matching(load_state_dict(resolved.path), backbone, name, resolved.path)
+    backbone.to_empty(device="cpu").load_state_dict(state)
+    return backbone
+
+
+def _headless(name: str) -> nn.Module:
+    backbone: nn.Module = torchvision.models.get_model(name, weights=None)
     backbone.fc = nn.Identity()
-    if resolved.path is not None:
-        backbone.load_state_dict(_matching(load_state_dict(resolved.path), backbone, name, resolved.path))
     return backbone
 
 
@@ -119,7 +128,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 def _matching(state: dict[str, Tensor], backbone: nn.Module, name: str, path: Path) -> dict[str, Tensor]:
     """Return the state if it fits the backbone; counters that old files lack are filled in."""
     wanted = backbone.state_dict()
-    counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    counters = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}
     state = counters | state
     if problems := _differences(state, wanted):
         actual = next((other for other in N_FEATURES if other != name and _fits(state, other)), None)
@@ -153,9 +162,7 @@ def _some(names: list[str]) -> str:
 
 def _fits(state: Mapping[str, Tensor], name: str) -> bool:
     with torch.device("meta"):
-        other: nn.Module = torchvision.models.get_model(name, weights=None)
-    other.fc = nn.Identity()
-    wanted = other.state_dict()
+        wanted = _headless(name).state_dict()
     trained = [key for key in wanted if not key.endswith("num_batches_tracked")]
     return {key for key in state if not key.endswith("num_batches_tracked")} == set(trained) and all(
         state[key].shape == wanted[key].shape for key in trained
