@@ -25,18 +25,19 @@ class OpenvinoForward:
             warnings.simplefilter("ignore")  # it traces the network, which torch deprecates
             model = openvino.convert_model(network, example_input=torch.zeros(shape), input=[shape])
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-        self._compiled = openvino.Core().compile_model(model, "CPU", hints)
+        compiled = openvino.Core().compile_model(model, "CPU", hints)
+        n_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests = [compiled.create_infer_request() for _ in range(n_requests)]
 
     def __call__(self, batches: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Return the features of every batch; as many are under way as OpenVINO finds best."""
-        found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(batches)
-        queue = openvino.AsyncInferQueue(self._compiled)
-
-        def keep(request: openvino.InferRequest, place: int) -> None:
-            found[place] = request.get_output_tensor(0).data.copy()
-
-        queue.set_callback(keep)
-        for place, images in enumerate(batches):
-            queue.start_async({0: images}, place)
-        queue.wait_all()
+        # By requests in turn: an AsyncInferQueue that had a callback may never return from its destructor.
+        found = []
+        for place in range(len(batches) + len(self._requests)):
+            request = self._requests[place % len(self._requests)]
+            if place >= len(self._requests):
+                request.wait()
+                found.append(request.get_output_tensor(0).data.copy())
+            if place < len(batches):
+                request.start_async({0: batches[place]})
         return found
