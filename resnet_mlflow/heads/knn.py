@@ -20,7 +20,7 @@ Neighbours = tuple[Array, Array]
 
 SPARE = 8  # neighbours beyond k that the search returns: it may misplace near-ties by rounding
 SEARCH_ROWS = 4096
-BLOCK_VALUES = 2**23  # feature differences held at once: 32 MiB in float32
+BLOCK_VALUES = 2**17  # feature differences held at once: 512 KiB in float32, which a core's cache holds
 SMALLEST_VOTE = 1e-6  # of a class without neighbours: its logit must be finite
 
 

@@ -151,7 +151,8 @@ class LinearHead(WeightedHead):
         self.n_iter_ = len(history)
 
     def _logits(self, X: Array) -> Array:
-        logits: Array = X.astype(np.float64) @ self.coef_.T + self.intercept_
+        # In the precision of the features, as the search for the coefficients did.
+        logits: Array = (X @ self.coef_.T.astype(X.dtype)).astype(np.float64) + self.intercept_
         return logits
 
 

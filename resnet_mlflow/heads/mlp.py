@@ -132,6 +132,7 @@ class MLPHead(HeadBase):
         self.val_accuracy_ = np.array([metrics["accuracy"] for metrics in validated])
 
     def _logits(self, X: Array) -> Array:
-        hidden = np.maximum(X.astype(np.float64) @ self.hidden_weight_.T.astype(np.float64) + self.hidden_bias_, 0)
-        logits: Array = hidden @ self.output_weight_.T.astype(np.float64) + self.output_bias_
-        return logits
+        # In the precision of the features, as it was trained.
+        hidden = X @ self.hidden_weight_.T + self.hidden_bias_
+        logits: Array = np.maximum(hidden, 0, out=hidden) @ self.output_weight_.T + self.output_bias_
+        return logits.astype(np.float64)

@@ -46,7 +46,10 @@ def apply_preprocessing(name: str, X: Array, offset: Array, scale: Array) -> Arr
     if name == "l2":
         return unit_length(X)
     centred = X - offset.astype(X.dtype)
-    return centred / scale.astype(X.dtype) if name == "standardize" else unit_length(centred)
+    if name == "standardize":
+        centred /= scale.astype(X.dtype)
+        return centred
+    return unit_length(centred)
 
 
 def unit_length(X: Array) -> Array:
