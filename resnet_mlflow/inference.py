@@ -5,12 +5,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from resnet_mlflow.inference_layers import SmallMapConv
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Of a map of 2 x 2 pixels, 4 of 9 taps of a 3 x 3 kernel lie within it; from 4 x 4 on, most do.
-_SMALL_SIDE = 2
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:
@@ -37,54 +36,6 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
 def _take_in(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
     conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
-
-
-class SmallMapConv(nn.Module):
-    """A 3 x 3 convolution of stride 1 that multiplies one matrix where the map has at most 2 x 2 pixels.
-
-    There most of the kernel falls on padding, and a convolution takes more than twice the time. The matrix holds
-    the same weights, so the result is the same but for the order of its sums.
-
-    Args:
-        conv: 3 x 3, stride 1, padding 1, one group, with a bias; used as it is on larger maps.
-    """
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        self._matrices: dict[int, Tensor] = {}
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return ``(n_images, n_out, side, side)`` of ``(n_images, n_in, side, side)``."""
-        n_images, _, height, width = maps.shape
-        if height != width or height > _SMALL_SIDE:
-            convolved: Tensor = self.conv(maps)
-            return convolved
-        # Threads that come here at once make the same matrix.
-        if height not in self._matrices:
-            self._matrices[height] = product_matrix(self.conv.weight, height)
-        assert self.conv.bias is not None
-        flat = maps.permute(0, 2, 3, 1).reshape(n_images, -1)
-        product = functional.linear(flat, self._matrices[height], self.conv.bias.repeat(height * width))
-        return product.view(n_images, height, width, -1).permute(0, 3, 1, 2)
-
-
-def product_matrix(weight: Tensor, side: int) -> Tensor:
-    """Return the matrix that convolves a whole map, ``(side * side * n_out, side * side * n_in)``.
-
-    Args:
-        weight: Of a 3 x 3 convolution with padding 1, ``(n_out, n_in, 3, 3)``.
-        side: Of the map, 1 or 2 pixels: of a larger one, some pixels do not meet.
-
-    Example:
-        >>> product_matrix(torch.arange(9.0).view(1, 1, 3, 3), 2).tolist()
-        [[4.0, 5.0, 7.0, 8.0], [3.0, 4.0, 6.0, 7.0], [1.0, 2.0, 4.0, 5.0], [0.0, 1.0, 3.0, 4.0]]
-    """
-    n_out, n_in = weight.shape[:2]
-    # The tap that weighs input pixel i in output pixel o, along one axis.
-    taps = torch.arange(side) - torch.arange(side)[:, None] + 1
-    pairs = weight[:, :, taps[:, None, :, None], taps[None, :, None, :]]  # out, in, then y and x of both pixels
-    return pairs.permute(2, 3, 0, 4, 5, 1).reshape(side * side * n_out, side * side * n_in)
 
 
 def _multiply_small_maps(module: nn.Module) -> None:

@@ -4,7 +4,8 @@ import torchvision
 from torch import nn
 
 from resnet_mlflow.backbones import build_backbone, state_digest
-from resnet_mlflow.inference import SmallMapConv, fold_batchnorm, inference_form, product_matrix
+from resnet_mlflow.inference import fold_batchnorm, inference_form
+from resnet_mlflow.inference_layers import SmallMapConv, product_matrix
 from resnet_mlflow.weights import ResolvedWeights
 
 SEED_0 = ResolvedWeights("random-seed0", "random-seed0", seed=0)

@@ -45,7 +45,7 @@ def apply_preprocessing(name: str, X: Array, offset: Array, scale: Array) -> Arr
         return X
     if name == "l2":
         return unit_length(X)
-    centred = X - offset.astype(X.dtype)
+    centred: Array = X - offset.astype(X.dtype)
     if name == "standardize":
         centred /= scale.astype(X.dtype)
         return centred
