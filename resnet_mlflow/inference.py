@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from resnet_mlflow.inference_layers import SmallMapConv
+from resnet_mlflow.inference_layers import BitReLU, BitReLUMaxPool, SmallMapConv
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -45,6 +45,18 @@ def _multiply_small_maps(module: nn.Module) -> None:
                 setattr(parent, name, SmallMapConv(child))
 
 
+def _compare_bits(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        children = list(parent.named_children())
+        for name, child in children:
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, BitReLU())
+        for (name, first), (next_name, second) in pairwise(children):
+            if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d):
+                setattr(parent, name, nn.Identity())
+                setattr(parent, next_name, BitReLUMaxPool())
+
+
 def _is_plain_3x3(conv: nn.Conv2d) -> bool:
     shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1
@@ -68,6 +80,8 @@ class InferenceForm(nn.Module):
         self.stages: nn.Module = nn.Sequential(*stages).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu":
             _multiply_small_maps(self.stages)
+            if self.dtype == torch.bfloat16:
+                _compare_bits(self.stages)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

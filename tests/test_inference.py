@@ -3,9 +3,10 @@ import torch
 import torchvision
 from torch import nn
 
+from resnet_mlflow import inference_layers
 from resnet_mlflow.backbones import build_backbone, state_digest
 from resnet_mlflow.inference import fold_batchnorm, inference_form
-from resnet_mlflow.inference_layers import SmallMapConv, product_matrix
+from resnet_mlflow.inference_layers import BitReLU, BitReLUMaxPool, SmallMapConv, product_matrix
 from resnet_mlflow.weights import ResolvedWeights
 
 SEED_0 = ResolvedWeights("random-seed0", "random-seed0", seed=0)
@@ -87,3 +88,36 @@ def test_inference_form_equals_the_backbone_at_every_size_of_map(lived_in: nn.Mo
     images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(image_size))
     with torch.inference_mode():
         torch.testing.assert_close(inference_form(lived_in, "fp32")(images), lived_in(images), rtol=1e-4, atol=1e-5)
+
+
+def test_bit_relu_equals_relu() -> None:
+    maps = torch.randn(3, 5, 6, 6, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    maps[0, 0, 0, :5] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, -1e-38])
+    assert torch.equal(BitReLU()(maps.clone()), maps.relu())
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (4, 4), (32, 32), (6, 10), (7, 7), (8, 5)])
+def test_bit_relu_max_pool_equals_relu_and_max_pool(shape: tuple[int, int]) -> None:
+    maps = torch.randn(3, 5, *shape, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    maps[0] = -maps[0].abs()  # where all are negative, ReLU makes the maximum 0
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    pooled = BitReLUMaxPool()(maps.clone(memory_format=torch.channels_last))
+    assert torch.equal(pooled, nn.MaxPool2d(3, 2, 1)(maps.relu()))
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("image_size", [32, 50, 64])
+def test_inference_form_bf16_gives_the_numbers_of_torchs_own_layers(
+    lived_in: nn.Module, image_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.bfloat16, memory_format=torch.channels_last)
+    form = inference_form(lived_in, "bf16")
+    plain = nn.Sequential(*list(fold_batchnorm(lived_in).children())[:-2])
+    plain.to(torch.bfloat16, memory_format=torch.channels_last)
+    assert any(isinstance(module, BitReLUMaxPool) for module in form.modules())
+    assert not any(isinstance(module, nn.ReLU | nn.MaxPool2d) for module in form.modules())
+    # A product of matrices adds up in another order.
+    monkeypatch.setattr(inference_layers, "_SMALL_SIDE", 0)
+    with torch.inference_mode():
+        assert torch.equal(form.stages(images), plain(images))
