@@ -102,17 +102,25 @@ def stored(folder: Path, quick: bool) -> list[Row]:
     ]
 
 
-def extract(images: Path, image_size: int, store: Path, backbone: str = "resnet18") -> tuple[ImageDataset, FeatureSet]:
+def extract(
+    images: Path, image_size: int, store: Path, backbone: str = "resnet18", device: str = "cpu"
+) -> tuple[ImageDataset, FeatureSet]:
     """Return a class folder and its features: read, hashed, and extracted where the store has none."""
     dataset = load_dataset(f"folder:{images}", data_dir=store / "data")
-    config = FeatureConfig(weights="random", device="cpu", image_size=image_size, backbone=backbone)
+    config = FeatureConfig(weights="random", device=device, image_size=image_size, backbone=backbone)
     weights = resolve_weights(backbone, "random", 0)
     return dataset, extract_features(dataset, config, FeatureStore(store), weights, show_progress=False)
 
 
-def turns_of(images: Path, image_size: int, backbone: str = "resnet18") -> Callable[[], object]:
+def turns_of(
+    images: Path, image_size: int, backbone: str = "resnet18", device: str = "cpu"
+) -> Callable[[], object]:
     """Return an extraction that finds nothing of the one before."""
-    return lambda: extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)), backbone)
+
+    def turn() -> None:
+        extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)), backbone, device)
+
+    return turn
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "resnet50": ("backbones", "resnet50"),
     "resnet101": ("backbones", "resnet101"),
     "runtimes": ("runtimes", "runtimes"),
+    "gpu": ("gpu", "gpu"),
     "cosine": ("agreement", "cosine"),
     "fc": ("finetuning", "fc"),
     "all-layers": ("finetuning", "all_layers"),

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, suite
+from benchmarks.gpu import rows_on
 from benchmarks.growth import FACTORS, fit_exponent, growth_row, time_growth
 from benchmarks.harness import Disturbance, Row, alternate, fastest, limit_row, rate, ratio_row
+from benchmarks.images import make_photos
 from benchmarks.suite import BENCHMARKS, NOT_QUICK
 
 
@@ -112,6 +114,17 @@ def test_time_growth_goes_through_all_sizes_in_every_turn() -> None:
 
     assert done == [10] + [10, 20, 40, 80] * 2
     assert [len(turns) for turns in taken.values()] == [2] * len(FACTORS)
+
+
+def test_gpu_rows_compare_with_forward_passes_and_with_the_peer(tmp_path: Path) -> None:
+    # On the processor: what a GPU would do differently, forward.py decides.
+    rows = rows_on("cpu", "this processor", make_photos(tmp_path / "photos", 10), "resnet18", turns=1)
+
+    assert [row.what.rpartition(" at 224 px, ")[2] for row in rows] == [
+        "over forward passes alone (one turn)",
+        "over the tuned peer (one turn)",
+    ]
+    assert all(row.measured > 0 and "10 JPEG photos" in row.what for row in rows)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -10,14 +10,14 @@ from torchvision import models
 from benchmarks.peers.plain import loader
 
 
-def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int) -> Tensor:
-    """Return the features of every image of a class folder; ``network`` is ``plain.backbone``'s."""
+def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int, device: str = "cpu") -> Tensor:
+    """Return the features of every image of a class folder; ``network`` is ``plain.backbone``'s, on the device."""
     network = network.to(memory_format=torch.channels_last)
     features = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
         for images, _ in loader(folder, image_size, num_workers):
-            features.append(network(images.to(memory_format=torch.channels_last)).float())
-    return torch.cat(features)
+            features.append(network(images.to(device, memory_format=torch.channels_last)).float())
+    return torch.cat(features).cpu()
 
 
 def finetune_all(
