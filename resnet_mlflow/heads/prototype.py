@@ -59,6 +59,6 @@ class PrototypeHead(WeightedHead):
             cosines: Array = unit_length(X) @ unit_length(self.prototypes_).T
             return cosines
         norms = np.einsum("ij,ij->i", X, X)[:, np.newaxis]
-        squared = norms + np.einsum("ij,ij->i", self.prototypes_, self.prototypes_) - 2 * X @ self.prototypes_.T
+        squared = norms + np.einsum("ij,ij->i", self.prototypes_, self.prototypes_) - X @ (2 * self.prototypes_.T)
         logits: Array = -np.maximum(squared, 0)
         return logits
