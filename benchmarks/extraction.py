@@ -112,9 +112,7 @@ def extract(
     return dataset, extract_features(dataset, config, FeatureStore(store), weights, show_progress=False)
 
 
-def turns_of(
-    images: Path, image_size: int, backbone: str = "resnet18", device: str = "cpu"
-) -> Callable[[], object]:
+def turns_of(images: Path, image_size: int, backbone: str = "resnet18", device: str = "cpu") -> Callable[[], object]:
     """Return an extraction that finds nothing of the one before."""
 
     def turn() -> None:

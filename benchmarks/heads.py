@@ -47,8 +47,8 @@ def heads_20000(folder: Path, quick: bool) -> list[Row]:
 
 
 def heads_50000(folder: Path, quick: bool) -> list[Row]:
-    """Return fit and predict on 50 000 rows over scikit-learn's, of heads whose fit takes no minutes there."""
-    return _every_head(folder, 4000 if quick else 50_000, 1 if quick else 5, ("knn", "prototype", "linear"))
+    """Return fit and predict of every head on 50 000 rows over scikit-learn's."""
+    return _every_head(folder, 4000 if quick else 50_000, 1 if quick else 5, ("knn", "prototype", "linear", "mlp"))
 
 
 def svc_predict(folder: Path, quick: bool) -> list[Row]:
