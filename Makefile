@@ -37,8 +37,7 @@ ui: setup  ## Open MLflow on the runs made here (PORT=5000).
 	mlflow server --host 127.0.0.1 --port $(PORT)
 
 test: setup  ## Run the tests.
-	@# In the order of the folders: files with few tests are the slow ones, and would else come last.
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile tests
 
 check: setup  ## Check format, lint, types, import directions and doctests.
 	ruff format --check .

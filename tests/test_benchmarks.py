@@ -118,13 +118,13 @@ def test_time_growth_goes_through_all_sizes_in_every_turn() -> None:
 
 def test_gpu_rows_compare_with_forward_passes_and_with_the_peer(tmp_path: Path) -> None:
     # On the processor: what a GPU would do differently, forward.py decides.
-    rows = rows_on("cpu", "this processor", make_photos(tmp_path / "photos", 10), "resnet18", turns=1)
+    rows = rows_on("cpu", "this processor", make_photos(tmp_path / "photos", 24), "resnet18", turns=1)
 
     assert [row.what.rpartition(" at 224 px, ")[2] for row in rows] == [
         "over forward passes alone (one turn)",
         "over the tuned peer (one turn)",
     ]
-    assert all(row.measured > 0 and "10 JPEG photos" in row.what for row in rows)
+    assert all(row.measured > 0 and "24 JPEG photos" in row.what for row in rows)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
