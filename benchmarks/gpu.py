@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.extraction import WORKERS, turns_of
+from benchmarks.extraction import OURS, WORKERS, turns_of
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import make_photos
 from benchmarks.peers import plain, tuned
@@ -56,7 +56,7 @@ def rows_on(device: str, device_name: str, images: Path, backbone: str, turns: i
             target,
             *alternate(ours, work, turns),
             n_items=n_images,
-            names=("from the folder to the feature store", told),
+            names=(OURS, told),
         )
         for name, (target, told, work) in others.items()
     ]

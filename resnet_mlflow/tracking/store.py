@@ -1,6 +1,5 @@
 """The tracking store: is it there, which runs does it hold, what did they leave behind."""
 
-import getpass
 import hashlib
 import json
 import os
@@ -58,7 +57,7 @@ def _open_store() -> None:
     # Opening a database for the first time makes its tables; MLflow 3.17 lets two processes that do so at once fail.
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
-        name = f"resnet-mlflow-{getpass.getuser()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+        name = f"resnet-mlflow-{os.getuid()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
         with FileLock(Path(tempfile.gettempdir()) / name):
             mlflow.MlflowClient()
 
