@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import CompareConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest
 
 FILTERS = ("dataset", "tags", "since", "until", "parent")

@@ -15,7 +15,7 @@ from analysis.diff_images import load_test_images
 from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import count_confusion
+from resnet_mlflow.evaluation.scores import count_confusion
 from resnet_mlflow.markdown import markdown_table
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store

@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet_mlflow.figures import BLUE, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_name, new_figure, tick_step
+from resnet_mlflow.evaluation.figures import (
+    BLUE,
+    ORANGE,
+    TEXT_POINTS,
+    WIDTH_INCHES,
+    display_name,
+    new_figure,
+    tick_step,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

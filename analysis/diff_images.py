@@ -7,9 +7,9 @@ import numpy as np
 from mlflow.entities import Run
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.feature_store import default_cache_dir
+from resnet_mlflow.features.store import default_cache_dir
 
 # From an item id to its image, (height, width, 3) uint8.
 ReadImage = Callable[[str], NDArray[np.uint8]]

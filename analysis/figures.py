@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import GREY, colours_of, marker_of, strokes_of
-from resnet_mlflow.figures import TEXT_POINTS, new_figure
+from resnet_mlflow.evaluation.figures import TEXT_POINTS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ from benchmarks.extraction import WEIGHTS, extract
 from benchmarks.harness import Row
 from benchmarks.images import make_photos, small_folder
 from benchmarks.peers import plain
-from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.loading import iterate_batches, normalize
-from resnet_mlflow.features import pick_precision
+from resnet_mlflow.devices import pick_precision
 
 Features = NDArray[np.float32]
 

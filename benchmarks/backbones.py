@@ -8,8 +8,8 @@ from benchmarks.extraction import OURS, WORKERS, turns_of
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import make_photos, small_folder
 from benchmarks.peers import plain, timm_features, tuned
-from resnet_mlflow.backbones import build_backbone
-from resnet_mlflow.weights import resolve_weights
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import resolve_weights
 
 
 def tuned_peer(folder: Path, quick: bool) -> list[Row]:

@@ -12,13 +12,14 @@ from benchmarks.extraction import WEIGHTS
 from benchmarks.harness import Row, limit_row, ratio_row, seconds
 from benchmarks.images import Pixels, picture
 from benchmarks.peers import corruptions as peer
-from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
-from resnet_mlflow.data.loading import n_cores, normalize
-from resnet_mlflow.features import pick_precision
-from resnet_mlflow.forward import images_per_task
+from resnet_mlflow.backbones.inference import InferenceForm, inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.data.loading import normalize
+from resnet_mlflow.devices import n_cores, pick_precision
+from resnet_mlflow.features.streaming import images_per_task
+from resnet_mlflow.process import one_thread
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.severities import BENCHMARK, constants_for
-from resnet_mlflow.threads import one_thread
 
 SIZE = 224
 SEVERITY = 3

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import make_photos, small_folder
 from benchmarks.peers import plain
-from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.backbones.inference import InferenceForm, inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import FeatureConfig
-from resnet_mlflow.data.datasets import ImageDataset, load_dataset
-from resnet_mlflow.data.loading import n_cores
-from resnet_mlflow.extraction import extract_features
-from resnet_mlflow.feature_store import FeatureStore
-from resnet_mlflow.features import FeatureSet, pick_precision
-from resnet_mlflow.forward import images_per_task
-from resnet_mlflow.inference import InferenceForm, inference_form
-from resnet_mlflow.threads import one_thread
-from resnet_mlflow.weights import resolve_weights
+from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.devices import n_cores, pick_precision
+from resnet_mlflow.features.extraction import extract_features
+from resnet_mlflow.features.identity import FeatureSet
+from resnet_mlflow.features.store import FeatureStore
+from resnet_mlflow.features.streaming import images_per_task
+from resnet_mlflow.process import one_thread
 
 WEIGHTS = resolve_weights("resnet18", "random", 0)
 WORKERS = (0, 2)

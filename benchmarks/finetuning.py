@@ -9,13 +9,14 @@ from benchmarks.extraction import WEIGHTS
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import small_folder
 from benchmarks.peers import plain, tuned
-from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig
-from resnet_mlflow.data.datasets import load_dataset
-from resnet_mlflow.extraction import extract_features
-from resnet_mlflow.feature_store import FeatureStore
-from resnet_mlflow.features import partition, pick_precision
-from resnet_mlflow.finetuning import (
+from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.devices import pick_precision
+from resnet_mlflow.features.extraction import extract_features
+from resnet_mlflow.features.identity import partition
+from resnet_mlflow.features.store import FeatureStore
+from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
     build_fabric,
     build_linear,

@@ -11,9 +11,10 @@ from benchmarks.extraction import OURS, WORKERS, turns_of
 from benchmarks.harness import Row, alternate, fastest, ratio_row
 from benchmarks.images import make_photos
 from benchmarks.peers import plain, tuned
-from resnet_mlflow.backbones import build_backbone, inference_form
-from resnet_mlflow.features import pick_precision
-from resnet_mlflow.weights import resolve_weights
+from resnet_mlflow.backbones.inference import inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import resolve_weights
+from resnet_mlflow.devices import pick_precision
 
 BATCH_SIZE = 128
 

@@ -12,7 +12,7 @@ from benchmarks.harness import Row, Work, seconds
 from benchmarks.images import make_many
 from benchmarks.processes import extract_in_process
 from benchmarks.synthetic import clusters
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.longtail.fitting import fit_method
 

@@ -7,8 +7,8 @@ from benchmarks.harness import Row, alternate, limit_row, ratio_row
 from benchmarks.images import make_many, small_folder
 from benchmarks.peers import plain
 from benchmarks.workspace import run_entry_point
-from resnet_mlflow.backbones import build_backbone
-from resnet_mlflow.features import partition
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.features.identity import partition
 from resnet_mlflow.longtail.fitting import fit_method
 
 EPOCHS = 10

@@ -9,11 +9,10 @@ from benchmarks.extraction import WEIGHTS, forward_on_cores
 from benchmarks.harness import Row, Work, alternate, ratio_row
 from benchmarks.peers.onnx_runtime import OnnxForward
 from benchmarks.peers.openvino_forward import OpenvinoForward
-from resnet_mlflow.backbones import build_backbone
-from resnet_mlflow.data.loading import n_cores
-from resnet_mlflow.features import pick_precision
-from resnet_mlflow.forward import images_per_task
-from resnet_mlflow.inference import inference_form
+from resnet_mlflow.backbones.inference import inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.devices import n_cores, pick_precision
+from resnet_mlflow.features.streaming import images_per_task
 
 BATCH_SIZE = 64
 

@@ -17,8 +17,9 @@ from sklearn.svm import SVC
 from benchmarks.harness import Row, limit_row
 from benchmarks.images import small_folder
 from resnet_mlflow.config import FitHeadConfig
-from resnet_mlflow.features import FeatureSplit
-from resnet_mlflow.stages.fit_head import load_splits, run_fit_head
+from resnet_mlflow.features.identity import FeatureSplit
+from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.head_runs import load_splits
 from resnet_mlflow.stages.preparation import prepare
 
 MOST_TRIALS = 10_000

@@ -1,7 +1,9 @@
-"""Which process this is: on which machine, and which of those that ``torchrun`` started."""
+"""This process: its name, its number among those that ``torchrun`` started, its threads and cores."""
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def process_name() -> str:
@@ -17,3 +19,20 @@ def n_ranks() -> int:
 def rank() -> int:
     """Return this process's number among them, from 0."""
     return int(os.environ["RANK"]) if n_ranks() > 1 else 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, here and in threads that start meanwhile, and put back what it was.
+
+    Threads that share small work wait for each other, spinning: for the steps of a head two of them save a third at
+    best, and on a busy machine cost ten times as much. Where each core has work of its own they only take its time.
+    """
+    import torch  # takes seconds, which callers that only ask for the process's name need not wait
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,12 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.decoding import BadImageError as BadImageError
 from resnet_mlflow.data.decoding import decode_with_pil
 from resnet_mlflow.data.splits import check_class_sizes, split_validation
-from resnet_mlflow.errors import InputError, nearest
-
-logger = logging.getLogger(__name__)
+from resnet_mlflow.errors import InputError
 
 # The test split of a dataset that comes without one is part of its definition, so no parameter moves it.
 TEST_FRACTION = 0.2
@@ -120,61 +116,6 @@ class ImageDataset:
             for first, second in combinations(self.splits, 2)
         }
         return {pair: count for pair, count in counts.items() if count}
-
-
-def load_dataset(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> ImageDataset:
-    """Return a dataset by its name.
-
-    Args:
-        name: ``digits``, ``folder:PATH``, or a name in ``torchvision_datasets.TABLE``.
-        data_dir: Folder for downloads and for the memory of file hashes.
-        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
-
-    Raises:
-        InputError: If the name is unknown, or the dataset cannot be had or used.
-    """
-    if name == "digits":
-        dataset = load_digits()
-    elif name.startswith("folder:"):
-        from resnet_mlflow.data.folder import load_folder
-
-        dataset = load_folder(name, data_dir=data_dir, on_bad_image=on_bad_image)
-    else:
-        from resnet_mlflow.data.torchvision_datasets import TABLE, load_torchvision
-
-        if name not in TABLE:
-            hint = f"; write folder:{name}" if Path(name).is_dir() else nearest(name, ["digits", *TABLE])
-            raise InputError(
-                f"dataset must be digits, folder:PATH or a torchvision name, got {name!r}"
-                + (hint or f"; known are {', '.join(['digits', *TABLE])}")
-            )
-        dataset = load_torchvision(name, data_dir=data_dir, on_bad_image=on_bad_image)
-    for pair, count in dataset.n_duplicates_across_splits.items():
-        first, second = pair.split("/")
-        logger.warning("%s: %d %s images also lie in %s", dataset.name, count, second, first)
-    return dataset
-
-
-def load_digits() -> ImageDataset:
-    """Return scikit-learn's handwritten digits: 1797 grey images of 8 x 8 pixels, a fifth of them test.
-
-    Example:
-        >>> {name: len(split) for name, split in load_digits().splits.items()}
-        {'train': 1438, 'test': 359}
-    """
-    from sklearn import datasets
-
-    digits = datasets.load_digits()
-    # Pixels are 0..16.
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    split = split_of_arrays(images, digits.target)
-    return build_dataset(
-        name="digits",
-        class_names=[str(digit) for digit in range(10)],
-        splits={"all": split},
-        default_image_size=32,
-        source="sklearn.datasets.load_digits",
-    )
 
 
 def split_of_arrays(images: NDArray[np.uint8], labels: Iterable[int]) -> ImageSplit:

@@ -4,7 +4,6 @@ Everything stays in height-width-channel memory from the decoder to the batch: t
 images that lie so with vector instructions and on one thread, and convolutions prefer it too.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError, decode_with_pil
 from resnet_mlflow.data.resizing import resize_crop as resize_crop
 from resnet_mlflow.data.resizing import resize_crops
+from resnet_mlflow.devices import n_cores
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -241,9 +241,3 @@ def _decode_row(split: ImageSplit, row: int) -> NDArray[np.uint8]:
         return _decode_content(Path(f"row {row}"), split.encoded[row])
     assert split.paths is not None
     return _decode(split.paths[row])
-
-
-def n_cores() -> int:
-    """Return how many processor cores this process may use."""
-    # A container or a batch system grants fewer than os.cpu_count() knows of.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

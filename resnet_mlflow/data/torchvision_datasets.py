@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset, split_of_arrays
-from resnet_mlflow.data.folder import LabelledPaths, manifest_path, splits_of_files
+from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_files
 from resnet_mlflow.data.torchvision_readers import (
     Reader,
     files_in,

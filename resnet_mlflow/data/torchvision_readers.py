@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.folder import LabelledPaths
+from resnet_mlflow.data.files import LabelledPaths
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Reader = Callable[[Any], Arrays | LabelledPaths]

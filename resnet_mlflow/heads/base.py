@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from resnet_mlflow.training import EpochResult
+    from resnet_mlflow.training.loop import EpochResult
 
 Array = NDArray[Any]
 Validation = tuple[Array, Array]

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
-from resnet_mlflow.threads import one_thread
-from resnet_mlflow.training import EpochResult, fit, tensor_batches
+from resnet_mlflow.process import one_thread
+from resnet_mlflow.training.loop import EpochResult, fit, tensor_batches
 
 FEWEST_HELD_OUT = 20  # so few right answers hardly rank epochs
 

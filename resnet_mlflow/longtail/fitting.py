@@ -18,7 +18,7 @@ from resnet_mlflow.longtail.schedule import LINEAR_EPOCHS, LINEAR_STEPS, enough_
 from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, per_item_scale
 
 if TYPE_CHECKING:
-    from resnet_mlflow.features import FeatureSplit
+    from resnet_mlflow.features.identity import FeatureSplit
 
 # The rate that serves all losses best on standardized features; docs/decisions/0010-long-tail-heads.md has figures.
 LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "learning_rate": 0.02}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import Evaluation
+from resnet_mlflow.evaluation.scores import Evaluation
 
 GROUPS = ("many", "medium", "few")
 

@@ -17,8 +17,8 @@ from resnet_mlflow.heads.preprocessing import apply_preprocessing, fit_preproces
 from resnet_mlflow.longtail.losses import LDAM_SCALE, LDAMLoss, LongTailLoss
 from resnet_mlflow.longtail.posthoc import mean_recall
 from resnet_mlflow.longtail.samplers import RowSampler
-from resnet_mlflow.threads import one_thread
-from resnet_mlflow.training import fit
+from resnet_mlflow.process import one_thread
+from resnet_mlflow.training.loop import fit
 
 
 class NormalizedLinear(nn.Module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.figures import (
+from resnet_mlflow.evaluation.figures import (
     BLUE,
     DPI,
     GREY,

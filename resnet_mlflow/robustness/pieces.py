@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from resnet_mlflow.threads import one_thread
+from resnet_mlflow.process import one_thread
 
 # Pixels of a piece; one image, if it has more.
 _PIXELS_PER_PIECE = 2**15

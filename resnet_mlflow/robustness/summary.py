@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.evaluation import count_confusion
+from resnet_mlflow.evaluation.scores import count_confusion
 from resnet_mlflow.longtail.groups import group_scores
-from resnet_mlflow.robustness.cells import CellResult
+from resnet_mlflow.robustness.results import CellResult
 from resnet_mlflow.robustness.scores import (
     Errors,
     consistency,

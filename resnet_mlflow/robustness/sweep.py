@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_mlflow.backbones import InferenceForm
+from resnet_mlflow.backbones.inference import InferenceForm
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.loading import Change, iterate_batches
 from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.forward import extract_split
+from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.selection import CLEAN, Cell
 from resnet_mlflow.robustness.severities import SMALLEST_SIDE, constants_for, table_resolution

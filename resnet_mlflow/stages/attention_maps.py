@@ -4,12 +4,12 @@ from typing import Protocol
 
 import numpy as np
 
-from resnet_mlflow.attention import choose_items, grad_cam, locating_stage
-from resnet_mlflow.backbones import build_backbone
+from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.loading import iterate_batches, normalize
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.evaluation.grad_cam import choose_items, grad_cam, locating_stage
+from resnet_mlflow.evaluation.image_figures import attention_figure
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.image_figures import attention_figure
 from resnet_mlflow.stages.preparation import Inputs
 from resnet_mlflow.stages.reporting import evaluate_head, rows_of
 from resnet_mlflow.tracking import StageRun

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from resnet_mlflow.config import ExtractConfig, FeatureConfig
-from resnet_mlflow.features import FeatureSet, refuse_skipped
+from resnet_mlflow.features.identity import FeatureSet, refuse_skipped
 from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
@@ -51,7 +51,7 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
 
 def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return the features after computing them into the store, without a run of their own."""
-    from resnet_mlflow.extraction import extract_features
+    from resnet_mlflow.features.extraction import extract_features
 
     return extract_features(inputs.dataset, config, inputs.store, inputs.weights)
 

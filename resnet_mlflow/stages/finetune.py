@@ -1,53 +1,18 @@
 """Stage `finetune`: a linear head, and as many stages of the backbone as asked for, trained together."""
 
-import dataclasses
 import json
-import logging
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-from resnet_mlflow.backbones import build_backbone, save_backbone
-from resnet_mlflow.config import DataConfig, FinetuneConfig
-from resnet_mlflow.data.datasets import ImageSplit
-from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features import FeatureSplit, features_key, identify, partition
-from resnet_mlflow.figures import learning_curves_figure
-from resnet_mlflow.finetuning import (
-    FinetuneNetwork,
-    build_fabric,
-    build_linear,
-    finetune_on_features,
-    finetune_on_images,
-    linear_state,
-    trains_on_features,
-)
-from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.process import n_ranks
-from resnet_mlflow.stages.extract import ensure_features, extract_untracked
+from resnet_mlflow.stages.network_runs import run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.stages.reporting import Outcome, conclude
-from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, stage_run
-from resnet_mlflow.training import EpochResult
-from resnet_mlflow.weights import n_features, resolve_weights
-
-logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A classifier after training: its head, the features the head sees, and the backbone's file if it changed."""
-
-    head: HeadBase
-    inputs: Inputs
-    splits: dict[str, FeatureSplit]
-    history: list[EpochResult]
-    backbone_file: Path | None
+from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.tracking import stage_run
 
 
 def run_finetune(config: FinetuneConfig) -> Outcome:
@@ -73,17 +38,6 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
     return outcome
 
 
-def run_tags(config: FinetuneConfig, inputs: Inputs, cache_key: str) -> dict[str, object]:
-    """Return the tags of a fine-tuning's run."""
-    return inputs.tags | {
-        "backbone": config.backbone,
-        "head": "linear",
-        "train_layers": config.train_layers,
-        "seed": config.seed,
-        "cache_key": cache_key,
-    }
-
-
 def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -> Outcome:
     name = f"finetune {config.train_layers} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
     tags = run_tags(config, inputs, cache_key)
@@ -94,129 +48,7 @@ def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -
         return train_and_conclude(run, config, inputs, folder, cache_key)
 
 
-def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Outcome:
-    """Train as configured, and log the classifier and its scores.
-
-    Args:
-        run: The active run.
-        config: As given, or as a study found it.
-        inputs: What the run works on.
-        folder: Of the checkpoint.
-        key: Fingerprint of the checkpoint.
-    """
-    start = time.perf_counter()
-    train = _train_on_features if trains_on_features(config) else _train_on_images
-    trained = train(run, config, inputs, folder, key)
-    times = {"time/fit_s": time.perf_counter() - start}
-    log_training(run, trained)
-    title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
-    last_step = len(trained.history)
-    outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
-    if config.attention_maps:
-        from resnet_mlflow.stages.attention_maps import log_attention_maps  # captum takes seconds to import
-
-        log_attention_maps(run, trained.inputs, config, trained.head, trained.splits["test"])
-    return outcome
-
-
 def _write_whole(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)
-
-
-def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
-    """Train the linear layer on stored features: the frozen backbone would return the same in every epoch."""
-    features = ensure_features(config, inputs)
-    inputs = inputs.without(features)
-    splits = partition(features, config.val_fraction, config.seed)
-    layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
-    epochs = finetune_on_features(
-        layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
-    )
-    history = list(logged_epochs(run, epochs))
-    return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, None)
-
-
-def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
-    """Train the network on images; its backbone is then frozen, and the head judged on its features."""
-    train, val = image_splits(config, inputs)
-    backbone = build_backbone(config.backbone, inputs.weights)
-    layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
-    network = FinetuneNetwork(backbone, layer, config.train_layers)
-    epochs = finetune_on_images(
-        network,
-        train,
-        val,
-        config,
-        image_size=inputs.image_size,
-        fabric=build_fabric(config.device, inputs.precision),
-        checkpoint=folder / "last.ckpt",
-        fingerprint=key,
-    )
-    history = list(logged_epochs(run, epochs))
-    backbone_file = None
-    if config.train_layers != "fc":
-        backbone_file = folder / Path(BACKBONE_ARTIFACT).name
-        save_backbone(network.backbone, backbone_file)
-        weights = resolve_weights(config.backbone, str(backbone_file), 0)
-        key = features_key(identify(inputs.dataset, config, weights))
-        inputs = dataclasses.replace(inputs, weights=weights, features_key=key)
-    # Not tracked as an extraction of its own: the features belong to this run's backbone.
-    features = inputs.store.get(inputs.features_key) or extract_untracked(config, inputs)
-    inputs = inputs.without(features)
-    splits = partition(features, config.val_fraction, config.seed)
-    return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)
-
-
-def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
-    """Return the images to train on and to validate on, the same ones as ``features.partition`` picks."""
-    train = inputs.dataset.splits["train"]
-    if "val" in inputs.dataset.splits:
-        return train, inputs.dataset.splits["val"]
-    train_rows, val_rows = split_validation(
-        train.labels, config.val_fraction, config.seed, class_names=inputs.dataset.class_names
-    )
-    return train.select(train_rows), train.select(val_rows)
-
-
-def _classes(inputs: Inputs) -> list[int]:
-    return list(range(len(inputs.dataset.class_names)))
-
-
-def logged_epochs(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
-    """Yield the epochs, each logged once: a continued run has the earlier ones already."""
-    done = run.logged_steps("train/loss")
-    for result in epochs:
-        if result.epoch not in done:
-            values = {
-                "train/loss": result.train_loss,
-                "train/learning_rate": result.learning_rate,
-                "time/epoch_s": result.seconds,
-                "throughput/train_images_per_s": result.images_per_second,
-            }
-            run.log_metrics(values | {f"val/{k}": v for k, v in result.val_metrics.items()}, step=result.epoch)
-            # A study's terminal shows cells, not epochs.
-            logger.log(
-                logging.DEBUG if run.nested else logging.INFO,
-                "epoch %d: loss %.4f, val accuracy %.4f (%.0f images/s)",
-                result.epoch,
-                result.train_loss,
-                result.val_metrics["accuracy"],
-                result.images_per_second,
-            )
-        yield result
-
-
-def log_training(run: StageRun, trained: Trained) -> None:
-    """Log what came of a training: its best epoch, learning curves, and the backbone where that changed."""
-    best = max((result.epoch for result in trained.history if result.improved), default=0)
-    run.set_tags({"best_epoch": best, "features_key": trained.inputs.features_key})
-    with run.artifacts() as folder:
-        (folder / "figures").mkdir()
-        learning_curves_figure(trained.history).savefig(folder / "figures" / "learning_curves.png")
-        if trained.backbone_file is not None:
-            target = folder / BACKBONE_ARTIFACT
-            target.parent.mkdir()
-            shutil.copyfile(trained.backbone_file, target)
-            run.set_tags({"backbone_digest": trained.inputs.weights.digest})

@@ -12,18 +12,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_mlflow.backbones import build_backbone, save_backbone
+from resnet_mlflow.backbones.networks import build_backbone, save_backbone
+from resnet_mlflow.backbones.weights import n_features, resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
-from resnet_mlflow.features import FeatureSplit, features_key, identify
-from resnet_mlflow.finetuning import (
-    FinetuneNetwork,
-    Remedy,
-    build_fabric,
-    build_linear,
-    finetune_on_images,
-    linear_state,
-)
+from resnet_mlflow.features.identity import FeatureSplit, features_key, identify
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
@@ -31,14 +24,21 @@ from resnet_mlflow.longtail.losses import LDAM_SCALE, build_loss, default_params
 from resnet_mlflow.longtail.methods import METHODS, method_parts
 from resnet_mlflow.longtail.networks import NormalizedLinear
 from resnet_mlflow.longtail.samplers import build_row_sampler
-from resnet_mlflow.longtail_table import BASELINE, MethodRun
+from resnet_mlflow.longtail.table import BASELINE, MethodRun
 from resnet_mlflow.stages.extract import extract_untracked
-from resnet_mlflow.stages.finetune import Trained, image_splits, log_training, logged_epochs
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run, narrow
 from resnet_mlflow.stages.longtail_sources import draw_rows
+from resnet_mlflow.stages.network_runs import Trained, image_splits, log_training, logged_epochs
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbone, find_runs, load_head
-from resnet_mlflow.weights import n_features, resolve_weights
+from resnet_mlflow.training.finetuning import (
+    FinetuneNetwork,
+    Remedy,
+    build_fabric,
+    build_linear,
+    finetune_on_images,
+    linear_state,
+)
 
 # What acts on a trained network; the other kinds act in its training.
 AFTERWARDS = ("none", "posthoc", "decoupled")

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import Evaluation
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.evaluation.scores import Evaluation
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.longtail.fitting import FittedMethod
 from resnet_mlflow.longtail.groups import group_tertiles, long_tail_metrics
 from resnet_mlflow.longtail.posthoc import class_priors, prior_offsets
 from resnet_mlflow.longtail.priors import implied_prior
-from resnet_mlflow.longtail_table import MethodRun
+from resnet_mlflow.longtail.table import MethodRun
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
 from resnet_mlflow.stages.reporting import conclude
 from resnet_mlflow.tracking import StageRun, find_runs, load_predictions, stage_run

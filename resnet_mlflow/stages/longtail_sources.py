@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.config import LongtailConfig
-from resnet_mlflow.features import FeatureSplit, partition
+from resnet_mlflow.features.identity import FeatureSplit, partition
 from resnet_mlflow.heads import parse_head_params
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
 from resnet_mlflow.longtail.profiles import draw_long_tail
-from resnet_mlflow.longtail_table import BASELINE, MethodRun
+from resnet_mlflow.longtail.table import BASELINE, MethodRun
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run
 from resnet_mlflow.stages.longtail_trials import search

@@ -6,7 +6,7 @@ import time
 from resnet_mlflow import __version__
 from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.feature_store import default_cache_dir
+from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail

@@ -11,10 +11,10 @@ import pandas as pd
 from mlflow.entities import Run
 from PIL import Image
 
-from resnet_mlflow.backbones import build_backbone
-from resnet_mlflow.classifier import Description, write_classifier
+from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.serving.classifier import Description, write_classifier
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.tracking import Predictions, load_predictions, load_served, log_classifier
 

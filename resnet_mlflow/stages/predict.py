@@ -14,11 +14,11 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 from tqdm import tqdm
 
-from resnet_mlflow.classifier import Classifier, Scores, read_classifier
 from resnet_mlflow.config import PredictConfig
-from resnet_mlflow.data.datasets import BadImageError
+from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import find_images
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
 from resnet_mlflow.tracking import StageRun, connect, download_model, promoted_version, stage_run
 
 logger = logging.getLogger(__name__)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow import __version__
+from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import EXECUTION_ONLY, Config, DatasetConfig, FeatureConfig
-from resnet_mlflow.data.datasets import ImageDataset, load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.feature_store import FeatureStore, default_cache_dir
-from resnet_mlflow.features import FeatureSet, FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import FeatureSet, FeatureSplit, features_key, identify
+from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
-from resnet_mlflow.weights import ResolvedWeights, resolve_weights
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.feature_store import default_cache_dir
-from resnet_mlflow.promotion import Answers, Decision, decide, describe_version
+from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.tracking import (

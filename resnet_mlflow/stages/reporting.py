@@ -9,11 +9,11 @@ from typing import Any
 
 from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.data.datasets import ImageSplit
-from resnet_mlflow.evaluation import Evaluation, evaluate
-from resnet_mlflow.features import FeatureSplit
-from resnet_mlflow.figures import confusion_matrix_figure
+from resnet_mlflow.evaluation.figures import confusion_matrix_figure
+from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
+from resnet_mlflow.evaluation.scores import Evaluation, evaluate
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.image_figures import confused_pairs_figure
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.tracking import StageRun, log_head
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import LongtailConfig, RobustnessConfig
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.longtail.groups import group_classes
-from resnet_mlflow.robustness.cells import cell_key
 from resnet_mlflow.robustness.figures import heat_map_figure, severity_curves_figure
+from resnet_mlflow.robustness.results import cell_key
 from resnet_mlflow.robustness.selection import CLEAN
 from resnet_mlflow.robustness.summary import Reference, TriedClassifier
 from resnet_mlflow.robustness.table import cells_frame, coverage

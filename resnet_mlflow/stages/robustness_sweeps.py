@@ -9,19 +9,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.backbones import InferenceForm, build_backbone, inference_form
+from resnet_mlflow.backbones.inference import InferenceForm, inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import n_features
 from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.data.datasets import ImageSplit
-from resnet_mlflow.evaluation import expected_calibration_error
-from resnet_mlflow.feature_store import FeatureStore
-from resnet_mlflow.features import PREPROCESSING, pick_device, split_digest
+from resnet_mlflow.devices import pick_device
+from resnet_mlflow.evaluation.scores import expected_calibration_error
+from resnet_mlflow.features.identity import PREPROCESSING, split_digest
+from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.robustness.cells import CellIdentity, CellResult, CellStore, cell_key
+from resnet_mlflow.robustness.results import CellIdentity, CellResult, CellStore, cell_key
 from resnet_mlflow.robustness.selection import CLEAN, Cell, sample_rows
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images, compute_features, readable_rows
 from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.robustness_sources import Group
-from resnet_mlflow.weights import n_features
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,18 @@ from typing import Any
 
 from filelock import FileLock
 
-from resnet_mlflow.backbones import build_backbone
-from resnet_mlflow.cli import validate
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import n_features
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
-from resnet_mlflow.features import partition
-from resnet_mlflow.finetuning import (
+from resnet_mlflow.config.validation import validate
+from resnet_mlflow.features.identity import partition
+from resnet_mlflow.stages.extract import ensure_features
+from resnet_mlflow.stages.network_runs import image_splits, run_tags, train_and_conclude
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.stages.tuning import Search, run_search
+from resnet_mlflow.tracking import StageRun
+from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
     build_fabric,
     build_linear,
@@ -18,16 +25,9 @@ from resnet_mlflow.finetuning import (
     finetune_on_images,
     trains_on_features,
 )
-from resnet_mlflow.search_space import Parameter, SearchSpace, load_space
-from resnet_mlflow.stages.extract import ensure_features
-from resnet_mlflow.stages.finetune import image_splits, run_tags, train_and_conclude
-from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.stages.reporting import Outcome
-from resnet_mlflow.stages.tuning import Search, run_search
-from resnet_mlflow.tracking import StageRun
-from resnet_mlflow.training import EpochResult
+from resnet_mlflow.training.loop import EpochResult
+from resnet_mlflow.tuning.search_space import Parameter, SearchSpace, load_space
 from resnet_mlflow.tuning.trials import Measured, Objective, Report
-from resnet_mlflow.weights import n_features
 
 
 def tune_finetune(config: FinetuneConfig) -> Outcome:

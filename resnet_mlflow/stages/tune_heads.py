@@ -7,14 +7,14 @@ from typing import Any
 from resnet_mlflow.config import EXECUTION_ONLY, HEADS, FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head, parse_head_params
-from resnet_mlflow.search_space import SearchSpace, load_space
-from resnet_mlflow.stages.fit_head import fit_and_conclude, load_splits, run_name, run_tags, with_params
+from resnet_mlflow.stages.head_runs import fit_and_conclude, load_splits, run_name, run_tags, with_params
 from resnet_mlflow.stages.preparation import Inputs, digest_of, prepare
 from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.stages.tuning import Search, enter_shared_run, finished_before, open_study_storage, run_search
 from resnet_mlflow.tracking import StageRun, connect, store_uri
 from resnet_mlflow.tuning.head_objective import HeadObjective, count_epochs
 from resnet_mlflow.tuning.samplers import build_pruner
+from resnet_mlflow.tuning.search_space import SearchSpace, load_space
 from resnet_mlflow.tuning.shared_study import SharedStudy, Task
 from resnet_mlflow.tuning.trials import Objective
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from resnet_mlflow.cli import ConfigT, validate
 from resnet_mlflow.config import HEADS, FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
+from resnet_mlflow.config.validation import ConfigT, validate
 from resnet_mlflow.errors import InputError, nearest
-from resnet_mlflow.search_space import load_space
 from resnet_mlflow.study.definition import Study
+from resnet_mlflow.tuning.search_space import load_space
 
 # A cell sets these itself.
 CROSSED = ("backbone", "seed")

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.study.cells import cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study

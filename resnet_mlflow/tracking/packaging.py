@@ -12,7 +12,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import Map
 
 PACKAGE = Path(__file__).parents[1]
-# What `resnet_mlflow.serving` imports; MLflow adds itself. A test starts a process that has nothing else.
+# What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
 SERVING_REQUIREMENTS = (
     # With httptools the server parses requests of many images in compiled code.
     *("httptools", "numpy", "pandas", "pillow", "pybase64", "pydantic", "safetensors"),
@@ -24,7 +24,7 @@ def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any]) ->
     """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
 
     Args:
-        folder: What ``resnet_mlflow.classifier.write_classifier`` wrote.
+        folder: What ``resnet_mlflow.serving.classifier.write_classifier`` wrote.
         example: An image file, shown as the input example.
         metadata: Kept in the model's ``MLmodel``.
     """

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.figures import DPI, TEXT_POINTS, WIDTH_INCHES
+from resnet_mlflow.evaluation.figures import DPI, TEXT_POINTS, WIDTH_INCHES
 
 if TYPE_CHECKING:
     import optuna

@@ -11,17 +11,17 @@ from scipy.special import softmax
 
 from resnet_mlflow.config import FitHeadConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import compute_metrics, count_confusion
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.evaluation.scores import compute_metrics, count_confusion
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.heads.base import HeadBase, fit_temperature
 from resnet_mlflow.heads.preprocessing import apply_preprocessing, fit_preprocessing
-from resnet_mlflow.search_space import SearchSpace
+from resnet_mlflow.tuning.search_space import SearchSpace
 from resnet_mlflow.tuning.trials import Measured, Report
 
 if TYPE_CHECKING:
     from resnet_mlflow.heads.knn import KNNHead, Neighbours
-    from resnet_mlflow.training import EpochResult
+    from resnet_mlflow.training.loop import EpochResult
 
 Array = NDArray[Any]
 Fold = tuple[FeatureSplit, FeatureSplit]

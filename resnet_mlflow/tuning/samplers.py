@@ -6,7 +6,7 @@ import numpy as np
 
 from resnet_mlflow.config import TuningConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.search_space import SearchSpace
+from resnet_mlflow.tuning.search_space import SearchSpace
 
 if TYPE_CHECKING:
     import optuna

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_mlflow.config import TuningConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.search_space import SearchSpace
 from resnet_mlflow.tuning.samplers import build_sampler, grid_points
+from resnet_mlflow.tuning.search_space import SearchSpace
 from resnet_mlflow.tuning.storage import SharedStorage
 
 if TYPE_CHECKING:

@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 from sample_images import write_classes, write_image
 
-from resnet_mlflow.data.datasets import (
-    BadImageError,
-    ImageSplit,
-    build_dataset,
-    dataset_digest,
-    load_dataset,
-    split_of_arrays,
-)
+from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.datasets import ImageSplit, build_dataset, dataset_digest, split_of_arrays
+from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.errors import InputError
 
 
@@ -33,7 +28,7 @@ def test_load_dataset_digits_is_complete_and_stratified(tmp_path):
 
 def test_load_dataset_digits_imports_no_torch():
     code = (
-        "import sys; from pathlib import Path; from resnet_mlflow.data.datasets import load_dataset; "
+        "import sys; from pathlib import Path; from resnet_mlflow.data.catalogue import load_dataset; "
         "load_dataset('digits', data_dir=Path('.')); import resnet_mlflow.data.folder; "
         "sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
     )

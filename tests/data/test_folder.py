@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from sample_images import write_classes, write_image
 
-from resnet_mlflow.data import folder
-from resnet_mlflow.data.datasets import BadImageError, ImageDataset
+from resnet_mlflow.data import files
+from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import load_folder
 from resnet_mlflow.errors import InputError
 
@@ -119,7 +120,7 @@ def test_hashes_are_the_same_in_threads_and_without(tmp_path, monkeypatch):
     (root / "owl" / "010.png").write_bytes(b"")
     found = {}
     for limit_s in (0.0, 1.0):
-        monkeypatch.setattr(folder, "_NEAR_AND_SMALL_S", limit_s)
+        monkeypatch.setattr(files, "_NEAR_AND_SMALL_S", limit_s)
         found[limit_s] = load_folder(f"folder:{root}", data_dir=tmp_path / str(limit_s), on_bad_image="skip")
     assert found[0.0].digest == found[1.0].digest
     assert found[0.0].skipped_paths == found[1.0].skipped_paths == (root / "owl" / "010.png",)

@@ -13,7 +13,8 @@ import torchvision.datasets
 from torchvision_layouts import DIGITS, WRITERS, colour, md5, save
 
 from resnet_mlflow.data import torchvision_datasets
-from resnet_mlflow.data.datasets import ImageDataset, load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.torchvision_datasets import TABLE
 from resnet_mlflow.errors import InputError
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from resnet_mlflow.config import FitHeadConfig
-from resnet_mlflow.data.datasets import load_digits
+from resnet_mlflow.data.catalogue import load_digits
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.tracking import load_predictions
 
@@ -190,7 +190,7 @@ def test_mlflow_models_predict_answers_a_csv_by_the_source_that_the_model_brings
         cwd=tmp_path,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert "/artifacts/code/resnet_mlflow/serving.py" in ran.stderr
+    assert "/artifacts/code/resnet_mlflow/serving/model.py" in ran.stderr
     assert f"{PROJECT}/resnet_mlflow/" not in ran.stderr
     for unneeded in ("matplotlib", "lightning_fabric", "optuna", "captum", "imblearn", "plotly"):
         assert f"import '{unneeded}'" not in ran.stderr, "requirements.txt does not name it"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.config import HEADS
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import LinearHead
@@ -252,7 +252,7 @@ def test_heads_without_gradients_are_fitted_without_torch() -> None:
     code = """
 import sys
 import numpy as np
-from resnet_mlflow.features import FeatureSplit
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.longtail import groups, methods, posthoc, priors, profiles, search
 from resnet_mlflow.longtail.fitting import fit_method
 rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import Evaluation, evaluate
+from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.longtail.groups import class_recalls, group_classes, group_scores, group_tertiles, long_tail_metrics
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from resnet_mlflow.robustness.cells import CellResult
+from resnet_mlflow.robustness.results import CellResult
 from resnet_mlflow.robustness.scores import (
     consistency,
     corruption_error,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import RobustnessConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.selection import (
     Cell,

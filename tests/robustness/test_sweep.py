@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_mlflow.backbones import build_backbone, inference_form
-from resnet_mlflow.data.datasets import ImageSplit, load_digits, split_of_arrays
+from resnet_mlflow.backbones.inference import inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import resolve_weights
+from resnet_mlflow.data.catalogue import load_digits
+from resnet_mlflow.data.datasets import ImageSplit, split_of_arrays
 from resnet_mlflow.data.loading import iterate_batches
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.selection import CLEAN, Cell
 from resnet_mlflow.robustness.severities import TABLES
 from resnet_mlflow.robustness.sweep import choose_images, compute_features, readable_rows, shorter_sides
-from resnet_mlflow.weights import resolve_weights
 
 CELLS = [Cell("gaussian_noise", 3), Cell("fog", 5), Cell("elastic_transform", 2), Cell("glass_blur", 4)]
 

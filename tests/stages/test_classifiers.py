@@ -3,7 +3,7 @@ import pytest
 
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features import partition
+from resnet_mlflow.features.identity import partition
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.finetune import run_finetune

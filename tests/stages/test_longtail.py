@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import LongtailConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.evaluation import evaluate
+from resnet_mlflow.evaluation.scores import evaluate
 from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.stages.longtail import choose_methods, run_longtail
 from resnet_mlflow.stages.longtail_runs import further_scores, parse_prior

@@ -9,7 +9,7 @@ import pytest
 
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PromoteConfig
-from resnet_mlflow.data.datasets import load_digits
+from resnet_mlflow.data.catalogue import load_digits
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
@@ -94,7 +94,7 @@ def test_promote_packages_no_pickle_and_its_own_source(runs):
         "data/classifier/backbone.safetensors",
         "data/classifier/head.skops",
         "data/classifier/classifier.json",
-        "code/resnet_mlflow/serving.py",
+        "code/resnet_mlflow/serving/__init__.py",
         "input_example.json",
     } <= files.keys()
     requirements = files["requirements.txt"].read_text().split()

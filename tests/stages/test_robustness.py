@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, LongtailConfig, RobustnessConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.robustness.cells import CellStore
+from resnet_mlflow.robustness.results import CellStore
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail

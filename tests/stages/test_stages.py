@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from resnet_mlflow.config import ExtractConfig, FinetuneConfig, FitHeadConfig
-from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.extract import run_extract
 from resnet_mlflow.stages.finetune import run_finetune

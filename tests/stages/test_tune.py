@@ -7,8 +7,8 @@ import mlflow
 import pytest
 import yaml
 
-from resnet_mlflow.cli import validate
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.stages.finetune import run_finetune

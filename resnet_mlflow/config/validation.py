@@ -1,0 +1,69 @@
+"""Values checked against a configuration model; what breaks a rule is told in one line."""
+
+import typing
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from resnet_mlflow.config.base import Config
+from resnet_mlflow.errors import InputError, nearest
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+# Pydantic's error types, told as the rule that was broken; other types keep pydantic's own words.
+RULES = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be one of {expected}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text",
+    "missing": "is required",
+}
+
+
+def validate(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
+    """Return ``config_class(**values)``, or refuse in one line.
+
+    Raises:
+        InputError: If a value breaks its rule; the line names parameter, rule and value.
+    """
+    try:
+        return config_class(**values)
+    except ValidationError as error:
+        raise InputError("; ".join(_one_line(detail, config_class) for detail in error.errors())) from None
+
+
+def unknown_parameter(argument: str, config_class: type[Config]) -> str:
+    """Return the line that refuses an argument which names no parameter, with the nearest that there is."""
+    name = argument.lstrip("-").split("=")[0]
+    if not argument.startswith("-"):
+        return f"parameters are written --name value, got {argument!r}"
+    known = config_class.model_fields
+    return f"unknown parameter {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+
+
+def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return unknown_parameter(f"--{name}", config_class)
+    if detail["type"] == "value_error":
+        message = str(detail["ctx"]["error"])
+        # A rule over several parameters names them itself.
+        return f"{name} {message}, got {detail['input']!r}" if name else message
+    rule = RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    value = detail["input"]
+    hint = _choice_hint(str(value), name, config_class) if detail["type"] == "literal_error" else ""
+    return f"{name} {rule}, got {value!r}{hint}"
+
+
+def _choice_hint(value: str, name: str, config_class: type[Config]) -> str:
+    field = config_class.model_fields.get(name)
+    return nearest(value, map(str, typing.get_args(field.annotation))) if field else ""

@@ -1,0 +1,70 @@
+"""Where and in which precision networks run: the device, the number format, the cores; torch is imported late."""
+
+import os
+import platform
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from resnet_mlflow.errors import InputError
+
+_CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# One of these exists where a driver could give torch an accelerator (NVIDIA, NVIDIA on WSL, AMD).
+_ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg", "/dev/kfd")
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """Return ``fp32`` or ``bf16``: ``auto`` is bf16 where the device computes it natively.
+
+    Args:
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: ``cpu``, ``cuda`` or ``mps``.
+    """
+    if precision != "auto":
+        return precision
+    if device == "cpu":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "fp32"
+
+
+def pick_device(device: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``; torch is imported only where there may be an accelerator.
+
+    Raises:
+        InputError: If the device named is not there.
+    """
+    if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
+        return "cpu"
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, there in present.items() if there), "cpu")
+    if not present[device]:
+        raise InputError(f"device must be one that torch finds here, got {device!r}; pass device=auto or device=cpu")
+    return device
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16() -> bool:
+    """Return whether the processor multiplies bf16 natively; False where that cannot be told."""
+    # Only x86-64 was measured: elsewhere fp32 is the safe answer.
+    cpu_info = Path("/proc/cpuinfo")
+    if platform.machine().lower() not in {"x86_64", "amd64"} or not cpu_info.exists():
+        return False
+    flags = next((line for line in cpu_info.read_text().splitlines() if line.startswith("flags")), "")
+    return bool(_CPU_BF16_FLAGS & set(flags.split()))
+
+
+def _may_have_accelerator() -> bool:
+    return not sys.platform.startswith("linux") or any(Path(name).exists() for name in _ACCELERATOR_FILES)
+
+
+def n_cores() -> int:
+    """Return how many processor cores this process may use."""
+    # A container or a batch system grants fewer than os.cpu_count() knows of.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

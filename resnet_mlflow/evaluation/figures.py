@@ -1,0 +1,217 @@
+"""Figures that runs log: confusion matrix and learning curves; ``image_figures`` has those with images.
+
+All are ``matplotlib.figure.Figure`` objects on the Agg canvas, without pyplot's global state, some 900 pixels wide:
+the width of MLflow's artifact view. Margins are computed from text sizes, because a layout engine draws everything
+twice. matplotlib takes most of a second to import, hence inside functions.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.evaluation.scores import confused_pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
+
+    from resnet_mlflow.training.loop import EpochResult
+
+DPI = 110
+WIDTH_INCHES = 8.2
+TEXT_POINTS = 8.0
+# Blue and orange of Okabe and Ito (2008), told apart with every common colour blindness.
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
+MAX_NUMBERED_CLASSES = 20
+MAX_NAME_LENGTH = 18
+# More cells than this would be under two pixels: neighbours are then shown as one.
+MAX_CELLS = 300
+
+
+def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
+    """Return the confusion matrix: counts as numbers up to 20 classes, shares of each label as colour.
+
+    From 21 classes on names are thinned and the commonest confusions listed below; from 301 on neighbouring classes
+    share a cell, which shows the largest share among them. Colour grows with a root of the share, so that a
+    confusion of 1 % can be seen. A row of a class without items is grey.
+
+    Args:
+        confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
+        class_names: ``n_classes`` names.
+    """
+    n_classes = len(confusion)
+    names = [display_name(name, index) for index, name in enumerate(class_names)]
+    listed = _list_confusions(confusion, names) if n_classes > MAX_NUMBERED_CLASSES else []
+    named = range(0, n_classes, tick_step(n_classes))
+    shown = [names[index] for index in named]
+    # All in inches: the longest name, turned by 90 degrees where names side by side do not fit, sets the margins.
+    name_inches = max(text_inches(name) for name in shown)
+    left, right, top = name_inches + 0.5, 0.95, 0.5
+    side = WIDTH_INCHES - left - right
+    turned = name_inches > 0.9 * side / len(shown)
+    bottom = (name_inches if turned else 0.15) + 0.5
+    list_inches = 0.19 * math.ceil(len(listed) / 2) + (0.4 if listed else 0)
+    height = top + side + bottom + list_inches
+    figure = new_figure(height)
+    axes = figure.add_axes((left / WIDTH_INCHES, (bottom + list_inches) / height, side / WIDTH_INCHES, side / height))
+    shares = _draw_shares(figure, axes, confusion)
+    axes.set_yticks(named, shown, parse_math=False)
+    axes.set_xticks(named, shown, parse_math=False, rotation=90 if turned else 0)
+    axes.tick_params(length=2, labelsize=TEXT_POINTS)
+    axes.set(xlabel="prediction", ylabel="label")
+    accuracy = np.trace(confusion) / confusion.sum()
+    axes.set_title(f"{confusion.sum():,} items, {n_classes} classes, accuracy {accuracy:.1%}", fontsize=11)
+    if n_classes <= MAX_NUMBERED_CLASSES:
+        _write_counts(axes, confusion, shares)
+    for i, line in enumerate(listed):
+        y = (list_inches - 0.33 - 0.19 * (i // 2)) / height
+        figure.text(0.03 + 0.49 * (i % 2), y, line, fontsize=TEXT_POINTS, parse_math=False)
+    if listed:
+        figure.text(0.03, (list_inches - 0.12) / height, "Commonest confusions: label → prediction", fontsize=9)
+    return figure
+
+
+def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    from matplotlib import colormaps
+    from matplotlib.colors import PowerNorm
+
+    n_classes = len(confusion)
+    support = confusion.sum(axis=1, keepdims=True)
+    shares = np.asarray(np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0))
+    colours = colormaps["Blues"].with_extremes(bad="#dddddd")
+    # On small cells a root steeper than the square one is needed for the same visibility.
+    gamma = 0.5 if n_classes <= MAX_NUMBERED_CLASSES else 0.33
+    extent = (-0.5, n_classes - 0.5, n_classes - 0.5, -0.5)
+    image = axes.imshow(
+        pool_largest(shares, math.ceil(n_classes / MAX_CELLS)),
+        cmap=colours, norm=PowerNorm(gamma, 0, 1), extent=extent, interpolation="nearest", aspect="auto",
+    )  # fmt: skip
+    box = axes.get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((box.x1 + 0.015, box.y0, 0.02, box.height)))
+    bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0%", "1%", "5%", "20%", "50%", "100%"])
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=TEXT_POINTS)
+    bar.set_label("share of the label's items", fontsize=TEXT_POINTS)
+    return shares
+
+
+def _write_counts(axes: "Axes", confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    n_classes = len(confusion)
+    size = 12 if n_classes <= 5 else 9 if n_classes <= 10 else 7
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        count = int(confusion[row, column])
+        number = f"{count / 1000:.0f}k" if count >= 10_000 and n_classes > 10 else f"{count}"
+        text = f"{number}\n{shares[row, column]:.1%}" if n_classes <= 5 else number
+        colour = "white" if shares[row, column] > 0.3 else "black"  # the colour map is dark from there on
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _list_confusions(confusion: NDArray[np.int64], names: Sequence[str], n_pairs: int = 8) -> list[str]:
+    return [
+        f"{names[label]} → {names[prediction]}: {count:,} ({count / confusion[label].sum():.0%})"
+        for label, prediction, count in confused_pairs(confusion, n_pairs)
+    ]
+
+
+def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
+    """Return loss, validation accuracy and learning rate by epoch, the epoch whose weights are kept marked.
+
+    Args:
+        history: Epochs in order, at least one. ``val_metrics`` may lack ``loss`` or ``accuracy``.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [epoch.epoch for epoch in history]
+    best = next((epoch for epoch in reversed(history) if epoch.improved), None)
+    figure = new_figure(3.1)
+    panels = [figure.add_axes((left, 0.17, 0.245, 0.63)) for left in (0.065, 0.4, 0.745)]
+    loss, accuracy, rate = panels
+    loss.plot(epochs, [epoch.train_loss for epoch in history], "o-", color=BLUE, label="train", markersize=3)
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        values = [epoch.val_metrics.get(name, math.nan) for epoch in history]
+        axes.plot(epochs, values, "s--", color=ORANGE, label="validation", markersize=3)
+    rate.plot(epochs, [epoch.learning_rate for epoch in history], "o-", color=BLUE, markersize=3)
+    for axes, title in zip(panels, ("loss", "validation accuracy", "learning rate"), strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=TEXT_POINTS + 1)
+        axes.tick_params(labelsize=TEXT_POINTS)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        # A loss of NaN throughout would leave the axis without epochs.
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        if best:
+            axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":")
+    loss.legend(fontsize=TEXT_POINTS)
+    told = "no epoch improved the validation accuracy"
+    if best:
+        told = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
+    figure.text(0.5, 0.93, told, ha="center", fontsize=11)
+    return figure
+
+
+def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH) -> str:
+    """Return a class name as a figure shows it: the middle of long ones left out, ``#index`` if it has no glyphs.
+
+    Example:
+        >>> display_name("American Staffordshire terrier", 3), display_name("金魚", 4)
+        ('American…e terrier', '#4')
+    """
+    if not name.strip() or any(_font().get_char_index(ord(character)) == 0 for character in name):
+        return f"#{index}"
+    if len(name) <= length:
+        return name
+    kept = length - 1
+    return f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]}"
+
+
+def tick_step(n_classes: int, n_labels: int = 50) -> int:
+    """Return after how many classes the next one is named, a round number, so that at most ``n_labels`` are.
+
+    Example:
+        >>> [tick_step(n) for n in (10, 100, 1000)]
+        [1, 2, 20]
+    """
+    rounds: list[int] = [step * 10**power for power in range(6) for step in (1, 2, 5)]
+    return next(step for step in rounds if math.ceil(n_classes / step) <= n_labels)
+
+
+def pool_largest(matrix: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return the largest value of every ``size`` x ``size`` block; NaN only where the whole block is.
+
+    Example:
+        >>> pool_largest(np.arange(9.0).reshape(3, 3), 2).tolist()
+        [[4.0, 5.0], [7.0, 8.0]]
+    """
+    starts = np.arange(0, len(matrix), size)
+    return np.asarray(np.fmax.reduceat(np.fmax.reduceat(matrix, starts, axis=0), starts, axis=1))
+
+
+@lru_cache(maxsize=1)
+def _font() -> "FT2Font":
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(font_manager.findfont("DejaVu Sans"))
+    font.set_size(TEXT_POINTS, DPI)
+    return font
+
+
+def text_inches(text: str) -> float:
+    """Return how wide a text is."""
+    _font().set_text(text)
+    return _font().get_width_height()[0] / 64 / DPI
+
+
+def new_figure(height_inches: float) -> "Figure":
+    """Return an empty figure of the common width."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure

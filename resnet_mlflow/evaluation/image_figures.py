@@ -1,0 +1,101 @@
+"""Figures of images that runs log, as tiles on one page: confused pairs and attention maps."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.evaluation.figures import BLUE, GREY, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_name, new_figure
+from resnet_mlflow.evaluation.scores import Evaluation, confused_pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Height of a line of tiles with its text, in tile widths.
+LINE_HEIGHT = 1.45
+
+
+def confused_pairs_figure(
+    evaluation: Evaluation, read_image: Callable[[int], NDArray[np.uint8]], *, n_pairs: int = 5, n_images: int = 6
+) -> "Figure":
+    """Return images of the commonest confusions, one line per pair, the most confident mistakes first.
+
+    Args:
+        evaluation: Its rows are what ``read_image`` is asked for.
+        read_image: Gives the image of a row, ``(height, width, 3)`` or ``(height, width)`` uint8 of any size.
+        n_pairs: Pairs of label and prediction, at most.
+        n_images: Images per pair, at most.
+    """
+    pairs = confused_pairs(evaluation.confusion, n_pairs)
+    names = [display_name(name, index, 30) for index, name in enumerate(evaluation.class_names)]
+    figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
+    axes.set_title("Commonest confusions, label → prediction; p is what the wrong class got", loc="left", fontsize=11)
+    if not pairs:
+        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} items are right.", fontsize=11)
+    for line, (label, prediction, count) in enumerate(pairs):
+        y = line * LINE_HEIGHT
+        of = int(evaluation.confusion[label].sum())
+        title = f"{names[label]}  →  {names[prediction]}:  {count:,} of {of:,} ({count / of:.1%})"
+        axes.text(0, y + 0.17, title, fontsize=TEXT_POINTS + 2, parse_math=False)
+        rows = np.flatnonzero((evaluation.labels == label) & (evaluation.predictions == prediction))
+        sure = np.argsort(-evaluation.probabilities[rows, prediction], kind="stable")
+        for column, row in enumerate(rows[sure][:n_images]):
+            _draw_tile(axes, read_image(int(row)), column, y + 0.24, 0.97)
+            probability = f"p = {evaluation.probabilities[row, prediction]:.2f}"
+            axes.text(column, y + 1.33, probability, fontsize=TEXT_POINTS, color=GREY)
+    return figure
+
+
+def attention_figure(
+    evaluation: Evaluation, rows: NDArray[np.int64], images: NDArray[np.uint8], maps: NDArray[np.floating[Any]]
+) -> "Figure":
+    """Return each image beside itself under its attention map, with label, prediction and probability.
+
+    Args:
+        evaluation: Where the rows come from.
+        rows: Rows of ``evaluation``, right ones first, ``(n,)``.
+        images: What the network saw, ``(n, height, width, 3)``.
+        maps: Attention in [0, 1], ``(n, height, width)``.
+    """
+    from matplotlib import colormaps
+
+    names = [display_name(name, index, 22) for index, name in enumerate(evaluation.class_names)]
+    n_columns = 3
+    figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
+    axes.set_title("Grad-CAM of the predicted class: yellow spoke most for it", loc="left", fontsize=11)
+    for i, (row, image, heat) in enumerate(zip(rows, images, maps, strict=True)):
+        x, y = 2 * (i % n_columns), (i // n_columns) * LINE_HEIGHT
+        label, prediction = evaluation.labels[row], evaluation.predictions[row]
+        verdict, colour = ("right", BLUE) if label == prediction else ("wrong", ORANGE)
+        told = f"{verdict}: {names[prediction]} ({evaluation.probabilities[row, prediction]:.2f})"
+        axes.text(x, y + 0.15, told, fontsize=TEXT_POINTS, color=colour, parse_math=False)
+        axes.text(x, y + 0.31, f"label: {names[label]}", fontsize=TEXT_POINTS, parse_math=False)
+        opacity = 0.65 * heat[..., None]
+        blended = (1 - opacity) * image / 255 + opacity * colormaps["viridis"](heat)[..., :3]
+        _draw_tile(axes, image, x, y + 0.37, 0.96)
+        _draw_tile(axes, (blended * 255).astype(np.uint8), x + 0.97, y + 0.37, 0.96)
+    return figure
+
+
+def _tile_axes(n_columns: int, n_lines: float) -> tuple["Figure", "Axes"]:
+    """Return a page of square tiles, one unit wide, counted from the top left; one Axes each would be slow."""
+    margin, title = 0.15, 0.3
+    height = (WIDTH_INCHES - 2 * margin) / n_columns * LINE_HEIGHT * n_lines
+    total = height + 2 * margin + title
+    figure = new_figure(total)
+    box = (margin / WIDTH_INCHES, margin / total, 1 - 2 * margin / WIDTH_INCHES, height / total)
+    axes = figure.add_axes(box, xlim=(0, n_columns), ylim=(LINE_HEIGHT * n_lines, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _draw_tile(axes: "Axes", image: NDArray[np.uint8], x: float, y: float, side: float) -> None:
+    longer = max(image.shape[:2])
+    h, w = (side * pixels / longer for pixels in image.shape[:2])
+    x, y = x + (side - w) / 2, y + (side - h) / 2
+    # Pixels of tiny images stay squares; large ones are averaged down.
+    smoothing = "nearest" if longer <= 96 else "antialiased"
+    axes.imshow(image, "gray", vmin=0, vmax=255, extent=(x, x + w, y + h, y), interpolation=smoothing, aspect="auto")

@@ -1,0 +1,236 @@
+"""Images through a frozen backbone, streamed into the feature store."""
+
+import logging
+import os
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from resnet_mlflow import __version__
+from resnet_mlflow.backbones.compilation import compile_stages, repays_compiling
+from resnet_mlflow.backbones.inference import InferenceForm, inference_form
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import ResolvedWeights, n_features
+from resnet_mlflow.config import FeatureConfig
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.devices import n_cores, pick_device
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, features_key, identify, refuse_skipped
+from resnet_mlflow.features.row_file import RowFile, drop_rows
+from resnet_mlflow.features.store import EntryWriter, FeatureStore
+from resnet_mlflow.features.streaming import extract_split as extract_split
+from resnet_mlflow.features.streaming import images_per_task
+from resnet_mlflow.process import n_ranks, process_name
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+logger = logging.getLogger(__name__)
+
+Skipped = list[dict[str, Any]]
+
+
+def extract_features(
+    dataset: ImageDataset,
+    config: FeatureConfig,
+    store: FeatureStore,
+    resolved: ResolvedWeights,
+    *,
+    show_progress: bool = True,
+) -> FeatureSet:
+    """Return the dataset's features: from the store, or computed and stored.
+
+    Two processes that want the same features do the work once: the second waits for the first. Under
+    ``torchrun`` every rank calls this, computes a contiguous share of the rows, and gets the whole.
+
+    Args:
+        dataset: What to extract.
+        config: Backbone, image size, precision, device, batch size, threads and ``on_bad_image``.
+        store: Where features are looked up and written.
+        resolved: The backbone's weights.
+        show_progress: Whether a bar shows images per second and the time left.
+
+    Raises:
+        InputError: If an image cannot be decoded and ``on_bad_image`` is ``fail`` (BadImageError), all images
+            of a split are bad, or the store cannot be written to.
+    """
+    identity = identify(dataset, config, resolved)
+    key = features_key(identity)
+    found = store.get(key) if n_ranks() == 1 else None
+    if found is None:
+        request = _Request(dataset, config, resolved, identity, _launch(pick_device(config.device)), show_progress)
+        found = _extract_once(request, store, key)
+    refuse_skipped(found, config.on_bad_image)
+    return found
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What every step of one extraction needs."""
+
+    dataset: ImageDataset
+    config: FeatureConfig
+    resolved: ResolvedWeights
+    identity: FeatureIdentity
+    fabric: "Fabric"
+    show_progress: bool
+
+
+def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSet:
+    """Return the entry, written by this process, its peers, or whoever held the lock before."""
+    fabric = request.fabric
+    # Only rank 0 takes the lock and looks: ranks must agree on whether there is work.
+    with store.lock(key) if fabric.global_rank == 0 else nullcontext():
+        found = store.get(key) if fabric.global_rank == 0 else None
+        if not fabric.broadcast(found is not None):
+            form = _build_form(request)
+            with store.writer(key) if fabric.global_rank == 0 else nullcontext() as entry:
+                _fill(request, form, entry)
+        fabric.barrier()
+    found = found or store.get(key)
+    if found is None:
+        raise InputError(f"features must be readable once written, got nothing at {store.path(key)}; run again")
+    return found
+
+
+def _build_form(request: _Request) -> InferenceForm:
+    backbone, identity, device = request.config.backbone, request.identity, request.fabric.device
+    form = inference_form(build_backbone(backbone, request.resolved), identity.precision, device)
+    n_images = sum(len(split) for split in request.dataset.splits.values()) // request.fabric.world_size
+    if device.type == "cpu" and repays_compiling(
+        backbone, identity.image_size, n_images, identity.precision, n_cores()
+    ):
+        logger.info("%d images repay compiling the forward pass", n_images)
+        compile_stages(form, images_per_task(identity.image_size), identity.image_size)
+    return form
+
+
+def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> None:
+    """Write all rows of all splits; only rank 0 has the entry, and completes it."""
+    folder = Path(request.fabric.broadcast(str(entry.folder) if entry else ""))
+    started = time.perf_counter()
+    skipped = [
+        item
+        for name, split in request.dataset.splits.items()
+        for item in _write_split(request, form, folder / f"{name}.features.npy", name, split)
+    ]
+    if entry is None:
+        return
+    seconds = time.perf_counter() - started
+    for name, split in request.dataset.splits.items():
+        kept = np.setdiff1d(np.arange(len(split)), [item["row"] for item in skipped if item["split"] == name])
+        if len(kept) < len(split):
+            drop_rows(folder / f"{name}.features.npy", kept)
+        entry.save(name, split.labels[kept], split.item_ids[kept])
+    entry.meta = _describe(request, skipped, seconds)
+
+
+def _write_split(request: _Request, form: InferenceForm, file: Path, name: str, split: ImageSplit) -> Skipped:
+    """Write this rank's share of a split's rows; return what all ranks skipped."""
+    fabric, config = request.fabric, request.config
+    skipped: Skipped = []
+
+    def note(row: int, error: BadImageError) -> None:
+        logger.warning("%s: left out", error)
+        skipped.append({"split": name, "row": row, "path": str(error.path), "reason": error.reason})
+
+    shape = (len(split), n_features(config.backbone))
+    if fabric.global_rank == 0:
+        RowFile(file, shape).close()
+    fabric.barrier()
+    share = np.array_split(np.arange(len(split)), fabric.world_size)[fabric.global_rank]
+    failure: InputError | None = None
+    try:
+        with RowFile(file, shape) as rows_file, _progress(request, name, len(share)) as bar:
+            blocks = extract_split(
+                form,
+                split,
+                request.identity.image_size,
+                batch_size=config.batch_size,
+                num_workers=config.num_workers,
+                rows=share,
+                on_skip=note if config.on_bad_image == "skip" else None,
+            )
+            for rows, features in blocks:
+                rows_file.write(rows, features)
+                bar.update(len(rows))
+    except InputError as error:
+        failure = error
+    skipped = _gather(fabric, skipped, failure)
+    if len(skipped) == len(split):
+        raise InputError(f"a split must hold an image that can be decoded, got none of {len(split)} in {name!r}")
+    return skipped
+
+
+def _gather(fabric: "Fabric", skipped: Skipped, failure: InputError | None) -> Skipped:
+    """Return what all ranks skipped; where one of them failed, all raise its error instead of waiting for it."""
+    if fabric.world_size == 1:
+        if failure is not None:
+            raise failure
+        return skipped
+    bad = (str(failure.path), failure.reason) if isinstance(failure, BadImageError) else None
+    outcomes: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(outcomes, (skipped, failure and str(failure), bad))
+    for _, message, place in outcomes:
+        if message:
+            raise BadImageError(Path(place[0]), place[1]) if place else InputError(message)
+    return [item for items, _, _ in outcomes for item in items]
+
+
+def _progress(request: _Request, name: str, n_images: int) -> "tqdm[Any]":
+    return tqdm(
+        total=n_images,
+        desc=f"{request.config.backbone} {name}",
+        unit=" images",
+        # A log file wants a line now and then, a terminal a bar that moves.
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        disable=not request.show_progress or request.fabric.global_rank != 0,
+    )
+
+
+def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, Any]:
+    identity = asdict(request.identity)
+    return identity | {
+        "dataset": request.dataset.name,
+        "class_names": list(request.dataset.class_names),
+        "weights": request.resolved.label,
+        "n_skipped": len(skipped),
+        "skipped": skipped,
+        "seconds": seconds,
+        "images_per_s": sum(len(split) for split in request.dataset.splits.values()) / seconds,
+        "device": request.fabric.device.type,
+        "worker": process_name(),
+        "package_version": __version__,
+        "torch_version": torch.__version__,
+    }
+
+
+@lru_cache(maxsize=1)
+def _launch(device: str) -> "Fabric":
+    """Return the launched Fabric: one device, or under torchrun the rank's own."""
+    # Importing it takes seconds, which whoever finds the features stored need not wait.
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    world = n_ranks()
+    n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1
+    fabric = Fabric(
+        accelerator=device,
+        devices=n_local,
+        num_nodes=world // n_local,
+        strategy="ddp" if world > 1 else "auto",
+        # Named, because Fabric would also take a batch system's variables for a distributed run.
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric

@@ -1,0 +1,148 @@
+"""Features of a dataset, the key that names them, and the splits that heads use."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.backbones.weights import ResolvedWeights
+from resnet_mlflow.config import FeatureConfig
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.splits import draw_shots, split_validation
+from resnet_mlflow.devices import pick_device, pick_precision
+
+logger = logging.getLogger(__name__)
+
+# Names what resizing.resize_crop and loading.normalize do: a change there needs a new name here.
+PREPROCESSING = "resize-crop-7/8-antialias-imagenet"
+
+
+@dataclass(frozen=True)
+class FeatureSplit:
+    """Features of one split.
+
+    Attributes:
+        features: ``(n_items, n_features)`` float32, possibly a memory map.
+        labels: ``(n_items,)`` int64.
+        item_ids: ``(n_items,)`` text, the digest of each item's content.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    item_ids: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: NDArray[np.int64]) -> "FeatureSplit":
+        """Return the given rows, in memory."""
+        return FeatureSplit(np.asarray(self.features[rows]), self.labels[rows], self.item_ids[rows])
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of a dataset's splits, with where they come from in ``meta``."""
+
+    key: str
+    splits: Mapping[str, FeatureSplit]
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FeatureIdentity:
+    """Everything that decides what the features are, and nothing else.
+
+    Attributes:
+        dataset_digest: Content digest of the dataset.
+        split_ids: Digest of each split's items and labels, in the order of the rows.
+        backbone: Name of the network.
+        weights_digest: Identity of its weights.
+        preprocessing: Name of the resizing and normalisation.
+        image_size: Side of the network's input in pixels.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    dataset_digest: str
+    split_ids: Mapping[str, str]
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    image_size: int
+    precision: str
+
+
+def identify(dataset: ImageDataset, config: FeatureConfig, resolved: ResolvedWeights) -> FeatureIdentity:
+    """Return what the features of a request would be, without computing them or importing torch.
+
+    Raises:
+        InputError: If the device asked for is not there.
+    """
+    return FeatureIdentity(
+        dataset_digest=dataset.digest,
+        split_ids={name: split_digest(split) for name, split in sorted(dataset.splits.items())},
+        backbone=config.backbone,
+        weights_digest=resolved.digest,
+        preprocessing=PREPROCESSING,
+        image_size=config.image_size or dataset.default_image_size,
+        precision=pick_precision(config.precision, pick_device(config.device)),
+    )
+
+
+def features_key(identity: FeatureIdentity) -> str:
+    """Return the name of the features in every store, 32 hexadecimal digits."""
+    canonical = json.dumps(asdict(identity), sort_keys=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0) -> dict[str, FeatureSplit]:
+    """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
+
+    Args:
+        feature_set: Features of the splits ``train``, ``test`` and perhaps ``val``.
+        val_fraction: Share of train that validates, in (0, 1).
+        seed: Seed of the draw, which is stratified by class.
+        shots: Training items per class, drawn after the validation items; 0 means all.
+
+    Raises:
+        InputError: If a class has too few items.
+    """
+    splits = dict(feature_set.splits)
+    if "val" not in splits:
+        train = splits["train"]
+        train_rows, val_rows = split_validation(
+            train.labels, val_fraction, seed, class_names=feature_set.meta["class_names"]
+        )
+        splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
+    if shots:
+        rows = draw_shots(splits["train"].labels, shots, seed, class_names=feature_set.meta["class_names"])
+        splits["train"] = splits["train"].select(rows)
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def refuse_skipped(feature_set: FeatureSet, on_bad_image: str) -> None:
+    """Raise the extraction's own error where features were made with bad images left out, and that is not wanted.
+
+    Args:
+        feature_set: What the store holds.
+        on_bad_image: ``fail`` or ``skip``.
+
+    Raises:
+        BadImageError: If ``on_bad_image`` is ``fail`` and images were left out; names the first.
+    """
+    if on_bad_image == "fail" and feature_set.meta["skipped"]:
+        first = feature_set.meta["skipped"][0]
+        raise BadImageError(Path(first["path"]), first["reason"])
+
+
+def split_digest(split: ImageSplit) -> str:
+    """Return 32 hexadecimal digits over a split's labels and items, in the order of the rows."""
+    digest = hashlib.blake2b(np.ascontiguousarray(split.labels, dtype="<i8").tobytes(), digest_size=16)
+    digest.update(np.ascontiguousarray(split.item_ids, dtype="<U32").tobytes())
+    return digest.hexdigest()

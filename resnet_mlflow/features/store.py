@@ -1,0 +1,228 @@
+"""Content-addressed store of features: whole entries or none, checked by their checksums.
+
+An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
+``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and
+renamed when whole.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.identity import FeatureSet, FeatureSplit
+from resnet_mlflow.features.row_file import explained
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedEntryError(Exception):
+    """An entry of the store that is not what was written."""
+
+
+@dataclass
+class EntryWriter:
+    """An entry in the making: fill ``folder`` with the arrays and ``meta`` with where they come from."""
+
+    folder: Path
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, split: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_]) -> None:
+        """Write what a split needs besides its features."""
+        with explained(self.folder):
+            np.save(self.folder / f"{split}.labels.npy", np.ascontiguousarray(labels, dtype="<i8"))
+            np.save(self.folder / f"{split}.ids.npy", np.ascontiguousarray(item_ids, dtype="<U32"))
+
+
+class FeatureStore:
+    """Features by key, in a folder that any number of processes share.
+
+    Args:
+        root: The store's folder; made when the first entry is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Return where the entry lies, or would lie."""
+        return self.root / "features" / key
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the only right to write the entry; a second process waits here.
+
+        Raises:
+            InputError: If the store cannot be written to.
+        """
+        lock = self._file_lock(key)
+        with explained(self.root):
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                logger.warning("another process writes features %s; waiting for it", key)
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def get(self, key: str) -> FeatureSet | None:
+        """Return the entry, or None where there is none; a damaged one is named, removed and counts as none.
+
+        Raises:
+            InputError: If the entry is there and may not be read.
+        """
+        with explained(self.root):
+            try:
+                return _read(self.path(key), key)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except DamagedEntryError as damage:
+                logger.warning("%s; it is removed and will be computed again", damage)
+        self._remove_damaged(key)
+        return None
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[EntryWriter]:
+        """Give a folder beside the entry's place; it becomes the entry when the block ends without an error.
+
+        Raises:
+            InputError: If the disk is full or the store cannot be written to.
+        """
+        with self.lock(key):
+            self._remove_leftovers()
+            entry = EntryWriter(self._partial(key))
+            try:
+                with explained(self.root):
+                    entry.folder.mkdir(parents=True)
+                yield entry
+                with explained(self.root):
+                    _seal(entry, key)
+                    if self.path(key).exists():
+                        shutil.rmtree(self.path(key))
+                    entry.folder.rename(self.path(key))
+            finally:
+                shutil.rmtree(entry.folder, ignore_errors=True)
+
+    def put_from(self, folder: Path) -> FeatureSet | None:
+        """Return the entry after copying it from a folder, such as a run's artifacts; None where that is damaged.
+
+        Args:
+            folder: A folder with the content of an entry; its ``meta.json`` names the key.
+        """
+        try:
+            feature_set = _read(folder, None)
+        except (FileNotFoundError, DamagedEntryError) as damage:
+            logger.warning("features cannot be taken from %s: %s", folder, damage)
+            return None
+        with self.writer(feature_set.key) as entry, explained(self.root):
+            shutil.copytree(folder, entry.folder, dirs_exist_ok=True)
+            entry.meta = dict(feature_set.meta)
+        return self.get(feature_set.key)
+
+    def _file_lock(self, key: str) -> FileLock:
+        # A singleton may be taken again by the thread that holds it: writer() inside lock().
+        return FileLock(self.path(key).with_suffix(".lock"), is_singleton=True)
+
+    def _partial(self, key: str) -> Path:
+        return self.root / "features" / f".{key}.partial"
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writers left: a partial folder whose lock is free has no writer."""
+        for partial in (self.root / "features").glob(".*.partial"):
+            lock = FileLock(
+                self.path(partial.name[1:].removesuffix(".partial")).with_suffix(".lock"), is_singleton=True
+            )
+            try:
+                with lock.acquire(timeout=0):
+                    shutil.rmtree(partial, ignore_errors=True)
+            except Timeout:
+                continue
+
+    def _remove_damaged(self, key: str) -> None:
+        try:
+            with self.lock(key):
+                # Another process may have rebuilt it in the meantime.
+                try:
+                    _read(self.path(key), key)
+                except DamagedEntryError:
+                    self.path(key).rename(self._partial(key))
+                    shutil.rmtree(self._partial(key), ignore_errors=True)
+        except (InputError, OSError) as error:
+            logger.warning("the damaged entry cannot be removed: %s", error)
+
+
+def default_cache_dir(cache_dir: str) -> Path:
+    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache."""
+    chosen = cache_dir or os.environ.get("RESNET_MLFLOW_CACHE") or "~/.cache/resnet-mlflow"
+    return Path(chosen).expanduser().absolute()
+
+
+def _seal(entry: EntryWriter, key: str) -> None:
+    """Write the entry's meta data with the checksums of its files and of itself."""
+    meta = {name: value for name, value in entry.meta.items() if name != "checksums"} | {"features_key": key}
+    checksums = {file.name: _checksum(file) for file in sorted(entry.folder.glob("*.npy"))}
+    meta["checksums"] = checksums | {"meta": _meta_checksum(meta)}
+    (entry.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _meta_checksum(meta: dict[str, Any]) -> str:
+    rest = {name: value for name, value in meta.items() if name != "checksums"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read(folder: Path, key: str | None) -> FeatureSet:
+    """Return the checked content of an entry's folder; ``key`` None takes the one it names itself."""
+    meta = _read_meta(folder)
+    if key not in (None, meta["features_key"]):
+        raise DamagedEntryError(f"damaged features in {folder}: they are those of {meta['features_key']}")
+    names = [name.removesuffix(".features.npy") for name in meta["checksums"] if name.endswith(".features.npy")]
+    splits = {name: _read_split(folder, name) for name in names}
+    return FeatureSet(meta["features_key"], splits, meta)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    file = folder / "meta.json"
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
+    try:
+        meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        wrong = [name for name, checksum in meta["checksums"].items() if checksum != _actual(folder, name, meta)]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedEntryError(f"damaged features in {folder}: {file.name} cannot be read") from error
+    if wrong:
+        raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)}")
+    return meta
+
+
+def _actual(folder: Path, name: str, meta: dict[str, Any]) -> str:
+    if name == "meta":
+        return _meta_checksum(meta)
+    return _checksum(folder / name) if (folder / name).exists() else "missing"
+
+
+def _read_split(folder: Path, name: str) -> FeatureSplit:
+    # An empty file cannot be mapped; extraction never writes one.
+    return FeatureSplit(
+        features=np.load(folder / f"{name}.features.npy", mmap_mode="r"),
+        labels=np.load(folder / f"{name}.labels.npy"),
+        item_ids=np.load(folder / f"{name}.ids.npy"),
+    )

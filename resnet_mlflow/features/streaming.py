@@ -1,0 +1,120 @@
+"""Images through a frozen backbone, as fast as the device goes, decoding included."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet_mlflow.backbones.inference import InferenceForm
+from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.loading import Change, iterate_batches, normalize
+from resnet_mlflow.devices import n_cores
+from resnet_mlflow.process import one_thread
+
+# Pixels that one core's forward pass works on at a time. Beyond, feature maps fall out of its cache, and the first
+# ones pass the 16 MiB or so that the allocator keeps: asking the system for them anew takes 5 % of the time.
+_PIXELS_PER_TASK = 8 * 224 * 224
+
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def extract_split(
+    form: InferenceForm,
+    split: ImageSplit,
+    image_size: int,
+    *,
+    batch_size: int = 128,
+    num_workers: int = -1,
+    rows: NDArray[np.int64] | None = None,
+    on_skip: Callable[[int, BadImageError], None] | None = None,
+    change: Change | None = None,
+) -> Iterator[Block]:
+    """Yield rows and their features, ``(n_rows,)`` and ``(n_rows, n_features)`` float32, in order.
+
+    Args:
+        form: The backbone, see ``inference.inference_form``.
+        split: Its images.
+        image_size: Side of the network's input in pixels.
+        batch_size: Images per batch.
+        num_workers: Threads that decode ahead; -1 means one per core.
+        rows: Which rows; None means all.
+        on_skip: Called with the row and the error of each image that cannot be decoded; None raises the error.
+        change: See ``loading.iterate_batches``.
+
+    Raises:
+        BadImageError: If an image cannot be decoded and ``on_skip`` is None.
+    """
+    batches = iterate_batches(
+        split, image_size, batch_size, num_workers, rows=rows, skip_bad=on_skip is not None, on_skip=on_skip,
+        change=change,
+    )  # fmt: skip
+    device = next(form.parameters()).device
+    pieces = (
+        (batch.rows[at : at + size], batch.images[at : at + size])
+        for batch in batches
+        for size in [images_per_task(image_size) if device.type == "cpu" else batch_size]
+        for at in range(0, len(batch.rows), size)
+    )
+    return _forward_on_cores(form, pieces) if device.type == "cpu" else _forward_on_device(form, pieces, device)
+
+
+def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]]) -> Iterator[Block]:
+    """Yield each piece's features, one piece per core at a time.
+
+    Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
+    of them holds up all. A pass per core has nothing to wait for.
+    """
+
+    @torch.inference_mode()
+    def forward(images: torch.Tensor) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = form(normalize(images, dtype=form.dtype)).numpy()
+        return features
+
+    n_threads = n_cores()
+    pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
+    with one_thread(), ThreadPoolExecutor(n_threads, "forward", torch.set_num_threads, (1,)) as pool:
+        try:
+            for rows, images in pieces:
+                pending.append((rows, pool.submit(forward, images)))
+                if len(pending) > 2 * n_threads:
+                    yield _collect(pending)
+            while pending:
+                yield _collect(pending)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]]) -> Block:
+    rows, features = pending.popleft()
+    return rows, features.result()
+
+
+def _forward_on_device(
+    form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]], device: torch.device
+) -> Iterator[Block]:
+    """Yield each piece's features one step late, so that the device computes while the next is prepared."""
+    waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None
+    for rows, images in pieces:
+        # From pinned memory a copy to a GPU runs beside its computing.
+        source = images.pin_memory() if device.type == "cuda" else images
+        with torch.inference_mode():
+            features = form(normalize(source.to(device, non_blocking=True), dtype=form.dtype))
+        if waiting is not None:
+            yield waiting[0], waiting[1].cpu().numpy()
+        waiting = rows, features
+    if waiting is not None:
+        yield waiting[0], waiting[1].cpu().numpy()
+
+
+def images_per_task(image_size: int) -> int:
+    """Return how many images one core takes at a time.
+
+    Example:
+        >>> images_per_task(224), images_per_task(64), images_per_task(512)
+        (8, 64, 8)
+    """
+    return max(8, min(64, _PIXELS_PER_TASK // image_size**2 // 8 * 8))

@@ -1,0 +1,115 @@
+"""Finished cells on disk: what each classifier said of each corrupted test set, so that a test can be continued."""
+
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.features.row_file import explained
+
+logger = logging.getLogger(__name__)
+
+# Names what the functions behind ``corruptions.corrupt`` do: a change that moves pixels needs a new name here.
+ALGORITHMS = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """What one classifier said of one corrupted test set; rows are the images tested, in the dataset's order.
+
+    Attributes:
+        predictions: Class indices, ``(n_items,)`` int32.
+        confidences: Probability of the predicted class, ``(n_items,)`` float32.
+        ece: Expected calibration error.
+    """
+
+    predictions: NDArray[np.int32]
+    confidences: NDArray[np.float32]
+    ece: float
+
+
+@dataclass(frozen=True)
+class CellIdentity:
+    """Everything that decides the features of a corrupted test set.
+
+    Attributes:
+        items: Digest of the images tested and their labels, in order.
+        backbone: Name of the network.
+        weights_digest: Identity of its weights.
+        preprocessing: Name of the resizing and normalisation.
+        image_size: Side of the network's input in pixels.
+        precision: ``fp32`` or ``bf16``.
+        corruption: Its name.
+        severity: 1 to 5; 0 for the clean images.
+        corruption_size: As configured; 0 is the images' own size.
+        constants: The corruption's constants by table of resolution.
+        algorithms: ``ALGORITHMS``.
+    """
+
+    items: str
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    image_size: int
+    precision: str
+    corruption: str
+    severity: int
+    corruption_size: int
+    constants: dict[str, tuple[float, ...]]
+    algorithms: str = ALGORITHMS
+
+
+def cell_key(identity: CellIdentity) -> str:
+    """Return the name of a corrupted test set's features in every store, 32 hexadecimal digits."""
+    return hashlib.blake2b(json.dumps(asdict(identity), sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class CellStore:
+    """Results by cell and classifier, one small file each, in a folder that any number of processes share.
+
+    Args:
+        root: The cache folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "robustness"
+
+    def path(self, key: str, classifier: str) -> Path:
+        """Return where the result lies, or would lie."""
+        return self.root / key / f"{classifier}.npz"
+
+    def get(self, key: str, classifier: str) -> CellResult | None:
+        """Return a result, or None where there is none; a damaged one is named and counts as none.
+
+        Args:
+            key: From ``cell_key``.
+            classifier: Id of the run that fitted it.
+        """
+        path = self.path(key, classifier)
+        try:
+            with path.open("rb") as file, np.load(file) as found:
+                return CellResult(found["predictions"], found["confidences"], float(found["ece"]))
+        except FileNotFoundError:
+            return None
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError):
+            logger.warning("damaged result %s; it will be computed again", path)
+            return None
+
+    def put(self, key: str, classifier: str, result: CellResult) -> None:
+        """Keep a result; it is there whole or not at all.
+
+        Raises:
+            InputError: If the folder cannot be written to.
+        """
+        path = self.path(key, classifier)
+        partial = path.with_name(f".{classifier}.{os.getpid()}.partial.npz")
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(partial, **asdict(result))
+            partial.replace(path)

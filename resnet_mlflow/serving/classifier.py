@@ -1,0 +1,168 @@
+"""A whole classifier, image in and class out, and the folder it is kept in: no pickle, no tracking, no dataset."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+from torch import nn
+
+from resnet_mlflow.backbones.inference import inference_form
+from resnet_mlflow.backbones.networks import build_backbone, save_backbone
+from resnet_mlflow.backbones.weights import ResolvedWeights
+from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.devices import pick_device
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.identity import PREPROCESSING
+from resnet_mlflow.features.streaming import extract_split
+from resnet_mlflow.heads.base import HeadBase
+
+BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
+
+# Pixels of equal size, or per image the content of its file, or the file.
+Images = NDArray[np.uint8] | Sequence[bytes] | Sequence[Path]
+Scores = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a classifier is beside its weights.
+
+    Attributes:
+        backbone: Name of the network.
+        class_names: Names of the classes 0, 1, ...
+        image_size: Side of the network's input in pixels.
+        precision: ``fp32`` or ``bf16``.
+        preprocessing: Name of the resizing and normalisation the weights are used to.
+    """
+
+    backbone: str
+    class_names: tuple[str, ...]
+    image_size: int
+    precision: str
+    preprocessing: str = PREPROCESSING
+
+
+class Classifier:
+    """Preprocessing, backbone, head and class names: images to probabilities.
+
+    Args:
+        description: Which network, on images of which size.
+        backbone: As ``build_backbone`` gives it.
+        head: Fitted on the backbone's features; its classes are indices of the class names.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        InputError: If the images would be prepared in another way than the weights are used to.
+    """
+
+    def __init__(self, description: Description, backbone: nn.Module, head: HeadBase, device: str = "auto") -> None:
+        if description.preprocessing != PREPROCESSING:
+            raise InputError(
+                f"a classifier's preprocessing must be {PREPROCESSING!r}, which this version has, got "
+                f"{description.preprocessing!r}; load it with the version it was promoted by"
+            )
+        self.description = description
+        self.head = head
+        self._form = inference_form(backbone, description.precision, pick_device(device))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of the probabilities."""
+        return self.description.class_names
+
+    def predict_proba(self, images: Images) -> Scores:
+        """Return probabilities, ``(n_images, n_classes)``.
+
+        Args:
+            images: ``(n_images, height, width, 3)`` uint8, or one file, or one file's content, per image; at least one.
+
+        Raises:
+            BadImageError: If an image cannot be decoded.
+        """
+        return np.concatenate([scores for _, scores in self.iterate(images)])
+
+    def predict(self, images: Images) -> list[str]:
+        """Return the name of the most probable class per image; see ``predict_proba``."""
+        return [self.class_names[index] for index in self.predict_proba(images).argmax(axis=1)]
+
+    def iterate(
+        self,
+        images: Images,
+        *,
+        batch_size: int = 128,
+        num_workers: int = -1,
+        on_skip: Callable[[int, BadImageError], None] | None = None,
+    ) -> Iterator[tuple[NDArray[np.int64], Scores]]:
+        """Yield positions of images and their probabilities, block by block, in order.
+
+        Args:
+            images: As for ``predict_proba``.
+            batch_size: Images decoded together.
+            num_workers: Threads that decode ahead; -1 means one per core.
+            on_skip: Called with the position and the error of each image that cannot be decoded; None raises the error.
+        """
+        blocks = extract_split(
+            self._form,
+            _as_split(images),
+            self.description.image_size,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_skip=on_skip,
+        )
+        for rows, features in blocks:
+            yield rows, self.head.predict_proba(features)
+
+
+def _as_split(images: Images) -> ImageSplit:
+    """Return the images as a split without labels: training reads its images in the same way."""
+    n_images = len(images)
+    labels, ids = np.zeros(n_images, dtype=np.int64), np.full(n_images, "", dtype="<U1")
+    if isinstance(images, np.ndarray):
+        return ImageSplit(labels, ids, images=images)
+    encoded = tuple(image for image in images if isinstance(image, bytes))
+    if len(encoded) == n_images:
+        return ImageSplit(labels, ids, encoded=encoded)
+    return ImageSplit(labels, ids, paths=tuple(image for image in images if isinstance(image, Path)))
+
+
+def write_classifier(folder: Path, description: Description, backbone: nn.Module, head: HeadBase) -> None:
+    """Write a classifier's folder: the backbone as safetensors, the head by skops, the rest as JSON."""
+    save_backbone(backbone, folder / BACKBONE_FILE)
+    skops.io.dump(head, folder / HEAD_FILE)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(description), indent=1), encoding="utf-8")
+
+
+def read_classifier(folder: Path, device: str = "auto") -> Classifier:
+    """Return the classifier that ``write_classifier`` wrote.
+
+    Raises:
+        InputError: If the folder holds none, or a damaged one.
+    """
+    content = _read_description(folder / DESCRIPTION_FILE)
+    description = Description(**content | {"class_names": tuple(content["class_names"])})
+    path = folder / BACKBONE_FILE
+    backbone = build_backbone(description.backbone, ResolvedWeights("packaged", "packaged", path=path))
+    return Classifier(description, backbone, _load_head(folder / HEAD_FILE), device)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"a classifier's folder must hold {path.name}, got {path.parent} ({error}); name a promoted model"
+        ) from None
+    return content
+
+
+def _load_head(path: Path) -> HeadBase:
+    # skops builds the types that it knows or is told to trust: ours, and nothing else.
+    ours = [name for name in skops.io.get_untrusted_types(file=path) if name.startswith("resnet_mlflow.")]
+    head: HeadBase = skops.io.load(path, trusted=ours)
+    return head

@@ -1,0 +1,68 @@
+"""What a run of a head is, whether its parameters were given or searched: its name, tags, features and fit."""
+
+import time
+from typing import Any
+
+import yaml
+
+from resnet_mlflow.config import FitHeadConfig
+from resnet_mlflow.features.identity import FeatureSplit, partition
+from resnet_mlflow.heads import build_head
+from resnet_mlflow.stages.extract import ensure_features
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
+from resnet_mlflow.stages.reporting import Outcome, conclude
+from resnet_mlflow.tracking import StageRun
+
+
+def run_name(config: FitHeadConfig, inputs: Inputs) -> str:
+    """Return the name of a head's run."""
+    few = f" {config.shots} shots" if config.shots else ""
+    return f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name}{few} s{config.seed}"
+
+
+def run_tags(config: FitHeadConfig, inputs: Inputs) -> dict[str, object]:
+    """Return the tags of a head's run."""
+    return inputs.tags | {
+        "backbone": config.backbone,
+        "head": config.head,
+        "seed": config.seed,
+        "cache_key": compute_cache_key("fit_head", config, inputs),
+    }
+
+
+def load_splits(config: FitHeadConfig, inputs: Inputs) -> tuple[Inputs, dict[str, FeatureSplit]]:
+    """Return the features named train, val and test, and the inputs with what their extraction left out."""
+    features = ensure_features(config, inputs)
+    return inputs.without(features), partition(features, config.val_fraction, config.seed, config.shots)
+
+
+def fit_and_conclude(
+    run: StageRun, config: FitHeadConfig, inputs: Inputs, splits: dict[str, FeatureSplit], params: dict[str, Any]
+) -> Outcome:
+    """Fit a head with the given parameters, and log the model and its scores.
+
+    Args:
+        run: The active run.
+        config: Head, seed, calibration and attention maps are read.
+        inputs: What the run works on.
+        splits: Features named train, val and test.
+        params: Of the head.
+    """
+    head = build_head(config.head, params, config.seed)
+    run.log_head_params(head.get_params())
+    start = time.perf_counter()
+    train, val = splits["train"], splits["val"]
+    head.fit(train.features, train.labels, val.features, val.labels)
+    times = {"time/fit_s": time.perf_counter() - start}
+    outcome = conclude(run, inputs, head, splits, config, f"{config.head} on frozen {config.backbone}", times)
+    if config.attention_maps:
+        from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
+
+        log_attention_maps(run, inputs, config, head, splits["test"])
+    return outcome
+
+
+def with_params(config: FitHeadConfig, params: dict[str, Any]) -> FitHeadConfig:
+    """Return a configuration whose head has the given parameters."""
+    text = yaml.safe_dump(params, default_flow_style=True, width=10_000).strip()
+    return config.model_copy(update={"head_params": text})

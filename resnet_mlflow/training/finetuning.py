@@ -1,0 +1,288 @@
+"""Fine-tuning: a backbone and a linear head, of which the asked-for stages are trained.
+
+Training only ``fc`` without augmentation never changes what the backbone returns, so the same linear
+layer is trained on stored features, in the same order of items, to the same result.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet_mlflow.config import ImageTrainingConfig
+from resnet_mlflow.data.augmentation import build_augmentation, item_seeds
+from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.loading import iterate_batches, normalize
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
+from resnet_mlflow.training.optimization import cross_entropy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from resnet_mlflow.features.identity import FeatureSplit
+
+logger = logging.getLogger(__name__)
+
+TRAINED_STAGES = {"fc": (), "layer4": ("layer4",), "layer3+": ("layer3", "layer4"), "all": None}
+INITIAL_WEIGHTS = 2  # stream of random numbers, beside those of an epoch
+
+
+class FinetuneNetwork(nn.Module):
+    """A backbone and a linear head; what is not trained stays in eval mode, BatchNorm included."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, train_layers: str) -> None:
+        """Freeze the stages that are not trained.
+
+        Args:
+            backbone: Images (n_images, 3, size, size) to features; its children are named as torchvision's.
+            head: From ``build_linear``, or another module from features to logits.
+            train_layers: ``fc``, ``layer4``, ``layer3+`` or ``all``.
+        """
+        super().__init__()
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.head = head
+        stages = TRAINED_STAGES[train_layers]
+        children = dict(backbone.named_children())
+        self.trained_stages = tuple(children) if stages is None else stages
+        for name, stage in children.items():
+            stage.requires_grad_(name in self.trained_stages)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Return the network with its trained stages in training mode, the others in eval mode."""
+        super().train(mode)
+        for name, stage in self.backbone.named_children():
+            stage.train(mode and name in self.trained_stages)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, of shape (n_images, n_classes)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def build_linear(n_features: int, n_classes: int, seed: int) -> nn.Linear:
+    """Return a linear layer with weights from the uniform distribution on ±1/sqrt(n_features), by the seed."""
+    # Made without values, because those would be drawn from the global generator.
+    layer = nn.Linear(n_features, n_classes, device="meta").to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(epoch_seed(seed, 0, INITIAL_WEIGHTS))
+    bound = n_features**-0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+def linear_state(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weight (n_classes, n_features) and bias (n_classes,), as ``heads.linear.from_linear`` takes them."""
+    weight, bias = (values.detach().cpu().double().numpy() for values in (layer.weight, layer.bias))
+    return weight, bias
+
+
+def trains_on_features(config: ImageTrainingConfig) -> bool:
+    """Return whether stored features do: the backbone is frozen, and sees each image the same every epoch."""
+    return config.train_layers == "fc" and config.augmentation == "none"
+
+
+def build_fabric(device: str, precision: str) -> "Fabric":
+    """Return what moves network and batches to the device and runs them in mixed precision.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both.
+    """
+    from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision each time
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
+def finetune_on_features(
+    head: nn.Linear,
+    train: "FeatureSplit",
+    val: "FeatureSplit",
+    config: ImageTrainingConfig,
+    *,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+) -> Iterator[EpochResult]:
+    """Yield one result per epoch of training a linear layer on features; it ends with its best weights.
+
+    Args:
+        head: From ``build_linear``; trained in place.
+        train: Features to train on.
+        val: Features that pick the best epoch.
+        config: ``trains_on_features`` must hold for it.
+        checkpoint: See ``training.fit``.
+        fingerprint: See ``training.fit``.
+    """
+    batches = tensor_batches(*_tensors(train), config.batch_size, config.seed)
+    val_features, val_labels = _tensors(val)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        return _Score().add(model(val_features), val_labels).metrics()
+
+    return fit(
+        head,
+        batches,
+        validate,
+        config,
+        loss_fn=cross_entropy(config.label_smoothing),
+        n_batches=-(-len(train.labels) // config.batch_size),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        seed=config.seed,
+    )
+
+
+def _tensors(split: "FeatureSplit") -> tuple[Tensor, Tensor]:
+    # Copies: torch warns of memory maps that cannot be written.
+    return torch.tensor(np.asarray(split.features)), torch.tensor(np.asarray(split.labels))
+
+
+def finetune_on_images(
+    network: FinetuneNetwork,
+    train: ImageSplit,
+    val: ImageSplit,
+    config: ImageTrainingConfig,
+    *,
+    image_size: int,
+    fabric: "Fabric",
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    remedy: "Remedy | None" = None,
+) -> Iterator[EpochResult]:
+    """Yield one result per epoch of training a network on images; it ends with its best weights.
+
+    Args:
+        network: Trained in place, on the fabric's device.
+        train: Images to train on.
+        val: Images that pick the best epoch.
+        config: Training, batches, augmentation and the seed are read.
+        image_size: Side in pixels.
+        fabric: From ``build_fabric``.
+        checkpoint: See ``training.fit``.
+        fingerprint: See ``training.fit``.
+        remedy: Rows and loss instead of every row once and cross-entropy.
+
+    Raises:
+        InputError: If ``batch_size`` is 1 and BatchNorm is trained.
+    """
+    n_rows = _n_rows_per_epoch(len(train), config)
+    training = _Images(train, config, image_size, fabric.device)
+    validation = _Images(val, config, image_size, fabric.device)
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = shuffled_rows(len(train), config.seed, epoch).numpy() if remedy is None else remedy.rows(epoch)
+        return training.augmented(rows[:n_rows], epoch)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        score = _Score()
+        for images, labels in validation.plain():
+            score.add(model(images), labels)
+        return score.metrics()
+
+    return fit(
+        network,
+        batches,
+        validate,
+        config,
+        loss_fn=cross_entropy(config.label_smoothing) if remedy is None else remedy.loss_fn,
+        n_batches=-(-n_rows // config.batch_size),
+        fabric=fabric,
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        seed=config.seed,
+        on_epoch=None if remedy is None else remedy.on_epoch,
+    )
+
+
+def _n_rows_per_epoch(n_images: int, config: ImageTrainingConfig) -> int:
+    """Return how many images an epoch sees: all, or all but one where a batch of one would be left over."""
+    if config.train_layers == "fc":
+        return n_images
+    # BatchNorm has no variance over one image whose last feature map is one pixel.
+    if config.batch_size == 1:
+        raise InputError(
+            f"batch_size must be at least 2 where BatchNorm is trained (train_layers {config.train_layers}), got 1; "
+            "raise batch_size"
+        )
+    return n_images - (n_images % config.batch_size == 1)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What differs from plain training: which rows an epoch sees, and by which loss.
+
+    Attributes:
+        rows: Epoch's number, from 1, to the rows it trains on, as many in each.
+        loss_fn: (logits, labels) to the batch's mean loss.
+        on_epoch: Called with the epoch's number before it is trained.
+    """
+
+    rows: Callable[[int], NDArray[np.int64]]
+    loss_fn: LossFunction
+    on_epoch: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """A split as batches of normalised images and labels on the device."""
+
+    split: ImageSplit
+    config: ImageTrainingConfig
+    image_size: int
+    device: torch.device
+    skipped: set[Path] = field(default_factory=set)
+
+    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._load(np.arange(len(self.split)), "none", 0)
+
+    def augmented(self, rows: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._load(rows, self.config.augmentation, epoch)
+
+    def _load(self, rows: NDArray[np.int64], augmentation: str, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        augment = build_augmentation(augmentation, self.image_size)
+        stream = iterate_batches(
+            self.split,
+            self.image_size,
+            self.config.batch_size,
+            self.config.num_workers,
+            rows=rows,
+            skip_bad=self.config.on_bad_image == "skip",
+            on_skip=self._warn,
+        )
+        for batch in stream:
+            images = augment(batch.images, item_seeds(self.config.seed, epoch, batch.rows))
+            # To the device as bytes: a quarter of what floats would be.
+            yield normalize(images.to(self.device)), torch.from_numpy(self.split.labels[batch.rows]).to(self.device)
+
+    def _warn(self, row: int, error: BadImageError) -> None:
+        if error.path not in self.skipped:  # once, not in every epoch
+            self.skipped.add(error.path)
+            logger.warning("image left out of training: %s", error)
+
+
+class _Score:
+    """Accuracy and mean cross-entropy over batches."""
+
+    def __init__(self) -> None:
+        self.n_right, self.loss, self.n_images = 0, 0.0, 0
+
+    def add(self, logits: Tensor, labels: Tensor) -> Self:
+        self.n_right += int((logits.argmax(dim=1) == labels).sum())
+        self.loss += float(functional.cross_entropy(logits.double(), labels, reduction="sum"))
+        self.n_images += len(labels)
+        return self
+
+    def metrics(self) -> dict[str, float]:
+        return {"accuracy": self.n_right / self.n_images, "loss": self.loss / self.n_images}

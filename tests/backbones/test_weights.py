@@ -1,0 +1,204 @@
+import hashlib
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resnet_mlflow.backbones import weights as weights_module
+from resnet_mlflow.backbones.weights import (
+    N_FEATURES,
+    TORCHVISION_FILES,
+    checkpoint_folder,
+    default_name,
+    file_digest,
+    n_features,
+    resolve_weights,
+)
+from resnet_mlflow.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
+    checkpoint_folder().mkdir(parents=True)
+    return tmp_path / "torch-home"
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Port 9 of this machine refuses: what a machine without a network sees, whatever this one has.
+    monkeypatch.setattr(weights_module, "_torchvision_url", lambda name: f"http://127.0.0.1:9/{name}")
+
+
+def cached_weights(monkeypatch: pytest.MonkeyPatch, content: bytes, folder: Path | None = None) -> str:
+    """Put a file where torchvision would, and make it the resnet18 file of the table; return its SHA-256."""
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setitem(TORCHVISION_FILES, ("resnet18", "IMAGENET1K_V1"), f"resnet18-{digest[:8]}.pth")
+    ((folder or checkpoint_folder()) / f"resnet18-{digest[:8]}.pth").write_bytes(content)
+    return digest
+
+
+def test_torchvision_files_are_those_torchvision_names() -> None:
+    import torchvision
+
+    named = {}
+    for backbone in N_FEATURES:
+        for weight in torchvision.models.get_model_weights(backbone):
+            named[backbone, weight.name] = weight.url.rpartition("/")[2]
+            assert weights_module._torchvision_url(named[backbone, weight.name]) == weight.url
+    assert named == TORCHVISION_FILES
+
+
+@pytest.mark.parametrize("backbone", N_FEATURES)
+def test_default_name_and_n_features_are_torchvisions(backbone: str) -> None:
+    import torch
+    import torchvision
+
+    assert default_name(backbone) == torchvision.models.get_model_weights(backbone).DEFAULT.name
+    with torch.device("meta"):
+        assert torchvision.models.get_model(backbone).fc.in_features == n_features(backbone)
+
+
+@pytest.mark.parametrize("asked", ["imagenet", "auto", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1"])
+def test_resolve_weights_finds_the_cached_file(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = cached_weights(monkeypatch, b"the numbers")
+
+    resolved = resolve_weights("resnet18", asked, 0)
+
+    assert resolved.label == "ResNet18_Weights.IMAGENET1K_V1"
+    assert resolved.digest == digest[:16]
+    assert resolved.path is not None
+    assert resolved.path.read_bytes() == b"the numbers"
+    assert not resolved.fell_back
+
+
+def test_resolve_weights_fetches_a_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    digest = cached_weights(monkeypatch, b"from afar", folder=tmp_path)
+    monkeypatch.setattr(weights_module, "_torchvision_url", lambda name: (tmp_path / name).as_uri())
+
+    resolved = resolve_weights("resnet18", "imagenet", 0)
+
+    assert resolved.digest == digest[:16]
+    assert [file.read_bytes() for file in checkpoint_folder().iterdir()] == [b"from afar"]
+
+
+def test_resolve_weights_keeps_nothing_of_a_damaged_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cached_weights(monkeypatch, b"from afar", folder=tmp_path)
+    file = tmp_path / TORCHVISION_FILES["resnet18", "IMAGENET1K_V1"]
+    file.write_bytes(b"from af")
+    monkeypatch.setattr(weights_module, "_torchvision_url", lambda name: (tmp_path / name).as_uri())
+
+    with pytest.raises(InputError, match="damaged download of resnet18-"):
+        resolve_weights("resnet18", "imagenet", 0)
+    assert list(checkpoint_folder().iterdir()) == []
+
+
+def test_resolve_weights_refuses_a_damaged_cached_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached_weights(monkeypatch, b"the numbers")
+    (checkpoint_folder() / TORCHVISION_FILES["resnet18", "IMAGENET1K_V1"]).write_bytes(b"the num")
+
+    with pytest.raises(InputError, match=r"got a damaged resnet18-.*\.pth \(SHA-256 starts with"):
+        resolve_weights("resnet18", "imagenet", 0)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_resolve_weights_imagenet_without_network_fails_in_seconds() -> None:
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"ResNet50_Weights.IMAGENET1K_V2 must be in .* or reachable, got .*refused"):
+        resolve_weights("resnet50", "imagenet", 0)
+    assert time.monotonic() - started < 10
+
+
+def test_open_within_gives_up_on_a_silent_host() -> None:
+    import socket
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises((TimeoutError, OSError), match=r"within|timed out"):
+            weights_module._open_within(f"http://127.0.0.1:{silent.getsockname()[1]}/x", 0.3)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_resolve_weights_auto_falls_back_to_random_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        resolved = resolve_weights("resnet34", "auto", 3)
+
+    assert resolved.fell_back
+    assert (resolved.label, resolved.seed, resolved.path) == ("random-seed3", 3, None)
+    assert "falls back to a random backbone (seed 3)" in caplog.text
+
+
+def test_resolve_weights_tries_a_missing_file_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def address(name: str) -> str:
+        attempts.append(name)
+        return f"http://127.0.0.1:9/{name}"
+
+    monkeypatch.setattr(weights_module, "_torchvision_url", address)
+    for _ in range(3):
+        resolve_weights("resnet101", "auto", 0)
+    assert len(attempts) == 1
+
+
+def test_resolve_weights_random_is_told_apart_by_its_seed() -> None:
+    first, second = resolve_weights("resnet18", "random", 0), resolve_weights("resnet18", "random", 1)
+
+    assert (first.label, second.label) == ("random-seed0", "random-seed1")
+    assert first.digest.startswith("random-seed0-torch2.")
+    assert not first.fell_back
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_resolve_weights_digests_a_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(b"abc")
+
+    resolved = resolve_weights("resnet18", str(path), 0)
+
+    assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (resolved.label, resolved.digest) == ("file:ba7816bf8f01", "ba7816bf8f01cfea")
+    assert resolved.path == path
+
+
+@pytest.mark.parametrize("address", ["runs:/0123abcd", "models:/birds/1", "models:/birds@champion"])
+def test_resolve_weights_takes_artifacts_of_the_project(tmp_path: Path, address: str) -> None:
+    path = tmp_path / "backbone.safetensors"
+    path.write_bytes(b"abc")
+    asked = []
+
+    def fetch(uri: str) -> Path:
+        asked.append(uri)
+        return path
+
+    assert resolve_weights("resnet18", address, 0, fetch).label == f"{address}#ba7816bf8f01"
+    assert asked == [address]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "asked", "message"),
+    [
+        ("resnet81", "random", "backbone must be one of resnet18, .*, got 'resnet81'; did you mean 'resnet18'"),
+        ("resnet18", "imagnet", "weights of resnet18 must be one of .*, got 'imagnet'; did you mean 'imagenet'"),
+        ("resnet18", "IMAGENET1K_V2", "weights of resnet18 must be one of auto, imagenet, IMAGENET1K_V1, random"),
+        ("resnet18", "/nowhere/mine.pth", "weights must be an existing .pth, .pt, .safetensors file, got /nowhere"),
+        ("resnet18", "/", "weights must be an existing .pth, .pt, .safetensors file, got /"),
+        ("resnet18", "runs:/0123", "weights runs:/0123 need a tracking server"),
+    ],
+)
+def test_resolve_weights_refuses_what_it_does_not_know(backbone: str, asked: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        resolve_weights(backbone, asked, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_features_and_store_import_without_torch() -> None:
+    code = (
+        "import sys, resnet_mlflow.backbones.weights, resnet_mlflow.features.identity, resnet_mlflow.features.store;"
+        "assert not {'torch', 'torchvision', 'sklearn', 'lightning_fabric'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.serving.promotion import Answers, decide, describe_version
+
+
+def answers(n_right, n_items=100, n_cats=50):
+    """Answers of which the first ``n_right`` are right; the first ``n_cats`` items are cats, the rest dogs."""
+    labels = np.where(np.arange(n_items) < n_cats, "cat", "dog")
+    wrong = np.where(labels == "cat", "dog", "cat")
+    ids = np.array([f"{i:03d}" for i in range(n_items)])
+    return Answers(ids, labels, np.where(np.arange(n_items) < n_right, labels, wrong))
+
+
+def test_decide_promotes_where_the_interval_lies_above_the_margin():
+    decision = decide(answers(90), answers(60), "accuracy", 0.0)
+    assert decision.promote
+    assert decision.difference.difference == pytest.approx(0.3)
+    # 30 of 100 pairs differ: a standard error of sqrt(0.3 * 0.7 / 100) = 0.046.
+    assert decision.difference.interval == pytest.approx((0.3 - 1.96 * 0.046, 0.3 + 1.96 * 0.046), abs=0.02)
+    assert decision.reason.startswith("test accuracy differs by +0.3000, 95 % interval +0.2")
+    assert decision.reason.endswith(", above the margin 0")
+
+
+@pytest.mark.parametrize(("n_right", "margin"), [(59, 0.0), (60, 0.0), (62, 0.0), (90, 0.25)])
+def test_decide_keeps_the_champion_otherwise(n_right, margin):
+    decision = decide(answers(n_right), answers(60), "accuracy", margin)
+    assert not decision.promote
+    assert f", not above the margin {margin:g}" in decision.reason
+
+
+def test_decide_by_balanced_accuracy_weighs_classes_alike():
+    # 90 cats and 10 dogs; the candidate is right on all dogs too: +0.1 accuracy, +0.5 balanced accuracy.
+    candidate, champion = answers(100, n_cats=90), answers(90, n_cats=90)
+    assert decide(candidate, champion, "accuracy", 0).difference.difference == pytest.approx(0.1)
+    assert decide(candidate, champion, "balanced_accuracy", 0).difference.difference == pytest.approx(0.5)
+
+
+def test_decide_pairs_items_by_id():
+    champion = answers(60)
+    order = np.random.default_rng(0).permutation(100)
+    shuffled = Answers(champion.item_ids[order], champion.labels[order], champion.predictions[order])
+    assert decide(answers(90), shuffled, "accuracy", 0) == decide(answers(90), champion, "accuracy", 0)
+
+
+def test_decide_refuses_other_items():
+    with pytest.raises(InputError, match="tested on the same items, got 100 and 90 with 90 in common"):
+        decide(answers(50), answers(50, n_items=90), "accuracy", 0)
+
+
+def test_describe_version_lists_scores_and_the_worst_pairs():
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    metrics = {f"{split}/{name}": 0.9 for split in ("val", "test") for name in names}
+    metrics |= {f"{key}_ci_{end}": value for key in list(metrics) for end, value in (("low", 0.8), ("high", 0.95))}
+    text = describe_version("a title", metrics, answers(93), "first champion")
+    assert "| val   | 0.9000 (0.8000 to 0.9500) |" in text
+    assert "| dog   | cat       | 7 of 50 |" in text
+    assert "Decision: first champion." in text
+    assert '"dataframe_records"' in text
+    assert "No test image was confused." in describe_version("a title", metrics, answers(100), "first champion")

@@ -1,0 +1,82 @@
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.training.checkpoints import load_checkpoint, load_trained_state, save_checkpoint, trained_state
+
+PAYLOAD = {"fingerprint": "f", "history": [{"epoch": 1}], "weights": torch.arange(5.0)}
+
+
+def test_load_checkpoint_returns_what_was_saved(tmp_path):
+    path = tmp_path / "deeper" / "c.pt"
+    save_checkpoint(path, PAYLOAD)
+    loaded = load_checkpoint(path, "f")
+    assert loaded["history"] == [{"epoch": 1}]
+    assert torch.equal(loaded["weights"], torch.arange(5.0))
+    assert [entry.name for entry in path.parent.iterdir()] == ["c.pt"]
+
+
+def test_load_checkpoint_is_none_without_a_file(tmp_path, caplog):
+    assert load_checkpoint(tmp_path / "c.pt", "f") is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_load_checkpoint_names_a_damaged_file(tmp_path, caplog, damage):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, PAYLOAD)
+    content = bytearray(path.read_bytes())
+    content[300] ^= 1
+    path.write_bytes({"truncated": content[:-100], "flipped": content, "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert load_checkpoint(path, "f") is None
+    assert f"{path} is damaged" in caplog.text
+
+
+def test_load_checkpoint_refuses_another_fingerprint(tmp_path, caplog):
+    save_checkpoint(tmp_path / "c.pt", PAYLOAD)
+    assert load_checkpoint(tmp_path / "c.pt", "g") is None
+    assert "another configuration" in caplog.text
+
+
+def test_save_checkpoint_failing_keeps_the_previous_one(tmp_path):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, PAYLOAD)
+    beside = path.with_name("c.pt.partial")
+    beside.mkdir()  # stands for a place that cannot be written, which root would not notice
+    with pytest.raises(InputError, match=r"checkpoints must be writable, got .*c\.pt .*; free space"):
+        save_checkpoint(path, PAYLOAD)
+    assert load_checkpoint(path, "f") is not None
+
+
+def test_save_checkpoint_names_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="must be writable"):
+        save_checkpoint(tmp_path / "file" / "c.pt", PAYLOAD)
+
+
+def test_save_checkpoint_names_a_full_disk(tmp_path):
+    (tmp_path / "c.pt.partial").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"must be writable, got .*; free space"):
+        save_checkpoint(tmp_path / "c.pt", PAYLOAD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trained_state_holds_trained_parameters_and_buffers():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model[0].requires_grad_(False)
+    state = trained_state(model)
+    assert sorted(state) == ["1.bias", "1.num_batches_tracked", "1.running_mean", "1.running_var", "1.weight"]
+    with torch.no_grad():
+        model[1].weight.fill_(7)
+    assert state["1.weight"].tolist() == [1, 1]
+    load_trained_state(model, state)
+    assert model[1].weight.tolist() == [1, 1]
+
+
+def test_load_trained_state_refuses_unknown_names():
+    with pytest.raises(InputError, match=r"must fit its network, got unknown 'zebra'"):
+        load_trained_state(nn.Linear(2, 2), {"zebra": torch.ones(1)})
