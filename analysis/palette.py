@@ -8,21 +8,18 @@ on white and on dark paper.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
+from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.heads import HEADS
+
+BLUE, ORANGE, SKY, VERMILLION = "#0072b2", "#e69f00", "#56b4e9", "#d55e00"
 GREY = "#7f7f7f"
-HEADS = {"svm": BLUE, "knn": ORANGE, "mlp": GREEN, "prototype": PURPLE, "linear": SKY, "finetune": VERMILLION}
-BACKBONES = {
-    "resnet18": "#414487", "resnet34": "#31688e", "resnet50": "#21918c", "resnet101": "#2fb47c", "resnet152": "#5ec962",
-}  # fmt: skip
+# Rows without a colour of their own get one that is free.
+HEAD_COLOURS = {name: head.colour for name, head in HEADS.items() if head.colour} | {"finetune": VERMILLION}
+BACKBONE_COLOURS = {name: backbone.colour for name, backbone in BACKBONES.items() if backbone.colour}
 # The deeper the training, the darker the colour of fine-tuning.
 STRATEGIES = {"frozen": SKY, "fc": "#f2a36b", "layer4": "#e5803a", "layer3+": VERMILLION, "all": "#993f00"}
 GROUPS = {"many": BLUE, "medium": ORANGE, "few": VERMILLION}
-KNOWN = {**HEADS, **BACKBONES, **STRATEGIES, **GROUPS, "none": GREY}
-# Of matplotlib and of plotly: the same shapes in both.
-MARKERS = {
-    "resnet18": ("o", "circle"), "resnet34": ("v", "triangle-down"), "resnet50": ("s", "square"),
-    "resnet101": ("D", "diamond"), "resnet152": ("P", "cross"),
-}  # fmt: skip
+KNOWN = {**HEAD_COLOURS, **BACKBONE_COLOURS, **STRATEGIES, **GROUPS, "none": GREY}
 ANY_MARKER = ("o", "circle")
 STROKES = (("solid", "solid"), ("dashed", "dash"), ("dotted", "dot"), ("dashdot", "dashdot"))
 
@@ -36,7 +33,8 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     """
     wanted = list(dict.fromkeys(names))
     colours = {name: KNOWN[first] for name in wanted if (first := _first_word(name)) in KNOWN}
-    free = [colour for colour in (*HEADS.values(), *BACKBONES.values()) if colour not in colours.values()] or [GREY]
+    hues = (*HEAD_COLOURS.values(), *BACKBONE_COLOURS.values())
+    free = [colour for colour in hues if colour not in colours.values()] or [GREY]
     strangers = [name for name in wanted if name not in colours]
     colours |= {name: free[i % len(free)] for i, name in enumerate(strangers)}
     return {name: colours[name] for name in wanted}
@@ -59,7 +57,7 @@ def strokes_of(colours: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 def marker_of(text: str) -> tuple[str, str]:
     """Return the marker of the backbone that a text names, for matplotlib and for plotly."""
-    return next((marker for backbone, marker in MARKERS.items() if backbone in text.split()), ANY_MARKER)
+    return next((row.marker for name, row in BACKBONES.items() if name in text.split()), ANY_MARKER)
 
 
 def _first_word(name: str) -> str:

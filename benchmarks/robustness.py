@@ -6,7 +6,8 @@ from pathlib import Path
 from benchmarks.growth import growth_row, time_growth
 from benchmarks.harness import Row, Work, alternate, limit_row
 from benchmarks.images import make_photos, small_folder
-from resnet_mlflow.config import HEADS, FitHeadConfig, RobustnessConfig
+from resnet_mlflow.config import FitHeadConfig, RobustnessConfig
+from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.robustness.selection import build_cells
 from resnet_mlflow.stages.classifiers import RunClassifier, load_classifier
 from resnet_mlflow.stages.fit_head import run_fit_head
@@ -56,7 +57,7 @@ def _together(folder: Path, images: Path, what: str, image_size: int, turns: int
         [five / one for five, one in zip(*taken, strict=True)],
         unit="x",
         ours=f"{min(taken[0]):.3g} s",
-        peer=f"{min(taken[1]):.3g} s for {HEADS[0]} alone",
+        peer=f"{min(taken[1]):.3g} s for {next(iter(HEADS))} alone",
     )
 
 

@@ -9,7 +9,9 @@ import mlflow
 import sqlalchemy
 from mlflow.store.tracking.dbmodels import models
 
-from resnet_mlflow.config import BACKBONES, HEADS, FitHeadConfig
+from resnet_mlflow.config import FitHeadConfig
+from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.heads import HEADS
 
 FIRST_START_MS = 1_700_000_000_000
 BATCH = 1000

@@ -5,7 +5,7 @@ import yaml
 from mlflow.projects import utils
 
 from resnet_mlflow.config import ENTRY_POINTS
-from resnet_mlflow.project_file import render_project_file, with_parameters
+from resnet_mlflow.project_file import render_project_file, render_search_spaces, with_parameters
 
 PROJECT = Path(__file__).parents[1]
 
@@ -40,3 +40,7 @@ def test_constraints_name_no_host():
 def test_readme_lists_every_parameter_as_the_configuration_says():
     readme = (PROJECT / "README.md").read_text()
     assert readme == with_parameters(readme), "run `make mlproject`"
+
+
+def test_search_spaces_file_equals_what_the_heads_say():
+    assert (PROJECT / "search_spaces.yaml").read_text() == render_search_spaces(), "run `make mlproject`"

@@ -7,7 +7,8 @@ import pandas as pd
 from analysis.cells import VARIANT, frozen_or_tuned, score_rows
 from analysis.questions import context_notes, separate
 from analysis.table import RUN_IDS, Column, Table
-from resnet_mlflow.config import BACKBONES, HEADS
+from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.heads import HEADS
 
 METRIC = "test/accuracy"
 PARTS = ("", " std", " n", " low", " high")

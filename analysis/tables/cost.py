@@ -7,9 +7,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.cells import VARIANT, frozen_or_tuned, score_rows
-from analysis.complexity import STRUCTURES, backbone_complexity
 from analysis.questions import context_notes, seed_notes
 from analysis.table import Column, Table
+from resnet_mlflow.backbones.complexity import backbone_complexity
+from resnet_mlflow.registry.backbones import BACKBONES
 
 EXTRACTION = "throughput/extract_images_per_s"
 LABELS = ("backbone", "head", "strategy")
@@ -33,7 +34,7 @@ def cost(frame: pd.DataFrame) -> Table | None:
     fit seconds, and better in one of them.
     """
     cells = frozen_or_tuned(frame)
-    cells = cells[cells["backbone"].isin(STRUCTURES) & cells["image_size"].notna()]
+    cells = cells[cells["backbone"].isin(list(BACKBONES)) & cells["image_size"].notna()]
     if cells.empty:
         return None
     rows = score_rows(cells, [*LABELS, "image_size"], ["val/accuracy", "test/accuracy", "time/fit_s"])

@@ -7,12 +7,11 @@ import time
 import torch
 from torch import Tensor, nn
 
+from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.backbones.inference import InferenceForm
 
 logger = logging.getLogger(__name__)
 
-# Multiplications of one image of 224 x 224 pixels, in billions (torchvision's own table of GFLOPS).
-_GMACS = {"resnet18": 1.81, "resnet34": 3.66, "resnet50": 4.09, "resnet101": 7.80, "resnet152": 11.51}
 # What one core does in bf16; an order of magnitude is all the rule needs.
 _GMACS_PER_S = 100.0
 # Share of the forward pass that compiling saves, and what it costs, as measured: docs/performance.md.
@@ -30,7 +29,7 @@ def repays_compiling(backbone: str, image_size: int, n_images: int, precision: s
     float32 is never compiled, so that its features stay the same to the bit.
 
     Args:
-        backbone: One of the five ResNets.
+        backbone: One of ``registry.backbones.BACKBONES``.
         image_size: Side of the network's input in pixels.
         n_images: Images still to come.
         precision: ``fp32`` or ``bf16``.
@@ -42,7 +41,8 @@ def repays_compiling(backbone: str, image_size: int, n_images: int, precision: s
     """
     if precision != "bf16":
         return False
-    forward_s = n_images * _GMACS[backbone] * (image_size / 224) ** 2 / (_GMACS_PER_S * n_cores)
+    gmacs = backbone_complexity(backbone, image_size).macs / 1e9
+    forward_s = n_images * gmacs / (_GMACS_PER_S * n_cores)
     return forward_s * _SAVED > _MARGIN * _COMPILE_S
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import safetensors
 import torch
-import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet_mlflow.backbones.weights import N_FEATURES, ResolvedWeights, n_features
+from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry import load
+from resnet_mlflow.registry.backbones import BACKBONES
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.", "backbone.")
@@ -25,13 +26,12 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
     The global random state is neither used nor changed.
 
     Args:
-        name: One of the five ResNets.
+        name: One of ``registry.backbones.BACKBONES``.
         resolved: Its weights; seeded random ones follow torchvision's own initialisation.
 
     Raises:
         InputError: If the file cannot be read, or holds weights of something else.
     """
-    n_features(name)
     if resolved.path is None:
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: that would also seed the accelerators.
@@ -46,7 +46,7 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
 
 
 def _headless(name: str) -> nn.Module:
-    backbone: nn.Module = torchvision.models.get_model(name, weights=None)
+    backbone: nn.Module = load(BACKBONES.find(name).builder)(weights=None)
     backbone.fc = nn.Identity()
     return backbone
 
@@ -128,7 +128,7 @@ def _matching(state: dict[str, Tensor], backbone: nn.Module, name: str, path: Pa
     counters = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}
     state = counters | state
     if problems := _differences(state, wanted):
-        actual = next((other for other in N_FEATURES if other != name and _fits(state, other)), None)
+        actual = next((other for other in BACKBONES if other != name and _fits(state, other)), None)
         told = f"those of {actual}; pass backbone={actual}" if actual else f"{problems}; check the file"
         raise InputError(f"weights must be those of {name}, got {path}: {told}")
     broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]

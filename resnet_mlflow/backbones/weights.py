@@ -16,22 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.registry.backbones import BACKBONES
 
 logger = logging.getLogger(__name__)
-
-N_FEATURES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048}
-
-# A file's name ends in the first 8 hexadecimal digits of its SHA-256. The last row of a backbone is its default.
-TORCHVISION_FILES: dict[tuple[str, str], str] = {
-    ("resnet18", "IMAGENET1K_V1"): "resnet18-f37072fd.pth",
-    ("resnet34", "IMAGENET1K_V1"): "resnet34-b627a593.pth",
-    ("resnet50", "IMAGENET1K_V1"): "resnet50-0676ba61.pth",
-    ("resnet50", "IMAGENET1K_V2"): "resnet50-11ad3fa6.pth",
-    ("resnet101", "IMAGENET1K_V1"): "resnet101-63fe2227.pth",
-    ("resnet101", "IMAGENET1K_V2"): "resnet101-cd907fc2.pth",
-    ("resnet152", "IMAGENET1K_V1"): "resnet152-394f9c45.pth",
-    ("resnet152", "IMAGENET1K_V2"): "resnet152-f82ba261.pth",
-}
 
 _FILE_SUFFIXES = (".pth", ".pt", ".safetensors")
 _TIMEOUT_S = 5.0
@@ -56,29 +43,13 @@ class ResolvedWeights:
     fell_back: bool = False
 
 
-def n_features(backbone: str) -> int:
-    """Return how many features the backbone gives per image.
-
-    Raises:
-        InputError: If the backbone is none of the five ResNets.
-
-    Example:
-        >>> n_features("resnet50")
-        2048
-    """
-    if backbone not in N_FEATURES:
-        known = ", ".join(N_FEATURES)
-        raise InputError(f"backbone must be one of {known}, got {backbone!r}{nearest(backbone, N_FEATURES)}")
-    return N_FEATURES[backbone]
-
-
 def resolve_weights(
     backbone: str, weights: str, weights_seed: int, fetch_artifact: Callable[[str], Path] | None = None
 ) -> ResolvedWeights:
     """Return the weights that a request comes to; nothing is loaded and torch is not imported.
 
     Args:
-        backbone: One of the five ResNets.
+        backbone: One of ``registry.backbones.BACKBONES``.
         weights: ``auto``, ``imagenet``, a torchvision weights name, ``random``, a file, ``runs:/ID`` or
             ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same
             with random weights where those cannot be had.
@@ -88,7 +59,7 @@ def resolve_weights(
     Raises:
         InputError: If the request names nothing known, or what it names cannot be had.
     """
-    n_features(backbone)
+    files = BACKBONES.find(backbone).weights
     if weights == "random":
         return _random(weights_seed)
     if weights == "auto":
@@ -96,7 +67,7 @@ def resolve_weights(
     if weights.startswith(("runs:/", "models:/")):
         return _from_artifact(weights, fetch_artifact)
     name = weights.rpartition("_Weights.")[2]
-    if weights == "imagenet" or (backbone, name) in TORCHVISION_FILES:
+    if weights == "imagenet" or name in files:
         return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
     if weights.endswith(_FILE_SUFFIXES) or Path(weights).expanduser().exists():
         return _from_file(Path(weights).expanduser())
@@ -110,7 +81,7 @@ def default_name(backbone: str) -> str:
         >>> default_name("resnet18"), default_name("resnet50")
         ('IMAGENET1K_V1', 'IMAGENET1K_V2')
     """
-    return [name for known, name in TORCHVISION_FILES if known == backbone][-1]
+    return list(BACKBONES[backbone].weights)[-1]
 
 
 def checkpoint_folder() -> Path:
@@ -148,9 +119,10 @@ def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
 
 
 def _torchvision(backbone: str, name: str) -> ResolvedWeights:
-    label = f"ResNet{backbone.removeprefix('resnet')}_Weights.{name}"
-    digest, problem = _obtain(TORCHVISION_FILES[backbone, name], checkpoint_folder())
-    path = checkpoint_folder() / TORCHVISION_FILES[backbone, name]
+    row = BACKBONES[backbone]
+    label = f"{row.weights_class}.{name}"
+    digest, problem = _obtain(row.weights[name], checkpoint_folder())
+    path = checkpoint_folder() / row.weights[name]
     if problem:
         raise InputError(
             f"weights {label} must be in {path.parent} or reachable, got {problem}; "
@@ -244,8 +216,7 @@ def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -
 
 
 def _unknown_weights(backbone: str, weights: str) -> str:
-    names = [name for known, name in TORCHVISION_FILES if known == backbone]
-    known = ["auto", "imagenet", *names, "random"]
+    known = ["auto", "imagenet", *BACKBONES[backbone].weights, "random"]
     return (
         f"weights of {backbone} must be one of {', '.join(known)}, a .pth or .safetensors file, runs:/ID or "
         f"models:/NAME, got {weights!r}{nearest(weights, known)}"

@@ -6,16 +6,7 @@ parameter as text, and treats a ``None`` default as "required": hence ``""``, ``
 choices stand for "not given".
 """
 
-from resnet_mlflow.config.base import (
-    BACKBONES,
-    EXECUTION_ONLY,
-    HEADS,
-    HEADS_WITH_GRADIENTS,
-    Backbone,
-    Config,
-    Head,
-    Seed,
-)
+from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Seed
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
@@ -28,11 +19,8 @@ from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, T
 from resnet_mlflow.config.tuning import TuningConfig
 
 __all__ = [
-    "BACKBONES",
     "ENTRY_POINTS",
     "EXECUTION_ONLY",
-    "HEADS",
-    "HEADS_WITH_GRADIENTS",
     "Backbone",
     "CalibrationConfig",
     "CompareConfig",

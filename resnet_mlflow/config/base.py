@@ -1,16 +1,21 @@
 """What all configuration models share: names that several know, and immutability."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-Head = Literal["svm", "knn", "mlp", "prototype", "linear"]
-BACKBONES: tuple[str, ...] = Backbone.__args__  # type: ignore[attr-defined]
-HEADS: tuple[str, ...] = Head.__args__  # type: ignore[attr-defined]
+from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.heads import HEADS
 
-# Grad-CAM follows gradients through the head; SVM and KNN have none to follow.
-HEADS_WITH_GRADIENTS = ("mlp", "prototype", "linear")
+if TYPE_CHECKING:
+    Backbone = str
+    Head = str
+    HeadOrAll = str
+else:
+    # Choices of the command line: pydantic and argparse read a Literal's arguments.
+    Backbone = Literal[tuple(BACKBONES)]
+    Head = Literal[tuple(HEADS)]
+    HeadOrAll = Literal[(*HEADS, "all")]
 # Parameters that say where and how fast, not what: two runs that differ in these give the same numbers.
 EXECUTION_ONLY = frozenset(
     {"cache_dir", "data_dir", "num_workers", "share_features", "device", "attention_maps", "storage", "heartbeat_s"}

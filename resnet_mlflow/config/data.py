@@ -5,13 +5,16 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from resnet_mlflow.config.base import Backbone, Config, Seed
+from resnet_mlflow.registry.datasets import DATASETS
 
 
 class DatasetConfig(Config):
     """Which images."""
 
     dataset: str = Field(
-        "digits", min_length=1, description="digits, a torchvision name such as cifar10, or folder:PATH."
+        "digits",
+        min_length=1,
+        description=f"The images: {', '.join(kind.written for kind in DATASETS.values())} (such as cifar10).",
     )
     data_dir: str = Field("", description="Where named datasets are downloaded to; empty means the cache folder.")
     on_bad_image: Literal["fail", "skip"] = Field(

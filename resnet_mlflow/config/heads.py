@@ -4,9 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from resnet_mlflow.config.base import HEADS, HEADS_WITH_GRADIENTS, Config, Head
+from resnet_mlflow.config.base import Config, Head, HeadOrAll
 from resnet_mlflow.config.data import FeatureConfig
 from resnet_mlflow.config.tuning import TuningConfig
+from resnet_mlflow.registry.heads import HEADS
 
 
 class HeadConfig(Config):
@@ -33,9 +34,7 @@ class EvaluationConfig(CalibrationConfig):
 class FitHeadConfig(TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
     """Fit a head on the features of a frozen backbone, and evaluate it; with n_trials, search its parameters first."""
 
-    head: Literal["svm", "knn", "mlp", "prototype", "linear", "all"] = Field(  # type: ignore[assignment]
-        "svm", description="The classifier fitted on features; all tunes each of them."
-    )
+    head: HeadOrAll = Field("svm", description="The classifier fitted on features; all tunes each of them.")
 
     shots: int = Field(
         0, ge=0, le=1_000_000, description="Labelled training images per class, drawn by the seed; 0 means all."
@@ -43,9 +42,10 @@ class FitHeadConfig(TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
 
     @model_validator(mode="after")
     def _attention_maps_need_gradients(self) -> "FitHeadConfig":
-        if self.attention_maps and self.head not in HEADS_WITH_GRADIENTS:
+        with_gradients = [name for name, head in HEADS.items() if head.has_gradients]
+        if self.attention_maps and self.head not in with_gradients:
             raise ValueError(
-                f"attention_maps needs a head with gradients ({', '.join(HEADS_WITH_GRADIENTS)}), got head "
+                f"attention_maps needs a head with gradients ({', '.join(with_gradients)}), got head "
                 f"{self.head!r}; pass attention_maps=0"
             )
         return self

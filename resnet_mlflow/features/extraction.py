@@ -18,7 +18,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.backbones.compilation import compile_stages, repays_compiling
 from resnet_mlflow.backbones.inference import InferenceForm, inference_form
 from resnet_mlflow.backbones.networks import build_backbone
-from resnet_mlflow.backbones.weights import ResolvedWeights, n_features
+from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
@@ -30,6 +30,7 @@ from resnet_mlflow.features.store import EntryWriter, FeatureStore
 from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import n_ranks, process_name
+from resnet_mlflow.registry.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -143,7 +144,7 @@ def _write_split(request: _Request, form: InferenceForm, file: Path, name: str, 
         logger.warning("%s: left out", error)
         skipped.append({"split": name, "row": row, "path": str(error.path), "reason": error.reason})
 
-    shape = (len(split), n_features(config.backbone))
+    shape = (len(split), BACKBONES[config.backbone].n_features)
     if fabric.global_rank == 0:
         RowFile(file, shape).close()
     fabric.barrier()

@@ -4,51 +4,35 @@ Nothing here imports torch; the heads that train with it do so in ``fit``.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.registry import load
+from resnet_mlflow.registry.heads import HEADS
 
 if TYPE_CHECKING:
     from resnet_mlflow.heads.base import HeadBase
 
-_CLASS_NAMES = {
-    "svm": "SVMHead",
-    "knn": "KNNHead",
-    "mlp": "MLPHead",
-    "prototype": "PrototypeHead",
-    "linear": "LinearHead",
-}
 # YAML 1.1 reads a number without a dot before its exponent, such as 1e-2, as text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
-class _Heads(Mapping[str, "type[HeadBase]"]):
-    """Head classes by name; each is imported when it is first asked for."""
+def head_class(name: str) -> "type[HeadBase]":
+    """Return the estimator of a head; it is imported when it is first asked for.
 
-    def __getitem__(self, name: str) -> "type[HeadBase]":
-        module = import_module(f"resnet_mlflow.heads.{name}") if name in _CLASS_NAMES else None
-        if module is None:
-            raise KeyError(name)
-        head: type[HeadBase] = getattr(module, _CLASS_NAMES[name])
-        return head
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_CLASS_NAMES)
-
-    def __len__(self) -> int:
-        return len(_CLASS_NAMES)
-
-
-HEADS: Mapping[str, "type[HeadBase]"] = _Heads()
+    Raises:
+        InputError: If there is no head of that name.
+    """
+    found: type[HeadBase] = load(HEADS.find(name).estimator)
+    return found
 
 
 def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
     """Return an unfitted head.
 
     Args:
-        name: ``svm``, ``knn``, ``mlp``, ``prototype`` or ``linear``.
+        name: One of ``registry.heads.HEADS``.
         params: Its parameters; those left out have the head's defaults.
         seed: Of initial weights and order of items, for heads that draw random numbers.
 
@@ -59,10 +43,8 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
         >>> build_head("svm", {"C": 1.0}, seed=0)
         SVMHead(C=1.0)
     """
-    if name not in HEADS:
-        raise InputError(f"head must be one of {', '.join(HEADS)}, got {name!r}{nearest(name, HEADS)}")
-    head_class = HEADS[name]
-    rules = describe_params(head_class)
+    estimator = head_class(name)
+    rules = describe_params(estimator)
     listed = "; ".join(f"{param}: {rule}" for param, rule in rules.items())
     for param, value in params.items():
         if param not in rules:
@@ -70,20 +52,20 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
                 f"head_params of {name} must be among its parameters, got {param!r}{nearest(str(param), rules)}; "
                 f"right are {listed}"
             )
-        if not _fits(head_class, param, value):
+        if not _fits(estimator, param, value):
             raise InputError(f"{param} of {name} must be {rules[param]}, got {value!r}; right are {listed}")
-    seeded = {"seed": seed} if "seed" in head_class._parameter_constraints else {}
-    return head_class(**params, **seeded)
+    seeded = {"seed": seed} if "seed" in estimator._parameter_constraints else {}
+    return estimator(**params, **seeded)
 
 
-def describe_params(head_class: "type[HeadBase]") -> dict[str, str]:
+def describe_params(estimator: "type[HeadBase]") -> dict[str, str]:
     """Return what each parameter of a head may be, in words; the seed is not among them.
 
     Example:
-        >>> describe_params(HEADS["prototype"])["metric"]
+        >>> describe_params(head_class("prototype"))["metric"]
         'cosine | euclidean'
     """
-    declared = {name: rules for name, rules in head_class._parameter_constraints.items() if name != "seed"}
+    declared = {name: rules for name, rules in estimator._parameter_constraints.items() if name != "seed"}
     return {name: " or ".join(_describe(rule) for rule in rules) for name, rules in declared.items()}
 
 
@@ -136,10 +118,10 @@ def _describe(rule: Any) -> str:
     return "a mapping of labels to weights" if rule is dict else str(make_constraint(rule))
 
 
-def _fits(head_class: "type[HeadBase]", param: str, value: Any) -> bool:
+def _fits(estimator: "type[HeadBase]", param: str, value: Any) -> bool:
     from sklearn.utils._param_validation import make_constraint
 
     if isinstance(value, bool):  # for Python, true is the number 1
         return False
-    rules = head_class._parameter_constraints[param]
+    rules = estimator._parameter_constraints[param]
     return any(make_constraint(rule).is_satisfied_by(value) for rule in rules)

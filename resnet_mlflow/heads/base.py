@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.preprocessing import PREPROCESSINGS, apply_preprocessing, fit_preprocessing
+from resnet_mlflow.registry.heads import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,10 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scale_: What preprocessing divides by, of shape (n_features,).
     """
 
+    # YAML: the space of the head's own name is searched by default; others are named ``head-suffix``.
+    SEARCH_SPACES: ClassVar[str] = ""
+    # Whether logits are log-probabilities up to a constant; others need a temperature before priors can be added.
+    gives_log_probabilities: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"preprocessing": [StrOptions(set(PREPROCESSINGS))]}
     preprocessing: str
     class_weight: Any = None
@@ -109,11 +114,11 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return a module from features to logits, preprocessing included.
 
         Raises:
-            InputError: If the head has no gradients (svm, knn).
+            InputError: If the head has no gradients.
         """
+        others = ", ".join(name for name, head in HEADS.items() if head.has_gradients)
         raise InputError(
-            f"only heads with gradients (linear, mlp, prototype) become torch modules, got {type(self).__name__}; "
-            "choose one of them"
+            f"only heads with gradients ({others}) become torch modules, got {type(self).__name__}; choose one of them"
         )
 
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:

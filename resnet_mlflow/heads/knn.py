@@ -50,6 +50,22 @@ class KNNHead(HeadBase):
         ['a']
     """
 
+    gives_log_probabilities = True
+    SEARCH_SPACES: ClassVar[str] = """
+knn:
+  preprocessing: [none, standardize, l2, cl2n]
+  metric: [euclidean, cosine]
+  k: [1, 3, 5, 10, 20, 50, 100, 200]
+  weights: [uniform, softmax]
+  T: {choices: [0.02, 0.07, 0.1, 0.2], when: {weights: [softmax]}}
+# DINO (Caron et al., 2021), lightly, solo-learn: cosine, votes exp(similarity / T); T = 0.1 is what ResNets take.
+knn-dino:
+  preprocessing: [none]
+  metric: [cosine]
+  weights: [softmax]
+  k: [10, 20, 100, 200]
+  T: [0.07, 0.1]
+"""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **HeadBase._parameter_constraints,
         "k": [Interval(Integral, 1, None, closed="left")],

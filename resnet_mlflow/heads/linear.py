@@ -49,6 +49,25 @@ class LinearHead(WeightedHead):
         by SGD at 0.1 * batch / 256 with a cosine schedule.
     """
 
+    gives_log_probabilities = True
+    SEARCH_SPACES: ClassVar[str] = """
+linear:
+  preprocessing: [none, standardize, l2, cl2n]
+  C: {low: 0.000001, high: 100000, log: true, grid: 12}
+# DINOv2 (Oquab et al., 2023): 45 values of C from 10^-6 to 10^5.
+linear-dinov2:
+  preprocessing: [none]
+  solver: [lbfgs]
+  max_iter: [1000]
+  C: {low: 0.000001, high: 100000, log: true, grid: 45}
+# A linear probe by SGD, as DINO and lightly train it: its epochs let poor trials be ended early.
+linear-sgd:
+  preprocessing: [none, standardize, l2, cl2n]
+  solver: [sgd]
+  learning_rate: {low: 0.001, high: 10, log: true}
+  weight_decay: {low: 0.0, high: 0.001}
+  epochs: [30]
+"""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **HeadBase._parameter_constraints,
         "solver": [StrOptions({"lbfgs", "sgd"})],

@@ -39,6 +39,15 @@ class MLPHead(HeadBase):
         val_accuracy_: Validation accuracy per epoch; empty where nothing validated.
     """
 
+    gives_log_probabilities = True
+    SEARCH_SPACES: ClassVar[str] = """
+mlp:
+  preprocessing: [none, standardize, l2, cl2n]
+  hidden: {low: 64, high: 1024, integer: true, log: true}
+  dropout: {low: 0.0, high: 0.8}
+  learning_rate: {low: 0.0001, high: 0.01, log: true}
+  weight_decay: {low: 0.0, high: 0.01}
+"""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **HeadBase._parameter_constraints,
         "hidden": [Interval(Integral, 1, 65536, closed="both")],

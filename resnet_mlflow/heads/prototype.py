@@ -32,6 +32,11 @@ class PrototypeHead(WeightedHead):
         [[-4.0, -36.0]]
     """
 
+    SEARCH_SPACES: ClassVar[str] = """
+prototype:
+  preprocessing: [none, standardize, l2, cl2n]
+  metric: [euclidean, cosine]
+"""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **HeadBase._parameter_constraints,
         "metric": [StrOptions({"euclidean", "cosine"})],

@@ -46,6 +46,19 @@ class SVMHead(WeightedHead):
         ['a', 'c']
     """
 
+    SEARCH_SPACES: ClassVar[str] = """
+svm:
+  preprocessing: [none, standardize, l2, cl2n]
+  kernel: [rbf, linear]
+  C: {low: 0.001, high: 1000, log: true, grid: 7}
+  gamma: {choices: [scale, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0], when: {kernel: [rbf]}}
+# VISSL (Goyal et al., 2019): squared hinge on features of unit length, costs 10^-7 to 10^2 and powers of 2.
+svm-vissl:
+  preprocessing: [l2]
+  kernel: [linear]
+  loss: [squared_hinge]
+  C: {low: 0.0000001, high: 100, log: true, grid: 10}
+"""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **HeadBase._parameter_constraints,
         "C": [Interval(Real, 0, None, closed="neither")],

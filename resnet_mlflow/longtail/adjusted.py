@@ -11,9 +11,6 @@ from resnet_mlflow.heads.base import Array, HeadBase, fit_temperature
 if TYPE_CHECKING:
     from torch import nn
 
-# Their logits are log-probabilities up to a constant; the others' need a temperature before priors can be added.
-LOG_PROBABILITIES = ("LinearHead", "MLPHead", "KNNHead", "AdjustedHead")
-
 
 class AdjustedHead(HeadBase):
     """Another head's logits, times a number, plus an offset per class.
@@ -32,6 +29,7 @@ class AdjustedHead(HeadBase):
         "offsets": ["array-like"],
     }
     preprocessing = "none"
+    gives_log_probabilities = True
     head_: HeadBase
 
     def __init__(self, *, head: HeadBase, factor: float, offsets: Any) -> None:
@@ -85,13 +83,13 @@ def adjust(head: HeadBase, offsets: ArrayLike, factor: float = 1.0) -> AdjustedH
 
 
 def logit_factor(head: HeadBase, val_logits: Array, val_labels: Array) -> float:
-    """Return what turns the head's logits into log-probabilities: 1, or for SVM and prototypes one over a temperature.
+    """Return what turns the head's logits into log-probabilities: 1 where they are, else one over a temperature.
 
     Args:
         head: A fitted head.
         val_logits: Its logits on validation data, of shape (n_items, n_classes).
         val_labels: Columns of the true classes, of shape (n_items,).
     """
-    if type(head).__name__ in LOG_PROBABILITIES:
+    if head.gives_log_probabilities:
         return 1.0
     return 1 / fit_temperature(val_logits, val_labels)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from resnet_mlflow.config import HEADS
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.registry.heads import HEADS
 
 Kind = Literal["none", "sampling", "resampling", "weighting", "loss", "posthoc", "decoupled"]
 
-TRAINED_HEADS = ("mlp", "linear")  # by gradient descent, epoch by epoch
-SIZE_SENSITIVE = ("svm", "knn", "mlp", "linear")  # all but class means, which are the same for any sizes
+ANY_HEAD = tuple(HEADS)
+TRAINED_HEADS = tuple(name for name, head in HEADS.items() if head.has_epochs)
+SIZE_SENSITIVE = tuple(name for name, head in HEADS.items() if head.depends_on_class_sizes)
 FORCE = "force:"
 TENTHS = tuple(round(0.1 * step, 1) for step in range(21))  # 0 to 2
 
@@ -64,7 +65,7 @@ _NO_LAYER = "it changes a last linear layer, which the others do not have"
 _NO_COSINES = "it needs features of unit length under a linear layer"
 
 METHODS: dict[str, Method] = {
-    "none": Method("none", HEADS, "cross-entropy, instance sampling", corrects=False, residue=1.0),
+    "none": Method("none", ANY_HEAD, "cross-entropy, instance sampling", corrects=False, residue=1.0),
     "resample_balanced": Method("sampling", SIZE_SENSITIVE, "Kang et al. (2020), Decoupling, q = 0", why_not=_MEANS),
     "resample_sqrt": Method(
         "sampling",
@@ -119,7 +120,7 @@ METHODS: dict[str, Method] = {
     ),
     "logit_adjust_posthoc": Method(
         "posthoc",
-        HEADS,
+        ANY_HEAD,
         "Menon et al. (2021), Logit Adjustment",
         {"tau": Hyperparameter(1.0, TENTHS, 0.0, 3.0)},
     ),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_mlflow.backbones.networks import build_backbone, save_backbone
-from resnet_mlflow.backbones.weights import n_features, resolve_weights
+from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
 from resnet_mlflow.features.identity import FeatureSplit, features_key, identify
@@ -25,6 +25,7 @@ from resnet_mlflow.longtail.methods import METHODS, method_parts
 from resnet_mlflow.longtail.networks import NormalizedLinear
 from resnet_mlflow.longtail.samplers import build_row_sampler
 from resnet_mlflow.longtail.table import BASELINE, MethodRun
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import extract_untracked
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run, narrow
 from resnet_mlflow.stages.longtail_sources import draw_rows
@@ -113,7 +114,7 @@ class ImageSource:
     def _train_in(self, folder: Path, run: StageRun, task: MethodTask, parts: tuple[str, ...]) -> Trained:
         config, counts = task.config, self.train_counts
         train, val = self.dataset.splits["train"], self.dataset.splits["val"]
-        linear = build_linear(n_features(config.backbone), len(counts), config.seed)
+        linear = build_linear(BACKBONES[config.backbone].n_features, len(counts), config.seed)
         layer = NormalizedLinear(linear.weight.detach().clone()) if "ldam_drw" in parts else linear
         network = FinetuneNetwork(build_backbone(config.backbone, self.inputs.weights), layer, config.train_layers)
         epochs = finetune_on_images(

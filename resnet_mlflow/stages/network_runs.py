@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnet_mlflow.backbones.networks import build_backbone, save_backbone
-from resnet_mlflow.backbones.weights import n_features, resolve_weights
+from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
@@ -16,6 +16,7 @@ from resnet_mlflow.evaluation.figures import learning_curves_figure
 from resnet_mlflow.features.identity import FeatureSplit, features_key, identify, partition
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features, extract_untracked
 from resnet_mlflow.stages.preparation import Inputs
 from resnet_mlflow.stages.reporting import Outcome, conclude
@@ -86,7 +87,7 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     features = ensure_features(config, inputs)
     inputs = inputs.without(features)
     splits = partition(features, config.val_fraction, config.seed)
-    layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
+    layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
     epochs = finetune_on_features(
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
     )
@@ -98,7 +99,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     """Train the network on images; its backbone is then frozen, and the head judged on its features."""
     train, val = image_splits(config, inputs)
     backbone = build_backbone(config.backbone, inputs.weights)
-    layer = build_linear(n_features(config.backbone), len(inputs.dataset.class_names), config.seed)
+    layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
     network = FinetuneNetwork(backbone, layer, config.train_layers)
     epochs = finetune_on_images(
         network,

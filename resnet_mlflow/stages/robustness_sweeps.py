@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.backbones.inference import InferenceForm, inference_form
 from resnet_mlflow.backbones.networks import build_backbone
-from resnet_mlflow.backbones.weights import n_features
 from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.devices import pick_device
@@ -19,6 +18,7 @@ from resnet_mlflow.evaluation.scores import expected_calibration_error
 from resnet_mlflow.features.identity import PREPROCESSING, split_digest
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.robustness.results import CellIdentity, CellResult, CellStore, cell_key
 from resnet_mlflow.robustness.selection import CLEAN, Cell, sample_rows
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images, compute_features, readable_rows
@@ -121,7 +121,7 @@ class Sweep:
             self._form,
             self.images,
             cell,
-            n_features(self.group.first.config.backbone),
+            BACKBONES[self.group.first.config.backbone].n_features,
             batch_size=self.config.batch_size,
             num_workers=self.config.num_workers,
         )

@@ -7,10 +7,10 @@ from typing import Any
 from filelock import FileLock
 
 from resnet_mlflow.backbones.networks import build_backbone
-from resnet_mlflow.backbones.weights import n_features
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.features.identity import partition
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import image_splits, run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
@@ -84,7 +84,7 @@ class _Work:
         return Measured((accuracies[best]["val/accuracy"],), accuracies[best], step=epoch)
 
     def _epochs(self, config: FinetuneConfig) -> Iterator[EpochResult]:
-        layer = build_linear(n_features(config.backbone), len(self.inputs.dataset.class_names), config.seed)
+        layer = build_linear(BACKBONES[config.backbone].n_features, len(self.inputs.dataset.class_names), config.seed)
         if trains_on_features(config):
             splits = partition(ensure_features(config, self.inputs), config.val_fraction, config.seed)
             return finetune_on_features(layer, splits["train"], splits["val"], config)

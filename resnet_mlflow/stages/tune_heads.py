@@ -4,9 +4,10 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
-from resnet_mlflow.config import EXECUTION_ONLY, HEADS, FitHeadConfig
+from resnet_mlflow.config import EXECUTION_ONLY, FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head, parse_head_params
+from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.stages.head_runs import fit_and_conclude, load_splits, run_name, run_tags, with_params
 from resnet_mlflow.stages.preparation import Inputs, digest_of, prepare
 from resnet_mlflow.stages.reporting import Outcome

@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from resnet_mlflow.config import HEADS, FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
+from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.config.validation import ConfigT, validate
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.tuning.search_space import load_space
 

@@ -11,12 +11,19 @@ from pydantic import Field, field_validator, model_validator
 from resnet_mlflow.config import Config, FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest
-from resnet_mlflow.heads import HEADS, build_head, describe_params, with_numbers
+from resnet_mlflow.heads import build_head, describe_params, head_class, with_numbers
+from resnet_mlflow.registry.heads import HEADS
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-SHIPPED = Path(__file__).parents[2] / "search_spaces.yaml"
+FINETUNE_SPACES = """
+finetune:
+  train_layers: [fc, layer4, layer3+, all]
+  learning_rate: {low: 0.0001, high: 0.03, log: true}
+  weight_decay: {low: 0.000001, high: 0.01, log: true}
+  augmentation: [none, flip, crop]
+"""
 GRID_POINTS = 5
 
 Value = str | int | float
@@ -157,7 +164,7 @@ def load_space(source: str, method: str, given: Mapping[str, Any]) -> SearchSpac
 
     Args:
         source: ``search_space`` of the configuration: empty, the name of a shipped space, or a YAML file.
-        method: ``svm``, ``knn``, ``mlp``, ``prototype``, ``linear`` or ``finetune``.
+        method: A head's name, or ``finetune``.
         given: Values that hold in every trial, and are not searched.
 
     Raises:
@@ -167,7 +174,9 @@ def load_space(source: str, method: str, given: Mapping[str, Any]) -> SearchSpac
         >>> load_space("knn-dino", "knn", {}).grid()[0]
         {'preprocessing': 'none', 'metric': 'cosine', 'weights': 'softmax', 'k': 10, 'T': 0.07}
     """
-    shipped = _read(SHIPPED)
+    shipped = shipped_spaces()
+    if not source and method not in shipped:
+        raise InputError(f"head {method} must have a search space to be tuned, got none; pass search_space=FILE")
     if source in ("", *shipped):
         name, content = source or method, shipped[source or method]
         if name.split("-")[0] != method:
@@ -178,6 +187,16 @@ def load_space(source: str, method: str, given: Mapping[str, Any]) -> SearchSpac
     space = _parse(name, content, given)
     _check_fit(space, method)
     return space
+
+
+def spaces_as_written() -> list[str]:
+    """Return the YAML of the spaces of each head, then of ``finetune``, with their comments."""
+    return [text.strip("\n") for text in (*(head_class(name).SEARCH_SPACES for name in HEADS), FINETUNE_SPACES)]
+
+
+def shipped_spaces() -> dict[str, Any]:
+    """Return what each search space holds, by name: those of the heads, then of ``finetune``."""
+    return _mapping("\n".join(spaces_as_written()), "of this version")
 
 
 def _of_file(source: str, method: str, shipped: list[str]) -> Any:
@@ -196,11 +215,18 @@ def _of_file(source: str, method: str, shipped: list[str]) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"search_space {path} must be valid YAML, got: {' '.join(str(error).split())}") from None
+        return _mapping(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"search_space {path} must be a readable text file, got: {error}; check it") from None
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"search_space {where} must be valid YAML, got: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise InputError(f"search_space {path} must be a mapping of heads to their spaces, got {content!r:.80}")
+        raise InputError(f"search_space {where} must be a mapping of heads to their spaces, got {content!r:.80}")
     return {str(name): with_numbers(space) for name, space in content.items()}
 
 
@@ -229,7 +255,7 @@ def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
 
 def _check_fit(space: SearchSpace, method: str) -> None:
     """Refuse names and values that the method does not take."""
-    known = list(TrainingConfig.model_fields) if method == "finetune" else list(describe_params(HEADS[method]))
+    known = list(TrainingConfig.model_fields) if method == "finetune" else list(describe_params(head_class(method)))
     for name, parameter in space.parameters.items():
         if name not in known:
             raise InputError(

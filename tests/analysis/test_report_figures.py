@@ -11,7 +11,7 @@ from PIL import Image
 from analysis import figures, interactive
 from analysis.charts import HeatMap, Intervals, Lines, Points, Ranks, Series, pareto_front
 from analysis.illustration import chart_of
-from analysis.palette import BACKBONES, HEADS, colours_of, marker_of
+from analysis.palette import BACKBONE_COLOURS, HEAD_COLOURS, colours_of, marker_of
 from analysis.table import Column, Table
 
 NAN = math.nan
@@ -67,7 +67,7 @@ def test_spec_holds_the_values_of_the_chart():
     assert dots["x"] == [0.9, 0.8, 0.7]
     assert dots["error_x"]["array"] == [pytest.approx(0.3), pytest.approx(0.1), None]
     assert dots["error_x"]["arrayminus"] == [pytest.approx(0.05), pytest.approx(0.1), None]
-    assert dots["marker"]["color"] == [HEADS[name] for name in HEAD_NAMES]
+    assert dots["marker"]["color"] == [HEAD_COLOURS[name] for name in HEAD_NAMES]
 
 
 def test_accuracy_axes_end_at_one():
@@ -77,15 +77,15 @@ def test_accuracy_axes_end_at_one():
 
 
 def test_colours_of_keeps_heads_and_backbones_and_never_doubles():
-    names = [*HEADS, "crt", "tau_norm"]
+    names = [*HEAD_COLOURS, "crt", "tau_norm"]
     colours = colours_of(names)
-    assert {name: colours[name] for name in HEADS} == HEADS
+    assert {name: colours[name] for name in HEAD_COLOURS} == HEAD_COLOURS
     assert len(set(colours.values())) == len(names)
-    assert colours_of(["resnet50"]) == {"resnet50": BACKBONES["resnet50"]}
+    assert colours_of(["resnet50"]) == {"resnet50": BACKBONE_COLOURS["resnet50"]}
 
 
 def test_marker_of_tells_backbones_apart():
-    assert len({marker_of(f"svm on {backbone}") for backbone in BACKBONES}) == len(BACKBONES)
+    assert len({marker_of(f"svm on {backbone}") for backbone in BACKBONE_COLOURS}) == len(BACKBONE_COLOURS)
 
 
 def _luminance(colour):
@@ -96,7 +96,7 @@ def _luminance(colour):
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#14171c"])
 def test_colours_stand_out_from_light_and_dark_paper(paper):
-    for colour in [*HEADS.values(), *BACKBONES.values()]:
+    for colour in [*HEAD_COLOURS.values(), *BACKBONE_COLOURS.values()]:
         lighter, darker = sorted((_luminance(colour), _luminance(paper)), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) > 1.9, colour
 

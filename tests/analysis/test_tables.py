@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from analysis.cells import finished_cells
-from analysis.complexity import STRUCTURES, backbone_complexity
 from analysis.runs import load_runs
 from analysis.separation import compare_all_pairs, paired_difference, winner_of
 from analysis.table import RUN_IDS
@@ -16,7 +15,9 @@ from analysis.tables import TABLES, build_all
 from analysis.tables.cost import pareto_front
 from analysis.tables.datasets import rank_methods
 from benchmarks.run_store import Record
+from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.backbones import BACKBONES
 
 
 def cell(seed, score, head="svm", digest="d1", stage="fit_head", params=None, metrics=None, **tags):
@@ -260,7 +261,7 @@ def test_rank_methods_separates_by_wilcoxon_from_six_datasets_on():
 
 
 @pytest.mark.parametrize("size", [32, 57, 224])
-@pytest.mark.parametrize("name", sorted(STRUCTURES))
+@pytest.mark.parametrize("name", BACKBONES)
 def test_backbone_complexity_is_what_torch_counts(name, size):
     import torch
     import torchvision

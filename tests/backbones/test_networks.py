@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from resnet_mlflow.backbones.networks import build_backbone, save_backbone, state_digest
-from resnet_mlflow.backbones.weights import ResolvedWeights, n_features
+from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.devices import pick_precision
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.backbones import BACKBONES
 
 SEED_0 = ResolvedWeights("random-seed0", "random-seed0", seed=0)
 
@@ -33,7 +34,7 @@ def images() -> torch.Tensor:
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_build_backbone_gives_features(name: str, images: torch.Tensor) -> None:
     with torch.inference_mode():
-        assert build_backbone(name, SEED_0).eval()(images[:1]).shape == (1, n_features(name))
+        assert build_backbone(name, SEED_0).eval()(images[:1]).shape == (1, BACKBONES[name].n_features)
 
 
 def test_build_backbone_random_is_torchvisions_own_start(resnet18: nn.Module) -> None:

@@ -3,21 +3,20 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from resnet_mlflow.backbones import weights as weights_module
 from resnet_mlflow.backbones.weights import (
-    N_FEATURES,
-    TORCHVISION_FILES,
     checkpoint_folder,
     default_name,
     file_digest,
-    n_features,
     resolve_weights,
 )
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.backbones import BACKBONES
 
 
 @pytest.fixture(autouse=True)
@@ -36,30 +35,30 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def cached_weights(monkeypatch: pytest.MonkeyPatch, content: bytes, folder: Path | None = None) -> str:
     """Put a file where torchvision would, and make it the resnet18 file of the table; return its SHA-256."""
     digest = hashlib.sha256(content).hexdigest()
-    monkeypatch.setitem(TORCHVISION_FILES, ("resnet18", "IMAGENET1K_V1"), f"resnet18-{digest[:8]}.pth")
+    row = replace(BACKBONES["resnet18"], weights={"IMAGENET1K_V1": f"resnet18-{digest[:8]}.pth"})
+    monkeypatch.setitem(BACKBONES._rows, "resnet18", row)
     ((folder or checkpoint_folder()) / f"resnet18-{digest[:8]}.pth").write_bytes(content)
     return digest
 
 
-def test_torchvision_files_are_those_torchvision_names() -> None:
+def test_weights_of_backbones_are_those_torchvision_names() -> None:
     import torchvision
 
-    named = {}
-    for backbone in N_FEATURES:
-        for weight in torchvision.models.get_model_weights(backbone):
-            named[backbone, weight.name] = weight.url.rpartition("/")[2]
-            assert weights_module._torchvision_url(named[backbone, weight.name]) == weight.url
-    assert named == TORCHVISION_FILES
+    for name, row in BACKBONES.items():
+        known = torchvision.models.get_model_weights(name)
+        assert row.weights_class == known.__name__
+        assert row.weights == {weight.name: weight.url.rpartition("/")[2] for weight in known}
+        assert all(weights_module._torchvision_url(row.weights[weight.name]) == weight.url for weight in known)
 
 
-@pytest.mark.parametrize("backbone", N_FEATURES)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_default_name_and_n_features_are_torchvisions(backbone: str) -> None:
     import torch
     import torchvision
 
     assert default_name(backbone) == torchvision.models.get_model_weights(backbone).DEFAULT.name
     with torch.device("meta"):
-        assert torchvision.models.get_model(backbone).fc.in_features == n_features(backbone)
+        assert torchvision.models.get_model(backbone).fc.in_features == BACKBONES[backbone].n_features
 
 
 @pytest.mark.parametrize("asked", ["imagenet", "auto", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1"])
@@ -87,7 +86,7 @@ def test_resolve_weights_fetches_a_missing_file(monkeypatch: pytest.MonkeyPatch,
 
 def test_resolve_weights_keeps_nothing_of_a_damaged_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cached_weights(monkeypatch, b"from afar", folder=tmp_path)
-    file = tmp_path / TORCHVISION_FILES["resnet18", "IMAGENET1K_V1"]
+    file = tmp_path / BACKBONES["resnet18"].weights["IMAGENET1K_V1"]
     file.write_bytes(b"from af")
     monkeypatch.setattr(weights_module, "_torchvision_url", lambda name: (tmp_path / name).as_uri())
 
@@ -98,7 +97,7 @@ def test_resolve_weights_keeps_nothing_of_a_damaged_download(monkeypatch: pytest
 
 def test_resolve_weights_refuses_a_damaged_cached_file(monkeypatch: pytest.MonkeyPatch) -> None:
     cached_weights(monkeypatch, b"the numbers")
-    (checkpoint_folder() / TORCHVISION_FILES["resnet18", "IMAGENET1K_V1"]).write_bytes(b"the num")
+    (checkpoint_folder() / BACKBONES["resnet18"].weights["IMAGENET1K_V1"]).write_bytes(b"the num")
 
     with pytest.raises(InputError, match=r"got a damaged resnet18-.*\.pth \(SHA-256 starts with"):
         resolve_weights("resnet18", "imagenet", 0)

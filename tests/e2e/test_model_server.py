@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from resnet_mlflow.config import FitHeadConfig
-from resnet_mlflow.data.catalogue import load_digits
+from resnet_mlflow.data.digits import load_digits
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.tracking import load_predictions
 

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from resnet_mlflow.config import HEADS as NAMES
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.heads import HEADS, build_head, describe_params, parse_head_params
-
-
-def test_heads_are_those_of_the_configuration() -> None:
-    assert tuple(HEADS) == NAMES
-    assert len(HEADS) == 5
-    assert "forest" not in HEADS
+from resnet_mlflow.heads import build_head, describe_params, head_class, parse_head_params
+from resnet_mlflow.registry.heads import HEADS
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -32,7 +26,7 @@ def test_build_head_gives_the_protocols_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_constraints_cover_every_parameter(name: str) -> None:
-    assert set(HEADS[name]._parameter_constraints) == set(HEADS[name]().get_params())
+    assert set(head_class(name)._parameter_constraints) == set(head_class(name)().get_params())
 
 
 @pytest.mark.parametrize(
@@ -60,8 +54,8 @@ def test_build_head_refuses_in_one_line(name: str, params: dict[str, Any], messa
 
 
 def test_describe_params_leaves_the_seed_out() -> None:
-    assert "seed" not in describe_params(HEADS["mlp"])
-    assert describe_params(HEADS["svm"])["gamma"] == "auto | scale or a float in the range (0.0, inf)"
+    assert "seed" not in describe_params(head_class("mlp"))
+    assert describe_params(head_class("svm"))["gamma"] == "auto | scale or a float in the range (0.0, inf)"
 
 
 @pytest.mark.parametrize(

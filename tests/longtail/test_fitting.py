@@ -10,7 +10,6 @@ import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from resnet_mlflow.config import HEADS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
@@ -22,6 +21,7 @@ from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, checked_hea
 from resnet_mlflow.longtail.methods import METHODS, select_methods
 from resnet_mlflow.longtail.posthoc import mean_recall
 from resnet_mlflow.longtail.weights import effective_weights, inverse_weights, per_item_scale
+from resnet_mlflow.registry.heads import HEADS
 
 SIZES = (160, 48, 16, 8)
 QUICK: dict[str, dict[str, Any]] = {

@@ -2,7 +2,6 @@
 
 import pytest
 
-from resnet_mlflow.config import HEADS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.longtail.methods import (
     METHODS,
@@ -13,6 +12,7 @@ from resnet_mlflow.longtail.methods import (
     parse_methods,
     select_methods,
 )
+from resnet_mlflow.registry.heads import HEADS
 
 
 def test_methods_are_those_of_the_protocol() -> None:

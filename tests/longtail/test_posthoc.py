@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 from sklearn.base import clone
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.heads import build_head
+from resnet_mlflow.heads import build_head, head_class
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.adjusted import adjust, logit_factor
 from resnet_mlflow.longtail.corrections import correct
@@ -19,8 +19,8 @@ from resnet_mlflow.longtail.posthoc import choose, logit_offsets, mean_recall, p
 from resnet_mlflow.longtail.priors import implied_prior
 from resnet_mlflow.longtail.search import suggest_params
 from resnet_mlflow.longtail.weights import effective_weights
+from resnet_mlflow.registry.heads import HEADS
 
-HEADS = ["svm", "knn", "mlp", "prototype", "linear"]
 PARAMS = {"mlp": {"hidden": 8, "epochs": 2}}
 
 
@@ -112,7 +112,7 @@ def test_logit_factor_scales_only_what_is_no_log_probability() -> None:
     for name in HEADS:
         head = build_head(name, PARAMS.get(name, {}), 0).fit(X, y)
         factor = logit_factor(head, head.logits(X), y)
-        assert (factor == 1.0) == (name in ("knn", "mlp", "linear"))
+        assert (factor == 1.0) == head_class(name).gives_log_probabilities
         assert factor > 0
 
 

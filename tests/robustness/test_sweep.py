@@ -5,8 +5,8 @@ from PIL import Image
 from resnet_mlflow.backbones.inference import inference_form
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.backbones.weights import resolve_weights
-from resnet_mlflow.data.catalogue import load_digits
 from resnet_mlflow.data.datasets import ImageSplit, split_of_arrays
+from resnet_mlflow.data.digits import load_digits
 from resnet_mlflow.data.loading import iterate_batches
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.selection import CLEAN, Cell

@@ -9,7 +9,7 @@ import pytest
 
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PromoteConfig
-from resnet_mlflow.data.catalogue import load_digits
+from resnet_mlflow.data.digits import load_digits
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head

@@ -3,10 +3,11 @@ import yaml
 from optuna.trial import FixedTrial
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.heads import HEADS, build_head
-from resnet_mlflow.tuning.search_space import SHIPPED, Parameter, load_space
+from resnet_mlflow.heads import build_head
+from resnet_mlflow.registry.heads import HEADS
+from resnet_mlflow.tuning.search_space import Parameter, load_space, shipped_spaces
 
-NAMES = list(yaml.safe_load(SHIPPED.read_text()))
+NAMES = list(shipped_spaces())
 
 
 def write(folder, **spaces):

@@ -3,14 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Blocks per stage, and how many convolutions are in a block: 2 (basic) or 3 (bottleneck).
-STRUCTURES = {
-    "resnet18": ((2, 2, 2, 2), 2),
-    "resnet34": ((3, 4, 6, 3), 2),
-    "resnet50": ((3, 4, 6, 3), 3),
-    "resnet101": ((3, 4, 23, 3), 3),
-    "resnet152": ((3, 8, 36, 3), 3),
-}
+from resnet_mlflow.registry.backbones import BACKBONES, Backbone
+
 BYTES_PER_PARAMETER = 4
 
 
@@ -40,17 +34,18 @@ class _Convolution:
     n_out: int
     kernel: int
     side: int  # of its output
+    groups: int = 1
 
     @property
     def n_weights(self) -> int:
-        return self.n_in * self.n_out * self.kernel**2
+        return self.n_in // self.groups * self.n_out * self.kernel**2
 
 
 def backbone_complexity(backbone: str, image_size: int) -> Complexity:
     """Return parameters, MACs and number of features of a backbone.
 
     Args:
-        backbone: Name of a ResNet.
+        backbone: One of ``registry.backbones.BACKBONES``.
         image_size: Side of its input in pixels.
 
     References:
@@ -62,30 +57,32 @@ def backbone_complexity(backbone: str, image_size: int) -> Complexity:
         >>> found.n_parameters, round(found.macs / 1e9, 2), found.n_features
         (23508032, 4.09, 2048)
     """
-    layers = list(_convolutions(backbone, image_size))
+    row = BACKBONES.find(backbone)
+    layers = list(_convolutions(row, image_size))
     # A BatchNorm with a scale and a shift per channel follows each convolution.
     n_parameters = sum(layer.n_weights + 2 * layer.n_out for layer in layers)
     macs = sum(layer.n_weights * layer.side**2 for layer in layers)
-    return Complexity(n_parameters, macs, 512 if STRUCTURES[backbone][1] == 2 else 2048)
+    return Complexity(n_parameters, macs, row.n_features)
 
 
-def _convolutions(backbone: str, image_size: int) -> Iterator[_Convolution]:
-    blocks, depth = STRUCTURES[backbone]
+def _convolutions(row: Backbone, image_size: int) -> Iterator[_Convolution]:
     side = _halved(image_size)
     yield _Convolution(3, 64, 7, side)
     side, width = _halved(side), 64  # the max pooling
-    for stage, n_blocks in enumerate(blocks):
-        inner = 64 * 2**stage
-        outer = inner if depth == 2 else 4 * inner
+    for stage, n_blocks in enumerate(row.blocks):
+        plain = 64 * 2**stage
+        outer = 4 * plain if row.bottleneck else plain
         for block in range(n_blocks):
             strided = block == 0 and stage > 0
             before, side = side, _halved(side) if strided else side
-            if depth == 2:
-                yield _Convolution(width, inner, 3, side)
-            else:
+            if row.bottleneck:
+                inner = plain * row.width_per_group // 64 * row.groups
                 yield _Convolution(width, inner, 1, before)
-                yield _Convolution(inner, inner, 3, side)
-            yield _Convolution(inner, outer, 3 if depth == 2 else 1, side)
+                yield _Convolution(inner, inner, 3, side, row.groups)
+                yield _Convolution(inner, outer, 1, side)
+            else:
+                yield _Convolution(width, plain, 3, side)
+                yield _Convolution(plain, plain, 3, side)
             if strided or width != outer:
                 yield _Convolution(width, outer, 1, side)
             width = outer
