@@ -20,13 +20,13 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> NoReturn:
     """Run a command and exit: 0, 1 where a repeated run differs, 2 for bad input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("alembic", "mlflow", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        outcome = run(sys.argv[1:] if argv is None else argv)
+        outcome = run(sys.argv[1:] if argv is None else argv, prog)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(1 if outcome is False else 0)
 
 
-def run(argv: Sequence[str]) -> object:
-    """Run the command that arguments spell; without one, ``report``.
+def run(argv: Sequence[str], prog: str = "python -m analysis") -> object:
+    """Run the command that arguments spell; without one, ``report``; ``prog`` stands in help and errors.
 
     Raises:
         InputError: If an argument is wrong, or the store does not hold what is asked for.
@@ -48,12 +48,12 @@ def run(argv: Sequence[str]) -> object:
     named = not first.startswith("-") or first in ("-h", "--help")
     if named and not first.startswith("-") and first not in COMMANDS:
         raise InputError(f"command must be one of {', '.join(COMMANDS)}, got {first!r}{nearest(first, COMMANDS)}")
-    arguments = vars(_build_parser().parse_args(argv if named else [DEFAULT_COMMAND, *argv]))
+    arguments = vars(_build_parser(prog).parse_args(argv if named else [DEFAULT_COMMAND, *argv]))
     return COMMANDS[arguments.pop("command")][0](**arguments)
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m analysis", description=__doc__, allow_abbrev=False)
+def _build_parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, (_, text, positional) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)

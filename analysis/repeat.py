@@ -82,7 +82,9 @@ def repeat(run_id: str) -> Repetition:
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         environment.pop(name, None)
     environment["MLFLOW_EXPERIMENT_ID"] = run.info.experiment_id
-    done = subprocess.run([sys.executable, *command], env=environment, cwd=PROJECT, check=False)
+    # Here, where relative paths mean what they meant; a checkout need not be installed.
+    environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run([sys.executable, *command], env=environment, check=False)
     if done.returncode != 0:
         raise InputError(f"the repetition must end well to be compared, got exit code {done.returncode}, run {again}")
     other = get_run(again)

@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import CompareConfig
 
 
-def _stage(config: CompareConfig) -> None:
+def run(config: CompareConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from analysis.compare import run_compare
 
@@ -12,4 +13,4 @@ def _stage(config: CompareConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(CompareConfig, _stage)
+    run_entry_point(CompareConfig, run)

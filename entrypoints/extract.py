@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import ExtractConfig
 
 
-def _stage(config: ExtractConfig) -> None:
+def run(config: ExtractConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.extract import run_extract
 
@@ -12,4 +13,4 @@ def _stage(config: ExtractConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(ExtractConfig, _stage)
+    run_entry_point(ExtractConfig, run)

@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import FinetuneConfig
 
 
-def _stage(config: FinetuneConfig) -> None:
+def run(config: FinetuneConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.finetune import run_finetune
 
@@ -12,4 +13,4 @@ def _stage(config: FinetuneConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(FinetuneConfig, _stage)
+    run_entry_point(FinetuneConfig, run)

@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import FitHeadConfig
 
 
-def _stage(config: FitHeadConfig) -> None:
+def run(config: FitHeadConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.fit_head import run_fit_head
 
@@ -12,4 +13,4 @@ def _stage(config: FitHeadConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(FitHeadConfig, _stage)
+    run_entry_point(FitHeadConfig, run)

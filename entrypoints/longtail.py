@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import LongtailConfig
 
 
-def _stage(config: LongtailConfig) -> bool:
+def run(config: LongtailConfig) -> bool:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.longtail import run_longtail
 
@@ -12,4 +13,4 @@ def _stage(config: LongtailConfig) -> bool:
 
 
 if __name__ == "__main__":
-    run_entry_point(LongtailConfig, _stage)
+    run_entry_point(LongtailConfig, run)

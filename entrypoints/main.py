@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import MainConfig
 
 
-def _stage(config: MainConfig) -> bool:
+def run(config: MainConfig) -> bool:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from analysis.compare import check_output, report_here
     from resnet_mlflow.stages.main import run_main
@@ -18,4 +19,4 @@ def _stage(config: MainConfig) -> bool:
 
 
 if __name__ == "__main__":
-    run_entry_point(MainConfig, _stage)
+    run_entry_point(MainConfig, run)

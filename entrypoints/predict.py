@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import PredictConfig
 
 
-def _stage(config: PredictConfig) -> None:
+def run(config: PredictConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.predict import run_predict
 
@@ -12,4 +13,4 @@ def _stage(config: PredictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(PredictConfig, _stage)
+    run_entry_point(PredictConfig, run)

@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import PromoteConfig
 
 
-def _stage(config: PromoteConfig) -> None:
+def run(config: PromoteConfig) -> None:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.promote import run_promote
 
@@ -12,4 +13,4 @@ def _stage(config: PromoteConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_entry_point(PromoteConfig, _stage)
+    run_entry_point(PromoteConfig, run)

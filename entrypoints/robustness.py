@@ -4,7 +4,8 @@ from resnet_mlflow.cli import run_entry_point
 from resnet_mlflow.config import RobustnessConfig
 
 
-def _stage(config: RobustnessConfig) -> bool:
+def run(config: RobustnessConfig) -> bool:
+    """Run the stage with a checked configuration."""
     # Imported late, so that --help and refusals need none of the libraries behind a stage.
     from resnet_mlflow.stages.robustness import run_robustness
 
@@ -12,4 +13,4 @@ def _stage(config: RobustnessConfig) -> bool:
 
 
 if __name__ == "__main__":
-    run_entry_point(RobustnessConfig, _stage)
+    run_entry_point(RobustnessConfig, run)

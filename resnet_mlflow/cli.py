@@ -21,26 +21,29 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def parse(config_class: type[ConfigT], argv: Sequence[str]) -> ConfigT:
+def parse(config_class: type[ConfigT], argv: Sequence[str], prog: str = "") -> ConfigT:
     """Return the configuration that command-line arguments spell.
 
     Args:
         config_class: The entry point's model; ``--name value`` sets its field ``name``.
         argv: Arguments without the program's name.
+        prog: The command, as help shows it; by default the script of ``python -m``.
 
     Raises:
         InputError: If a parameter is unknown, or a value breaks its rule.
     """
-    parser = _build_parser(config_class)
+    parser = _build_parser(config_class, prog)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         raise InputError(unknown_parameter(unknown[0], config_class))
     return validate(config_class, {name: value for name, value in vars(known).items() if value is not None})
 
 
-def _build_parser(config_class: type[Config]) -> argparse.ArgumentParser:
+def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentParser:
     script = next((name for name, known in ENTRY_POINTS.items() if known is config_class), config_class.__name__)
-    parser = _Parser(description=config_class.__doc__, allow_abbrev=False, prog=f"python -m entrypoints.{script}")
+    parser = _Parser(
+        description=config_class.__doc__, allow_abbrev=False, prog=prog or f"python -m entrypoints.{script}"
+    )
     for name, field in config_class.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         choices = typing.get_args(field.annotation)
@@ -51,12 +54,19 @@ def _build_parser(config_class: type[Config]) -> argparse.ArgumentParser:
     return parser
 
 
-def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], object]) -> NoReturn:
-    """Parse ``sys.argv``, run the stage and exit: 0, 1 after failed cells, 2 for bad input.
+def run_entry_point(
+    config_class: type[ConfigT],
+    stage: Callable[[ConfigT], object],
+    argv: Sequence[str] | None = None,
+    prog: str = "",
+) -> NoReturn:
+    """Parse arguments, run the stage and exit: 0, 1 after failed cells, 2 for bad input.
 
     Args:
         config_class: The entry point's model.
         stage: Called with the configuration; a false ``bool`` as its result means that a part of it failed.
+        argv: Arguments without the program's name; None means those of this process.
+        prog: As for ``parse``.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # MLflow and its database layer report every start; users want the stage's own lines.
@@ -66,7 +76,7 @@ def run_entry_point(config_class: type[ConfigT], stage: Callable[[ConfigT], obje
     # A polite kill ends runs as Ctrl-C does: with their true status.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = stage(parse(config_class, sys.argv[1:]))
+        outcome = stage(parse(config_class, sys.argv[1:] if argv is None else argv, prog))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         _note_refusal(str(error))

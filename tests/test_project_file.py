@@ -23,7 +23,7 @@ def test_project_file_is_read_by_mlflow_with_every_default_valid():
 
 
 def test_entry_points_have_a_script_of_their_name():
-    scripts = {path.stem for path in (PROJECT / "entrypoints").glob("*.py")} - {"__init__"}
+    scripts = {path.stem for path in (PROJECT / "entrypoints").glob("*.py")} - {"__init__", "__main__"}
     assert scripts == set(ENTRY_POINTS)
 
 

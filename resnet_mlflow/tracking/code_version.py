@@ -31,9 +31,11 @@ def _version(package: str) -> str | None:
 
 
 def _is_dirty() -> bool | None:
+    if not (ROOT / "pyproject.toml").exists():
+        return None  # installed, perhaps into somebody else's repository
     command = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no repository: an installed package
+        return None  # no git, or no repository
     return bool(done.stdout.strip())
