@@ -44,6 +44,14 @@ def test_lbfgs_needs_few_iterations_where_features_correlate() -> None:
     assert np.mean(head.predict(turned) == LinearHead(preprocessing="none", C=100).fit(X, y).predict(X)) > 0.98
 
 
+def test_lbfgs_reaches_a_tolerance_that_losses_do_not_resolve() -> None:
+    # Losses near the optimum differ by less than their rounding from a gradient of about 1e-8 on.
+    X, y = clusters(4, n_items=40)
+    head = LinearHead(tol=1e-12, preprocessing="none").fit(X, y)
+    gradient = (head.predict_proba(X) - np.eye(4)[y]).T @ X + head.coef_
+    assert np.abs(gradient).max() < 1e-11
+
+
 def test_lbfgs_takes_constant_and_equal_features() -> None:
     X, y = clusters(3)
     head = LinearHead(C=1e5).fit(np.column_stack([X, X[:, 0], np.ones(len(X))]), y)
