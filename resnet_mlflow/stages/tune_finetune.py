@@ -26,8 +26,8 @@ from resnet_mlflow.training.finetuning import (
     trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
+from resnet_mlflow.tuning.objective import Measured, Objective, Report
 from resnet_mlflow.tuning.search_space import Parameter, SearchSpace, load_space
-from resnet_mlflow.tuning.trials import Measured, Objective, Report
 
 
 def tune_finetune(config: FinetuneConfig) -> Outcome:

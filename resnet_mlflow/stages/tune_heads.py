@@ -14,10 +14,10 @@ from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.stages.tuning import Search, enter_shared_run, finished_before, open_study_storage, run_search
 from resnet_mlflow.tracking import StageRun, connect, store_uri
 from resnet_mlflow.tuning.head_objective import HeadObjective, count_epochs
+from resnet_mlflow.tuning.objective import Objective
 from resnet_mlflow.tuning.samplers import build_pruner
 from resnet_mlflow.tuning.search_space import SearchSpace, load_space
 from resnet_mlflow.tuning.shared_study import SharedStudy, Task
-from resnet_mlflow.tuning.trials import Objective
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, TuningConfig
 from resnet_mlflow.stages.preparation import Inputs, digest_of
 from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.stages.trials import Trials
 from resnet_mlflow.tracking import StageRun, connect, finish_run, get_run, leave_launched_run, stage_run, store_uri
 from resnet_mlflow.tuning.figures import write_study_figures
+from resnet_mlflow.tuning.objective import Objective
 from resnet_mlflow.tuning.samplers import build_pruner, check_sampler
 from resnet_mlflow.tuning.search_space import SearchSpace
 from resnet_mlflow.tuning.shared_study import RUN_ID, SharedStudy, Task, is_killed
 from resnet_mlflow.tuning.storage import SharedStorage, open_storage
-from resnet_mlflow.tuning.trials import Objective, Trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -16,8 +16,8 @@ from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.heads.base import HeadBase, fit_temperature
 from resnet_mlflow.heads.preprocessing import apply_preprocessing, fit_preprocessing
+from resnet_mlflow.tuning.objective import Measured, Report
 from resnet_mlflow.tuning.search_space import SearchSpace
-from resnet_mlflow.tuning.trials import Measured, Report
 
 if TYPE_CHECKING:
     from resnet_mlflow.heads.knn import KNNHead, Neighbours

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import TrialRun, describe_distributions, end_killed_trial
+from resnet_mlflow.tuning.objective import Measured, Objective
 from resnet_mlflow.tuning.shared_study import RETRY_OF, RUN_ID, SharedStudy, TrialEnd, is_killed
 
 if TYPE_CHECKING:
@@ -18,28 +19,6 @@ logger = logging.getLogger(__name__)
 
 # Between looks at whether other processes have finished their trials, or died at them.
 POLL_S = 0.5
-
-# Epoch, its metrics, and the one of them that is searched for; raises where the trial is pruned.
-Report = Callable[[int, Mapping[str, float], float], None]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a trial came to.
-
-    Attributes:
-        values: One per objective of the study.
-        metrics: For its run, under the schema's names.
-        step: Step of the metrics: that of the last epoch, where there are epochs.
-    """
-
-    values: tuple[float, ...]
-    metrics: Mapping[str, float]
-    step: int = 0
-
-
-# Parameters and what epochs are reported to, to what the trial came to.
-Objective = Callable[[dict[str, Any], Report], Measured]
 
 
 @dataclass
