@@ -1,4 +1,4 @@
-"""Where and in which precision networks run: the device, the number format, the cores; torch is imported late."""
+"""Where networks run and how precisely: the device, the number format, the cores."""
 
 import os
 import platform

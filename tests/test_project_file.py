@@ -5,7 +5,7 @@ import yaml
 from mlflow.projects import utils
 
 from resnet_mlflow.config import ENTRY_POINTS
-from resnet_mlflow.project_file import render_project_file, render_search_spaces, with_parameters
+from resnet_mlflow.project_file import render_project_file, render_search_spaces, with_floors, with_parameters
 
 PROJECT = Path(__file__).parents[1]
 
@@ -44,3 +44,8 @@ def test_readme_lists_every_parameter_as_the_configuration_says():
 
 def test_search_spaces_file_equals_what_the_heads_say():
     assert (PROJECT / "search_spaces.yaml").read_text() == render_search_spaces(), "run `make mlproject`"
+
+
+def test_architecture_shows_the_floors_as_the_contract_has_them():
+    page = (PROJECT / "ARCHITECTURE.md").read_text()
+    assert page == with_floors(page, PROJECT), "run `make mlproject`"

@@ -1,4 +1,4 @@
-"""A study: which backbones, heads, fine-tunings and seeds are crossed, read from YAML."""
+"""What a study file says: backbones, heads, fine-tunings and seeds, crossed into cells."""
 
 from resnet_mlflow.study.cells import Cell, cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study
