@@ -54,3 +54,4 @@ bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 mi
 
 mlproject: setup  ## Write MLproject from resnet_mlflow/config.
 	python -m resnet_mlflow.project_file
+	python -m resnet_mlflow.robustness.documentation

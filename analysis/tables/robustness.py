@@ -5,13 +5,13 @@ import pandas as pd
 from analysis.cells import CONFIG, finished_cells, settings_of_tested
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from resnet_mlflow.robustness.corruption import TIERS
+from resnet_mlflow.robustness.groups import scored_groups
 
 LABELS = tuple(Column(name, name) for name in ("backbone", "head", "strategy", "method"))
 CLEAN = Column("robustness/clean/accuracy", "clean", "score")
 MEAN = Column("robustness/mean/accuracy", "mean", "score")
 MCE = Column("robustness/mce", "mCE", "number")
-TIERS = ("mild", "medium", "strong")
-FAMILIES = ("noise", "blur", "weather", "digital", "extra", "geometric")
 GROUPS = ("many", "medium", "few")
 
 
@@ -44,7 +44,7 @@ def robustness_tiers(frame: pd.DataFrame) -> Table | None:
 
 def robustness_families(frame: pd.DataFrame) -> Table | None:
     """Return accuracy per classifier and family of corruptions."""
-    scores = (CLEAN, *(_score(f"{family}/accuracy", family) for family in FAMILIES), MEAN)
+    scores = (CLEAN, *(_score(f"{family}/accuracy", family) for family in scored_groups()), MEAN)
     return _table(frame, "robustness_families", "Which kind of corruption hurts which classifier?", scores)
 
 

@@ -5,9 +5,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.robustness.corruption import TIERS
+from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
 from resnet_mlflow.robustness.selection import CLEAN
-from resnet_mlflow.robustness.severities import BENCHMARK, TIERS
-from resnet_mlflow.robustness.summary import GROUPS, TriedClassifier
+from resnet_mlflow.robustness.summary import TriedClassifier
 from resnet_mlflow.statistics import summarize_seeds
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SCORES: dict[str, str] = {
     **{part: f"robustness/{part}/accuracy" for part in PARTS},
     "mCE": "robustness/mce",
     "relative mCE": "robustness/relative_mce",
-    **{group: f"robustness/{group}/accuracy" for group in GROUPS},
+    **{group: f"robustness/{group}/accuracy" for group in scored_groups()},
     "many": "robustness/mean/accuracy_many",
     "medium sized": "robustness/mean/accuracy_medium",
     "few": "robustness/mean/accuracy_few",
