@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plus_minus
 from resnet_mlflow.robustness.corruption import TIERS
 from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
 from resnet_mlflow.robustness.selection import CLEAN
@@ -125,5 +125,5 @@ def _score(row: Mapping[Hashable, object], title: str) -> str:
         return "-"
     digits = 1 if title in PERCENT else 3
     if not math.isnan(std):
-        return f"{mean:.{digits}f} ± {std:.{digits}f}"
+        return plus_minus(f"{mean:.{digits}f}", std, digits)
     return f"{mean:.{digits}f}" if math.isnan(low) else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
