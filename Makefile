@@ -52,5 +52,7 @@ bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/r
 bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 minutes; prints only.
 	python -m benchmarks --quick
 
-mlproject: setup  ## Write MLproject from resnet_mlflow/config.
+mlproject: setup  ## Write MLproject and tables of the docs from configuration and rows.
 	python -m resnet_mlflow.project_file
+	python -m resnet_mlflow.robustness.documentation
+	python -m analysis.documentation

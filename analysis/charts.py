@@ -1,6 +1,5 @@
 """What a figure shows, apart from how it is drawn: on paper by ``figures``, in a browser by ``interactive``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 Values = tuple[float, ...]
@@ -76,7 +75,7 @@ class Points:
         labels: What each point is: its method, whose first word gives the colour, ``on`` a backbone.
         costs: Positive.
         scores: One per label, with their intervals.
-        front: Positions of the points that no other beats in both.
+        front: Positions of the points that no other beats in both, cheapest first.
     """
 
     title: str
@@ -98,6 +97,8 @@ class HeatMap:
         rows: Names of the rows, from the top.
         columns: Names of the columns.
         scores: ``(n_rows, n_columns)``; NaN where there is none.
+        x_axis: What the columns are, where their names do not say it.
+        y_axis: What the rows are.
     """
 
     title: str
@@ -105,6 +106,8 @@ class HeatMap:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     scores: tuple[Values, ...]
+    x_axis: str = ""
+    y_axis: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,20 +129,7 @@ class Ranks:
 
 # Accuracies end here; a t interval over few seeds may not.
 MOST = 1.005
+# Columns of a grid whose numbers still fit beside each other with three decimals.
+WIDE_COLUMNS = 12
 
 Chart = Intervals | Lines | Points | HeatMap | Ranks
-
-
-def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> tuple[int, ...]:
-    """Return the positions of the points that no other beats in both cost and score, cheapest first.
-
-    Example:
-        >>> pareto_front([1, 2, 3, 4], [0.7, 0.6, 0.9, 0.9])
-        (0, 2)
-    """
-    best, front = float("-inf"), []
-    for position in sorted(range(len(costs)), key=lambda i: (costs[i], -scores[i])):
-        if scores[position] > best:
-            best = scores[position]
-            front.append(position)
-    return tuple(front)

@@ -48,15 +48,23 @@ def run(argv: Sequence[str], prog: str = "python -m analysis") -> object:
     named = not first.startswith("-") or first in ("-h", "--help")
     if named and not first.startswith("-") and first not in COMMANDS:
         raise InputError(f"command must be one of {', '.join(COMMANDS)}, got {first!r}{nearest(first, COMMANDS)}")
-    arguments = vars(_build_parser(prog).parse_args(argv if named else [DEFAULT_COMMAND, *argv]))
+    parser = _build_parser(prog, first)
+    arguments = vars(parser.parse_args(argv if named else [DEFAULT_COMMAND, *argv]))
     return COMMANDS[arguments.pop("command")][0](**arguments)
 
 
-def _build_parser(prog: str) -> argparse.ArgumentParser:
+def _build_parser(prog: str, first: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=prog, description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, (_, text, positional) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_table_names() if name == first == "table" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         for argument in positional:
             command.add_argument(argument)
         for option in OPTIONS.get(name, ()):
@@ -64,6 +72,13 @@ def _build_parser(prog: str) -> argparse.ArgumentParser:
             told = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
             command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=told)
     return parser
+
+
+def _table_names() -> str:
+    from analysis.tables import TABLES
+
+    width = max(map(len, TABLES))
+    return "tables:\n" + "\n".join(f"  {row.name:{width}}  {row.question}" for row in TABLES.values())
 
 
 def _report(**given: str) -> None:
@@ -74,14 +89,11 @@ def _report(**given: str) -> None:
 
 
 def _table(name: str, **given: str) -> None:
-    from analysis.tables import TABLES
-
-    if name not in TABLES:
-        raise InputError(f"table must be one of {', '.join(TABLES)}, got {name!r}{nearest(name, TABLES)}")
     from analysis.render import to_markdown
     from analysis.runs import load_runs
-    from analysis.tables import build_all
+    from analysis.tables import TABLES, build_all
 
+    row = TABLES.find(name)
     config, filters = _read(given)
     runs = load_runs(config.experiment, **filters)
     tables = build_all(name, runs.frame)
@@ -89,7 +101,7 @@ def _table(name: str, **given: str) -> None:
         print(warning, file=sys.stderr)
     if not tables:
         raise InputError(
-            f"table {name} needs finished runs that answer it, got none among {len(runs.frame)} runs of experiment "
+            f"table {name} needs {row.needs}, got none among {len(runs.frame)} runs of experiment "
             f"{config.experiment!r}; run them first, or widen the filters"
         )
     print("\n".join(to_markdown(table) for table in tables))

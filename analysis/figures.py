@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
+from analysis.charts import MOST, WIDE_COLUMNS, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import GREY, colours_of, marker_of, strokes_of
 from resnet_mlflow.evaluation.figures import TEXT_POINTS, new_figure
 
@@ -24,6 +24,7 @@ FORMATS = ("png", "svg", "pdf")
 LINE_INCHES = 0.24
 TITLE_WIDTH = 95
 LEGEND_WIDTH = 125
+NAME_CHARACTERS = 70  # of all columns of a grid, side by side
 
 
 def draw(chart: Chart) -> "Figure":
@@ -148,15 +149,19 @@ def _points(chart: Points) -> "Figure":
 def _heat_map(chart: HeatMap) -> "Figure":
     figure, axes = _axes(chart.title, 1.6 + 0.42 * len(chart.rows))
     values = np.array(chart.scores, dtype=float)
+    many = len(chart.columns) > WIDE_COLUMNS
     image = axes.imshow(values, cmap="cividis", aspect="auto")
     low, high = np.nanmin(values), np.nanmax(values)
     for (row, column), value in np.ndenumerate(values):
-        told = "-" if math.isnan(value) else f"{value:.3f}"
+        told = "-" if math.isnan(value) else f"{value:.2f}" if many else f"{value:.3f}"
         # cividis is dark in its lower part.
         dark = not math.isnan(value) and value < low + 0.55 * (high - low)
-        axes.text(column, row, told, ha="center", va="center", color="white" if dark else "black", fontsize=9)
-    axes.set_xticks(range(len(chart.columns)), chart.columns)
-    axes.set_yticks(range(len(chart.rows)), chart.rows)
+        colour, size = "white" if dark else "black", 6 if many else 9
+        axes.text(column, row, told, ha="center", va="center", color=colour, fontsize=size)
+    turned = sum(map(len, chart.columns)) > NAME_CHARACTERS
+    axes.set_xticks(range(len(chart.columns)), chart.columns, rotation=90 if turned else 0, parse_math=False)
+    axes.set_yticks(range(len(chart.rows)), chart.rows, parse_math=False)
+    axes.set(xlabel=chart.x_axis, ylabel=chart.y_axis)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.02)

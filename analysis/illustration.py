@@ -1,23 +1,17 @@
-"""Which chart answers a table's question."""
+"""Charts of tables; a table's row says which one answers its question."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.charts import Chart, HeatMap, Intervals, Lines, Points, Ranks, Series, pareto_front
+from analysis.charts import Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
+from analysis.pareto import pareto_front
 from analysis.table import Column, Table
 
 LABEL_CHARACTERS = 48
 ENDS = ("", " low", " high")
 # Heads without a training loop are fitted in less than a clock can tell.
 LEAST_SECONDS = 1e-4
-
-
-def chart_of(table: Table) -> Chart | None:
-    """Return the chart that stands above a table; nothing where a chart would tell no more than the table."""
-    # A table of one of several datasets is called by both names.
-    build = CHARTS.get(table.name.split("-")[0])
-    return None if build is None or len(table.frame) < 2 else build(table)
 
 
 def scores_chart(table: Table, coloured_by: str, name: str = "test/accuracy") -> Chart | None:
@@ -102,9 +96,9 @@ def cost_chart(table: Table) -> Chart | None:
         " ".join(filter(None, (_method(row), row.get("variant", ""), f"on {row['backbone']}"))) for row in rows
     )
     scores = series_of(table, column)
-    return Points(
-        table.title, "seconds of fitting", column.header, labels, costs, scores, pareto_front(costs, scores.means)
-    )
+    on_front = pareto_front(costs, [-mean for mean in scores.means])
+    front = tuple(sorted((i for i, on in enumerate(on_front) if on), key=lambda i: costs[i]))
+    return Points(table.title, "seconds of fitting", column.header, labels, costs, scores, front)
 
 
 def _method(row: Mapping[Any, Any]) -> str:
@@ -149,19 +143,3 @@ def _shortened(text: str) -> str:
 
 def _column(table: Table, name: str) -> Column | None:
     return next((column for column in table.columns if column.name == name), None)
-
-
-CHARTS: dict[str, Callable[[Table], Chart | None]] = {
-    "backbones": lambda table: scores_chart(table, "backbone"),
-    "heads": lambda table: scores_chart(table, "head"),
-    "strategies": lambda table: scores_chart(table, "strategy"),
-    "ablation": grid_chart,
-    "longtail": group_chart,
-    "robustness_tiers": tier_chart,
-    "robustness_families": lambda table: grid_chart(table, "accuracy"),
-    "tail_robustness": lambda table: grid_chart(table, "mean recall"),
-    "cost": cost_chart,
-    "few_shot": shots_chart,
-    "tuning": gain_chart,
-    "datasets": rank_chart,
-}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from analysis.charts import MOST, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
+from analysis.charts import MOST, WIDE_COLUMNS, Chart, HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import GREY, colours_of, marker_of, strokes_of
 
 Spec = dict[str, Any]
@@ -140,12 +140,17 @@ def _points(chart: Points) -> Spec:
 
 @_spec.register(HeatMap)
 def _heat_map(chart: HeatMap) -> Spec:
+    told = "%{z:.2f}" if len(chart.columns) > WIDE_COLUMNS else "%{z:.3f}"
     data = {
         "type": "heatmap", "x": chart.columns, "y": chart.rows, "z": chart.scores, "colorscale": "Cividis",
-        "texttemplate": "%{z:.3f}", "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
+        "texttemplate": told, "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
         "colorbar": {"thickness": 10, "outlinewidth": 0},
     }  # fmt: skip
-    axes = {"xaxis": _axis(""), "yaxis": _axis("") | {"autorange": "reversed"}}
+    # Names of classes may be digits, which plotly would take for numbers.
+    axes = {
+        "xaxis": _axis(chart.x_axis) | {"type": "category"},
+        "yaxis": _axis(chart.y_axis) | {"type": "category", "autorange": "reversed"},
+    }
     return {"data": [data], "layout": {"height": 110 + 46 * len(chart.rows)} | axes}
 
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from analysis.table import RUN_IDS, Column, Table
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plus_minus
 
 NOTHING = "-"
 # The parts that stand beside a mean in the frame.
@@ -111,8 +111,8 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
     if value == NOTHING or column.kind == "text":
         return Cell(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
-    if column.kind in WITH_DEVIATION and n > 1 and not math.isnan(std):
-        value += f" ± {std:.{_decimals(row[column.name], column.kind)}f}"
+    if column.kind in WITH_DEVIATION and n > 1:
+        value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
     return Cell(value, interval, bold, tuple(run_ids))

@@ -11,33 +11,18 @@ import pandas as pd
 
 from analysis import figures
 from analysis.cells import split_by_dataset
-from analysis.illustration import chart_of
 from analysis.links import RunLinks, ui_url_of
 from analysis.page import Section, render_page
 from analysis.render import to_csv, to_latex, to_markdown
 from analysis.runs import Runs, load_runs
 from analysis.table import Table
-from analysis.tables import OVER_DATASETS, TABLES
+from analysis.tables import TABLES, chart_of
+from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
 FOLDERS = ("tables", "figures")
-# What a table is made of; said where it is left out.
-NEEDS = {
-    "backbones": "finished runs of one head on two backbones",
-    "heads": "finished runs of fit_head",
-    "strategies": "finished runs of finetune beside a linear head on the same backbone",
-    "ablation": "finished runs of fit_head",
-    "longtail": "finished runs of longtail",
-    "robustness_tiers": "finished runs of robustness",
-    "robustness_families": "finished runs of robustness",
-    "tail_robustness": "finished runs of robustness on classifiers of longtail",
-    "cost": "finished runs of fit_head or finetune",
-    "few_shot": "finished runs of fit_head with shots",
-    "tuning": "finished runs with n_trials",
-    "datasets": "two datasets with finished runs of the same two methods",
-}
 WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 
@@ -79,15 +64,15 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     """
     tables: list[Table] = []
     left_out: list[str] = []
-    for name, place, frame in _parts(runs.frame):
-        told = f"Table {name} on {place}" if place else f"Table {name}"
+    for row, place, frame in _parts(runs.frame):
+        told = f"Table {row.name} on {place}" if place else f"Table {row.name}"
         try:
-            table = TABLES[name](frame)
+            table = row(frame)
         except InputError as error:
             left_out.append(f"{told} is left out: {error}.")
             continue
         if table is None:
-            left_out.append(f"{told} is left out: there are no {NEEDS.get(name, 'finished runs for it')}.")
+            left_out.append(f"{told} is left out: there are no {row.needs}.")
         else:
             tables.append(_placed(table, place))
     links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
@@ -95,16 +80,16 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     return Report(f"Experiment {runs.experiment}", tuple(_facts(runs, links)), tuple(tables), missing, links)
 
 
-def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield each table's name with the runs it is made of, and which dataset they are of where there are several.
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
+    """Yield each table's row with the runs it is made of, and which dataset they are of where there are several.
 
     Scores on different items are never compared: each dataset has tables of its own.
     """
     parts = split_by_dataset(frame) or {"": frame}
     for digest, own in parts.items():
         place = f"{own['dataset'].iloc[0]} {digest[:8]}" if len(parts) > 1 else ""
-        yield from ((name, place, own) for name in TABLES if name not in OVER_DATASETS)
-    yield from ((name, "", frame) for name in TABLES if name in OVER_DATASETS)
+        yield from ((row, place, own) for row in TABLES.values() if not row.over_datasets)
+    yield from ((row, "", frame) for row in TABLES.values() if row.over_datasets)
 
 
 def _placed(table: Table, place: str) -> Table:

@@ -19,7 +19,8 @@ from resnet_mlflow.devices import n_cores, pick_precision
 from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import one_thread
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.severities import BENCHMARK, constants_for
+from resnet_mlflow.robustness.groups import BENCHMARK
+from resnet_mlflow.robustness.severities import constants_for
 
 SIZE = 224
 SEVERITY = 3

@@ -1,5 +1,6 @@
-"""Tables in Markdown whose columns also line up as plain text."""
+"""Tables in Markdown whose columns also line up as plain text, and means with their deviation."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -18,6 +19,21 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     """
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
     return [_line(cells, widths) for cells in (titles, ["-" * width for width in widths], *rows)]
+
+
+def plus_minus(mean: str, std: float, digits: int) -> str:
+    """Return a mean with its standard deviation; the mean alone where the deviation is NaN.
+
+    Args:
+        mean: As it is written.
+        std: Its standard deviation.
+        digits: Decimals of the deviation.
+
+    Example:
+        >>> plus_minus("0.950", 0.0123, 3), plus_minus("0.950", float("nan"), 3)
+        ('0.950 ± 0.012', '0.950')
+    """
+    return mean if math.isnan(std) else f"{mean} ± {std:.{digits}f}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

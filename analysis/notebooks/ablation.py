@@ -22,11 +22,10 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 
 from analysis.figures import png
-from analysis.illustration import chart_of
 from analysis.render import to_markdown
 from analysis.runs import load_runs
 from analysis.separation import paired_difference
-from analysis.tables import TABLES
+from analysis.tables import TABLES, chart_of
 
 runs = load_runs(os.environ.get("MLFLOW_EXPERIMENT_NAME", "resnet-mlflow"))
 grid = TABLES["ablation"](runs.frame)

@@ -1,38 +1,43 @@
-"""The comparison tables by name: each a function from the runs of one dataset to the answer to one question."""
-
-from collections.abc import Callable
+"""The comparison tables: each a file whose row holds its question, its builder, its chart and what it needs."""
 
 import pandas as pd
 
 from analysis.cells import split_by_dataset
+from analysis.charts import Chart
 from analysis.table import Table
-from analysis.tables.ablation import ablation
-from analysis.tables.backbones import backbones
-from analysis.tables.cost import cost
-from analysis.tables.datasets import datasets
-from analysis.tables.few_shot import few_shots
-from analysis.tables.heads import heads
-from analysis.tables.longtail import longtail
-from analysis.tables.robustness import robustness_families, robustness_tiers, tail_robustness
-from analysis.tables.strategies import strategies
-from analysis.tables.tuning import tuning
+from analysis.tables import (
+    ablation,
+    backbones,
+    confusions,
+    cost,
+    datasets,
+    few_shot,
+    heads,
+    longtail,
+    robustness,
+    strategies,
+    tuning,
+)
+from analysis.tables.row import TableRow
+from resnet_mlflow.registry import Registry
 
-TABLES: dict[str, Callable[[pd.DataFrame], Table | None]] = {
-    "backbones": backbones,
-    "heads": heads,
-    "strategies": strategies,
-    "ablation": ablation,
-    "longtail": longtail,
-    "robustness_tiers": robustness_tiers,
-    "robustness_families": robustness_families,
-    "tail_robustness": tail_robustness,
-    "cost": cost,
-    "few_shot": few_shots,
-    "tuning": tuning,
-    "datasets": datasets,
-}
-# Tables over several dataset digests; all others refuse to mix them.
-OVER_DATASETS = frozenset({"datasets"})
+# In the order of the report.
+TABLES: Registry[TableRow] = Registry(
+    "table",
+    backbones.ROW,
+    heads.ROW,
+    strategies.ROW,
+    ablation.ROW,
+    longtail.ROW,
+    robustness.TIERS_ROW,
+    robustness.FAMILIES_ROW,
+    robustness.TAIL_ROW,
+    cost.ROW,
+    confusions.ROW,
+    few_shot.ROW,
+    tuning.ROW,
+    datasets.ROW,
+)
 
 
 def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
@@ -42,6 +47,13 @@ def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
         name: One of ``TABLES``.
         frame: Runs, of any number of datasets.
     """
-    build = TABLES[name]
-    frames = [frame] if name in OVER_DATASETS else split_by_dataset(frame).values()
-    return [table for own in frames if (table := build(own)) is not None]
+    row = TABLES.find(name)
+    frames = [frame] if row.over_datasets else split_by_dataset(frame).values()
+    return [table for own in frames if (table := row(own)) is not None]
+
+
+def chart_of(table: Table) -> Chart | None:
+    """Return the chart that stands above a table; nothing where a chart would tell no more than the table."""
+    # A table of one of several datasets is called by both names.
+    row = TABLES[table.name.split("-")[0]]
+    return None if len(table.frame) < 2 else row.chart(table)

@@ -5,8 +5,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import VARIANT, frozen_or_tuned, score_rows
+from analysis.illustration import grid_chart
 from analysis.questions import context_notes, separate
 from analysis.table import RUN_IDS, Column, Table
+from analysis.tables.row import TableRow
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.heads import HEADS
 
@@ -38,8 +40,7 @@ def ablation(frame: pd.DataFrame) -> Table | None:
         told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
     if missing := len(heads) * len(backbones) - len(best):
         told.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")
-    title = "How do backbones and heads combine?"
-    return Table("ablation", title, grid, columns, tuple(told), winners)
+    return Table(ROW.name, ROW.question, grid, columns, tuple(told), winners)
 
 
 def _grid_row(backbone: str, heads: list[str], best: pd.DataFrame) -> dict[str, Any]:
@@ -52,3 +53,12 @@ def _grid_row(backbone: str, heads: list[str], best: pd.DataFrame) -> dict[str, 
         row[f"{head} {RUN_IDS}"] = [] if cell is None else cell[RUN_IDS]
         run_ids += row[f"{head} {RUN_IDS}"]
     return row | {RUN_IDS: run_ids}
+
+
+ROW = TableRow(
+    "ablation",
+    "How do backbones and heads combine?",
+    needs="finished runs of fit_head",
+    build=ablation,
+    chart=grid_chart,
+)

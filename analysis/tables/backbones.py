@@ -1,10 +1,14 @@
 """Backbones under one setting."""
 
+from functools import partial
+
 import pandas as pd
 
 from analysis.cells import frozen_or_tuned, variants
+from analysis.illustration import scores_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 
 
 def backbones(frame: pd.DataFrame) -> Table | None:
@@ -22,10 +26,19 @@ def backbones(frame: pd.DataFrame) -> Table | None:
         cells = cells.drop(columns=within.pop())
         labels.pop()
     question = Question(
-        "backbones",
-        "Which backbone is best under one setting?",
+        ROW.name,
+        ROW.question,
         (*labels, Column("backbone", "backbone")),
         within=tuple(within),
         notes=("Settings that only one backbone has are left out.",),
     )
     return answer(question, cells)
+
+
+ROW = TableRow(
+    "backbones",
+    "Which backbone is best under one setting?",
+    needs="finished runs of one head on two backbones",
+    build=backbones,
+    chart=partial(scores_chart, coloured_by="backbone"),
+)

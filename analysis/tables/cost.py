@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from analysis.cells import VARIANT, frozen_or_tuned, score_rows
+from analysis.illustration import cost_chart
+from analysis.pareto import pareto_front
 from analysis.questions import context_notes, seed_notes
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.registry.backbones import BACKBONES
 
@@ -59,22 +61,18 @@ def cost(frame: pd.DataFrame) -> Table | None:
     )
     told = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
     columns = (*COLUMNS[: len(LABELS)], *told, *COLUMNS[len(LABELS) :])
-    return Table("cost", "What does accuracy cost?", rows.reset_index(drop=True), columns, notes)
-
-
-def pareto_front(*costs: ArrayLike) -> NDArray[np.bool_]:
-    """Return which rows no other row dominates: at most the same in every cost, and less in one.
-
-    Example:
-        >>> pareto_front([1, 2, 2], [2, 1, 3]).tolist()
-        [True, True, False]
-    """
-    table = np.stack([np.asarray(one, dtype=np.float64) for one in costs], axis=1)
-    at_most = (table[:, None, :] <= table[None, :, :]).all(axis=2)
-    less = (table[:, None, :] < table[None, :, :]).any(axis=2)
-    return np.asarray(~(at_most & less).any(axis=0) & ~np.isnan(table).any(axis=1))
+    return Table(ROW.name, ROW.question, rows.reset_index(drop=True), columns, notes)
 
 
 def _speed(extractions: pd.DataFrame, row: "pd.Series[Any]") -> float:
     same = extractions[(extractions["backbone"] == row["backbone"]) & (extractions["image_size"] == row["image_size"])]
     return float(same[EXTRACTION].median()) if EXTRACTION in same and len(same) else float("nan")
+
+
+ROW = TableRow(
+    "cost",
+    "What does accuracy cost?",
+    needs="finished runs of fit_head or finetune",
+    build=cost,
+    chart=cost_chart,
+)

@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.cells import frozen_or_tuned, score_rows, split_by_dataset
+from analysis.illustration import rank_chart
 from analysis.table import RUN_IDS, Column, Table
+from analysis.tables.row import TableRow
 from resnet_mlflow.statistics import (
     WILCOXON_MIN_PAIRS,
     FriedmanTest,
@@ -114,7 +116,7 @@ def datasets(frame: pd.DataFrame) -> Table | None:
         Column("clique", "not told apart"),
         *(Column(str(name), str(name), "score") for name in scores.index),
     )
-    return Table("datasets", "Which method is best over several datasets?", rows, columns, tuple(_notes(ranking)))
+    return Table(ROW.name, ROW.question, rows, columns, tuple(_notes(ranking)))
 
 
 def _notes(ranking: Ranking) -> list[str]:
@@ -133,3 +135,13 @@ def _notes(ranking: Ranking) -> list[str]:
     else:
         notes.append("Letters follow Wilcoxon's signed-rank tests with Holm over all pairs.")
     return notes
+
+
+ROW = TableRow(
+    "datasets",
+    "Which method is best over several datasets?",
+    needs="two datasets with finished runs of the same two methods",
+    build=datasets,
+    chart=rank_chart,
+    over_datasets=True,
+)

@@ -3,8 +3,10 @@
 import pandas as pd
 
 from analysis.cells import config_column, few_shot, finished_cells
+from analysis.illustration import shots_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 
 
 def few_shots(frame: pd.DataFrame) -> Table | None:
@@ -16,8 +18,8 @@ def few_shots(frame: pd.DataFrame) -> Table | None:
     cells = cells[few_shot(cells)]
     cells = cells.assign(shots=config_column(cells, "shots", 0).astype(int))
     question = Question(
-        "few_shot",
-        "How many labelled images per class does a head need?",
+        ROW.name,
+        ROW.question,
         (Column("backbone", "backbone"), Column("shots", "images per class", "count"), Column("head", "head")),
         within=("backbone", "shots"),
         notes=(
@@ -33,3 +35,12 @@ def few_shots(frame: pd.DataFrame) -> Table | None:
     return Table(
         table.name, table.title, table.frame.loc[order].reset_index(drop=True), table.columns, table.notes, winners
     )
+
+
+ROW = TableRow(
+    "few_shot",
+    "How many labelled images per class does a head need?",
+    needs="finished runs of fit_head with shots",
+    build=few_shots,
+    chart=shots_chart,
+)

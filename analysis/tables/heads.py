@@ -1,10 +1,14 @@
 """Heads on the features of frozen backbones."""
 
+from functools import partial
+
 import pandas as pd
 
 from analysis.cells import frozen_or_tuned
+from analysis.illustration import scores_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 
 TIME = Column("time/fit_s", "fit s", "seconds")
 
@@ -13,10 +17,19 @@ def heads(frame: pd.DataFrame) -> Table | None:
     """Return scores per head and frozen backbone, heads of one backbone competing; nothing without such runs."""
     cells = frozen_or_tuned(frame)
     question = Question(
-        "heads",
-        "Which head is best on frozen features?",
+        ROW.name,
+        ROW.question,
         (Column("backbone", "backbone"), Column("head", "head")),
         within=("backbone",),
         notes=("Heads of one backbone saw the same features; bold is told apart from every other head of it.",),
     )
     return answer(question, cells[cells["strategy"] == "frozen"])
+
+
+ROW = TableRow(
+    "heads",
+    "Which head is best on frozen features?",
+    needs="finished runs of fit_head",
+    build=heads,
+    chart=partial(scores_chart, coloured_by="head"),
+)

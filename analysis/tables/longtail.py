@@ -6,8 +6,10 @@ import pandas as pd
 
 from analysis.cells import finished_cells
 from analysis.gains import add_gain
+from analysis.illustration import group_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 
 BASELINE = "none"
 SCORES = (
@@ -31,8 +33,8 @@ def longtail(frame: pd.DataFrame) -> Table | None:
     """Return scores by class size per method, methods on the same tail competing, and their gain over ``none``."""
     cells = longtail_cells(frame)
     question = Question(
-        "longtail",
-        "Which method helps against a long tail, and whom?",
+        ROW.name,
+        ROW.question,
         tuple(Column(name, name) for name in ("profile", "backbone", "head", "strategy", "method")),
         within=("profile", "backbone", "head", "strategy"),
         scores=tuple(score for score in SCORES if score.name in cells and cells[score.name].notna().any()),
@@ -57,3 +59,12 @@ def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:
 def _profile(run: "pd.Series[Any]") -> str:
     profile = str(run["config.profile"])
     return profile if profile == "natural" else f"{profile} {run['config.imbalance_factor']:g}"
+
+
+ROW = TableRow(
+    "longtail",
+    "Which method helps against a long tail, and whom?",
+    needs="finished runs of longtail",
+    build=longtail,
+    chart=group_chart,
+)

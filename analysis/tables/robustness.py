@@ -1,17 +1,21 @@
 """Classifiers under corrupted test images."""
 
+from functools import partial
+
 import pandas as pd
 
 from analysis.cells import CONFIG, finished_cells, settings_of_tested
+from analysis.illustration import grid_chart, tier_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
+from resnet_mlflow.robustness.corruption import TIERS
+from resnet_mlflow.robustness.groups import scored_groups
 
 LABELS = tuple(Column(name, name) for name in ("backbone", "head", "strategy", "method"))
 CLEAN = Column("robustness/clean/accuracy", "clean", "score")
 MEAN = Column("robustness/mean/accuracy", "mean", "score")
 MCE = Column("robustness/mce", "mCE", "number")
-TIERS = ("mild", "medium", "strong")
-FAMILIES = ("noise", "blur", "weather", "digital", "extra", "geometric")
 GROUPS = ("many", "medium", "few")
 
 
@@ -39,36 +43,27 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
 def robustness_tiers(frame: pd.DataFrame) -> Table | None:
     """Return accuracy per classifier on clean images and under mild, medium and strong corruption."""
     scores = (CLEAN, *(_score(f"{tier}/accuracy", tier) for tier in TIERS), MEAN, MCE)
-    return _table(frame, "robustness_tiers", "How fast does accuracy fall with the strength of corruption?", scores)
+    return _answer(TIERS_ROW, robustness_cells(frame), scores)
 
 
 def robustness_families(frame: pd.DataFrame) -> Table | None:
     """Return accuracy per classifier and family of corruptions."""
-    scores = (CLEAN, *(_score(f"{family}/accuracy", family) for family in FAMILIES), MEAN)
-    return _table(frame, "robustness_families", "Which kind of corruption hurts which classifier?", scores)
+    scores = (CLEAN, *(_score(f"{family}/accuracy", family) for family in scored_groups()), MEAN)
+    return _answer(FAMILIES_ROW, robustness_cells(frame), scores)
 
 
 def tail_robustness(frame: pd.DataFrame) -> Table | None:
     """Return accuracy of many, medium and few classes under corruption, of classifiers trained on a long tail."""
     cells = robustness_cells(frame)
     scores = tuple(_score(f"{tier}/accuracy_{group}", f"{tier} {group}") for tier in TIERS for group in GROUPS)
-    return _answer(
-        cells[cells["method"].fillna("") != ""],
-        "tail_robustness",
-        "What is left of tail accuracy under corruption?",
-        scores,
-    )
+    return _answer(TAIL_ROW, cells[cells["method"].fillna("") != ""], scores)
 
 
 def _score(metric: str, header: str) -> Column:
     return Column(f"robustness/{metric}", header, "score")
 
 
-def _table(frame: pd.DataFrame, name: str, title: str, scores: tuple[Column, ...]) -> Table | None:
-    return _answer(robustness_cells(frame), name, title, scores)
-
-
-def _answer(cells: pd.DataFrame, name: str, title: str, scores: tuple[Column, ...]) -> Table | None:
+def _answer(row: TableRow, cells: pd.DataFrame, scores: tuple[Column, ...]) -> Table | None:
     present = tuple(score for score in scores if score.name in cells and cells[score.name].notna().any())
     if not present:
         return None
@@ -78,4 +73,29 @@ def _answer(cells: pd.DataFrame, name: str, title: str, scores: tuple[Column, ..
         "mild, medium and strong are severities 1, 3 and 5 unless a run says otherwise.",
         "Nothing is bold: rows are compared by their intervals, not by tests under corruption.",
     )
-    return answer(Question(name, title, labels, scores=present, ordered_by=present[0].name, notes=notes), cells)
+    return answer(
+        Question(row.name, row.question, labels, scores=present, ordered_by=present[0].name, notes=notes), cells
+    )
+
+
+TIERS_ROW = TableRow(
+    "robustness_tiers",
+    "How fast does accuracy fall with the strength of corruption?",
+    needs="finished runs of robustness",
+    build=robustness_tiers,
+    chart=tier_chart,
+)
+FAMILIES_ROW = TableRow(
+    "robustness_families",
+    "Which kind of corruption hurts which classifier?",
+    needs="finished runs of robustness",
+    build=robustness_families,
+    chart=partial(grid_chart, axis="accuracy"),
+)
+TAIL_ROW = TableRow(
+    "tail_robustness",
+    "What is left of tail accuracy under corruption?",
+    needs="finished runs of robustness on classifiers of longtail",
+    build=tail_robustness,
+    chart=partial(grid_chart, axis="mean recall"),
+)

@@ -1,14 +1,17 @@
 """Fine-tuning against frozen features."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from analysis.cells import frozen_or_tuned
 from analysis.gains import add_gain
+from analysis.illustration import scores_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 
 TIME = Column("time/fit_s", "fit s", "seconds")
 SCORES = (
@@ -28,8 +31,8 @@ def strategies(frame: pd.DataFrame) -> Table | None:
     cells = cells[cells["head"] == "linear"]
     n_strategies = cells.groupby("backbone")["strategy"].transform("nunique")
     question = Question(
-        "strategies",
-        "Is fine-tuning better than frozen features, and how deep must it go?",
+        ROW.name,
+        ROW.question,
         (Column("backbone", "backbone"), Column("strategy", "trained layers")),
         within=("backbone",),
         scores=SCORES,
@@ -42,3 +45,12 @@ def strategies(frame: pd.DataFrame) -> Table | None:
 def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:
     same = rows[(rows["backbone"] == row["backbone"]) & (rows["strategy"] == "frozen")]
     return None if same.empty else int(same["val/accuracy"].fillna(-math.inf).idxmax())
+
+
+ROW = TableRow(
+    "strategies",
+    "Is fine-tuning better than frozen features, and how deep must it go?",
+    needs="finished runs of finetune beside a linear head on the same backbone",
+    build=strategies,
+    chart=partial(scores_chart, coloured_by="strategy"),
+)

@@ -6,8 +6,10 @@ import pandas as pd
 
 from analysis.cells import config_column, frozen_or_tuned
 from analysis.gains import add_gain
+from analysis.illustration import gain_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
+from analysis.tables.row import TableRow
 from analysis.tables.strategies import SCORES
 
 
@@ -21,8 +23,8 @@ def tuning(frame: pd.DataFrame) -> Table | None:
     tuned = set(cells.loc[cells["trials"] > 0, labels].itertuples(index=False, name=None))
     kept = [row in tuned for row in cells[labels].itertuples(index=False, name=None)]
     question = Question(
-        "tuning",
-        "What does tuning gain over defaults?",
+        ROW.name,
+        ROW.question,
         (*(Column(name, name) for name in labels), Column("trials", "trials", "count")),
         within=tuple(labels),
         scores=SCORES,
@@ -37,3 +39,12 @@ def _default_of(rows: pd.DataFrame, row: "pd.Series[Any]", labels: list[str]) ->
     for name in labels:
         same = same[same[name] == row[name]]
     return None if same.empty or row["trials"] == 0 else int(same.index[0])
+
+
+ROW = TableRow(
+    "tuning",
+    "What does tuning gain over defaults?",
+    needs="finished runs with n_trials",
+    build=tuning,
+    chart=gain_chart,
+)

@@ -20,8 +20,8 @@ class RobustnessConfig(Config):
     corruptions: str = Field(
         "benchmark",
         min_length=1,
-        description="all, benchmark (the 15), extra (4), geometric (5), a family (noise, blur, weather, digital), or "
-        "names; with commas.",
+        description="all, benchmark, extra, geometric, a family of the benchmark's (noise, blur, weather, digital), or "
+        "names of corruptions; with commas.",
     )
     severities: str = Field(
         "1,2,3,4,5", min_length=1, description="Severities 1 to 5, or tiers such as mild, with commas."

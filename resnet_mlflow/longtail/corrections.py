@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import HeadBase, Validation
 from resnet_mlflow.longtail.adjusted import adjust, logit_factor
 from resnet_mlflow.longtail.layers import LayeredHead, last_layer, layer_inputs, with_last_layer
+from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.posthoc import (
     Curve,
     Floats,
@@ -40,19 +42,27 @@ def correct(
     """Return the corrected head, the parameters with the best balanced accuracy on validation, and all scores.
 
     Args:
-        method: A post-hoc method, ``logit_adjust_posthoc`` or ``tau_norm``.
+        method: A post-hoc method.
         head: A fitted head the method applies to; it stays as it is.
         counts: Training images by class, of shape (n_classes,).
         val: Features and labels to choose by.
         grid: Parameters to try.
+
+    Raises:
+        InputError: If the method is none of a fitted head.
     """
-    correction = _CORRECTIONS[method](head, counts, val)
+    row = METHODS.find(method)
+    if row.kind != "posthoc":
+        known = ", ".join(name for name, other in METHODS.items() if other.kind == "posthoc")
+        raise InputError(f"a fitted head can be corrected by {known}, got {method!r}, which acts elsewhere; name one")
+    correction: Correction = row.build(head, counts, val)
     labels = np.asarray(val[1])
     best, curve = choose(lambda params: mean_recall(labels, correction.logits(params).argmax(axis=1)), grid)
     return correction.build(best), best, curve
 
 
-def _logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation) -> Correction:
+def logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation) -> Correction:
+    """Return what adds ``-tau * log(prior)`` to the logits; see ``posthoc.logit_offsets``."""
     logits = head.logits(val[0])
     factor = logit_factor(head, logits, np.asarray(val[1]))
     return Correction(
@@ -61,16 +71,11 @@ def _logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation
     )
 
 
-def _tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
+def tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
+    """Return what divides the rows of the last layer by a power of their norms; see ``posthoc.tau_normalize``."""
     weight, bias = last_layer(head)
     scores = layer_inputs(head, val[0]).astype(np.float64) @ weight.T
     return Correction(
         lambda params: np.asarray(scores / row_norms(weight) ** params["tau"]),
         lambda params: with_last_layer(head, tau_normalize(weight, params["tau"]), np.zeros_like(bias)),
     )
-
-
-_CORRECTIONS: dict[str, Callable[..., Correction]] = {
-    "logit_adjust_posthoc": _logit_adjustment,
-    "tau_norm": _tau_norm,
-}

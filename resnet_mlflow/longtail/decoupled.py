@@ -1,5 +1,6 @@
 """Two-step remedies: the features stay, the classifier on them is made anew on balanced draws or from class means."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from resnet_mlflow.longtail.losses import LongTailLoss
 from resnet_mlflow.longtail.networks import ScaledLogits, train_network
 from resnet_mlflow.longtail.samplers import build_row_sampler
 from resnet_mlflow.longtail.schedule import CRT_EPOCHS, CRT_STEPS, LWS_EPOCHS, LWS_STEPS, enough_epochs
+
+# Returns the head fitted with ``none``.
+Base = Callable[[], LayeredHead]
 
 # Adam moves a scale by about its rate a step: a hundred steps reach from 1 to any factor that matters.
 LWS_RATE = 1e-2
@@ -43,16 +47,17 @@ class Stage2:
         return int(self.labels.max()) + 1
 
 
-def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
+def fit_crt(base: Base, data: Stage2) -> LayeredHead:
     """Return the head with its last layer trained afresh, 10 epochs or a little more, on draws with all classes alike.
 
     Args:
-        head: Fitted; what lies below its last layer stays as it is.
+        base: Returns a fitted head; what lies below its last layer stays as it is.
         data: What it was fitted on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: cRT.
     """
+    head = base()
     n_epochs = enough_epochs(CRT_EPOCHS, CRT_STEPS, len(data.labels), head.batch_size)
     options = head.training_options().model_copy(update={"epochs": n_epochs, "patience": 0})
     inputs, val_inputs = layer_inputs(head, data.features), layer_inputs(head, data.val[0])
@@ -65,16 +70,17 @@ def fit_crt(head: LayeredHead, data: Stage2) -> LayeredHead:
     return with_last_layer(head, layer.weight.detach().numpy(), layer.bias.detach().numpy())
 
 
-def fit_lws(head: LayeredHead, data: Stage2) -> LayeredHead:
+def fit_lws(base: Base, data: Stage2) -> LayeredHead:
     """Return the head with each class's logit times a number of its own, trained on draws with all classes alike.
 
     Args:
-        head: Fitted; its weights stay as they are but for the scale of each row and its bias.
+        base: Returns a fitted head; its weights stay as they are but for the scale of each row and its bias.
         data: What it was fitted on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: LWS.
     """
+    head = base()
     weight, bias = last_layer(head)
     logits, val_logits = (head.logits(X).astype(np.float32) for X in (data.features, data.val[0]))
     scales = ScaledLogits(data.n_classes)
@@ -85,8 +91,12 @@ def fit_lws(head: LayeredHead, data: Stage2) -> LayeredHead:
     return with_last_layer(head, weight * factors[:, np.newaxis], bias * factors)
 
 
-def fit_ncm(data: Stage2) -> HeadBase:
+def fit_ncm(base: Base, data: Stage2) -> HeadBase:
     """Return the nearest class mean of centred features of unit length.
+
+    Args:
+        base: Not called: class means need no fitted head.
+        data: What it is fitted on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: NCM.

@@ -1,6 +1,6 @@
 """Any head fitted on long-tailed features with any method, its hyperparameters chosen on validation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,13 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.longtail.adjusted import adjust
-from resnet_mlflow.longtail.methods import METHODS, TRAINED_HEADS, hyperparameters, inapplicable, method_parts
+from resnet_mlflow.longtail.method import Kind, Method
+from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.posthoc import Curve, Params, mean_recall
 from resnet_mlflow.longtail.schedule import LINEAR_EPOCHS, LINEAR_STEPS, enough_epochs
-from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, per_item_scale
+from resnet_mlflow.longtail.selection import hyperparameters, inapplicable, method_parts
+from resnet_mlflow.longtail.weights import checked_counts, per_item_scale
+from resnet_mlflow.registry.heads import HEADS
 
 if TYPE_CHECKING:
     from resnet_mlflow.features.identity import FeatureSplit
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 # The rate that serves all losses best on standardized features; docs/decisions/0010-long-tail-heads.md has figures.
 LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "learning_rate": 0.02}
 ONLY_LBFGS = ("C", "max_iter", "tol")
-# Their last epochs are another training: stopping before would leave it out.
-SCHEDULED = ("resample_progressive", "ldam_drw")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def fit_method(
     """Return a head fitted on ``splits["train"]`` with a method, chosen by balanced accuracy on ``splits["val"]``.
 
     Args:
-        method: Name of a method or a combination, see ``methods.parse_methods``.
-        head_name: ``svm``, ``knn``, ``mlp``, ``prototype`` or ``linear``. Linear and MLP heads are trained by gradient
+        method: Name of a method or a combination, see ``selection.parse_methods``.
+        head_name: Name of a head. Linear and MLP heads are trained by gradient
             descent with every method, ``none`` included, so that methods differ in nothing else.
         head_params: The head's parameters; those of ``linear`` are those of its ``sgd`` solver.
         splits: Features of ``train``, with every class, and of ``val``.
@@ -142,65 +143,69 @@ class _Task:
         if not parts and self.options.base is not None:
             return self.options.base
         if parts and METHODS[parts[0]].kind == "decoupled":
-            return self._fit_decoupled(parts[0])
-        features, labels, draws = self._resampled(parts)
-        if self.head_name in TRAINED_HEADS:
+            return self._fit_decoupled(METHODS[parts[0]], params)
+        features, labels = self._with_made_items(parts, params)
+        if HEADS[self.head_name].has_epochs:
             return self._train(parts, params, features, labels)
-        return self._fit_once(parts, params, features[draws], labels[draws])
+        rows = self._rows_seen_once(parts, params, labels)
+        return self._fit_once(parts, params, features[rows], labels[rows])
 
-    def _fit_decoupled(self, part: str) -> HeadBase:
-        from resnet_mlflow.longtail import decoupled
+    def _fit_decoupled(self, method: Method, params: Params) -> HeadBase:
+        from resnet_mlflow.longtail.decoupled import Stage2
 
-        data = decoupled.Stage2(self.features, self.labels, self.val, self.seed)
-        if part == "ncm":
-            return decoupled.fit_ncm(data)
-        base: Any = self.options.base or self._train((), {}, self.features, self.labels)
-        head: HeadBase = decoupled.fit_crt(base, data) if part == "crt" else decoupled.fit_lws(base, data)
+        data = Stage2(self.features, self.labels, self.val, self.seed)
+        head: HeadBase = method.build(self._base, data, **method.own(params))
         return head
 
-    def _resampled(self, parts: Sequence[str]) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
-        """Return features and labels, with SMOTE's among them, and the rows that a head fitted once sees."""
-        from resnet_mlflow.longtail.resampling import resampled_rows, smote
-        from resnet_mlflow.longtail.samplers import POWERS, class_probabilities, draw_rows
+    def _base(self) -> HeadBase:
+        """Return the head fitted with ``none``."""
+        return self.options.base or self._train((), {}, self.features, self.labels)
 
+    def _with_made_items(self, parts: Sequence[str], params: Params) -> tuple[Array, NDArray[np.int64]]:
+        """Return features and labels, those that a method makes among them."""
         features, labels = self.features, self.labels
-        if "smote" in parts:
-            features, labels = smote(features, labels, self.seed)
-        draws = np.arange(len(labels))
-        for part in parts:
-            if part in POWERS:
-                draws = draw_rows(labels, class_probabilities(self.counts, POWERS[part]), self.seed, epoch=1)
-            elif part in ("oversample", "undersample"):
-                draws = resampled_rows(labels, part, self.seed)
-        return features, labels, draws
+        for method in _of_kind(parts, "synthesis"):
+            features, labels = method.build(features, labels, self.seed, **method.own(params))
+        return features, labels
+
+    def _rows_seen_once(self, parts: Sequence[str], params: Params, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows that a head which is fitted once sees: those of a first epoch, or those kept."""
+        rows = np.arange(len(labels))
+        for method in _of_kind(parts, "sampling"):
+            rows = method.build(labels, self.counts, 1, self.seed, len(labels), **method.own(params))(1)
+        for method in _of_kind(parts, "resampling"):
+            rows = method.build(labels, self.seed, **method.own(params))
+        return rows
 
     def _train(self, parts: Sequence[str], params: Params, features: Array, labels: NDArray[np.int64]) -> HeadBase:
         from resnet_mlflow.longtail.losses import build_loss
-        from resnet_mlflow.longtail.networks import fit_linear, fit_mlp
+        from resnet_mlflow.longtail.networks import fit_on_loss
         from resnet_mlflow.longtail.samplers import build_row_sampler
 
         head: Any = build_head(self.head_name, self.head_params, self.seed)
         if self.head_name == "linear" and "epochs" not in self.head_params:
             head.set_params(epochs=enough_epochs(LINEAR_EPOCHS, LINEAR_STEPS, len(self.labels), head.batch_size))
-        if any(part in SCHEDULED for part in parts):
+        if any(METHODS[part].whole_schedule for part in parts):
             head.set_params(patience=0)
-        sampled = tuple(part for part in parts if part != "smote")  # its items are there already
-        rows = build_row_sampler(sampled, labels, len(self.counts), head.epochs, self.seed, len(self.labels))
+        drawn = tuple(part for part in parts if METHODS[part].kind != "synthesis")  # its items are there already
+        rows = build_row_sampler(drawn, labels, len(self.counts), head.epochs, self.seed, len(self.labels), params)
         loss = build_loss(parts, self.counts, params, head.epochs)
-        fit: Callable[..., HeadBase] = fit_linear if self.head_name == "linear" else fit_mlp
-        return fit(head, (features, labels), self.val, rows, loss, self.seed)
+        fitted: HeadBase = fit_on_loss(head, (features, labels), self.val, rows, loss, self.seed)
+        return fitted
 
     def _fit_once(self, parts: Sequence[str], params: Params, features: Array, labels: NDArray[np.int64]) -> HeadBase:
-        weighting = next((part for part in parts if METHODS[part].kind == "weighting"), None)
         head = build_head(self.head_name, self.head_params, self.seed)
-        if weighting is None:
-            return head.fit(features, labels)
-        weights = per_item_scale(CLASS_WEIGHTS[weighting](self.counts, **params), self.counts)
-        if self.head_name == "knn":
-            # A neighbour that counts w_c votes: the logarithm of the vote moves by log w_c.
-            return adjust(head.fit(features, labels), np.log(weights))
-        head.set_params(class_weight=dict(enumerate(weights.tolist())))
+        for weighting in _of_kind(parts, "weighting"):
+            weights = per_item_scale(weighting.build(self.counts, **weighting.own(params)), self.counts)
+            if "class_weight" not in head.get_params():
+                # A neighbour that counts w_c votes: the logarithm of the vote moves by log w_c.
+                return adjust(head.fit(features, labels), np.log(weights))
+            head.set_params(class_weight=dict(enumerate(weights.tolist())))
         return head.fit(features, labels)
+
+
+def _of_kind(parts: Iterable[str], kind: Kind) -> list[Method]:
+    return [METHODS[part] for part in parts if METHODS[part].kind == kind]
 
 
 def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Losses for long-tailed labels, each from logits and labels to the batch's mean loss.
 
 Weighted means are divided by the weights of the batch, as torch's own: the scale of class weights does not matter.
-A loss that changes over training has ``on_epoch``, which ``training.fit`` calls with the epoch's number.
+A loss that changes over training has ``on_epoch``, which ``training.loop.fit`` calls with the epoch's number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_mlflow.longtail.methods import METHODS
-from resnet_mlflow.longtail.weights import CLASS_WEIGHTS, checked_counts, effective_weights
+from resnet_mlflow.longtail.weights import checked_counts, effective_weights
 
 LDAM_SCALE = 30.0
 DEFERRED_SHARE = 0.8  # of the epochs, after which LDAM-DRW weighs classes
@@ -28,6 +28,8 @@ class LongTailLoss(nn.Module):
         label_smoothing: Share of the target spread over all classes, in [0, 1).
     """
 
+    # Of losses of cosines, what these are multiplied by to be logits; 0 for losses of logits.
+    scale: float = 0.0
     weights: Tensor | None
 
     def __init__(self, weights: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
@@ -96,40 +98,6 @@ class OffsetLoss(LongTailLoss):
         return super().forward(logits + self.offsets.to(logits), labels)
 
 
-def balanced_softmax_loss(
-    counts: ArrayLike, weights: ArrayLike | None = None, label_smoothing: float = 0.0
-) -> OffsetLoss:
-    """Return the cross-entropy of ``logits + log n_c``.
-
-    Args:
-        counts: Training images by class, of shape (n_classes,).
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
-
-    References:
-        Ren et al. (2020), Balanced Meta-Softmax for Long-Tailed Visual Recognition, equation 3.
-    """
-    return OffsetLoss(np.log(checked_counts(counts)), weights, label_smoothing)
-
-
-def logit_adjusted_loss(
-    counts: ArrayLike, tau: float = 1.0, weights: ArrayLike | None = None, label_smoothing: float = 0.0
-) -> OffsetLoss:
-    """Return the cross-entropy of ``logits + tau * log prior``.
-
-    Args:
-        counts: Training images by class, of shape (n_classes,).
-        tau: 0 is cross-entropy, 1 equals the balanced softmax.
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
-
-    References:
-        Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 10.
-    """
-    sizes = checked_counts(counts)
-    return OffsetLoss(tau * np.log(sizes / sizes.sum()), weights, label_smoothing)
-
-
 class LDAMLoss(LongTailLoss):
     """Cross-entropy of scaled cosines, the true class's less a margin; weighted in the last epochs.
 
@@ -179,6 +147,68 @@ class LDAMLoss(LongTailLoss):
         return super().forward(self.scale * (logits - margins), labels)
 
 
+def focal_loss(
+    counts: ArrayLike,
+    gamma: float = 1.0,
+    weights: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    n_epochs: int = 1,
+) -> FocalLoss:
+    """Return the focal loss, which depends on neither class sizes nor the number of epochs."""
+    return FocalLoss(gamma, weights, label_smoothing)
+
+
+def balanced_softmax_loss(
+    counts: ArrayLike, weights: ArrayLike | None = None, label_smoothing: float = 0.0, n_epochs: int = 1
+) -> OffsetLoss:
+    """Return the cross-entropy of ``logits + log n_c``.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        n_epochs: Epochs of the training, which it does not depend on.
+
+    References:
+        Ren et al. (2020), Balanced Meta-Softmax for Long-Tailed Visual Recognition, equation 3.
+    """
+    return OffsetLoss(np.log(checked_counts(counts)), weights, label_smoothing)
+
+
+def logit_adjusted_loss(
+    counts: ArrayLike,
+    tau: float = 1.0,
+    weights: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    n_epochs: int = 1,
+) -> OffsetLoss:
+    """Return the cross-entropy of ``logits + tau * log prior``.
+
+    Args:
+        counts: Training images by class, of shape (n_classes,).
+        tau: 0 is cross-entropy, 1 equals the balanced softmax.
+        weights: By class, of shape (n_classes,), or ``None``.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        n_epochs: Epochs of the training, which it does not depend on.
+
+    References:
+        Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 10.
+    """
+    sizes = checked_counts(counts)
+    return OffsetLoss(tau * np.log(sizes / sizes.sum()), weights, label_smoothing)
+
+
+def ldam_loss(
+    counts: ArrayLike,
+    margin: float = 0.5,
+    weights: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    n_epochs: int = 1,
+) -> LDAMLoss:
+    """Return LDAM's loss of cosines, weighted in the last epochs; the arguments are those of ``LDAMLoss``."""
+    return LDAMLoss(counts, margin, n_epochs, weights=weights, label_smoothing=label_smoothing)
+
+
 def build_loss(
     parts: Sequence[str],
     counts: ArrayLike,
@@ -189,35 +219,28 @@ def build_loss(
     """Return the loss of a method; cross-entropy for one that acts elsewhere.
 
     Args:
-        parts: The methods combined, see ``methods.method_parts``; their weights and their loss go together.
+        parts: The methods combined, see ``selection.method_parts``; their weights and their loss go together.
         counts: Training images by class, of shape (n_classes,).
         params: Hyperparameters by name; those left out have the method's default.
         n_epochs: Epochs of the training.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
     """
-    chosen = default_params(parts) | dict(params)
+    methods = {(method := METHODS.find(part)).kind: method for part in parts}
     weights = None
-    for part in parts:
-        if METHODS[part].kind == "weighting":
-            weights = CLASS_WEIGHTS[part](counts, **_named(chosen, "beta", part))
-    if "focal" in parts:
-        return FocalLoss(chosen["gamma"], weights, label_smoothing)
-    if "balanced_softmax" in parts:
-        return balanced_softmax_loss(counts, weights, label_smoothing)
-    if "logit_adjust_loss" in parts:
-        return logit_adjusted_loss(counts, chosen["tau"], weights, label_smoothing)
-    if "ldam_drw" in parts:
-        return LDAMLoss(counts, chosen["margin"], n_epochs, weights=weights, label_smoothing=label_smoothing)
-    return LongTailLoss(weights, label_smoothing)
+    if weighting := methods.get("weighting"):
+        weights = weighting.build(counts, **weighting.own(params))
+    if "loss" not in methods:
+        return LongTailLoss(weights, label_smoothing)
+    row = methods["loss"]
+    loss: LongTailLoss = row.build(
+        counts, n_epochs=n_epochs, weights=weights, label_smoothing=label_smoothing, **row.own(params)
+    )
+    return loss
 
 
 def default_params(parts: Sequence[str]) -> dict[str, float]:
     """Return the default of each hyperparameter of the methods, by name."""
-    return {name: rule.default for part in parts for name, rule in METHODS[part].hyperparameters.items()}
-
-
-def _named(params: Mapping[str, float], name: str, part: str) -> dict[str, float]:
-    return {name: params[name]} if name in METHODS[part].hyperparameters else {}
+    return {name: value for part in parts for name, value in METHODS[part].own({}).items()}
 
 
 def _wide(logits: Tensor) -> Tensor:

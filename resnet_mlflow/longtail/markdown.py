@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnet_mlflow.longtail.table import BASELINE, SHOWN
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plus_minus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,7 @@ def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
 
 def _spread(mean: object, std: object) -> str:
     """Return mean ± standard deviation; no class in the group is a dash, one seed has no deviation."""
-    spread = _number(std, " ± {:.3f}")
-    return _number(mean, "{:.3f}") + ("" if spread == "-" else spread)
+    return plus_minus(_number(mean, "{:.3f}"), float(str(std)), 3)
 
 
 def _interval(row: Mapping[Hashable, object], over: str) -> str:

@@ -1,7 +1,9 @@
 """Training of linear and MLP heads on features, with any rows, weights and loss of the long tail."""
 
 from collections.abc import Callable
+from functools import singledispatch
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_mlflow.config import TrainingConfig
-from resnet_mlflow.heads.base import Array, Validation
+from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.heads.linear import LinearHead
 from resnet_mlflow.heads.mlp import MLPHead
 from resnet_mlflow.heads.networks import linear_layer, random_layer
 from resnet_mlflow.heads.preprocessing import apply_preprocessing, fit_preprocessing
-from resnet_mlflow.longtail.losses import LDAM_SCALE, LDAMLoss, LongTailLoss
+from resnet_mlflow.longtail.losses import LongTailLoss
 from resnet_mlflow.longtail.posthoc import mean_recall
 from resnet_mlflow.longtail.samplers import RowSampler
 from resnet_mlflow.process import one_thread
@@ -24,10 +26,11 @@ from resnet_mlflow.training.loop import fit
 class NormalizedLinear(nn.Module):
     """Cosines of features with one learned direction per class."""
 
-    def __init__(self, weight: Tensor) -> None:
-        """Start from a weight of shape (n_classes, n_features)."""
+    def __init__(self, weight: Tensor, scale: float) -> None:
+        """Start from a weight of shape (n_classes, n_features); cosines times ``scale`` are logits."""
         super().__init__()
         self.weight = nn.Parameter(weight)
+        self.scale = scale
 
     def forward(self, features: Tensor) -> Tensor:
         """Return cosines, of shape (n_items, n_classes)."""
@@ -35,8 +38,8 @@ class NormalizedLinear(nn.Module):
 
 
 def scaled_directions(layer: NormalizedLinear) -> Array:
-    """Return the weight of the linear layer that gives LDAM's logits for features of unit length, without a bias."""
-    return LDAM_SCALE * _numpy(functional.normalize(layer.weight.detach().double(), dim=1))
+    """Return the weight of the linear layer that gives its logits for features of unit length, without a bias."""
+    return layer.scale * _numpy(functional.normalize(layer.weight.detach().double(), dim=1))
 
 
 class ScaledLogits(nn.Module):
@@ -94,29 +97,42 @@ def train_network(
             pass
 
 
+@singledispatch
+def fit_on_loss(
+    head: Any, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
+) -> HeadBase:
+    """Return the head fitted by gradient descent on any loss, by what its class has below; see ``fit_linear``.
+
+    Raises:
+        TypeError: If its class has nothing there.
+    """
+    raise TypeError(f"a head that is trained in epochs must register with fit_on_loss, got {type(head).__name__}")
+
+
+@fit_on_loss.register
 def fit_linear(
     head: LinearHead, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
 ) -> LinearHead:
     """Return the head fitted by gradient descent on any loss.
 
     Args:
-        head: Unfitted; its ``sgd`` parameters and preprocessing count. LDAM needs features of unit length and makes
-            ``cl2n`` of a preprocessing that does not give them.
+        head: Unfitted; its ``sgd`` parameters and preprocessing count. A loss of cosines needs features of unit length
+            and makes ``cl2n`` of a preprocessing that does not give them.
         train: Features (n_items, n_features) and labels (n_items,), 0 to ``n_classes - 1``.
         val: Features and labels that choose the epoch.
         rows: Epoch's number to the rows it trains on.
-        loss: Logits and labels to the mean loss; for ``LDAMLoss``, cosines and labels.
+        loss: Logits and labels to the mean loss; cosines and labels where it has a ``scale``.
         seed: Of initial weights.
     """
-    cosines = isinstance(loss, LDAMLoss)
+    cosines = loss.scale > 0
     if cosines and head.preprocessing not in ("l2", "cl2n"):
         head.set_params(preprocessing="cl2n")
     (X, X_val), n_classes = _start(head, train, val), int(train[1].max()) + 1
     n_features = X.shape[1]
-    # The problem is convex but for LDAM, whose directions must not be zero: it alone needs a random start.
+    # The problem is convex but for that of cosines, whose directions must not be zero: it alone needs a random start.
     layer = linear_layer(np.zeros((n_classes, n_features)), np.zeros(n_classes))
     start = random_layer(n_features, n_classes, np.random.default_rng(seed))
-    network: nn.Module = NormalizedLinear(start.weight.detach()) if cosines else layer
+    network: nn.Module = NormalizedLinear(start.weight.detach(), loss.scale) if cosines else layer
     train_network(network, (X, train[1]), (X_val, val[1]), rows, loss, head.training_options(), head.batch_size, seed)
     if isinstance(network, NormalizedLinear):
         head.coef_, head.intercept_ = scaled_directions(network), np.zeros(n_classes)
@@ -126,6 +142,7 @@ def fit_linear(
     return head
 
 
+@fit_on_loss.register
 def fit_mlp(
     head: MLPHead, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
 ) -> MLPHead:
@@ -162,4 +179,4 @@ def _balanced_accuracy(val: Validation) -> Callable[[nn.Module], dict[str, float
 
 
 def _numpy(values: Tensor) -> Array:
-    return values.detach().double().numpy()
+    return values.detach().cpu().double().numpy()

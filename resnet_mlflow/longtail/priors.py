@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from resnet_mlflow.longtail.methods import METHODS, method_parts
+from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.posthoc import class_priors
-from resnet_mlflow.longtail.weights import Floats, effective_weights
+from resnet_mlflow.longtail.selection import method_parts
+from resnet_mlflow.longtail.weights import Floats
 
 
 def implied_prior(method: str, counts: ArrayLike, chosen: Mapping[str, float]) -> Floats:
@@ -31,10 +32,9 @@ def implied_prior(method: str, counts: ArrayLike, chosen: Mapping[str, float]) -
     prior = class_priors(counts)
     implied = prior.copy()
     for part in method_parts(method):
-        if part in ("logit_adjust_loss", "logit_adjust_posthoc"):
-            implied /= prior ** chosen["tau"]
-        elif part == "reweight_effective":
-            implied *= effective_weights(counts, chosen["beta"])
+        row = METHODS[part]
+        if row.kind == "weighting":
+            implied *= row.build(counts, **row.own(chosen))
         else:
-            implied /= prior ** (1.0 - METHODS[part].residue)
+            implied /= prior ** (chosen[row.removed] if isinstance(row.removed, str) else row.removed)
     return np.asarray(implied / implied.sum())

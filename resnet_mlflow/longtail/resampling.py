@@ -1,37 +1,54 @@
 """Over- and under-sampling and SMOTE, by imbalanced-learn."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-
-from resnet_mlflow.errors import InputError
 
 SMOTE_NEIGHBORS = 5
 
 
-def resampled_rows(labels: NDArray[np.int64], method: str, seed: int) -> NDArray[np.int64]:
-    """Return rows with as many of each class: all, the small classes' repeated, or few, the large classes' thinned.
+def oversampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return all rows, those of the small classes repeated until every class has as many as the largest.
 
     Args:
         labels: Class indices, of shape (n_items,).
-        method: ``oversample`` or ``undersample``.
         seed: What the choice depends on.
 
     References:
         Buda et al. (2018), A systematic study of the class imbalance problem, section 2.
 
     Example:
-        >>> labels = np.array([0, 0, 0, 1])
-        >>> [len(resampled_rows(labels, method, seed=0)) for method in ("oversample", "undersample")]
-        [6, 2]
+        >>> len(oversampled_rows(np.array([0, 0, 0, 1]), seed=0))
+        6
     """
     from imblearn.over_sampling import RandomOverSampler
+
+    return _resampled(RandomOverSampler(random_state=seed), labels)
+
+
+def undersampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return rows of the large classes thinned until every class has as few as the smallest.
+
+    Args:
+        labels: Class indices, of shape (n_items,).
+        seed: What the choice depends on.
+
+    References:
+        Buda et al. (2018), A systematic study of the class imbalance problem, section 2.
+
+    Example:
+        >>> len(undersampled_rows(np.array([0, 0, 0, 1]), seed=0))
+        2
+    """
     from imblearn.under_sampling import RandomUnderSampler
 
-    if method not in ("oversample", "undersample"):
-        raise InputError(f"rows can be resampled by oversample or undersample, got {method!r}; smote makes new items")
+    return _resampled(RandomUnderSampler(random_state=seed), labels)
+
+
+def _resampled(sampler: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(np.unique(np.bincount(labels))) == 1:
         return np.arange(len(labels))  # balanced as it is: both would only move rows
-    sampler = (RandomOverSampler if method == "oversample" else RandomUnderSampler)(random_state=seed)
     sampler.fit_resample(np.arange(len(labels))[:, np.newaxis], labels)
     return np.asarray(sampler.sample_indices_, dtype=np.int64)
 

@@ -1,18 +1,18 @@
 """Which training rows an epoch sees: as many as there are, drawn by the seed and the epoch's number."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.longtail.methods import METHODS
-from resnet_mlflow.longtail.resampling import resampled_rows
 from resnet_mlflow.longtail.weights import Floats, checked_counts
 
 Rows = NDArray[np.int64]
 RowSampler = Callable[[int], Rows]
 
-POWERS = {"resample_balanced": 0.0, "resample_sqrt": 0.5}
 ROWS = 10  # stream of random numbers of one epoch, beside those of training
 
 
@@ -89,36 +89,66 @@ def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
     return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:n_rows]
 
 
+def balanced_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
+    """Return draws with all classes alike; the arguments are those of ``build_row_sampler``."""
+    return _draws(labels, class_probabilities(counts, 0.0), seed, n_rows)
+
+
+def sqrt_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
+    """Return draws with classes by the root of their size; the arguments are those of ``build_row_sampler``."""
+    return _draws(labels, class_probabilities(counts, 0.5), seed, n_rows)
+
+
+def progressive_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
+    """Return draws that go from images alike to classes alike; the arguments are those of ``build_row_sampler``."""
+    return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
+
+
 def build_row_sampler(
     parts: Sequence[str],
-    labels: NDArray[np.int64],
+    labels: Rows,
     n_classes: int,
     n_epochs: int,
     seed: int,
     n_rows: int | None = None,
+    params: Mapping[str, float] | None = None,
 ) -> RowSampler:
     """Return a function from an epoch's number, counted from 1, to the rows it trains on, in their order.
 
     Every method gets as many rows an epoch as there are items, so all take the same number of steps.
 
     Args:
-        parts: The methods combined, see ``methods.method_parts``.
+        parts: The methods combined, see ``selection.method_parts``.
         labels: Class indices of the training items, of shape (n_items,).
         n_classes: Number of classes, each with an item.
         n_epochs: Epochs of the training.
         seed: What the draws depend on.
         n_rows: Rows an epoch; None means as many as there are items.
+        params: Hyperparameters by name; those left out have the method's default.
+
+    Raises:
+        InputError: If one of the methods makes new items, which no row stands for.
     """
     n_rows = len(labels) if n_rows is None else n_rows
-    counts = np.bincount(labels, minlength=n_classes)
-    sampling = next((part for part in parts if METHODS[part].kind in ("sampling", "resampling")), None)
-    if sampling == "resample_progressive":
-        return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
-    if sampling in POWERS:
-        probabilities = class_probabilities(counts, POWERS[sampling])
-        return lambda epoch: draw_rows(labels, probabilities, seed, epoch, n_rows)
-    kept = np.arange(len(labels)) if sampling is None else resampled_rows(labels, sampling, seed)
+    kept = np.arange(len(labels))
+    for part in parts:
+        method = METHODS.find(part)
+        chosen: dict[str, Any] = method.own(params or {})
+        if method.kind == "synthesis":
+            raise InputError(
+                f"rows must be drawn from the items there are, got {part!r}, which makes new ones; make them first"
+            )
+        if method.kind == "sampling":
+            counts = np.bincount(labels, minlength=n_classes)
+            sampler: RowSampler = method.build(labels, counts, n_epochs, seed, n_rows, **chosen)
+            return sampler
+        if method.kind == "resampling":
+            kept = method.build(labels, seed, **chosen)
     return lambda epoch: shuffled_stream(kept, n_rows, seed, epoch)
+
+
+def _draws(labels: Rows, probabilities: Floats, seed: int, n_rows: int) -> RowSampler:
+    return lambda epoch: draw_rows(labels, probabilities, seed, epoch, n_rows)
 
 
 def _generator(seed: int, epoch: int) -> np.random.Generator:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from resnet_mlflow.longtail.methods import hyperparameters
+from resnet_mlflow.longtail.selection import hyperparameters
 
 
 class Trial(Protocol):
@@ -19,7 +19,7 @@ def suggest_params(method: str, trial: Trial) -> dict[str, float]:
     0.99 are.
 
     Args:
-        method: See ``methods.parse_methods``.
+        method: See ``selection.parse_methods``.
         trial: Of Optuna; with ``FixedTrial`` the parameters of an earlier one come back.
 
     Example:

@@ -1,7 +1,5 @@
 """Class weights from class sizes; all have mean 1 over the classes."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -62,13 +60,6 @@ def effective_weights(counts: ArrayLike, beta: float = 0.9999) -> Floats:
         return np.ones(len(checked_counts(counts)))
     # 1 - beta ** n, without the digits that subtraction loses where beta is near 1.
     return _mean_one(-1 / np.expm1(checked_counts(counts) * np.log(beta)))
-
-
-CLASS_WEIGHTS: dict[str, Callable[..., Floats]] = {
-    "reweight_inverse": inverse_weights,
-    "reweight_sqrt": sqrt_weights,
-    "reweight_effective": effective_weights,
-}
 
 
 def per_item_scale(weights: Floats, counts: ArrayLike) -> Floats:

@@ -7,41 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_mlflow.robustness import blur, digital, geometric, noise, weather
+from resnet_mlflow.registry import load
+from resnet_mlflow.robustness.catalogue import CORRUPTIONS
 from resnet_mlflow.robustness.pieces import map_pieces
 from resnet_mlflow.robustness.random import ItemRandom, item_keys
 from resnet_mlflow.robustness.severities import constants_for
-from resnet_mlflow.robustness.spatter import spatter
-
-# From uint8 images (n, 3, height, width), their random numbers and the constants to images of the same kind.
-Corruption = Callable[..., Tensor]
-
-FUNCTIONS: dict[str, Corruption] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
-    "defocus_blur": blur.defocus,
-    "glass_blur": blur.glass,
-    "motion_blur": blur.motion,
-    "zoom_blur": blur.zoom,
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": weather.brightness,
-    "contrast": digital.contrast,
-    "elastic_transform": digital.elastic_transform,
-    "pixelate": digital.pixelate,
-    "jpeg_compression": digital.jpeg_compression,
-    "speckle_noise": noise.speckle_noise,
-    "gaussian_blur": blur.gaussian,
-    "spatter": spatter,
-    "saturate": digital.saturate,
-    "rotation": geometric.rotation,
-    "translation": geometric.translation,
-    "scale": geometric.scale,
-    "horizontal_flip": geometric.horizontal_flip,
-    "occlusion": geometric.occlusion,
-}
 
 
 def corrupt(
@@ -51,7 +21,7 @@ def corrupt(
 
     Args:
         images: uint8 of shape (n, 3, height, width), any memory layout, at least 16 pixels on the shorter side.
-        corruption: One of ``severities.CORRUPTIONS``.
+        corruption: Name of a row of ``catalogue.CORRUPTIONS``.
         severity: 1 to 5; 1, 3 or 5 where it is geometric. The constants are those of the published set of the nearest
             resolution, see ``severities.table_resolution``.
         item_ids: One content id, or number, per image: what its random numbers depend on, with the corruption and
@@ -74,5 +44,5 @@ def corrupt(
         return images.clone()
     ids = item_ids.tolist() if isinstance(item_ids, np.ndarray) else item_ids
     keys = item_keys(ids, corruption, severity).to(images.device)
-    function = FUNCTIONS[corruption]
+    function: Callable[..., Tensor] = load(CORRUPTIONS[corruption].function)
     return map_pieces(lambda piece, its_keys: function(piece, ItemRandom(its_keys), *constants), images, keys)

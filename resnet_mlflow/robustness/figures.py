@@ -21,8 +21,8 @@ from resnet_mlflow.evaluation.figures import (
     new_figure,
     text_inches,
 )
+from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.selection import CLEAN, Cell
-from resnet_mlflow.robustness.severities import SEVERITIES
 from resnet_mlflow.robustness.summary import TriedClassifier
 
 if TYPE_CHECKING:

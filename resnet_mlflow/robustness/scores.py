@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resnet_mlflow.robustness.severities import BENCHMARK, SEVERITIES
+from resnet_mlflow.robustness.corruption import SEVERITIES
+from resnet_mlflow.robustness.groups import BENCHMARK
 from resnet_mlflow.statistics import Interval, t_interval
 
 # Top-1 error by corruption and severity.

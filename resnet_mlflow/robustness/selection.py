@@ -7,24 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError, nearest
-from resnet_mlflow.robustness.severities import (
-    BENCHMARK,
-    CORRUPTIONS,
-    EXTRA,
-    FAMILIES,
-    GEOMETRIC,
-    SEVERITIES,
-    TIERS,
-    severities_of,
-)
-
-SETS: dict[str, tuple[str, ...]] = {
-    "all": CORRUPTIONS,
-    "benchmark": BENCHMARK,
-    "extra": EXTRA,
-    "geometric": GEOMETRIC,
-    **FAMILIES,
-}
+from resnet_mlflow.robustness.catalogue import CORRUPTIONS
+from resnet_mlflow.robustness.corruption import SEVERITIES, TIERS
+from resnet_mlflow.robustness.groups import sets
+from resnet_mlflow.robustness.severities import severities_of
 
 
 class Cell(NamedTuple):
@@ -51,13 +37,14 @@ def parse_corruptions(text: str) -> tuple[str, ...]:
         ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
     """
     chosen: set[str] = set()
+    named = sets()
     for name in _words(text):
-        if name not in SETS and name not in CORRUPTIONS:
-            known = [*SETS, *CORRUPTIONS]
+        if name not in named and name not in CORRUPTIONS:
+            known = [*named, *CORRUPTIONS]
             raise InputError(
                 f"corruptions must be among {', '.join(known)}, got {name!r}{nearest(name, known)}; write all for all"
             )
-        chosen.update(SETS.get(name, (name,)))
+        chosen.update(named.get(name, (name,)))
     return tuple(name for name in CORRUPTIONS if name in chosen)
 
 

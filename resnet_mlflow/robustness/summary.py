@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.evaluation.scores import count_confusion
 from resnet_mlflow.longtail.groups import group_scores
+from resnet_mlflow.robustness.corruption import SEVERITIES
+from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
 from resnet_mlflow.robustness.results import CellResult
 from resnet_mlflow.robustness.scores import (
     Errors,
@@ -20,10 +22,7 @@ from resnet_mlflow.robustness.scores import (
     relative_mean_corruption_error,
 )
 from resnet_mlflow.robustness.selection import CLEAN, Cell
-from resnet_mlflow.robustness.severities import BENCHMARK, EXTRA, FAMILIES, GEOMETRIC, SEVERITIES
 from resnet_mlflow.statistics import Interval, wilson_interval
-
-GROUPS = {**FAMILIES, "extra": EXTRA, "geometric": GEOMETRIC}
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class TriedClassifier:
         for tier, severity in self.tiers.items():
             metrics |= self._part(tier, [cell for cell in self.headline if cell.severity == severity])
         metrics |= self._part("mean", self.headline)
-        for group, names in GROUPS.items():
+        for group, names in scored_groups().items():
             cells = [cell for cell in self.cells if cell.corruption in names]
             if cells:
                 metrics[f"robustness/{group}/accuracy"] = self._mean(cells)[0]

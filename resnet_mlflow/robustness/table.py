@@ -4,10 +4,11 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plus_minus
+from resnet_mlflow.robustness.corruption import TIERS
+from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
 from resnet_mlflow.robustness.selection import CLEAN
-from resnet_mlflow.robustness.severities import BENCHMARK, TIERS
-from resnet_mlflow.robustness.summary import GROUPS, TriedClassifier
+from resnet_mlflow.robustness.summary import TriedClassifier
 from resnet_mlflow.statistics import summarize_seeds
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SCORES: dict[str, str] = {
     **{part: f"robustness/{part}/accuracy" for part in PARTS},
     "mCE": "robustness/mce",
     "relative mCE": "robustness/relative_mce",
-    **{group: f"robustness/{group}/accuracy" for group in GROUPS},
+    **{group: f"robustness/{group}/accuracy" for group in scored_groups()},
     "many": "robustness/mean/accuracy_many",
     "medium sized": "robustness/mean/accuracy_medium",
     "few": "robustness/mean/accuracy_few",
@@ -124,5 +125,5 @@ def _score(row: Mapping[Hashable, object], title: str) -> str:
         return "-"
     digits = 1 if title in PERCENT else 3
     if not math.isnan(std):
-        return f"{mean:.{digits}f} ± {std:.{digits}f}"
+        return plus_minus(f"{mean:.{digits}f}", std, digits)
     return f"{mean:.{digits}f}" if math.isnan(low) else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

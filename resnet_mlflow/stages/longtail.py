@@ -11,7 +11,8 @@ from resnet_mlflow.heads import build_head, parse_head_params
 from resnet_mlflow.longtail.figures import class_accuracy_figure, class_counts_figure, group_bars_figure
 from resnet_mlflow.longtail.groups import group_classes
 from resnet_mlflow.longtail.markdown import to_markdown
-from resnet_mlflow.longtail.methods import METHODS, method_parts, select_methods
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
 from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
 from resnet_mlflow.stages.longtail_sources import Source, on_features

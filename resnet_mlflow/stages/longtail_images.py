@@ -20,10 +20,11 @@ from resnet_mlflow.features.identity import FeatureSplit, features_key, identify
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
-from resnet_mlflow.longtail.losses import LDAM_SCALE, build_loss, default_params
-from resnet_mlflow.longtail.methods import METHODS, method_parts
-from resnet_mlflow.longtail.networks import NormalizedLinear
+from resnet_mlflow.longtail.losses import LongTailLoss, build_loss, default_params
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.networks import NormalizedLinear, scaled_directions
 from resnet_mlflow.longtail.samplers import build_row_sampler
+from resnet_mlflow.longtail.selection import method_parts
 from resnet_mlflow.longtail.table import BASELINE, MethodRun
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import extract_untracked
@@ -40,9 +41,6 @@ from resnet_mlflow.training.finetuning import (
     finetune_on_images,
     linear_state,
 )
-
-# What acts on a trained network; the other kinds act in its training.
-AFTERWARDS = ("none", "posthoc", "decoupled")
 
 
 def on_images(config: LongtailConfig, inputs: Inputs) -> Iterator["ImageSource"]:
@@ -79,8 +77,8 @@ class ImageSource:
     def run(self, task: MethodTask) -> MethodRun:
         """Return what a method comes to, in a nested run; methods that act afterwards share the network of none."""
         parts = method_parts(task.method)
-        after = [part for part in parts if METHODS[part].kind in AFTERWARDS and part != BASELINE]
-        in_training = tuple(part for part in parts if METHODS[part].kind not in AFTERWARDS)
+        after = [part for part in parts if METHODS[part].acts_afterwards and part != BASELINE]
+        in_training = tuple(part for part in parts if not METHODS[part].acts_afterwards)
         with method_run(task) as run:
             start = time.perf_counter()
             if in_training or task.method == BASELINE:
@@ -115,7 +113,8 @@ class ImageSource:
         config, counts = task.config, self.train_counts
         train, val = self.dataset.splits["train"], self.dataset.splits["val"]
         linear = build_linear(BACKBONES[config.backbone].n_features, len(counts), config.seed)
-        layer = NormalizedLinear(linear.weight.detach().clone()) if "ldam_drw" in parts else linear
+        loss = build_loss(parts, counts, {}, config.epochs, config.label_smoothing)
+        layer = NormalizedLinear(linear.weight.detach().clone(), loss.scale) if loss.scale else linear
         network = FinetuneNetwork(build_backbone(config.backbone, self.inputs.weights), layer, config.train_layers)
         epochs = finetune_on_images(
             network,
@@ -126,7 +125,7 @@ class ImageSource:
             fabric=build_fabric(config.device, self.inputs.precision),
             checkpoint=folder / "last.ckpt",
             fingerprint=task.cache_key,
-            remedy=build_remedy(parts, train, counts, config),
+            remedy=build_remedy(parts, train, counts, config, loss),
         )
         history = list(logged_epochs(run, epochs))
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
@@ -154,20 +153,18 @@ class ImageSource:
 
 
 def build_remedy(
-    parts: tuple[str, ...], train: ImageSplit, counts: NDArray[np.int64], config: LongtailConfig
+    parts: tuple[str, ...], train: ImageSplit, counts: NDArray[np.int64], config: LongtailConfig, loss: LongTailLoss
 ) -> Remedy:
     """Return the rows and the loss of the methods that act in training, with their default hyperparameters."""
     rows = build_row_sampler(parts, train.labels, len(counts), config.epochs, config.seed)
-    loss = build_loss(parts, counts, {}, config.epochs, config.label_smoothing)
     return Remedy(rows, loss, loss.on_epoch)
 
 
 def head_of(layer: nn.Module, n_classes: int) -> HeadBase:
-    """Return the head that gives the logits of a trained last layer; cosines become logits by LDAM's scale."""
+    """Return the head that gives the logits of a trained last layer; cosines become logits by its scale."""
     classes = list(range(n_classes))
     if isinstance(layer, NormalizedLinear):
-        weight = nn.functional.normalize(layer.weight.detach().cpu().double(), dim=1).numpy()
-        head = from_linear(LDAM_SCALE * weight, np.zeros(n_classes), classes)
+        head = from_linear(scaled_directions(layer), np.zeros(n_classes), classes)
         head.preprocessing = "l2"
         return head
     assert isinstance(layer, nn.Linear)

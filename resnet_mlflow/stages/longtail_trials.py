@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from resnet_mlflow.longtail.fitting import FittedMethod
-from resnet_mlflow.longtail.methods import hyperparameters
 from resnet_mlflow.longtail.search import default_suggestion, suggest_params
+from resnet_mlflow.longtail.selection import hyperparameters
 from resnet_mlflow.stages.longtail_runs import MethodTask
 from resnet_mlflow.tracking import TrialRun
 

@@ -106,10 +106,6 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
 def _load(name: str, data_dir: str, on_bad_image: str) -> ImageDataset:
     # A study asks for the same dataset in every cell.
     dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image)
-    for pair, n in dataset.n_duplicates_across_splits.items():
-        if n:
-            first, second = pair.split("/")
-            logger.warning("%s: %d images of %s stand in %s too", dataset.name, n, second, first)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
     return dataset

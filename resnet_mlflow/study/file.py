@@ -56,7 +56,7 @@ def _checked(content: dict[str, Any], path: Path) -> Study:
 
 
 def _check_methods(name: str, config: LongtailConfig) -> None:
-    from resnet_mlflow.longtail.methods import select_methods
+    from resnet_mlflow.longtail.selection import select_methods
 
     try:
         select_methods(config.methods, config.head)

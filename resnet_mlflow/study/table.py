@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plus_minus
 from resnet_mlflow.statistics import SeedSummary, summarize_seeds
 from resnet_mlflow.study import Cell, Study
 
@@ -92,7 +92,7 @@ def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) 
 def _score(row: Mapping[Hashable, object], title: str) -> str:
     mean, std, low, high = (float(str(row[f"{title} {part}"])) for part in ("mean", "std", "ci_low", "ci_high"))
     if row["n seeds"] != 1:
-        return f"{mean:.4f} ± {std:.4f}"
+        return plus_minus(f"{mean:.4f}", std, 4)
     return f"{mean:.4f}" if math.isnan(low) else f"{mean:.4f} ({low:.4f} to {high:.4f})"
 
 

@@ -14,7 +14,13 @@ from resnet_mlflow.tracking.experiments import (
 )
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
-from resnet_mlflow.tracking.predictions import Predictions, load_corrupted_predictions, load_predictions
+from resnet_mlflow.tracking.predictions import (
+    ConfusionMatrix,
+    Predictions,
+    load_confusion_matrix,
+    load_corrupted_predictions,
+    load_predictions,
+)
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -50,6 +56,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "RUN_TAG",
+    "ConfusionMatrix",
     "Predictions",
     "StageRun",
     "TrackedDataset",
@@ -71,6 +78,7 @@ __all__ = [
     "leave_launched_run",
     "load_class_counts",
     "load_config",
+    "load_confusion_matrix",
     "load_corrupted_predictions",
     "load_head",
     "load_predictions",

@@ -1,5 +1,6 @@
 """What runs predicted, read back from the tracking store."""
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,31 @@ class Predictions:
     def correct(self) -> NDArray[np.bool_]:
         """Return which items were predicted right, ``(n_items,)``."""
         return np.asarray(self.labels == self.predictions)
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionMatrix:
+    """How often each class was taken for each.
+
+    Attributes:
+        class_names: ``n_classes`` names.
+        counts: Items, labels down, predictions across, ``(n_classes, n_classes)``.
+    """
+
+    class_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+
+def load_confusion_matrix(run_id: str, split: Literal["val", "test"] = "test") -> ConfusionMatrix:
+    """Return what a run logged as ``evaluation/<split>/confusion_matrix.json``.
+
+    Raises:
+        MlflowException: If the run has no confusion matrix of the split.
+    """
+    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
+        path = download(run_id, f"evaluation/{split}/confusion_matrix.json", Path(folder))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    return ConfusionMatrix(tuple(stored["class_names"]), np.array(stored["counts"], dtype=np.int64))
 
 
 def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:

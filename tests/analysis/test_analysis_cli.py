@@ -11,6 +11,7 @@ from analysis.cli import run
 from analysis.commands import command_of, project_command
 from analysis.diff import compare_runs
 from analysis.repeat import predictions_digest, repeat
+from analysis.tables import TABLES
 from benchmarks.run_store import Record, write_records
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FitHeadConfig
@@ -37,7 +38,7 @@ def test_table_prints_the_table(study, capsys):
         (["table"], "required: name; see python -m analysis table --help"),
         (["table", "heads", "--folder", "x"], "unrecognized arguments: --folder x"),
         (["table", "heads", "--experiment", "resnet-mlfow"], "did you mean 'resnet-mlflow'"),
-        (["table", "tuning"], "table tuning needs finished runs that answer it, got none among"),
+        (["table", "tuning"], "table tuning needs finished runs with n_trials, got none among"),
         (["table", "heads", "--tags", "seed"], "tags must be name=value with commas between them"),
         (["explain", "abc"], "run_id must name a run of .*, got 'abc'"),
         (["repeat", "abc"], "run_id must name a run of .*, got 'abc'"),
@@ -48,6 +49,13 @@ def test_run_refuses_in_one_line(study, arguments, message):
     with pytest.raises(InputError, match=message) as error:
         run(arguments)
     assert "\n" not in str(error.value)
+
+
+def test_help_of_table_lists_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        run(["table", "--help"])
+    printed = capsys.readouterr().out
+    assert all(f"  {row.name} " in printed and row.question in printed for row in TABLES.values())
 
 
 def test_command_line_exits_with_2_and_one_line(study):

@@ -121,7 +121,7 @@ def test_files_beside_the_page_hold_the_same_tables(written):
     report, folder = written
     for table in report.tables:
         frame = pd.read_csv(folder / "tables" / f"{table.name}.csv")
-        column = next(column.name for column in table.columns if column.kind == "score")
+        column = next(column.name for column in table.columns if column.kind in ("score", "count"))
         assert frame[column].tolist() == pytest.approx(table.frame[column].tolist())
         assert table.title in (folder / "report.md").read_text()
         for ending in ("md", "tex"):

@@ -1,6 +1,7 @@
 import math
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,10 @@ import pytest
 from PIL import Image
 
 from analysis import figures, interactive
-from analysis.charts import HeatMap, Intervals, Lines, Points, Ranks, Series, pareto_front
-from analysis.illustration import chart_of
+from analysis.charts import HeatMap, Intervals, Lines, Points, Ranks, Series
 from analysis.palette import BACKBONE_COLOURS, HEAD_COLOURS, colours_of, marker_of
 from analysis.table import Column, Table
+from analysis.tables import chart_of
 
 NAN = math.nan
 HEAD_NAMES = ("svm", "knn", "mlp")
@@ -62,6 +63,24 @@ def test_spec_is_what_plotly_understands(name):
     assert "NaN" not in str(drawn)
 
 
+def test_spec_of_a_grid_takes_digits_for_names():
+    grid = HeatMap("Which?", "share", ("1", "0"), ("1", "0"), ((0.9, 0.1), (0.0, 1.0)), "predicted", "true")
+    drawn = go.Figure(interactive.spec(grid))
+    assert (drawn.layout.xaxis.type, drawn.layout.yaxis.type) == ("category", "category")
+    assert (drawn.layout.xaxis.title.text, drawn.layout.yaxis.title.text) == ("predicted", "true")
+
+
+def test_numbers_of_a_wide_grid_fit_their_places():
+    names = tuple(f"class number {i}" for i in range(20))
+    figure = figures.draw(HeatMap("Which?", "share", names, names, tuple(map(tuple, np.eye(20).tolist()))))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts[:20]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+
+
 def test_spec_holds_the_values_of_the_chart():
     (dots,) = interactive.spec(CHARTS["intervals"])["data"]
     assert dots["x"] == [0.9, 0.8, 0.7]
@@ -102,11 +121,14 @@ def test_colours_stand_out_from_light_and_dark_paper(paper):
 
 
 @pytest.mark.parametrize(
-    ("costs", "scores", "front"),
-    [([1, 2, 3], [0.5, 0.4, 0.6], (0, 2)), ([2, 1], [0.9, 0.9], (1,)), ([1, 1], [0.1, 0.2], (1,))],
+    ("seconds", "scores", "front"),
+    [([1, 2, 3], [0.5, 0.4, 0.6], (0, 2)), ([2, 1], [0.9, 0.9], (1,)), ([2, 1, 1], [0.9, 0.1, 0.2], (2, 0))],
 )
-def test_pareto_front_holds_what_none_beats(costs, scores, front):
-    assert pareto_front(costs, scores) == front
+def test_chart_of_cost_joins_what_none_beats_from_the_cheapest_on(seconds, scores, front):
+    columns = (Column("head", "head"), Column("val/accuracy", "val accuracy", "score"))
+    named = {name: [name] * len(scores) for name in ("head", "strategy", "backbone")}
+    chart = chart_of(table("cost", columns, **named, **{"time/fit_s": seconds, "val/accuracy": scores}))
+    assert chart.front == front
 
 
 def table(name, columns, **values):

@@ -1,3 +1,4 @@
+import json
 import math
 import shutil
 from pathlib import Path
@@ -8,16 +9,19 @@ import pandas as pd
 import pytest
 
 from analysis.cells import finished_cells
+from analysis.documentation import with_tables
+from analysis.pareto import pareto_front
 from analysis.runs import load_runs
 from analysis.separation import compare_all_pairs, paired_difference, winner_of
 from analysis.table import RUN_IDS
-from analysis.tables import TABLES, build_all
-from analysis.tables.cost import pareto_front
+from analysis.tables import TABLES, build_all, chart_of
 from analysis.tables.datasets import rank_methods
+from analysis.tables.row import TableRow
 from benchmarks.run_store import Record
 from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.tracking import load_predictions
 
 
 def cell(seed, score, head="svm", digest="d1", stage="fit_head", params=None, metrics=None, **tags):
@@ -45,7 +49,7 @@ def log_predictions(run_id, folder, correct):
 
 def test_tables_answer_from_a_real_study(study):
     tables = {name: build(study.frame) for name, build in TABLES.items()}
-    expected = {"heads", "strategies", "ablation", "longtail", "cost", "few_shot"}
+    expected = {"heads", "strategies", "ablation", "longtail", "cost", "confusions", "few_shot"}
     assert {name for name, table in tables.items() if table is not None} == expected
     known = set(study.frame["run_id"])
     for table in (tables[name] for name in expected):
@@ -278,6 +282,61 @@ def test_backbone_complexity_is_what_torch_counts(name, size):
     assert found.n_parameters == sum(weights.numel() for weights in network.parameters())
     assert 2 * found.macs == counter.get_total_flops()
     assert found.n_features == n_features
+
+
+def test_confusions_are_those_of_the_best_classifier_on_validation_data(study):
+    table = TABLES["confusions"](study.frame)
+    counts = table.frame[[column.name for column in table.columns[1:]]].to_numpy()
+    scores = TABLES["heads"](study.frame).frame
+    best = scores.loc[scores["val/accuracy"].idxmax()]
+    assert set(table.frame["run_ids"].iloc[0]) == set(best["run_ids"])
+    right = sum(load_predictions(run_id).correct.sum() for run_id in best["run_ids"])
+    assert counts.trace() == right
+    assert counts.sum() == sum(len(load_predictions(run_id).labels) for run_id in best["run_ids"])
+    assert list(table.frame["label"]) == [column.header for column in table.columns[1:]] == list("0123456789")
+    assert f"{best['head']} frozen, the best by validation accuracy" in table.notes[0]
+    chart = chart_of(table)
+    assert [sum(row) for row in chart.scores] == pytest.approx([1] * 10)
+    assert chart.scores[3][3] == counts[3, 3] / counts[3].sum()
+
+
+def test_confusions_of_many_classes_are_those_of_the_most_confused(written, tmp_path):
+    counts = np.diag(np.full(30, 100))
+    counts[29, 0] = counts[5, 28] = 7
+    frame = written(cell(0, 0.7), cell(1, 0.6)).frame
+    path = tmp_path / "confusion_matrix.json"
+    path.write_text(json.dumps({"class_names": [f"c{label}" for label in range(30)], "counts": counts.tolist()}))
+    for run_id in frame["run_id"]:
+        mlflow.MlflowClient().log_artifact(run_id, str(path), "evaluation/test")
+    table = TABLES["confusions"](frame)
+    shown = list(table.frame["label"])
+    assert len(shown) == 20
+    assert {"c0", "c5", "c28", "c29"} <= set(shown)
+    assert [column.header for column in table.columns] == ["label", *shown, "other classes"]
+    assert table.frame.set_index("label").loc["c29", "predicted c0"] == 14, "summed over both seeds"
+    predicted = table.frame.filter(like="predicted ").sum(axis=1).tolist()
+    assert predicted == (2 * counts.sum(axis=1))[[int(name[1:]) for name in shown]].tolist()
+    assert table.notes[-1] == "Of 30 classes, the 20 with the most errors are shown."
+
+
+def test_confusions_name_the_run_that_lost_its_matrix(written):
+    frame = written(cell(0, 0.7)).frame
+    with pytest.raises(InputError, match=r"^the best run must hold its confusion matrix, got run \w+ without .*; run"):
+        TABLES["confusions"](frame)
+    assert TABLES["confusions"](frame[frame["stage"] == "longtail"]) is None
+
+
+def test_documented_tables_are_those_of_the_rows():
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    assert page == with_tables(page), "run `make mlproject`"
+    assert "| `heads` | Which head is best on frozen features? | finished runs of fit_head |" in page
+
+
+def test_a_table_has_a_name_that_files_can_have():
+    with pytest.raises(
+        ValueError, match=r"^a table's name must be of letters, digits and underscores, got 'my-table'$"
+    ):
+        TableRow("my-table", "Why?", needs="runs", build=TABLES["heads"].build, chart=TABLES["heads"].chart)
 
 
 def test_pareto_front_keeps_equals_and_drops_the_dominated_and_undefined():

@@ -8,14 +8,10 @@ from numpy.testing import assert_allclose
 from sklearn.utils.class_weight import compute_class_weight
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.longtail.weights import (
-    CLASS_WEIGHTS,
-    effective_weights,
-    inverse_weights,
-    per_item_scale,
-    sqrt_weights,
-)
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.weights import effective_weights, inverse_weights, per_item_scale, sqrt_weights
 
+WEIGHTINGS = [method for method in METHODS.values() if method.kind == "weighting"]
 COUNTS = st.lists(st.integers(1, 5000), min_size=2, max_size=20)
 
 
@@ -37,15 +33,15 @@ def test_effective_weights_of_beta_0_are_all_1() -> None:
 
 @given(COUNTS)
 def test_weights_have_mean_1_and_fall_with_size(counts: list[int]) -> None:
-    for weights in (rule(counts) for rule in CLASS_WEIGHTS.values()):
+    for weights in (rule.build(counts, **rule.own({})) for rule in WEIGHTINGS):
         assert weights.mean() == pytest.approx(1)
         assert (np.diff(weights[np.argsort(counts, kind="stable")]) <= 1e-12).all()
 
 
 @given(st.integers(1, 1000), st.integers(2, 20))
 def test_weights_of_balanced_classes_are_1(size: int, n_classes: int) -> None:
-    for rule in CLASS_WEIGHTS.values():
-        assert_allclose(rule([size] * n_classes), 1)
+    for rule in WEIGHTINGS:
+        assert_allclose(rule.build([size] * n_classes, **rule.own({})), 1)
 
 
 def test_sqrt_weights_stand_between() -> None:

@@ -18,8 +18,9 @@ from resnet_mlflow.heads.linear import LinearHead
 from resnet_mlflow.heads.mlp import MLPHead
 from resnet_mlflow.longtail.adjusted import AdjustedHead
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, checked_head_params, fit_method
-from resnet_mlflow.longtail.methods import METHODS, select_methods
+from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.posthoc import mean_recall
+from resnet_mlflow.longtail.selection import select_methods
 from resnet_mlflow.longtail.weights import effective_weights, inverse_weights, per_item_scale
 from resnet_mlflow.registry.heads import HEADS
 
@@ -253,13 +254,13 @@ def test_heads_without_gradients_are_fitted_without_torch() -> None:
 import sys
 import numpy as np
 from resnet_mlflow.features.identity import FeatureSplit
-from resnet_mlflow.longtail import groups, methods, posthoc, priors, profiles, search
+from resnet_mlflow.longtail import groups, posthoc, priors, profiles, search, selection
 from resnet_mlflow.longtail.fitting import fit_method
 rng = np.random.default_rng(0)
 labels = np.repeat([0, 1, 2], [20, 9, 7])
 split = FeatureSplit(rng.normal(size=(36, 4)).astype(np.float32), labels, labels.astype(str))
 for head in ("svm", "knn", "prototype"):
-    for method in methods.select_methods("all", head):
+    for method in selection.select_methods("all", head):
         if method != "ncm":
             fit_method(method, head, {}, {"train": split, "val": split}, 0)
 assert "torch" not in sys.modules

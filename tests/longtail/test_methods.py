@@ -3,8 +3,8 @@
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.longtail.methods import (
-    METHODS,
+from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.longtail.selection import (
     applicable,
     hyperparameters,
     inapplicable,
@@ -44,7 +44,7 @@ def test_every_method_says_what_it_is_from_and_why_not_elsewhere(name: str) -> N
     method = METHODS[name]
     assert method.reference
     assert set(method.heads) <= set(HEADS)
-    assert bool(method.why_not) == (set(method.heads) != set(HEADS))
+    assert bool(method.applies_to.why_not) == (set(method.heads) != set(HEADS))
     assert all(rule.default in rule.grid for rule in method.hyperparameters.values())
     assert applicable(name, "linear")
 
@@ -62,7 +62,7 @@ def test_parse_methods_puts_none_first_and_each_once() -> None:
         ("", "methods must be all or names with commas between, got ''"),
         (" , ", "methods must be all"),
         ("balanced_sofmax", r"got 'balanced_sofmax'; did you mean 'balanced_softmax'\?"),
-        ("force:", "a method must be one of"),
+        ("force:", "^method must be one of none, resample_balanced, .*, got ''"),
         (
             "resample_balanced+balanced_softmax",
             "^a combination must correct for class frequencies once, got resample_balanced and balanced_softmax, which "

@@ -14,10 +14,11 @@ from resnet_mlflow.heads import build_head, head_class
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.adjusted import adjust, logit_factor
 from resnet_mlflow.longtail.corrections import correct
-from resnet_mlflow.longtail.methods import METHODS, hyperparameters
+from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.posthoc import choose, logit_offsets, mean_recall, prior_offsets, tau_normalize
 from resnet_mlflow.longtail.priors import implied_prior
 from resnet_mlflow.longtail.search import suggest_params
+from resnet_mlflow.longtail.selection import hyperparameters
 from resnet_mlflow.longtail.weights import effective_weights
 from resnet_mlflow.registry.heads import HEADS
 

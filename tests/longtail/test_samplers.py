@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.longtail.methods import METHODS
-from resnet_mlflow.longtail.resampling import resampled_rows, smote
+from resnet_mlflow.longtail.resampling import oversampled_rows, smote, undersampled_rows
 from resnet_mlflow.longtail.samplers import (
     build_row_sampler,
     class_probabilities,
@@ -19,7 +19,6 @@ from resnet_mlflow.longtail.samplers import (
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [900, 90, 10]))
 SAMPLERS = ["none", *(name for name, rule in METHODS.items() if rule.kind in ("sampling", "resampling"))]
-SAMPLERS.remove("smote")  # makes items, not rows
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -75,22 +74,26 @@ def test_row_samplers_draw_classes_as_they_say() -> None:
 
 
 def test_resampled_rows_keep_every_item_or_as_many_as_the_smallest_class() -> None:
-    over, under = (resampled_rows(LABELS, method, seed=0) for method in ("oversample", "undersample"))
+    over, under = (resample(LABELS, seed=0) for resample in (oversampled_rows, undersampled_rows))
     assert np.bincount(LABELS[over]).tolist() == [900] * 3
     assert set(over) == set(range(1000))
     assert np.bincount(LABELS[under]).tolist() == [10] * 3
     assert len(set(under)) == 30
-    assert set(under) != set(resampled_rows(LABELS, "undersample", seed=1))
+    assert set(under) != set(undersampled_rows(LABELS, seed=1))
 
 
 def test_resampled_rows_of_balanced_labels_are_all_in_order() -> None:
-    for method in ("oversample", "undersample"):
-        assert resampled_rows(np.array([1, 0, 1, 0]), method, seed=0).tolist() == [0, 1, 2, 3]
+    for resample in (oversampled_rows, undersampled_rows):
+        assert resample(np.array([1, 0, 1, 0]), seed=0).tolist() == [0, 1, 2, 3]
 
 
-def test_resampled_rows_refuse_what_makes_items() -> None:
-    with pytest.raises(InputError, match="by oversample or undersample, got 'smote'"):
-        resampled_rows(LABELS, "smote", seed=0)
+def test_row_samplers_refuse_what_makes_items_and_what_is_unknown() -> None:
+    with pytest.raises(InputError, match=r"^rows must be drawn from the items there are, got 'smote', which makes new"):
+        build_row_sampler(("smote",), LABELS, 3, 10, seed=0)
+    with pytest.raises(
+        InputError, match=r"^method must be one of none, .* got 'oversampel'; did you mean 'oversample'"
+    ):
+        build_row_sampler(("oversampel",), LABELS, 3, 10, seed=0)
 
 
 @pytest.mark.parametrize("n_tail", [1, 2, 3, 8])

@@ -6,8 +6,10 @@ import torch
 from pictures import pictures, to_batch
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.robustness.catalogue import CORRUPTIONS
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.severities import BENCHMARK, CORRUPTIONS, severities_of
+from resnet_mlflow.robustness.groups import BENCHMARK
+from resnet_mlflow.robustness.severities import severities_of
 
 IDS = [f"item {i}" for i in range(64)]
 # What changes with severity in one direction only; not elastic_transform, snow and saturate.

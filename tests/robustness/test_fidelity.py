@@ -10,14 +10,18 @@ from pictures import absolute_distance, pictures, structural_distance, to_batch,
 from replayed_random import Replay
 
 from benchmarks.peers import corruptions as reference
+from resnet_mlflow.robustness.catalogue import CORRUPTIONS
+from resnet_mlflow.robustness.corruption import RESOLUTIONS, SEVERITIES
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.severities import BENCHMARK, EXTRA, RESOLUTIONS, SEVERITIES, constants_for
+from resnet_mlflow.robustness.groups import BENCHMARK
+from resnet_mlflow.robustness.severities import constants_for
 
 Pixels = NDArray[np.uint8]
 
 N_REPLAYED = {32: 4, 64: 2, 224: 1}
+INDEPENDENT = [name for name in CORRUPTIONS if hasattr(reference, name)]
 # Those two draw by methods of their own.
-REPLAYED = [name for name in BENCHMARK + EXTRA if name not in ("shot_noise", "impulse_noise")]
+REPLAYED = [name for name in INDEPENDENT if name not in ("shot_noise", "impulse_noise")]
 EXACT = ("contrast", "brightness", "saturate", "pixelate", "jpeg_compression")
 # Thresholds on float32 tip over for single pixels: the border of two cells of frost, the rim of a drop.
 SHARE_BEYOND_ONE = {"frost": 0.002, "spatter": 0.002}
@@ -25,6 +29,10 @@ SHARE_BEYOND_ONE = {"frost": 0.002, "spatter": 0.002}
 # So many images make as many pixels: 256 of 32 x 32.
 N_NOISY = {32: 256, 64: 64, 224: 5}
 N_RANDOM = {"glass_blur": 64, "motion_blur": 128, "elastic_transform": 128, "snow": 256, "frost": 256, "fog": 256}
+
+
+def test_every_published_corruption_has_an_independent_formulation() -> None:
+    assert set(INDEPENDENT) >= {*BENCHMARK, "speckle_noise", "gaussian_blur", "spatter", "saturate"}
 
 
 def by_reference(corruption: str, severity: int, pixels: Pixels, generators: list[object]) -> Pixels:

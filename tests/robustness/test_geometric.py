@@ -4,8 +4,8 @@ import torch
 from pictures import pictures, to_batch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
+from resnet_mlflow.robustness.corruption import TIERS
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.severities import TIERS
 
 TIER_SEVERITIES = tuple(TIERS.values())
 

@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from resnet_mlflow.robustness.corruption import SEVERITIES
+from resnet_mlflow.robustness.groups import BENCHMARK
 from resnet_mlflow.robustness.results import CellResult
 from resnet_mlflow.robustness.scores import (
     consistency,
@@ -13,7 +15,6 @@ from resnet_mlflow.robustness.scores import (
     relative_mean_corruption_error,
 )
 from resnet_mlflow.robustness.selection import CLEAN, Cell
-from resnet_mlflow.robustness.severities import BENCHMARK, SEVERITIES
 from resnet_mlflow.robustness.summary import Reference, TriedClassifier
 
 

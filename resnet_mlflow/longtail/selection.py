@@ -1,0 +1,124 @@
+"""Which remedies a text names, how they may be combined, and which of them apply to a head."""
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.longtail.method import Hyperparameter
+from resnet_mlflow.longtail.methods import METHODS
+
+FORCE = "force:"
+
+
+def parse_methods(text: str) -> list[str]:
+    """Return the methods that a comma-separated text names, each once, ``none`` first.
+
+    Args:
+        text: ``all``, or names; ``a+b`` is a combination, ``force:a+b`` one that corrects twice.
+
+    Raises:
+        InputError: If a name is unknown or stands there twice, or a combination cannot be.
+
+    Example:
+        >>> parse_methods("balanced_softmax,resample_sqrt+focal")
+        ['none', 'balanced_softmax', 'resample_sqrt+focal']
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(
+            f"methods must be all or names with commas between, got {text!r}; known are {', '.join(METHODS)}"
+        )
+    if "all" in names:
+        names = [name for name in names if name != "all"] + list(METHODS)
+    for name in names:
+        method_parts(name)
+    return list(dict.fromkeys(["none", *names]))
+
+
+def method_parts(name: str) -> tuple[str, ...]:
+    """Return the methods that a name combines; one for a plain name.
+
+    Raises:
+        InputError: If a part is unknown, two parts act in the same place, or both correct for class frequencies.
+
+    Example:
+        >>> method_parts("resample_sqrt+focal")
+        ('resample_sqrt', 'focal')
+    """
+    parts = tuple(part.strip() for part in name.removeprefix(FORCE).split("+"))
+    for part in parts:
+        METHODS.find(part)
+    if len(parts) > 1:
+        _check_combination(name, parts)
+    return parts
+
+
+def _check_combination(name: str, parts: tuple[str, ...]) -> None:
+    places = [METHODS[part].place for part in parts]
+    if "none" in places or "decoupled" in places or len(set(places)) < len(places):
+        raise InputError(
+            "a combination must take one method each from sampling, weighting or loss, and posthoc, got "
+            f"{name!r} ({', '.join(places)}); write the methods with a comma between to compare them"
+        )
+    chosen = [parameter for part in parts for parameter in METHODS[part].hyperparameters]
+    if len(set(chosen)) < len(chosen):
+        raise InputError(
+            f"the methods of a combination must not choose the same parameter, got {name!r}, which both choose "
+            f"{max(chosen, key=chosen.count)}; leave one out"
+        )
+    correcting = [part for part in parts if METHODS[part].corrects]
+    if len(correcting) > 1 and not name.startswith(FORCE):
+        raise InputError(
+            f"a combination must correct for class frequencies once, got {' and '.join(correcting)}, which both do; "
+            f"write {FORCE}{name} to do it all the same"
+        )
+
+
+def inapplicable(name: str, head: str) -> str:
+    """Return why a method does not apply to a head, or an empty text where it does.
+
+    Example:
+        >>> inapplicable("balanced_softmax", "svm")
+        'balanced_softmax applies to mlp, linear: it replaces the loss of a head that is trained by gradient descent'
+    """
+    for part in method_parts(name):
+        method = METHODS[part]
+        if head not in method.heads:
+            return f"{part} applies to {', '.join(method.heads)}: {method.applies_to.why_not}"
+    return ""
+
+
+def applicable(name: str, head: str) -> bool:
+    """Return whether a method, or each of those it combines, applies to a head."""
+    return not inapplicable(name, head)
+
+
+def select_methods(text: str, head: str) -> list[str]:
+    """Return the methods of a text for one head: ``all`` leaves out those that do not apply, a name must apply.
+
+    Raises:
+        InputError: If a method that is named does not apply to the head.
+
+    Example:
+        >>> select_methods("all", "prototype")
+        ['none', 'logit_adjust_posthoc', 'ncm']
+    """
+    named = [name.strip() for name in text.split(",")]
+    chosen = []
+    for name in parse_methods(text):
+        reason = inapplicable(name, head)
+        if not reason:
+            chosen.append(name)
+        elif name in named:
+            raise InputError(f"a method must apply to head {head}, got {name!r} ({reason}); leave it out")
+    return chosen
+
+
+def hyperparameters(name: str) -> dict[str, Hyperparameter]:
+    """Return what is chosen on validation for a method or a combination, by name.
+
+    Example:
+        >>> hyperparameters("reweight_effective+focal").keys()
+        dict_keys(['beta', 'gamma'])
+    """
+    merged: dict[str, Hyperparameter] = {}
+    for part in method_parts(name):
+        merged |= METHODS[part].hyperparameters
+    return merged
