@@ -1,4 +1,4 @@
-"""Images resized and cropped to the network's input: part of what ``features.PREPROCESSING`` names."""
+"""Images resized and cropped to the network's input: part of what ``features.identity.PREPROCESSING`` names."""
 
 import numpy as np
 import torch

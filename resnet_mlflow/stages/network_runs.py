@@ -127,7 +127,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
 
 
 def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
-    """Return the images to train on and to validate on, the same ones as ``features.partition`` picks."""
+    """Return the images to train on and to validate on, the same ones as ``features.identity.partition`` picks."""
     train = inputs.dataset.splits["train"]
     if "val" in inputs.dataset.splits:
         return train, inputs.dataset.splits["val"]
