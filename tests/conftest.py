@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
@@ -72,35 +73,56 @@ def module_store(empty_store: Path, use_store: Callable, tmp_path_factory: pytes
         yield uri
 
 
+# A study with something for every table that needs no long training.
+STUDY = {
+    "name": "demo",
+    "features": {"weights": "random"},
+    "seeds": [0, 1],
+    "backbones": ["resnet18"],
+    "heads": {"knn": {"k": 5}, "prototype": None, "linear": None},
+    "finetune": {"fc": {"train_layers": "fc", "epochs": 2, "learning_rate": 0.01}},
+    "longtail": {
+        "factor20": {"imbalance_factor": 20, "methods": "tau_norm", "head_params": "{epochs: 2}", "n_trials": 2}
+    },
+    "few_shot": {"heads": ["prototype"], "shots": [1, 8], "samples": 2},
+}
+
+
 @pytest.fixture(scope="session")
 def demo_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with a small study of digits (heads, a fine-tuning, a long tail with trials) and its report; its URI."""
+    """A store with the finished study of digits and its report beside it; its URI.
+
+    All processes of a test run share its artifacts; each has a database of its own to write to.
+    """
+    own = tmp_path_factory.getbasetemp()
+    made = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "study"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.exists():
+            _run_study(empty_store, made)
     folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(made, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlruns", "cache"))
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _run_study(empty_store: Path, folder: Path) -> None:
+    folder.mkdir()
     shutil.copyfile(empty_store, folder / "mlflow.db")
-    study = {
-        "name": "demo",
-        "seeds": [0, 1],
-        "backbones": ["resnet18"],
-        "heads": {"prototype": None, "linear": None},
-        "finetune": {"fc": {"train_layers": "fc", "epochs": 2, "learning_rate": 0.01}},
-        "longtail": {
-            "factor20": {"imbalance_factor": 20, "methods": "tau_norm", "head_params": "{epochs: 2}", "n_trials": 2}
-        },
-    }
-    (folder / "demo.yaml").write_text(yaml.safe_dump(study))
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    (folder / "demo.yaml").write_text(yaml.safe_dump(STUDY))
     ran = subprocess.run(
         [sys.executable, "-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         cwd=folder,
         env=_without_mlflow()
-        | {"MLFLOW_TRACKING_URI": uri, "RESNET_MLFLOW_CACHE": str(folder / "cache"), "PYTHONPATH": str(PROJECT)},
+        | {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "RESNET_MLFLOW_CACHE": str(folder / "cache"),
+            "PYTHONPATH": str(PROJECT),
+        },
     )
     assert ran.returncode == 0, ran.stderr
-    return uri
 
 
 def _without_mlflow() -> dict[str, str]:

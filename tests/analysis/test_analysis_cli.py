@@ -72,7 +72,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
     run(["explain", row["run_id"]])
     printed = capsys.readouterr().out
     command = (
-        "python -m entrypoints.fit_head --seed 1 --weights random --image_size 32 --head knn --head_params '{k: 5}'"
+        "python -m entrypoints.fit_head --seed 1 --weights random --head knn --head_params '{k: 5}'"
     )
     assert command in printed
     assert "mlflow run . -e fit_head -P seed=1 -P weights=random" in printed

@@ -48,7 +48,7 @@ def test_load_runs_gives_one_typed_row_per_run(study):
     frame = study.frame
     row = frame[frame["name"] == "fit_head knn resnet18 digits s1"].iloc[0]
     assert (row["stage"], row["status"], row["strategy"], row["seed"]) == ("fit_head", "FINISHED", "frozen", 1)
-    assert (row["config.head_params"], row["config.image_size"], row["weights"]) == ('{"k": 5}', 32, "random-seed0")
+    assert (row["config.head_params"], row["config.image_size"], row["weights"]) == ('{"k": 5}', 0, "random-seed0")
     assert row["test/accuracy"] == mlflow.get_run(row["run_id"]).data.metrics["test/accuracy"]
     assert row["duration_s"] > 0
     assert row["start"].tzinfo is not None
@@ -93,7 +93,7 @@ def test_load_runs_keeps_a_parent_and_all_runs_below_it(study):
     in_study = study.frame["parent"].notna() | (study.frame["run_id"] == parent)
     assert len(load_runs("resnet-mlflow", parent=parent).frame) == in_study.sum()
     below = load_runs("resnet-mlflow", parent=tail).frame
-    assert len(below) == 5  # itself, and two methods with two seeds
+    assert len(below) == 9  # itself, two methods with two seeds, and two trials of one with each
     with pytest.raises(InputError, match="parent must be a run of the experiment, got 'abc'"):
         load_runs("resnet-mlflow", parent="abc")
 
