@@ -1,7 +1,6 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from analysis.runs import Runs, load_runs
 from analysis.table import Table
 from analysis.tables import OVER_DATASETS, TABLES
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
@@ -144,9 +144,9 @@ def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **fil
     """
     check_output(output)
     report = build_report(load_runs(experiment, **filters), ui_url)
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        fill(report, Path(folder))
-        return place(Path(folder), output)
+    with scratch_folder() as folder:
+        fill(report, folder)
+        return place(folder, output)
 
 
 def check_output(output: str | Path) -> None:

@@ -18,8 +18,9 @@ from resnet_mlflow.config import PredictConfig
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import find_images
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
-from resnet_mlflow.tracking import StageRun, connect, download_model, promoted_version, stage_run
+from resnet_mlflow.tracking import StageRun, connect, download_classifier, promoted_version, stage_run
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def run_predict(config: PredictConfig) -> PredictedFolder:
     name = f"predict {version.name} v{version.version}"
     tags = {tag: version.tags[tag] for tag in COPIED_TAGS if tag in version.tags}
     with stage_run("predict", config, name, tags | {"model_version": version.version}) as run:
-        classifier = read_classifier(download_model(config.model) / "data" / "classifier", config.device)
+        with scratch_folder() as downloaded:
+            classifier = read_classifier(download_classifier(config.model, downloaded), config.device)
         start = time.perf_counter()
         bad = _predict(classifier, paths, folder, output, config)
         _report(run, PredictedFolder(output, len(paths) - len(bad), bad), time.perf_counter() - start)

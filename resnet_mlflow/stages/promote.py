@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
@@ -18,6 +17,7 @@ from resnet_mlflow.tracking import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
+    MissingArtifactError,
     connect,
     find_runs,
     get_run,
@@ -69,7 +69,7 @@ def run_promote(config: PromoteConfig) -> Promotion:
         title = f"{candidate.info.run_name}, run {candidate.info.run_id}"
         description = describe_version(title, candidate.data.metrics, answers, decision.reason)
         if version is None:
-            version = register(package(candidate, dataset), name, written, description)
+            version = register(package(candidate, dataset, {"cache_dir": config.cache_dir}), name, written, description)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, description)
         _move_aliases(version, champion, decision)
@@ -113,7 +113,7 @@ def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
 def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
     try:
         logged = load_predictions(run.info.run_id)
-    except MlflowException:
+    except MissingArtifactError:
         raise InputError(
             f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
         ) from None

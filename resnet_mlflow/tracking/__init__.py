@@ -4,6 +4,8 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
+from resnet_mlflow.tracking.artifacts import MissingArtifactError, download, load_config
+from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
 from resnet_mlflow.tracking.experiments import (
     create_repeat,
@@ -19,7 +21,7 @@ from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
-    download_model,
+    download_classifier,
     move_alias,
     promoted_version,
     register,
@@ -30,15 +32,11 @@ from resnet_mlflow.tracking.registry import (
 )
 from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
 from resnet_mlflow.tracking.store import (
-    BACKBONE_ARTIFACT,
     connect,
-    download,
-    download_backbone,
     end_abandoned_children,
     find_runs,
     finish_run,
     get_run,
-    load_config,
     search_runs,
     set_error,
     store_uri,
@@ -50,6 +48,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "RUN_TAG",
+    "MissingArtifactError",
     "Predictions",
     "StageRun",
     "TrackedDataset",
@@ -60,7 +59,7 @@ __all__ = [
     "describe_distributions",
     "download",
     "download_backbone",
-    "download_model",
+    "download_classifier",
     "end_abandoned_children",
     "end_killed_trial",
     "experiment_runs",

@@ -8,6 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking.artifacts import download_model_part
 from resnet_mlflow.tracking.store import store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -101,6 +102,10 @@ def move_alias(version: ModelVersion, alias: str) -> None:
     mlflow.MlflowClient().set_registered_model_alias(version.name, alias, version.version)
 
 
-def download_model(uri: str) -> Path:
-    """Return the local copy of a registered model's folder."""
-    return Path(mlflow.artifacts.download_artifacts(uri))
+def download_classifier(uri: str, folder: Path) -> Path:
+    """Return the local copy of a promoted classifier's files, made in ``folder``; the package's code stays behind.
+
+    Raises:
+        InputError: If the model has none, or one that is too large.
+    """
+    return download_model_part(uri, "data/classifier", folder)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.process import process_name
+from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.store import (
@@ -103,9 +103,9 @@ class StageRun:
     @contextmanager
     def artifacts(self) -> Iterator[Path]:
         """Yield an empty folder whose content becomes artifacts of the run, in one upload."""
-        with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-            yield Path(folder)
-            mlflow.log_artifacts(folder)
+        with scratch_folder() as folder:
+            yield folder
+            mlflow.log_artifacts(str(folder))
 
     def log_folder(self, folder: Path, name: str) -> None:
         """Log a local folder as artifacts under ``name``."""

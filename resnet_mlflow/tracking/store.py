@@ -1,7 +1,6 @@
 """The tracking store: is it there, which runs does it hold, what did they leave behind."""
 
 import hashlib
-import json
 import os
 import tempfile
 import urllib.error
@@ -10,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from filelock import FileLock
@@ -37,7 +35,6 @@ EXPERIMENT_TAGS = {
     **view_tags(),
 }
 PROBE_TIMEOUT_S = 5
-BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
 
 
 def connect() -> None:
@@ -210,13 +207,6 @@ def finish_run(run_id: str) -> bool:
     return bool(info.lifecycle_stage == "active")
 
 
-def load_config(run_id: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a run: its parameters as typed values."""
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        config: dict[str, Any] = json.loads(download(run_id, "config.json", Path(folder)).read_text())
-    return config
-
-
 def set_error(run_id: str, message: str) -> None:
     """Set the ``error`` tag of a run, if the store still answers."""
     with suppress(MlflowException):
@@ -228,37 +218,3 @@ def end_abandoned_children(parent_run_id: str) -> None:
     client = mlflow.MlflowClient()
     for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
         client.set_terminated(run.info.run_id, "KILLED")
-
-
-def download(run_id: str, path: str, folder: Path) -> Path:
-    """Return the local copy of a run's artifact folder or file, made in ``folder``.
-
-    Raises:
-        MlflowException: If the run has no such artifact.
-    """
-    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder)))
-
-
-def download_backbone(uri: str) -> Path:
-    """Return the local copy of the backbone that a run of ours, or a model of one, holds.
-
-    Args:
-        uri: ``runs:/<run id>`` of a fine-tuning, or ``models:/...`` logged by one.
-
-    Raises:
-        InputError: If there is no such run or model, or it holds no backbone.
-    """
-    try:
-        if uri.startswith("models:/"):
-            info = mlflow.models.get_model_info(uri)
-            # A promoted model was logged by the promotion; its backbone lies with the run that trained it.
-            run_id = (info.metadata or {}).get("run_id", info.run_id)
-        else:
-            run_id = uri.removeprefix("runs:/").split("/")[0]
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=BACKBONE_ARTIFACT))
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(
-            f"weights must name a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
-            "tags.stage = 'finetune'"
-        ) from None
