@@ -14,9 +14,12 @@ from resnet_mlflow.tracking.experiments import (
     find_experiment,
     reach_store,
 )
+from resnet_mlflow.tracking.liveness import end_abandoned_children
 from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import Predictions, load_corrupted_predictions, load_predictions
+from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,16 +34,7 @@ from resnet_mlflow.tracking.registry import (
     version_with_alias,
 )
 from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
-from resnet_mlflow.tracking.store import (
-    connect,
-    end_abandoned_children,
-    find_runs,
-    finish_run,
-    get_run,
-    search_runs,
-    set_error,
-    store_uri,
-)
+from resnet_mlflow.tracking.store import connect
 from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [

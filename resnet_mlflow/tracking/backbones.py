@@ -12,8 +12,8 @@ from resnet_mlflow.backbones.weights import file_digest
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.scratch import PREFIX
 from resnet_mlflow.tracking.artifacts import MAX_BACKBONE_BYTES, download
+from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.registry import run_of_model
-from resnet_mlflow.tracking.store import store_uri
 
 BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
 _LOGGED_MODEL = re.compile(r"models:/(m-\w+)")

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking.artifacts import download_model_part
-from resnet_mlflow.tracking.store import store_uri
+from resnet_mlflow.tracking.opening import store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
@@ -77,8 +77,9 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
 
 def version_of_run(name: str, run_id: str) -> ModelVersion | None:
     """Return the newest version of a registered model that a run's classifier was packaged as, or None."""
-    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and tags.{RUN_TAG} = '{run_id}'")
-    return max(found, key=lambda version: int(version.version), default=None)
+    # By the run alone: a filter cannot spell every name that a model may have.
+    found = mlflow.MlflowClient().search_model_versions(f"tags.{RUN_TAG} = '{run_id}'")
+    return max((one for one in found if one.name == name), key=lambda one: int(one.version), default=None)
 
 
 def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:
