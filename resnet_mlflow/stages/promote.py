@@ -1,6 +1,7 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from mlflow.entities import Run
@@ -23,6 +24,7 @@ from resnet_mlflow.tracking import (
     get_run,
     load_predictions,
     move_alias,
+    promotion_lock,
     register,
     rewrite_version,
     stage_run,
@@ -55,6 +57,12 @@ def run_promote(config: PromoteConfig) -> Promotion:
     connect()
     dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
     name = config.model_name or f"{dataset.short_name}-classifier"
+    # Who is champion, and which candidates have versions, must stay so until this process is done.
+    with nullcontext() if config.dry_run else promotion_lock(name):
+        return _promote(config, dataset, name)
+
+
+def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promotion:
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     answers = _test_answers(candidate, dataset)

@@ -15,6 +15,7 @@ from resnet_mlflow.tracking.experiments import (
     reach_store,
 )
 from resnet_mlflow.tracking.liveness import end_abandoned_children
+from resnet_mlflow.tracking.locking import promotion_lock
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
@@ -72,6 +73,7 @@ __all__ = [
     "log_head",
     "move_alias",
     "promoted_version",
+    "promotion_lock",
     "reach_store",
     "register",
     "rewrite_version",

@@ -9,7 +9,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.tracking.opening import DATABASE_PORTS, knock, store_uri
 from resnet_mlflow.tracking.refusals import refusals
-from resnet_mlflow.tracking.store import probe_server
+from resnet_mlflow.tracking.store import check_state, probe_server
 
 # MLflow's own limit is 50 000; a page of this size is some tens of MiB.
 PAGE_SIZE = 5000
@@ -25,6 +25,7 @@ def find_experiment(name: str) -> str:
     with refusals():
         experiment = mlflow.MlflowClient().get_experiment_by_name(name)
         if experiment is not None:
+            check_state(experiment)
             return str(experiment.experiment_id)
         known = [str(found.name) for found in mlflow.search_experiments()]
     near = nearest(name, known)

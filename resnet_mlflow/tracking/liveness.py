@@ -4,7 +4,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import mlflow
@@ -35,15 +35,19 @@ def signs(run: Run | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def beating(run_id: str) -> Iterator[None]:
-    """Write the time to a run every minute, from another thread, until left."""
+def beating(write: Callable[[str, str], object]) -> Iterator[None]:
+    """Write the time every minute, from another thread, until left.
+
+    Args:
+        write: Sets a tag, given its name and value.
+    """
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(BEAT_S):
             # A store that is away is the run's own business.
             with suppress(Exception):
-                mlflow.MlflowClient().set_tag(run_id, ALIVE_AT, str(int(time.time())))
+                write(ALIVE_AT, str(int(time.time())))
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -56,15 +60,14 @@ def beating(run_id: str) -> Iterator[None]:
 def end_abandoned_runs() -> None:
     """End runs of ours as KILLED that nobody works on: their processes are gone, or gave no sign for a long time."""
     for run in search_runs("attributes.status = 'RUNNING'"):
-        if is_abandoned(run):
+        if is_abandoned(run.data.tags):
             logger.warning("run %s (%s) was left by a process that is gone: KILLED", run.info.run_name, run.info.run_id)
             with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))
 
 
-def is_abandoned(run: Run) -> bool:
-    """Return whether no process works on a run of ours any more, as far as can be told from here."""
-    tags = run.data.tags
+def is_abandoned(tags: Mapping[str, str]) -> bool:
+    """Return whether no process works any more on what has these tags, as far as can be told from here."""
     if PROCESS not in tags:  # another project's, or of a version that did not tell
         if "stage" not in tags:
             return False

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def stage_run(
         active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, tags=own, log_system_metrics=True)
     try:
         run = StageRun(active.info.run_id, nested)
-        with _true_status(run), beating(run.run_id):
+        with _true_status(run), beating(partial(mlflow.MlflowClient().set_tag, run.run_id)):
             if not nested:
                 describe_experiment(active.info.experiment_id)
             run.set_tags({**own, **code_tags(), **tags})

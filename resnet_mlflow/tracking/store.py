@@ -54,7 +54,7 @@ def connect() -> None:
 def _choose(name: str) -> None:
     experiment = mlflow.MlflowClient().get_experiment_by_name(name)
     if experiment is not None:
-        _check_state(experiment)
+        check_state(experiment)
     mlflow.set_experiment(name)
 
 
@@ -72,11 +72,16 @@ def _check_experiment() -> None:
     else:
         experiment_id = str(_get_experiment_id())
     experiment = client.get_experiment(experiment_id)
-    _check_state(experiment)
+    check_state(experiment)
     check_artifacts(str(experiment.artifact_location))
 
 
-def _check_state(experiment: Experiment) -> None:
+def check_state(experiment: Experiment) -> None:
+    """Refuse an experiment that was deleted, or that a server only pretends to have.
+
+    Raises:
+        InputError: If it is such a one.
+    """
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
             f"the experiment must be there, got {experiment.name!r}, which was deleted; restore it (mlflow experiments "

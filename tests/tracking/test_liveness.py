@@ -91,7 +91,7 @@ def test_stage_run_is_alive_while_it_runs_and_when_it_is_resumed(store, dead_mar
         tags = mlflow.get_run(first.run_id).data.tags
         assert tags[PROCESS] == process_mark()
         assert int(tags[ALIVE_AT]) <= time.time()
-        assert not is_abandoned(mlflow.get_run(first.run_id))
+        assert not is_abandoned(tags)
     mlflow.MlflowClient().set_tag(first.run_id, PROCESS, dead_mark)
     with stage_run("finetune", CONFIG, "a name", {}, resume=first.run_id) as again:
         assert mlflow.get_run(again.run_id).data.tags[PROCESS] == process_mark()
