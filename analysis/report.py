@@ -18,6 +18,7 @@ from analysis.runs import Runs, load_runs
 from analysis.table import Table
 from analysis.tables import OVER_DATASETS, TABLES
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.places import user_path, writable_folder
 from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking import store_uri
 
@@ -155,13 +156,17 @@ def check_output(output: str | Path) -> None:
     Raises:
         InputError: If it is no folder, or holds something else than an earlier report.
     """
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
+    folder = user_path(str(output), "output")
+    there = folder.exists()
+    if there and not folder.is_dir():
         raise InputError(f"output must be a folder, got the file {str(output)!r}; name another")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
         raise InputError(
             f"output must be new, empty, or hold an earlier report, got {str(output)!r} with other files; name another"
         )
+    writable_folder(folder, "output")
+    if not there:
+        folder.rmdir()
 
 
 def fill(report: Report, folder: Path) -> None:
@@ -187,7 +192,7 @@ def fill(report: Report, folder: Path) -> None:
 def place(written: Path, output: str | Path) -> Path:
     """Copy a written report to a folder, in the place of an earlier one, and return its page."""
     check_output(output)
-    folder = Path(output)
+    folder = user_path(str(output), "output")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)

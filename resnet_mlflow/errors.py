@@ -32,6 +32,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def shown(value: object, most: int = 100) -> str:
+    r"""Return a value as errors quote it: in one line, and cut where it is long.
+
+    Example:
+        >>> print(shown("a\nb"), shown([0] * 1000, most=12))
+        'a\nb' [0, 0, 0, 0...
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # of a number of thousands of digits
+        text = f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def of_place(error: BaseException) -> InputError | None:
     """Return the line for an error behind which a full or protected disk stands, or None where none does.
 

@@ -22,6 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
 from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.places import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +171,10 @@ class FeatureStore:
 
 
 def default_cache_dir(cache_dir: str) -> Path:
-    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache."""
+    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache.
+
+    Raises:
+        InputError: If it cannot be a path.
+    """
     chosen = cache_dir or os.environ.get("RESNET_MLFLOW_CACHE") or "~/.cache/resnet-mlflow"
-    return Path(chosen).expanduser().absolute()
+    return user_path(chosen, "cache_dir").absolute()
