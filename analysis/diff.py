@@ -17,6 +17,7 @@ from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import count_confusion
 from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.places import user_path, writable_folder
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store
 
@@ -88,10 +89,11 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     Raises:
         InputError: As ``compare_runs``, or if the folder's name is taken by a file.
     """
+    folder = user_path(str(folder), "output")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output must be a folder, got the file {str(folder)!r}; name another")
+    writable_folder(folder, "output")
     found = compare_runs(first, second)
-    folder.mkdir(parents=True, exist_ok=True)
     names = list(found.class_names)
     pd.DataFrame(found.confusion, index=names, columns=names).to_csv(folder / "confusion_difference.csv")
     confusion_difference_figure(found.confusion, names).savefig(folder / "confusion_difference.png")

@@ -21,8 +21,10 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
     A torchvision dataset that is missing is downloaded, as the run itself would have done.
     """
     params = run.data.params
-    cache_dir = default_cache_dir(params.get("cache_dir", ""))
-    data_dir = Path(params.get("data_dir") or cache_dir / "data")
+    # Folders of the machine that the run ran on are read where they are here too, and made nowhere.
+    data_dir = Path(params.get("data_dir", ""))
+    if not params.get("data_dir") or not data_dir.is_dir():
+        data_dir = default_cache_dir("") / "data"
     try:
         dataset = load_dataset(
             params.get("dataset", ""), data_dir=data_dir, on_bad_image=params.get("on_bad_image", "fail")

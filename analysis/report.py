@@ -1,7 +1,6 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,8 @@ from analysis.table import Table
 from analysis.tables import TABLES, chart_of
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.places import user_path, writable_folder
+from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
@@ -129,9 +130,9 @@ def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **fil
     """
     check_output(output)
     report = build_report(load_runs(experiment, **filters), ui_url)
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        fill(report, Path(folder))
-        return place(Path(folder), output)
+    with scratch_folder() as folder:
+        fill(report, folder)
+        return place(folder, output)
 
 
 def check_output(output: str | Path) -> None:
@@ -140,13 +141,17 @@ def check_output(output: str | Path) -> None:
     Raises:
         InputError: If it is no folder, or holds something else than an earlier report.
     """
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
+    folder = user_path(str(output), "output")
+    there = folder.exists()
+    if there and not folder.is_dir():
         raise InputError(f"output must be a folder, got the file {str(output)!r}; name another")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
         raise InputError(
             f"output must be new, empty, or hold an earlier report, got {str(output)!r} with other files; name another"
         )
+    writable_folder(folder, "output")
+    if not there:
+        folder.rmdir()
 
 
 def fill(report: Report, folder: Path) -> None:
@@ -172,7 +177,7 @@ def fill(report: Report, folder: Path) -> None:
 def place(written: Path, output: str | Path) -> Path:
     """Copy a written report to a folder, in the place of an earlier one, and return its page."""
     check_output(output)
-    folder = Path(output)
+    folder = user_path(str(output), "output")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, Config
+from resnet_mlflow.plain_yaml import read_yaml
 
 # Parameters that hold a mapping as YAML.
 MAPPINGS = frozenset({"head_params"})
@@ -55,7 +56,7 @@ def typed_value(stage: str, name: str, text: str) -> Any:
 def canonical_mapping(text: str) -> str:
     """Return a YAML mapping in one spelling: JSON with sorted keys."""
     try:
-        return json.dumps(yaml.safe_load(text) or {}, sort_keys=True)
+        return json.dumps(read_yaml(text) or {}, sort_keys=True)
     except (yaml.YAMLError, TypeError):
         return text
 

@@ -67,7 +67,7 @@ def stored_predictions(run_id: str) -> Predictions:
     """
     try:
         stored = load_predictions(run_id)
-    except (MlflowException, OSError) as error:
+    except (InputError, MlflowException, OSError) as error:
         reason = str(error).splitlines()[0][:200]
         raise MissingPredictions(
             f"a run must have predictions of its test items to be compared, got run {run_id} without "

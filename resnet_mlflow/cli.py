@@ -11,7 +11,9 @@ from typing import NoReturn
 
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.errors import InputError, of_place
+from resnet_mlflow.process import rank
+from resnet_mlflow.scratch import process_scratch
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,15 +78,30 @@ def run_entry_point(
     # A polite kill ends runs as Ctrl-C does: with their true status.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = stage(parse(config_class, sys.argv[1:] if argv is None else argv, prog))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        _note_refusal(str(error))
-        sys.exit(2)
+        config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        with process_scratch():
+            _meet_launched_run()
+            outcome = stage(config)
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        known = error if isinstance(error, InputError) else of_place(error)
+        if known is None:
+            raise
+        line = " ".join(str(known).split())
+        print(f"error: {line}", file=sys.stderr)
+        _note_refusal(line)
+        sys.exit(2)
     sys.exit(1 if outcome is False else 0)
+
+
+def _meet_launched_run() -> None:
+    """Write on the run that ``mlflow run`` has made who works on it: this process may be killed before a stage does."""
+    if os.environ.get("MLFLOW_RUN_ID") and rank() == 0:
+        from resnet_mlflow.tracking import connect
+
+        connect()
 
 
 def _interrupt(*_: object) -> NoReturn:

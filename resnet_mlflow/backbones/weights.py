@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.places import user_path
 from resnet_mlflow.registry.backbones import BACKBONES
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ def resolve_weights(
     name = weights.rpartition("_Weights.")[2]
     if weights == "imagenet" or name in files:
         return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
-    if weights.endswith(_FILE_SUFFIXES) or Path(weights).expanduser().exists():
-        return _from_file(Path(weights).expanduser())
+    if weights.endswith(_FILE_SUFFIXES) or user_path(weights, "weights").exists():
+        return _from_file(user_path(weights, "weights"))
     raise InputError(_unknown_weights(backbone, weights))
 
 

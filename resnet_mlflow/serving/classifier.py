@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import skops.io
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 
 from resnet_mlflow.backbones.inference import inference_form
@@ -21,8 +22,11 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
 from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.heads.storage import read_head
+from resnet_mlflow.registry.backbones import BACKBONES
 
 BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
+MAX_DESCRIPTION_BYTES = 2**24
 
 # Pixels of equal size, or per image the content of its file, or the file.
 Images = NDArray[np.uint8] | Sequence[bytes] | Sequence[Path]
@@ -42,9 +46,9 @@ class Description:
     """
 
     backbone: str
-    class_names: tuple[str, ...]
-    image_size: int
-    precision: str
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    image_size: Annotated[int, Field(ge=16, le=4096)]
+    precision: Annotated[str, Field(pattern="^(fp32|bf16)$")]
     preprocessing: str = PREPROCESSING
 
 
@@ -144,25 +148,34 @@ def read_classifier(folder: Path, device: str = "auto") -> Classifier:
     Raises:
         InputError: If the folder holds none, or a damaged one.
     """
-    content = _read_description(folder / DESCRIPTION_FILE)
-    description = Description(**content | {"class_names": tuple(content["class_names"])})
+    description = _read_description(folder / DESCRIPTION_FILE)
     path = folder / BACKBONE_FILE
     backbone = build_backbone(description.backbone, ResolvedWeights("packaged", "packaged", path=path))
-    return Classifier(description, backbone, _load_head(folder / HEAD_FILE), device)
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    head = read_head(folder / HEAD_FILE)
+    expected = (BACKBONES[description.backbone].n_features, len(description.class_names))
+    if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(
-            f"a classifier's folder must hold {path.name}, got {path.parent} ({error}); name a promoted model"
+            f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
+            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
+        )
+    return Classifier(description, backbone, head, device)
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(Description).validate_python(content)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _first_problem(error)
+        raise InputError(
+            f"a classifier's folder must hold {path.name}, got {path.parent} ({reason}); name a promoted model"
         ) from None
-    return content
 
 
-def _load_head(path: Path) -> HeadBase:
-    # skops builds the types that it knows or is told to trust: ours, and nothing else.
-    ours = [name for name in skops.io.get_untrusted_types(file=path) if name.startswith("resnet_mlflow.")]
-    head: HeadBase = skops.io.load(path, trusted=ours)
-    return head
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"[:200]
+    return str(error)[:200]

@@ -8,6 +8,8 @@ from filelock import FileLock
 
 from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.places import writable_folder
 from resnet_mlflow.process import n_ranks
 from resnet_mlflow.stages.network_runs import run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
@@ -27,6 +29,7 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
         from resnet_mlflow.stages.tune_finetune import tune_finetune  # Optuna takes a second to import
 
         return tune_finetune(config)
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
     inputs = prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key

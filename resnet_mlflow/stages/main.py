@@ -7,6 +7,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.places import writable_folder
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
@@ -38,6 +39,7 @@ def run_main(config: MainConfig) -> bool:
     study = load_study(config.study)
     study = study.model_copy(update={"features": study.features | given})
     connect()
+    writable_folder(default_cache_dir(str(study.features.get("cache_dir", ""))), "cache_dir")
     key = digest_of({"study": study.model_dump(mode="json"), "version": __version__})
     cache_dir = default_cache_dir(str(study.features.get("cache_dir", "")))
     tags = {"dataset": prepare(next(cells(study)).config).dataset.short_name}

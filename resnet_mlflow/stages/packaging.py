@@ -1,9 +1,7 @@
 """A run's classifier as one servable model, checked against what the run had logged."""
 
 import io
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,28 +12,36 @@ from PIL import Image
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.classifier import Description, write_classifier
-from resnet_mlflow.stages.classifiers import load_classifier
-from resnet_mlflow.tracking import Predictions, load_predictions, load_served, log_classifier
+from resnet_mlflow.scratch import scratch_folder
+from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
+from resnet_mlflow.serving.model import ServedClassifier
+from resnet_mlflow.stages.classifiers import load_classifier, precision_of
+from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
 
 EXAMPLE_SIDE = 64
 # Scores this near may change places: bf16 keeps three digits, and another batch size adds in another order.
 NEARLY_EQUAL = 0.01
 
 
-def package(candidate: Run, dataset: ImageDataset) -> str:
+def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -> str:
     """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
+
+    Args:
+        candidate: Run of the classifier.
+        dataset: What it is tested on.
+        here: Parameters that say where things lie, in place of those the run was started with.
 
     Raises:
         InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
     """
-    classifier = load_classifier(candidate.info.run_id)
-    tags = candidate.data.tags
-    description = Description(tags["backbone"], classifier.class_names, int(tags["image_size"]), tags["precision"])
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as name:
-        folder = Path(name) / "classifier"
+    classifier = load_classifier(candidate.info.run_id, here)
+    config, inputs = classifier.config, classifier.inputs
+    precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
+    description = Description(config.backbone, classifier.class_names, inputs.image_size, precision)
+    with scratch_folder() as scratch:
+        folder = scratch / "classifier"
         folder.mkdir()
-        backbone = build_backbone(tags["backbone"], classifier.inputs.weights)
+        backbone = build_backbone(config.backbone, inputs.weights)
         write_classifier(folder, description, backbone, classifier.head)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
         model_id = log_classifier(folder, _example(dataset.splits["test"]), metadata)
@@ -54,7 +60,8 @@ def _example(images: ImageSplit) -> bytes:
 
 def _check(model_id: str, candidate: Run, images: ImageSplit, batch_size: int) -> None:
     logged = load_predictions(candidate.info.run_id)
-    model = load_served(f"models:/{model_id}")
+    with scratch_folder() as folder:
+        model = ServedClassifier(read_classifier(download_classifier(f"models:/{model_id}", folder)))
     # Batches as in extraction, so that rounding is the same too.
     answers = pd.concat([model.predict(batch) for batch in _requests(_tested(images, logged), batch_size)])
     n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))

@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from resnet_mlflow.config import Config
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.places import writable_folder
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
 
@@ -30,8 +31,7 @@ def parent_run(
         InputError: If the same work is going on in another process.
     """
     connect()
-    folder = cache_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = writable_folder(cache_dir / "locks", "cache_dir")
     try:
         with FileLock(folder / f"{digest_of({'key': key, 'store': store_uri()})}.lock", timeout=0):
             earlier = find_runs({"stage": stage, "cache_key": key}, status=None)

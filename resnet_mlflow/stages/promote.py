@@ -1,11 +1,11 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
@@ -18,11 +18,13 @@ from resnet_mlflow.tracking import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
+    MissingArtifactError,
     connect,
     find_runs,
     get_run,
     load_predictions,
     move_alias,
+    promotion_lock,
     register,
     rewrite_version,
     stage_run,
@@ -55,6 +57,12 @@ def run_promote(config: PromoteConfig) -> Promotion:
     connect()
     dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
     name = config.model_name or f"{dataset.short_name}-classifier"
+    # Who is champion, and which candidates have versions, must stay so until this process is done.
+    with nullcontext() if config.dry_run else promotion_lock(name):
+        return _promote(config, dataset, name)
+
+
+def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promotion:
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     answers = _test_answers(candidate, dataset)
@@ -69,7 +77,7 @@ def run_promote(config: PromoteConfig) -> Promotion:
         title = f"{candidate.info.run_name}, run {candidate.info.run_id}"
         description = describe_version(title, candidate.data.metrics, answers, decision.reason)
         if version is None:
-            version = register(package(candidate, dataset), name, written, description)
+            version = register(package(candidate, dataset, {"cache_dir": config.cache_dir}), name, written, description)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, description)
         _move_aliases(version, champion, decision)
@@ -113,7 +121,7 @@ def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
 def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
     try:
         logged = load_predictions(run.info.run_id)
-    except MlflowException:
+    except MissingArtifactError:
         raise InputError(
             f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
         ) from None

@@ -11,7 +11,7 @@ from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.selection import CLEAN, Cell
 from resnet_mlflow.robustness.summary import Reference
-from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier
+from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier, precision_of
 from resnet_mlflow.tracking import find_runs, get_run, load_corrupted_predictions, run_of_model, search_runs
 
 # Class names shown of each side where two lists differ.
@@ -108,11 +108,6 @@ def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
         key = (one.config.backbone, one.inputs.weights.digest, one.inputs.image_size, precision_of(one))
         groups.setdefault(key, []).append(one)
     return [Group(tuple(members)) for members in groups.values()]
-
-
-def precision_of(classifier: RunClassifier) -> str:
-    """Return the arithmetic in which a classifier's features were computed, which ``auto`` need not give here."""
-    return classifier.run.data.tags.get("precision", classifier.inputs.precision)
 
 
 def load_reference(run_id: str, cells: Iterable[Cell], item_ids: NDArray[np.str_], dataset_digest: str) -> Reference:
