@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import NoReturn
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.errors import InputError, of_place
-from resnet_mlflow.process import rank
+from resnet_mlflow.process import listen_for_stop, rank, stop_asked
 from resnet_mlflow.scratch import process_scratch
 
 
@@ -76,16 +75,17 @@ def run_entry_point(
     for noisy in ("alembic", "fontTools", "matplotlib", *ours_to_tell, "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A polite kill ends runs as Ctrl-C does: with their true status.
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen_for_stop()
     try:
         config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
         with process_scratch():
             _meet_launched_run()
             outcome = stage(config)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+        _exit_stopped()
     except Exception as error:
+        if stop_asked():
+            _exit_stopped()
         known = error if isinstance(error, InputError) else of_place(error)
         if known is None:
             raise
@@ -104,9 +104,9 @@ def _meet_launched_run() -> None:
         connect()
 
 
-def _interrupt(*_: object) -> NoReturn:
-    # Not by raising SIGINT, which processes that a shell put in the background ignore.
-    raise KeyboardInterrupt
+def _exit_stopped() -> NoReturn:
+    print("stopped; run the same command again to continue", file=sys.stderr)
+    sys.exit(130)
 
 
 def _note_refusal(message: str) -> None:

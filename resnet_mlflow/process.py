@@ -1,12 +1,17 @@
-"""This process: its name, its number among those that ``torchrun`` started, its threads and cores."""
+"""This process: its name, its number among those that ``torchrun`` started, its threads, and whether it is to stop."""
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import NoReturn
+
+_stop_asked = threading.Event()
 
 
 def process_name() -> str:
@@ -88,3 +93,42 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
+
+
+def listen_for_stop() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and remember either.
+
+    An exception that a signal raises can be lost: compiled code that calls Python turns it into an error of its own
+    (torch.save: "unexpected pos"), or prints it and goes on. Who goes on after an error asks ``reason_of``.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    # Processes that a shell put in the background ignore SIGINT, and go on doing so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(*_: object) -> NoReturn:
+    _stop_asked.set()
+    raise KeyboardInterrupt
+
+
+def stop_asked() -> bool:
+    """Return whether somebody asked this process to stop."""
+    return _stop_asked.is_set()
+
+
+def raise_if_stopped() -> None:
+    """Raise ``KeyboardInterrupt`` where this process was asked to stop, and the first exception was lost."""
+    if _stop_asked.is_set():
+        raise KeyboardInterrupt
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something failed, in one line.
+
+    Raises:
+        KeyboardInterrupt: If this process was asked to stop: that is why.
+    """
+    if _stop_asked.is_set():
+        raise KeyboardInterrupt from error
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,6 +14,7 @@ from resnet_mlflow.longtail.markdown import to_markdown
 from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
+from resnet_mlflow.process import reason_of
 from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
 from resnet_mlflow.stages.longtail_sources import Source, on_features
 from resnet_mlflow.stages.parents import parent_run
@@ -109,7 +110,7 @@ def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comp
         finished = find_finished(task)
         result = finished or execute(task)
     except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         comparison.failures[f"{task.method} s{task.config.seed}"] = reason
         logger.error("%s FAILED: %s", name, reason)
         logger.debug("traceback", exc_info=not isinstance(error, InputError))

@@ -16,7 +16,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
-from resnet_mlflow.process import process_name
+from resnet_mlflow.process import process_name, stop_asked
 from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
@@ -200,7 +200,8 @@ def _true_status(run: StageRun) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+        killed = isinstance(error, KeyboardInterrupt | SystemExit) or stop_asked()
+        status = "KILLED" if killed else "FAILED"
         if is_unreachable(error):
             stop_retrying()
         # The first error counts: a store that is gone must not hide it.

@@ -1,4 +1,7 @@
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +83,50 @@ def test_trained_state_holds_trained_parameters_and_buffers():
 def test_load_trained_state_refuses_unknown_names():
     with pytest.raises(InputError, match=r"must fit its network, got unknown 'zebra'"):
         load_trained_state(nn.Linear(2, 2), {"zebra": torch.ones(1)})
+
+
+STOPPED_WHILE_WRITING = """
+import os, signal, sys
+import subprocess
+import sys
+from pathlib import Path
+import torch
+from resnet_mlflow.process import listen_for_stop, raise_if_stopped, reason_of
+from resnet_mlflow.training import checkpoints
+
+class Stopping:
+    def __init__(self, file):
+        self.file = file
+    def write(self, content):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return self.file.write(content)
+
+listen_for_stop()
+save = torch.save
+torch.save = lambda payload, file: save(payload, Stopping(file))
+try:
+    checkpoints.save_checkpoint(Path(sys.argv[1]), {"weights": torch.zeros(1000)})
+except KeyboardInterrupt:
+    sys.exit("the signal came through, which this test does not need")
+except Exception as error:  # what torch makes of it
+    try:
+        reason_of(error)
+    except KeyboardInterrupt:
+        try:
+            raise_if_stopped()
+        except KeyboardInterrupt:
+            sys.exit(130)
+sys.exit("went on")
+"""
+
+
+def test_a_stop_while_a_checkpoint_is_written_is_no_failure_of_the_disk(tmp_path: Path) -> None:
+    # torch.save turns the exception of the signal into a RuntimeError of its own.
+    ran = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WRITING, str(tmp_path / "last.ckpt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 130, ran.stderr
+    assert list(tmp_path.iterdir()) == []
