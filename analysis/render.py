@@ -13,6 +13,8 @@ from resnet_mlflow.markdown import markdown_table
 NOTHING = "-"
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
+# Those of the two parts of an interval stand in the CSV only.
+MORE_PARTS = ("seeds low", "seeds high", "items low", "items high")
 # Digits after the point; other kinds have as many as their size leaves sensible.
 DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
 # Smaller positive values are written as "< least".
@@ -145,7 +147,7 @@ def _markdown(cell: Cell, intervals: bool) -> str:
 def to_csv(table: Table) -> str:
     """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
     shown = [column.name for column in table.columns]
-    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in PARTS))]
+    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in (*PARTS, *MORE_PARTS)))]
     run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
     frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
     for name in run_ids:

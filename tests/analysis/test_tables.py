@@ -69,14 +69,17 @@ def test_tables_answer_from_a_real_study(study):
     assert sorted(tables["longtail"].frame["method"]) == ["none", "tau_norm"]
 
 
-def test_score_rows_show_the_logged_interval_of_one_seed_and_the_t_interval_of_several(written):
+def test_score_rows_show_the_logged_interval_of_one_seed_and_both_parts_of_several(written):
     table = TABLES["heads"](written(cell(0, 0.7), cell(0, 0.6, "knn"), cell(1, 0.8, "knn")).frame)
     rows = table.frame.set_index("head")
     assert rows.loc["svm", ["test/accuracy low", "test/accuracy high"]].tolist() == pytest.approx([0.65, 0.75])
     assert math.isnan(rows.loc["svm", "test/accuracy std"])
-    # Student's t with one degree of freedom at 97.5 % is 12.706.
-    half = 12.706 * np.std([0.6, 0.8], ddof=1) / math.sqrt(2)
-    assert rows.loc["knn", "test/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
+    # Student's t with one degree of freedom at 97.5 % is 12.706; a fifth held out makes 1/2 + 0.2/0.8 of the variance.
+    half = 12.706 * np.std([0.6, 0.8], ddof=1) * math.sqrt(1 / 2 + 1 / 4)
+    assert rows.loc["knn", "test/accuracy seeds high"] == pytest.approx(0.7 + half, abs=1e-4)
+    assert rows.loc["knn", "test/accuracy items high"] == pytest.approx(0.75)
+    assert rows.loc["knn", ["test/accuracy low", "test/accuracy high"]].tolist() == [0.0, 1.0]
+    assert rows.loc["knn", "val/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
     assert any("1 rows lack seeds" in note for note in table.notes)
 
 
@@ -127,7 +130,12 @@ def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
         log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
     table = TABLES["heads"](runs.frame)
     assert not table.winners  # svm and linear differ in two items only
-    assert any("not told apart from 1 of 2 others (closest difference +0.0200" in note for note in table.notes)
+    (note,) = [note for note in table.notes if "not told apart" in note]
+    assert (
+        "not told apart from 1 of 2 others: svm and linear cannot be excluded (95 % confidence set of the best)" in note
+    )
+    assert "Closest to svm is linear: difference +0.0200" in note
+    assert "Cheapest of them: svm (1.00 s to fit)" in note
     clear = TABLES["heads"](runs.frame[runs.frame["head"] != "linear"])
     assert clear.winners == {(0, "test/accuracy"), (0, "test/balanced_accuracy")}
 
