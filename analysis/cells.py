@@ -10,6 +10,7 @@ from analysis.intervals import HELD_OUT, interval_columns, score_of_seeds
 from analysis.schema import defaults_of
 from analysis.table import RUN_IDS, SEEDS
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics import distinct_seeds
 
 CONFIG = "config."
 VARIANT = "variant"
@@ -116,12 +117,10 @@ def _scores(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _distinct(group: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs without those that repeat another one's results: a seed that changes nothing is no other seed.
-
-    NLL and ECE tell: no two networks have the same to the last digit.
-    """
-    telling = [name for name in map(str, group) if name.endswith(("/nll", "/ece")) and group[name].notna().all()]
-    return group.drop_duplicates(telling) if telling else group
+    """Return the runs without those that repeat another one's results."""
+    telling = [name for name in map(str, group) if name.endswith(("/nll", "/ece"))]
+    rows = [{str(name): float(value) for name, value in row.items()} for row in group[telling].to_dict("records")]
+    return group.iloc[distinct_seeds(dict(enumerate(rows)))]
 
 
 def _held_out(group: pd.DataFrame) -> float:

@@ -33,8 +33,8 @@ from resnet_mlflow.statistics import (
 TAIL = 50.0
 # Values that a batch of simulations may hold.
 BATCH_VALUES = 4_000_000
-# How alike the seeds of one method are, item by item, on the scale of a probit.
-ITEM_SHARE = 0.6
+# What of an item's chance to be right, on the scale of a probit, is common to all methods, and to all seeds of one.
+ITEM_SHARE, METHOD_SHARE = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def macro_f1_coverage(setting: Setting, n_simulations: int, rng: np.random.Gener
 
 def seeded_score_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
     """Return how often the interval over seeds and items together holds the expected accuracy."""
-    weights, labels = item_weights(setting.n_items, _labels(setting))
+    weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     held = []
     for correct, _ in _seeded(setting, n_simulations, rng):
         low, high = score_reach(correct, weights, labels, setting.held_out).together
@@ -128,7 +128,7 @@ def false_gains(setting: Setting, n_simulations: int, rng: np.random.Generator) 
 
 def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
     """Return how often the interval of a difference over seeds and items holds it."""
-    weights, _ = item_weights(setting.n_items, _labels(setting))
+    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
     held = []
     for first, second in _seeded(setting, n_simulations, rng):
         moments = crossed_moments(first - second, weights)
@@ -139,7 +139,7 @@ def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.ran
 
 def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 3) -> float:
     """Return how often one of several equal methods over seeds is told apart from all others, which makes it bold."""
-    weights, _ = item_weights(setting.n_items, _labels(setting))
+    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
     found = 0
     for methods in _seeded(setting, n_simulations, rng, n_methods):
         pairs = [(i, j) for i in range(n_methods) for j in range(i)]
@@ -212,8 +212,9 @@ def _seeded(
 ) -> Iterator[list[Floats]]:
     """Yield batches of what methods get right, ``(n_batch, n_seeds, n_items)`` each.
 
-    Items are hard or easy for all methods and seeds alike by ``ITEM_SHARE``; seeds shift a method's accuracy. Of seeds
-    with common training items a part of the shift is common, Nadeau and Bengio's ``n_test / (n_test + n_train)``.
+    Items are hard or easy for all methods by ``ITEM_SHARE``, and for a method with all its seeds by ``METHOD_SHARE``;
+    seeds shift a method's accuracy. Of seeds with common training items a part of the shift is common, Nadeau and
+    Bengio's ``n_test / (n_test + n_train)``.
     """
     n_seeds, n_items = setting.n_seeds, int(setting.support().sum())
     shared = setting.held_out / (1 + setting.held_out)
@@ -227,6 +228,9 @@ def _seeded(
             own, common = rng.standard_normal((n, n_seeds, 1)), rng.standard_normal((n, 1, 1))
             shift = setting.seed_deviation * (np.sqrt(1 - shared) * own + np.sqrt(shared) * common)
             threshold = special.ndtri(np.clip(accuracy + shift, 1e-4, 1 - 1e-4))
-            noise = np.sqrt(1 - ITEM_SHARE) * rng.standard_normal((n, n_seeds, n_items), dtype=np.float32)
-            batch.append((easy + noise < threshold).astype(np.float32))
+            for_method = np.sqrt(METHOD_SHARE) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
+            noise = np.sqrt(1 - ITEM_SHARE - METHOD_SHARE) * rng.standard_normal(
+                (n, n_seeds, n_items), dtype=np.float32
+            )
+            batch.append((easy + for_method + noise < threshold).astype(np.float32))
         yield batch

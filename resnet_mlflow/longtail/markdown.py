@@ -40,6 +40,7 @@ def to_markdown(
 def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
     scores = [_spread(row[f"{title} mean"], row[f"{title} std"]) for title in shown]
     n_seeds = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
+    n_seeds += f" ({row['repeated seeds']} changed nothing)" if row["repeated seeds"] else ""
     gain = [_number(row["gain"], "{:+.3f}"), *(_interval(row, f"gain{part}") for part in (" seeds", " items", ""))]
     p_value = row["p Holm"]
     small = isinstance(p_value, float) and p_value < 0.001

@@ -18,6 +18,7 @@ from resnet_mlflow.statistics import (
     UNKNOWN,
     SeededDifference,
     difference_over_seeds,
+    distinct_seeds,
     holm,
     summarize_seeds,
 )
@@ -114,7 +115,8 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float
         held_out: As ``compute_gain``.
 
     Returns:
-        Columns ``method``, ``n seeds``, ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
+        Columns ``method``, ``n seeds`` (with results that differ), ``repeated seeds`` (with those of another one),
+        ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
         ``gain`` over ``none`` in balanced accuracy with its intervals over seeds, over test items and over both, its p
         value before and after Holm, ``fit s``.
     """
@@ -138,9 +140,12 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float
 
 
 def _row(method: str, runs: Sequence[MethodRun], seeds: Sequence[int]) -> dict[str, Any]:
-    present = {run.seed for run in runs}
-    missing = " ".join(str(seed) for seed in seeds if seed not in present)
-    row: dict[str, Any] = {"method": method, "n seeds": len(runs), "missing seeds": missing}
+    present = {run.seed: run.metrics for run in runs}
+    distinct = distinct_seeds(present)
+    runs = [run for run in runs if run.seed in distinct]
+    row: dict[str, Any] = {"method": method, "n seeds": len(runs)}
+    row["repeated seeds"] = " ".join(str(seed) for seed in present if seed not in distinct)
+    row["missing seeds"] = " ".join(str(seed) for seed in seeds if seed not in present)
     scores = {"val balanced accuracy": ORDERED_BY} | SCORES
     scores |= {title: metric for title, metric in PRIOR_SCORES.items() if metric in runs[0].metrics}
     for title, metric in scores.items():

@@ -33,6 +33,7 @@ from resnet_mlflow.statistics.over_seeds import (
     SeededDifference,
     SeededScore,
     difference_over_seeds,
+    distinct_seeds,
     score_over_seeds,
 )
 from resnet_mlflow.statistics.paired import tango_interval
@@ -72,6 +73,7 @@ __all__ = [
     "difference_over_seeds",
     "difference_p_value",
     "difference_reach",
+    "distinct_seeds",
     "effective_items",
     "friedman",
     "holm",

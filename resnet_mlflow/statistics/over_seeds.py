@@ -1,6 +1,7 @@
 """Scores over seeds, and differences of two methods over the same seeds: intervals by part and together, and tests."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +140,26 @@ def difference_over_seeds(
         float(moments.seed_variance) if k > 1 else math.nan,
         error,
     )
+
+
+def distinct_seeds(metrics: Mapping[int, Mapping[str, float]]) -> list[int]:
+    """Return the seeds but those that repeat an earlier one's results: a seed that changes nothing is no other one.
+
+    NLL and ECE tell: two classifiers that differ have not the same to the last digit.
+
+    Args:
+        metrics: Metrics by seed. Where they hold neither NLL nor ECE of all, every seed counts.
+
+    Example:
+        >>> distinct_seeds({0: {"test/ece": 0.1}, 1: {"test/ece": 0.1}, 2: {"test/ece": 0.2}})
+        [0, 2]
+    """
+    names = sorted({name for own in metrics.values() for name in own if name.endswith(("/nll", "/ece"))})
+    telling = [name for name in names if all(not math.isnan(own.get(name, math.nan)) for own in metrics.values())]
+    first: dict[object, int] = {}
+    for seed, own in metrics.items():
+        first.setdefault(tuple(own[name] for name in telling) or seed, seed)
+    return list(first.values())
 
 
 def _ends(limits: tuple[Floats, Floats]) -> Interval:

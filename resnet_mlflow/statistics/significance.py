@@ -99,7 +99,7 @@ def _signed_sums(weights: Floats) -> tuple[Floats, Floats]:
     for weight in weights:
         both = np.round(np.concatenate([sums - weight, sums + weight]), 12)
         sums, place = np.unique(both, return_inverse=True)
-        shares = np.bincount(place, weights=np.tile(shares, 2) / 2)
+        shares = np.asarray(np.bincount(place, weights=np.tile(shares, 2) / 2), dtype=np.float64)
         if len(sums) >= MOST_SUMS:
             break
     return sums, shares

@@ -109,6 +109,15 @@ def test_build_table_orders_by_validation_and_names_missing_seeds() -> None:
     assert table["few mean"].isna().all(), "no run has a score of an empty group"
 
 
+def test_build_table_counts_seeds_that_change_nothing_once() -> None:
+    runs = [make_run(method, seed, right, **{"test/ece": 0.1}) for method, right in RIGHT.items() for seed in (0, 1, 2)]
+    table = build_table(runs, [0, 1, 2]).set_index("method")
+    assert table["n seeds"].tolist() == [1, 1]
+    assert table["repeated seeds"].tolist() == ["1 2", "1 2"]
+    assert np.isnan(table.loc["crt", "gain seeds low"])
+    assert "1 (1 2 changed nothing)" in to_markdown(table.reset_index(), "Title", {"many": 1}, [0, 1, 2], {})
+
+
 def test_build_table_corrects_p_values_over_methods() -> None:
     table = build_table(comparison(), [0, 1]).set_index("method")
     p = table["p"]
