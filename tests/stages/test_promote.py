@@ -70,11 +70,11 @@ def test_promote_first_champion_then_a_challenger_then_a_better_one(runs):
 
 def test_promote_of_the_same_two_again_is_no_new_look(runs):
     for head in ("prototype", "knn", "knn"):
-        last = run_promote(PromoteConfig(run_id=runs[head], model_name="again"))
+        last = run_promote(PromoteConfig(run_id=runs[head], model_name="looks"))
     assert last.decision.look == 1
-    third = run_promote(PromoteConfig(run_id=runs["svm"], model_name="again", dry_run=True))
+    third = run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True))
     assert third.decision.look == 2
-    assert run_promote(PromoteConfig(run_id=runs["svm"], model_name="again", dry_run=True)).decision.look == 2
+    assert run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True)).decision.look == 2
 
 
 def test_promote_writes_what_the_version_rests_on(runs):
