@@ -124,12 +124,11 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
 
 
 def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
-    ends = {part: [_part(row, column.name, f"{part} {end}") for end in ("low", "high")] for part in INTERVAL_PARTS}
-    told = [
-        f"{words} {text}"
-        for part, words in INTERVAL_PARTS.items()
-        if (text := format_interval(*ends[part], column.kind))
-    ]
+    told = []
+    for part, words in INTERVAL_PARTS.items():
+        low, high = (_part(row, column.name, f"{part} {end}") for end in ("low", "high"))
+        if text := format_interval(low, high, column.kind):
+            told.append(f"{words} {text}")
     return "; ".join(told) if len(told) > 1 else ""
 
 

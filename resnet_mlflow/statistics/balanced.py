@@ -16,12 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.intervals import Floats, Interval, Ints, proportion_limits
 
 # Items with the classes' mean recall that a class is shrunk by: z^2 at 95 %, as in Agresti and Coull.
 PSEUDO_ITEMS = 3.84
+# Items of a class up to which the bias of its F1 is summed; beyond it is below a hundredth of the interval.
+MOST_SUMMED = 20
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,31 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
     mean = shares @ gain + diagonal * hit[present]
     square = shares @ gain**2 + diagonal * (2 * gain[present] * hit[present] + hit[present] ** 2)
     variance = np.asarray(n @ (square - mean**2))
-    effective = _effective(np.asarray(score), variance, float(influence.sum()))
-    low, high = proportion_limits(score, effective, confidence)
-    return float(low), float(high)
+    # F1 of a few images is too low or too high on average; the interval reaches to where it would be without that.
+    own = np.flatnonzero(present)
+    false = n @ shares[:, own] - n * diagonal
+    ends = np.clip([score, score - float(_f1_bias(n, diagonal, false).mean())], 0, 1)
+    effective = _effective(ends, variance, float(influence.sum()))
+    low, high = proportion_limits(ends, effective, confidence)
+    return float(low.min()), float(high.max())
+
+
+def _f1_bias(n_items: Floats, recall: Floats, n_false: Floats) -> Floats:
+    """Return by how much F1 of each class is off on average: hits are binomial, false alarms Poisson."""
+    bias, small = np.zeros(len(n_items)), n_items <= MOST_SUMMED
+    if not small.any():
+        return bias
+    n, p, rate = n_items[small], recall[small], np.minimum(n_false[small], MOST_SUMMED)
+    hits = np.arange(int(n.max()) + 1)[:, None, None]
+    # Six standard deviations of the most false alarms.
+    alarms = np.arange(int(rate.max() + 6 * np.sqrt(rate.max())) + 4)[None, :, None]
+    log_p, log_q = np.log(np.maximum(p, 1e-12)), np.log(np.maximum(1 - p, 1e-12))
+    ways = special.gammaln(n + 1) - special.gammaln(hits + 1) - special.gammaln(np.maximum(n - hits, 0) + 1)
+    chance = np.where(hits <= n, np.exp(ways + hits * log_p + (n - hits) * log_q), 0)
+    chance = chance * np.exp(alarms * np.log(np.maximum(rate, 1e-12)) - rate - special.gammaln(alarms + 1))
+    expected = (chance * 2 * hits / (n + hits + alarms)).sum(axis=(0, 1))
+    bias[small] = expected - 2 * n * p / (n + n * p + rate)
+    return bias
 
 
 def _shrunk_rows(rows: Ints, own: Ints, influence: Floats) -> Floats:

@@ -77,3 +77,15 @@ def test_intervals_refuse_what_is_no_confusion_matrix(confusion: list[object]) -
     for interval in (balanced_accuracy_interval, macro_f1_interval):
         with pytest.raises(InputError, match="square matrix of counts"):
             interval(np.array(confusion))
+
+
+def test_macro_f1_interval_of_one_item_per_class_reaches_beyond_the_bias_of_f1() -> None:
+    # 100 classes, one item each, right with 0.7 and else any other class: F1 of the expected confusions is 0.7.
+    rng = np.random.default_rng(0)
+    shares = np.full((100, 100), 0.3 / 99)
+    np.fill_diagonal(shares, 0.7)
+    drawn = [rng.multinomial(np.ones(100, dtype=int), shares) for _ in range(200)]
+    scores = [(2 * np.diagonal(one) / (1 + one.sum(0))).mean() for one in drawn]
+    assert np.mean(scores) < 0.65, "F1 of single items is too low on average"
+    ends = np.array([macro_f1_interval(one) for one in drawn])
+    assert np.mean((ends[:, 0] <= 0.7) & (ends[:, 1] >= 0.7)) >= 0.93
