@@ -149,7 +149,7 @@ def _scores(found: Comparison) -> list[str]:
         if discordant < MCNEMAR_MIN_DISCORDANT
         else f"p {test.p_value:.3g} ({test.method}) on {discordant} items on which only one is right"
     )
-    table = markdown_table(["score", "difference", "95 % interval over items"], rows)
+    table = markdown_table(["score", "difference", "95 % interval over items (Tango)"], rows)
     return [*table, "", f"McNemar: {verdict}. {found.accuracy.n_items} test items; other seeds may differ otherwise."]
 
 

@@ -13,6 +13,9 @@ from resnet_mlflow.markdown import markdown_table, plus_minus
 NOTHING = "-"
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
+# What an interval over both is made of: in the CSV, and where a pointer rests on it in the page.
+INTERVAL_PARTS = {"seeds": "over seeds", "items": "over images"}
+MORE_PARTS = tuple(f"{part} {end}" for part in INTERVAL_PARTS for end in ("low", "high"))
 # Digits after the point; other kinds have as many as their size leaves sensible.
 DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
 # Smaller positive values are written as "< least".
@@ -35,6 +38,7 @@ class Cell:
     Attributes:
         value: The number, with its standard deviation where there is one; or a text.
         interval: The ends of its 95 % interval; empty where there is none.
+        parts: Those over seeds and over images, in words; empty where there is one part only.
         bold: Whether it is separated from every other value of its column.
         run_ids: Runs behind it.
     """
@@ -43,6 +47,7 @@ class Cell:
     interval: str = ""
     bold: bool = False
     run_ids: tuple[str, ...] = ()
+    parts: str = ""
 
     @property
     def text(self) -> str:
@@ -115,7 +120,16 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
         value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Cell(value, interval, bold, tuple(run_ids))
+    return Cell(value, interval, bold, tuple(run_ids), _parts_in_words(row, column))
+
+
+def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
+    told = []
+    for part, words in INTERVAL_PARTS.items():
+        low, high = (_part(row, column.name, f"{part} {end}") for end in ("low", "high"))
+        if text := format_interval(low, high, column.kind):
+            told.append(f"{words} {text}")
+    return "; ".join(told) if len(told) > 1 else ""
 
 
 def _part(row: Mapping[Any, Any], name: str, part: str) -> float:
@@ -145,7 +159,7 @@ def _markdown(cell: Cell, intervals: bool) -> str:
 def to_csv(table: Table) -> str:
     """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
     shown = [column.name for column in table.columns]
-    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in PARTS))]
+    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in (*PARTS, *MORE_PARTS)))]
     run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
     frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
     for name in run_ids:
@@ -223,5 +237,6 @@ def _html(cell: Cell, column: Column, first: bool, url_of: Callable[[Sequence[st
     if cell.run_ids and (url := url_of(cell.run_ids)):
         text = f'<a href="{escape(url)}">{text}</a>'
     if cell.interval:
-        text += f"<small>{escape(cell.interval)}</small>"
+        title = f' title="{escape(cell.parts)}"' if cell.parts else ""
+        text += f"<small{title}>{escape(cell.interval)}</small>"
     return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}>{text}</td>"

@@ -45,6 +45,7 @@ BENCHMARKS = {
     "robustness": ("robustness", "heads_together"),
     "trial-overhead": ("tuning", "overhead"),
     "tuning": ("tuning", "against_searches"),
+    "coverage": ("coverage", "coverage"),
 }
 
 # What --quick leaves out, so that the rest takes under 3 minutes.
@@ -54,7 +55,7 @@ NOT_QUICK = frozenset(
         *("svc-20000", "svc-predict", "heads-5000", "heads-20000", "heads-50000"),
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
-        *("robustness", "trial-overhead", "tuning"),
+        *("robustness", "trial-overhead", "tuning", "coverage"),
     }
 )
 

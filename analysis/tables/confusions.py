@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import SEEDS, frozen_or_tuned, score_rows
+from analysis.cells import frozen_or_tuned, score_rows
 from analysis.charts import HeatMap
-from analysis.table import RUN_IDS, Column, Table
+from analysis.table import RUN_IDS, SEEDS, Column, Table
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import ConfusionMatrix, load_confusion_matrix

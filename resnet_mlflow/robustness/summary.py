@@ -22,7 +22,7 @@ from resnet_mlflow.robustness.scores import (
     relative_mean_corruption_error,
 )
 from resnet_mlflow.robustness.selection import CLEAN, Cell
-from resnet_mlflow.statistics import Interval, wilson_interval
+from resnet_mlflow.statistics import Interval, accuracy_interval
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class TriedClassifier:
         return float(self.correct[cell].mean())
 
     def interval(self, cell: Cell) -> Interval:
-        """Return Wilson's 95 % interval of a cell's accuracy."""
-        return wilson_interval(int(self.correct[cell].sum()), len(self.labels))
+        """Return the 95 % interval of a cell's accuracy, Wilson's modified where there are 3 errors or fewer."""
+        return accuracy_interval(int(self.correct[cell].sum()), len(self.labels))
 
     def series(self) -> dict[int, dict[str, float]]:
         """Return metrics by severity, which is the step they are logged with; ECE also as a mean over corruptions."""

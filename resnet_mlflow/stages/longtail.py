@@ -127,7 +127,7 @@ def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, compa
     many, few = thresholds(config, first.train_counts)
     groups = group_classes(first.train_counts, many, few)
     sizes = {name: len(labels) for name, labels in groups.items()}
-    table = build_table(comparison.runs, config.all_seeds)
+    table = build_table(comparison.runs, config.all_seeds, _held_out(config, inputs))
     markdown = to_markdown(table, _heading(config, inputs, first), sizes, config.all_seeds, comparison.failures)
     with run.artifacts() as folder:
         (folder / "comparison.md").write_text(markdown)
@@ -142,6 +142,11 @@ def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, compa
     run.log_table(table, "comparison.json")
     run.log_note("\n\n".join([markdown, *inputs.remarks]))
     return markdown
+
+
+def _held_out(config: LongtailConfig, inputs: Inputs) -> float:
+    """Return the images that each seed draws for validation, over those that it leaves for training."""
+    return 0.0 if "val" in inputs.dataset.splits else config.val_fraction / (1 - config.val_fraction)
 
 
 def _heading(config: LongtailConfig, inputs: Inputs, first: MethodRun) -> str:

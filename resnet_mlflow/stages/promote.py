@@ -11,7 +11,7 @@ from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version
+from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version, level_of_look
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.tracking import (
@@ -30,11 +30,14 @@ from resnet_mlflow.tracking import (
     stage_run,
     version_of_run,
     version_with_alias,
+    versions_of,
 )
 
 logger = logging.getLogger(__name__)
 
 CANDIDATE_STAGES = ("fit_head", "finetune")
+# Which decision on its test split a version's last one was.
+LOOK_TAG = "test_look"
 COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
 
 
@@ -153,7 +156,25 @@ def _decide(
             f"{champion.name} and {dataset.digest} for {dataset.name}; fit the champion's classifier on the new "
             "images, or pass another model_name"
         )
-    return decide(answers, others, config.metric, config.margin)
+    look = _count_looks(champion, candidate.info.run_id, dataset.digest)
+    return decide(answers, others, config.metric, config.margin, look)
+
+
+def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:
+    """Return which decision on a test split the coming one is, by what the versions of the model say.
+
+    Asking again about the same two classifiers is no new look: it gives the answer that it gave.
+    """
+    looks = [0]
+    for version in versions_of(champion.name):
+        if version.tags.get("dataset_digest") != digest or "compared_with_run" not in version.tags:
+            continue
+        look = int(version.tags.get(LOOK_TAG, 1))
+        if version.tags.get(RUN_TAG) == candidate_id and version.tags["compared_with_run"] == champion.tags[RUN_TAG]:
+            return look
+        looks.append(look)
+    # Versions of before this was counted have no number; each of them was one look at least.
+    return 1 + max(len(looks) - 1, *looks)
 
 
 def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision) -> None:
@@ -185,6 +206,8 @@ def _decision_tags(
             "compared_with_run": champion.tags[RUN_TAG],
             "test_difference": f"{decision.difference.difference:+.4f}",
             "test_difference_interval": f"{low:+.4f} to {high:+.4f}",
+            "test_difference_level": f"{level_of_look(decision.look):.4g}",
+            LOOK_TAG: str(decision.look),
         }
     return tags
 

@@ -34,7 +34,7 @@ from resnet_mlflow.stages.robustness_sources import (
     load_reference,
 )
 from resnet_mlflow.stages.robustness_sweeps import Sweep, choose_split
-from resnet_mlflow.statistics import wilson_interval
+from resnet_mlflow.statistics import accuracy_interval
 from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
     n_all = len(plan.classifiers[0].inputs.dataset.splits["test"])
     if plan.config.max_images and len(plan.split) < n_all:
         share = tried[0][0].accuracy(CLEAN)
-        low, high = wilson_interval(round(share * n_all), n_all)
+        low, high = accuracy_interval(round(share * n_all), n_all)
         remarks.append(
             f"A stratified sample of {len(plan.split):,} of {n_all:,} images: with all of them the clean interval "
             f"would reach {(high - low) / 2:.3f} to either side."

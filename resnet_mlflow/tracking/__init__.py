@@ -39,6 +39,7 @@ from resnet_mlflow.tracking.registry import (
     run_of_model,
     version_of_run,
     version_with_alias,
+    versions_of,
 )
 from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
 from resnet_mlflow.tracking.store import connect
@@ -92,4 +93,5 @@ __all__ = [
     "store_uri",
     "version_of_run",
     "version_with_alias",
+    "versions_of",
 ]

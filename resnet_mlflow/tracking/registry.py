@@ -75,6 +75,11 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
     return _version_of(f"models:/{name}@{alias}")
 
 
+def versions_of(name: str) -> list[ModelVersion]:
+    """Return all versions of a registered model; none where there is no such model."""
+    return list(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
+
+
 def version_of_run(name: str, run_id: str) -> ModelVersion | None:
     """Return the newest version of a registered model that a run's classifier was packaged as, or None."""
     # By the run alone: a filter cannot spell every name that a model may have.

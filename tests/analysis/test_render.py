@@ -150,3 +150,14 @@ def test_to_html_links_each_number_to_its_runs_and_escapes(table):
 
 def test_to_html_without_addresses_has_no_links(table):
     assert "<a " not in to_html(table, lambda run_ids: "")
+
+
+def test_html_names_both_parts_of_an_interval():
+    ends = {"acc low": 0.7, "acc high": 0.9, "acc seeds low": 0.72, "acc seeds high": 0.88}
+    frame = pd.DataFrame([{"head": "svm", "acc": 0.8, **ends, "acc items low": 0.75, "acc items high": 0.85}])
+    table = Table("heads", "Which?", frame, (Column("head", "head"), Column("acc", "test accuracy", "score")))
+    title = 'title="over seeds 0.7200 to 0.8800; over images 0.7500 to 0.8500"'
+    assert f"<small {title}>0.7000 to 0.9000</small>" in to_html(table, lambda _: "")
+    assert "acc seeds low,acc seeds high,acc items low,acc items high" in to_csv(table)
+    alone = Table("heads", "Which?", frame.drop(columns=["acc items low", "acc items high"]), table.columns)
+    assert "<small>0.7000 to 0.9000</small>" in to_html(alone, lambda _: "")

@@ -185,7 +185,7 @@ def random_evaluation(n_items: int, n_classes: int) -> Evaluation:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(n_classes), size=n_items)
     labels = rng.integers(n_classes, size=n_items)
-    return evaluate(labels, probabilities, [str(i) for i in range(n_items)], names_of(n_classes), n_bootstrap=10)
+    return evaluate(labels, probabilities, [str(i) for i in range(n_items)], names_of(n_classes))
 
 
 def test_confused_pairs_figure_has_no_overlaps_and_keeps_proportions() -> None:

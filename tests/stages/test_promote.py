@@ -59,7 +59,22 @@ def test_promote_first_champion_then_a_challenger_then_a_better_one(runs):
     after = versions("digits-classifier")
     assert {alias: version.version for alias, version in after.items()} == {"champion": 3, "challenger": 1}
     assert after["challenger"].tags["replaced_by_version"] == "3"
+    # Two looks at one test split: the second asks for more.
+    assert challenger["test_look"] == "1"
+    assert challenger["test_difference_level"] == "0.05"
+    assert after["champion"].tags["test_look"] == "2"
+    assert after["champion"].tags["test_difference_level"] == "0.01667"
+    assert "98.33 % interval" in better.decision.reason
     assert run_of_model("models:/digits-classifier@champion") == runs["svm"]
+
+
+def test_promote_of_the_same_two_again_is_no_new_look(runs):
+    for head in ("prototype", "knn", "knn"):
+        last = run_promote(PromoteConfig(run_id=runs[head], model_name="looks"))
+    assert last.decision.look == 1
+    third = run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True))
+    assert third.decision.look == 2
+    assert run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True)).decision.look == 2
 
 
 def test_promote_writes_what_the_version_rests_on(runs):
