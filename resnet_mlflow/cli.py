@@ -82,7 +82,7 @@ def run_entry_point(
         _note_refusal(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
+        print(f"stopped; {config_class.after_stop}", file=sys.stderr)
         sys.exit(130)
     sys.exit(1 if outcome is False else 0)
 

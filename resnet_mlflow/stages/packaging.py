@@ -15,6 +15,7 @@ from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.classifier import Description, write_classifier
+from resnet_mlflow.serving.requests import MAX_PIXELS
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.tracking import Predictions, load_predictions, load_served, log_classifier
 
@@ -30,6 +31,8 @@ def package(candidate: Run, dataset: ImageDataset) -> str:
         InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
     """
     classifier = load_classifier(candidate.info.run_id)
+    logged = load_predictions(candidate.info.run_id)
+    tested = _tested(dataset.splits["test"], logged)
     tags = candidate.data.tags
     description = Description(tags["backbone"], classifier.class_names, int(tags["image_size"]), tags["precision"])
     with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as name:
@@ -38,8 +41,9 @@ def package(candidate: Run, dataset: ImageDataset) -> str:
         backbone = build_backbone(tags["backbone"], classifier.inputs.weights)
         write_classifier(folder, description, backbone, classifier.head)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
-        model_id = log_classifier(folder, _example(dataset.splits["test"]), metadata)
-    _check(model_id, candidate, dataset.splits["test"], classifier.config.batch_size)
+        model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
+        model_id = log_classifier(folder, _example(tested), metadata, model_config)
+    _check(model_id, candidate, logged, tested, classifier.config.batch_size)
     return model_id
 
 
@@ -52,11 +56,11 @@ def _example(images: ImageSplit) -> bytes:
     return file.getvalue()
 
 
-def _check(model_id: str, candidate: Run, images: ImageSplit, batch_size: int) -> None:
-    logged = load_predictions(candidate.info.run_id)
-    model = load_served(f"models:/{model_id}")
+def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSplit, batch_size: int) -> None:
+    # What training could read is not too large here.
+    model = load_served(f"models:/{model_id}", {"max_pixels": images.max_pixels})
     # Batches as in extraction, so that rounding is the same too.
-    answers = pd.concat([model.predict(batch) for batch in _requests(_tested(images, logged), batch_size)])
+    answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
     n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
     if n_wrong:
         raise InputError(
