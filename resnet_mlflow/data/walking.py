@@ -50,6 +50,18 @@ def is_utf8(name: str) -> bool:
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
+def expand(path: str, rule: str) -> Path:
+    """Return a path with the home folder that ``~`` stands for.
+
+    Raises:
+        InputError: If there is no such user; the message begins with ``rule``.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{rule}, got {printable(path)}; check the user's name") from None
+
+
 def check_root(folder: Path, rule: str) -> None:
     """Refuse what is no folder on a disk that can be read.
 

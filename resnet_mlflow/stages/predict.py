@@ -17,6 +17,7 @@ from tqdm import tqdm
 from resnet_mlflow.config import PredictConfig
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import find_images
+from resnet_mlflow.data.walking import expand
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
 from resnet_mlflow.tracking import StageRun, connect, download_model, promoted_version, stage_run
@@ -43,7 +44,8 @@ def run_predict(config: PredictConfig) -> PredictedFolder:
         InputError: If the folder holds no images, the model is not there, or the file cannot be written.
     """
     connect()
-    folder, output = Path(config.images).expanduser(), Path(config.output).expanduser()
+    folder = expand(config.images, "images must be a folder that exists")
+    output = expand(config.output, "output must be a file that can be written")
     paths = find_images(folder)
     version = promoted_version(config.model)
     name = f"predict {version.name} v{version.version}"
