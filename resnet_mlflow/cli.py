@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
-from resnet_mlflow.errors import InputError, of_place
+from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.process import listen_for_stop, rank, stop_asked
 from resnet_mlflow.scratch import process_scratch
 
@@ -82,14 +82,14 @@ def run_entry_point(
             _meet_launched_run()
             outcome = stage(config)
     except KeyboardInterrupt:
-        _exit_stopped()
+        _exit_stopped(config_class)
     except Exception as error:
         if stop_asked():
-            _exit_stopped()
+            _exit_stopped(config_class)
         known = error if isinstance(error, InputError) else of_place(error)
         if known is None:
             raise
-        line = " ".join(str(known).split())
+        line = printable(" ".join(str(known).split()))
         print(f"error: {line}", file=sys.stderr)
         _note_refusal(line)
         sys.exit(2)
@@ -104,8 +104,8 @@ def _meet_launched_run() -> None:
         connect()
 
 
-def _exit_stopped() -> NoReturn:
-    print("stopped; run the same command again to continue", file=sys.stderr)
+def _exit_stopped(config_class: type[Config]) -> NoReturn:
+    print(f"stopped; {config_class.after_stop}", file=sys.stderr)
     sys.exit(130)
 
 

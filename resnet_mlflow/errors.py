@@ -80,3 +80,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
+
+
+def printable(text: str) -> str:
+    r"""Return a text that fits one line of any log: control characters and what is not Unicode are escaped.
+
+    Names of files and classes come from outside, and may hold line breaks or bytes that are not UTF-8.
+
+    Example:
+        >>> printable("crow\n2"), printable("caf\udce9.png")
+        ('crow\\n2', 'caf\\udce9.png')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
