@@ -28,7 +28,7 @@ N_CONFUSIONS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class RunDiff:
     """Two runs on the same test items; differences are second minus first.
 
     Attributes:
@@ -54,7 +54,7 @@ class Comparison:
     changed: pd.DataFrame
 
 
-def compare_runs(first: str, second: str) -> Comparison:
+def compare_runs(first: str, second: str) -> RunDiff:
     """Return how two runs differ.
 
     Raises:
@@ -77,7 +77,7 @@ def compare_runs(first: str, second: str) -> Comparison:
     confusion = _confusion(stored[1], names) - _confusion(stored[0], names)
     test = mcnemar(stored[0].correct, stored[1].correct)
     parameters, metrics = _differences(runs)
-    return Comparison(runs, parameters, metrics, accuracy, balanced, test, names, confusion, _changed(*stored))
+    return RunDiff(runs, parameters, metrics, accuracy, balanced, test, names, confusion, _changed(*stored))
 
 
 def write_diff(first: str, second: str, folder: Path) -> str:
@@ -109,7 +109,7 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     return text
 
 
-def to_markdown(found: Comparison, why_no_images: str = "") -> str:
+def to_markdown(found: RunDiff, why_no_images: str = "") -> str:
     """Return a comparison as Markdown.
 
     Args:
@@ -136,7 +136,7 @@ def to_markdown(found: Comparison, why_no_images: str = "") -> str:
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _scores(found: Comparison) -> list[str]:
+def _scores(found: RunDiff) -> list[str]:
     test = found.test
     rows = []
     for name, difference in (("accuracy", found.accuracy), ("balanced accuracy", found.balanced_accuracy)):
@@ -158,7 +158,7 @@ def _metric_rows(metrics: Sequence[tuple[str, float, float]]) -> list[str]:
     return markdown_table(["metric", "first", "second", "difference"], rows)
 
 
-def _confusion_rows(found: Comparison) -> list[str]:
+def _confusion_rows(found: RunDiff) -> list[str]:
     changes = found.confusion.copy()
     np.fill_diagonal(changes, 0)
     order = np.argsort(-np.abs(changes), axis=None, kind="stable")[:N_CONFUSIONS]

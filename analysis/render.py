@@ -32,7 +32,7 @@ LATEX = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """One value as it is written.
 
     Attributes:
@@ -102,7 +102,7 @@ def shown_columns(table: Table) -> tuple[Column, ...]:
     return (*table.columns, *(Column(name, "n", "count") for name in counted[:1]))
 
 
-def cells(table: Table) -> list[list[Cell]]:
+def cells(table: Table) -> list[list[Entry]]:
     """Return a table as it is written, row by row, a cell per shown column."""
     rows, columns = table.frame.to_dict("records"), shown_columns(table)
     return [
@@ -111,16 +111,16 @@ def cells(table: Table) -> list[list[Cell]]:
     ]
 
 
-def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
+def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
     value = format_value(row[column.name], column.kind)
     if value == NOTHING or column.kind == "text":
-        return Cell(value)
+        return Entry(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
     if column.kind in WITH_DEVIATION and n > 1:
         value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Cell(value, interval, bold, tuple(run_ids), _parts_in_words(row, column))
+    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column))
 
 
 def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
@@ -151,7 +151,7 @@ def to_markdown(table: Table, *, intervals: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(cell: Cell, intervals: bool) -> str:
+def _markdown(cell: Entry, intervals: bool) -> str:
     text = (cell.text if intervals else cell.value).replace("|", r"\|")
     return f"**{text}**" if cell.bold else text
 
@@ -199,7 +199,7 @@ def latex_escape(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def _latex(cell: Cell) -> str:
+def _latex(cell: Entry) -> str:
     # Text such as resnet18-v2 keeps its hyphens.
     text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", latex_escape(cell.text))
     # \boldmath, since \textbf does not reach into formulas.
@@ -230,7 +230,7 @@ def _class(column: Column) -> str:
     return "" if column.kind == "text" else ' class="number"'
 
 
-def _html(cell: Cell, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
+def _html(cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
     text = escape(cell.value)
     if cell.bold:
         text = f"<b>{text}</b>"

@@ -22,7 +22,7 @@ from resnet_mlflow.evaluation.figures import (
     text_inches,
 )
 from resnet_mlflow.robustness.corruption import SEVERITIES
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import TriedClassifier
 
 if TYPE_CHECKING:
@@ -167,9 +167,9 @@ def _with_seed(one: TriedClassifier, tried: Sequence[tuple[TriedClassifier, obje
 
 def picture_grid_figure(
     clean: NDArray[np.uint8],
-    cells: Sequence[Cell],
+    cells: Sequence[CorruptedSet],
     tiers: Mapping[str, int],
-    corrupted: Callable[[Cell], NDArray[np.uint8]],
+    corrupted: Callable[[CorruptedSet], NDArray[np.uint8]],
 ) -> "Figure":
     """Return one image under every corruption (columns) and tier (rows); a missing cell stays empty.
 
@@ -200,8 +200,8 @@ def picture_grid_figure(
             text = name.replace("_", " ").replace(" transform", "").replace(" compression", "")
             axes.text(x + tile / 2, y + 0.17, text, ha="center", va="center", fontsize=TEXT_POINTS - 1)
             for row, severity in enumerate(tiers.values()):
-                if Cell(name, severity) in cells:
-                    _draw_picture(axes, corrupted(Cell(name, severity)), x, y + gap + row * tile, tile)
+                if CorruptedSet(name, severity) in cells:
+                    _draw_picture(axes, corrupted(CorruptedSet(name, severity)), x, y + gap + row * tile, tile)
         for row, tier in enumerate(tiers):
             axes.text(margin, y + gap + (row + 0.5) * tile, tier, fontsize=TEXT_POINTS, va="center")
     return figure

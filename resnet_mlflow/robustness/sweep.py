@@ -14,7 +14,7 @@ from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.severities import SMALLEST_SIDE, constants_for, table_resolution
 
 # What ImageNet-C's images are resized to before they are corrupted; its constants are made for no larger ones.
@@ -37,13 +37,13 @@ class ImagesUnderTest:
     corruption_size: int
     resolutions: tuple[int, ...]
 
-    def constants(self, cell: Cell) -> dict[str, tuple[float, ...]]:
+    def constants(self, cell: CorruptedSet) -> dict[str, tuple[float, ...]]:
         """Return the corruption's constants by table of resolution; none for the clean images."""
         if cell == CLEAN:
             return {}
         return {str(resolution): constants_for(*cell, resolution) for resolution in self.resolutions}
 
-    def corrupting(self, cell: Cell) -> Change | None:
+    def corrupting(self, cell: CorruptedSet) -> Change | None:
         """Return what corrupts decoded images before they are resized; None for the clean ones."""
         if cell == CLEAN:
             return None
@@ -116,7 +116,13 @@ def corrupted_side(shorter_side: int, corruption_size: int) -> int:
 
 
 def compute_features(
-    form: InferenceForm, images: ImagesUnderTest, cell: Cell, n_features: int, *, batch_size: int, num_workers: int
+    form: InferenceForm,
+    images: ImagesUnderTest,
+    cell: CorruptedSet,
+    n_features: int,
+    *,
+    batch_size: int,
+    num_workers: int,
 ) -> NDArray[np.float32]:
     """Return the features of the images under a corruption, ``(n_items, n_features)``.
 

@@ -14,7 +14,7 @@ from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.robustness.figures import COLOURS, picture_grid_figure, severity_curves_figure, tier_bars_figure
 from resnet_mlflow.robustness.selection import (
     CLEAN,
-    Cell,
+    CorruptedSet,
     build_cells,
     parse_corruptions,
     parse_severities,
@@ -57,7 +57,7 @@ class Plan:
     """
 
     config: RobustnessConfig
-    cells: tuple[Cell, ...]
+    cells: tuple[CorruptedSet, ...]
     tiers: Mapping[str, int]
     classifiers: Sequence[RunClassifier]
     names: Mapping[str, str]
@@ -98,7 +98,7 @@ def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = N
 
 
 def _plan(
-    config: RobustnessConfig, cells: tuple[Cell, ...], tiers: Mapping[str, int], names: Mapping[str, str]
+    config: RobustnessConfig, cells: tuple[CorruptedSet, ...], tiers: Mapping[str, int], names: Mapping[str, str]
 ) -> Plan:
     run_ids = choose_runs(config)
     classifiers = load_classifiers(run_ids, config)
@@ -195,12 +195,12 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
     return remarks
 
 
-def example_pictures(images: ImagesUnderTest) -> tuple[NDArray[np.uint8], Callable[[Cell], NDArray[np.uint8]]]:
+def example_pictures(images: ImagesUnderTest) -> tuple[NDArray[np.uint8], Callable[[CorruptedSet], NDArray[np.uint8]]]:
     """Return the first test image as it is corrupted, and what gives it under a cell."""
     pixels = images.split.read_image(0)[None]
     side = corrupted_side(min(pixels.shape[1:3]), images.corruption_size)
 
-    def changed(cell: Cell) -> NDArray[np.uint8]:
+    def changed(cell: CorruptedSet) -> NDArray[np.uint8]:
         change = images.corrupting(cell)
         result: NDArray[np.uint8] = (pixels if change is None else change(pixels, np.array([0])))[0]
         return result

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.links import RunLinks
-from analysis.render import Cell, cells, format_value, latex_escape, to_csv, to_html, to_latex, to_markdown
+from analysis.render import Entry, cells, format_value, latex_escape, to_csv, to_html, to_latex, to_markdown
 from analysis.table import Column, Table
 
 
@@ -71,11 +71,11 @@ def test_format_value_follows_the_kind(value, kind, text):
 
 def test_cells_hold_deviation_interval_weight_and_runs(table):
     first, second = cells(table)
-    assert first[1] == Cell("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"))
-    assert first[2] == Cell("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"))
+    assert first[1] == Entry("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"))
+    assert first[2] == Entry("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"))
     # One seed has no deviation, a value that is missing no runs.
-    assert second[1] == Cell("0.5000", "", False, ("r3",))
-    assert second[2] == Cell("-")
+    assert second[1] == Entry("0.5000", "", False, ("r3",))
+    assert second[2] == Entry("-")
 
 
 def test_to_markdown_bolds_winners_only_and_escapes_pipes(table):

@@ -5,7 +5,7 @@ import pytest
 
 from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.groups import BENCHMARK
-from resnet_mlflow.robustness.results import CellResult
+from resnet_mlflow.robustness.results import SetResult
 from resnet_mlflow.robustness.scores import (
     consistency,
     corruption_error,
@@ -14,7 +14,7 @@ from resnet_mlflow.robustness.scores import (
     relative_corruption_error,
     relative_mean_corruption_error,
 )
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import Reference, TriedClassifier
 from resnet_mlflow.statistics import accuracy_interval, wilson_interval
 
@@ -90,13 +90,13 @@ def tried(**cells: list[int]) -> TriedClassifier:
     results = {CLEAN: result_of([0, 0, 1, 1])}
     for name, predictions in cells.items():
         corruption, _, severity = name.rpartition("_")
-        results[Cell(corruption, int(severity))] = result_of(predictions)
+        results[CorruptedSet(corruption, int(severity))] = result_of(predictions)
     labels, groups = np.array([0, 0, 1, 1]), {"many": np.array([0]), "few": np.array([1])}
     return TriedClassifier("r", "svm", 0, labels, 2, results, {"mild": 1, "strong": 5}, groups)
 
 
-def result_of(predictions: list[int]) -> CellResult:
-    return CellResult(np.array(predictions, np.int32), np.ones(4, np.float32), ece=0.25)
+def result_of(predictions: list[int]) -> SetResult:
+    return SetResult(np.array(predictions, np.int32), np.ones(4, np.float32), ece=0.25)
 
 
 def test_summary_gives_tiers_families_and_groups():
