@@ -20,20 +20,25 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
     inputs = prepare(config)
     if rank() > 0:
         return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
-    return _tracked_extraction(config, inputs)
+    return _tracked_extraction(config, inputs, _present(config, inputs))
 
 
 def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return features from the local store, else from another machine's run, else by a nested run."""
-    found = inputs.store.get(inputs.features_key) or _fetch(config, inputs)
+    found = _present(config, inputs)
     if found is not None:
         refuse_skipped(found, config.on_bad_image)
         return found
     extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-    return _tracked_extraction(extract_config, inputs)
+    return _tracked_extraction(extract_config, inputs, present=None)
 
 
-def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
+def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
+    return inputs.store.get(inputs.features_key) or _fetch(config, inputs)
+
+
+def _tracked_extraction(config: ExtractConfig, inputs: Inputs, present: FeatureSet | None) -> FeatureSet:
+    """Track features that are there, or that this run computes."""
     name = f"extract {config.backbone} {inputs.dataset.short_name}"
     tags = inputs.tags | {
         "backbone": config.backbone,
@@ -41,7 +46,6 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
         "cache_key": compute_cache_key("extract", config, inputs),
     }
     with stage_run("extract", config, name, tags) as run:
-        present = inputs.store.get(inputs.features_key) or _fetch(config, inputs)
         # Under torchrun the other ranks wait for this one in the extraction.
         features = extract_untracked(config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
@@ -55,7 +59,7 @@ def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return the features after computing them into the store, without a run of their own."""
     from resnet_mlflow.features.extraction import extract_features
 
-    return extract_features(inputs.dataset, config, inputs.store, inputs.weights)
+    return extract_features(inputs.dataset, config, inputs.store, inputs.weights, identity=inputs.identity)
 
 
 def _fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:

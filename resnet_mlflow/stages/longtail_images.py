@@ -16,7 +16,7 @@ from resnet_mlflow.backbones.networks import build_backbone, save_backbone
 from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
-from resnet_mlflow.features.identity import FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import FeatureSplit, identify
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
@@ -136,9 +136,9 @@ class ImageSource:
     def _features(self, config: LongtailConfig, weights: str) -> tuple[Inputs, dict[str, FeatureSplit]]:
         """Return the features of the long-tailed dataset by a trained backbone, and what they rest on."""
         resolved = resolve_weights(config.backbone, weights, 0, download_backbone)
-        key = features_key(identify(self.dataset, config, resolved))
-        tailed = dataclasses.replace(self.inputs, dataset=self.dataset, weights=resolved, features_key=key)
-        features = tailed.store.get(key) or extract_untracked(config, tailed)
+        identity = identify(self.dataset, config, resolved)
+        tailed = dataclasses.replace(self.inputs, dataset=self.dataset, weights=resolved, identity=identity)
+        features = extract_untracked(config, tailed)
         return dataclasses.replace(tailed, dataset=self.inputs.dataset), dict(features.splits)
 
     def _base(self, task: MethodTask) -> Trained:

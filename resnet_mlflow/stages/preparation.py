@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from resnet_mlflow.config import EXECUTION_ONLY, Config, DatasetConfig, FeatureC
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.identity import FeatureSet, FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, FeatureSplit, features_key, identify
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 
@@ -26,16 +26,42 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage works on, once its configuration is resolved against this machine."""
+    """What a stage works on, once its configuration is resolved against this machine.
+
+    Attributes:
+        dataset: Images and labels.
+        weights: Of the backbone.
+        store: Where features are kept.
+        cache_dir: The folder that it lies in.
+        identity: What decides the features of ``dataset`` by ``weights``.
+        n_undecodable: Images that decoding left out.
+    """
 
     dataset: ImageDataset
     weights: ResolvedWeights
     store: FeatureStore
     cache_dir: Path
-    image_size: int
-    precision: str
-    features_key: str
+    identity: FeatureIdentity
     n_undecodable: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of the network's input in pixels."""
+        return self.identity.image_size
+
+    @property
+    def precision(self) -> str:
+        """Return ``fp32`` or ``bf16``."""
+        return self.identity.precision
+
+    @cached_property
+    def features_key(self) -> str:
+        """Return the name of the features in every store."""
+        return features_key(self.identity)
+
+    def with_weights(self, weights: ResolvedWeights) -> "Inputs":
+        """Return the inputs for the same images and another backbone's weights."""
+        return replace(self, weights=weights, identity=replace(self.identity, weights_digest=weights.digest))
 
     def without(self, features: FeatureSet) -> "Inputs":
         """Return the inputs with what only decoding could show: how many images have no features."""
@@ -87,7 +113,7 @@ def prepare(config: FeatureConfig) -> Inputs:
     weights = resolve_weights(config.backbone, config.weights, config.weights_seed, download_backbone)
     identity = identify(dataset, config, weights)
     store = FeatureStore(cache_dir)
-    return Inputs(dataset, weights, store, cache_dir, identity.image_size, identity.precision, features_key(identity))
+    return Inputs(dataset, weights, store, cache_dir, identity)
 
 
 def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
