@@ -54,6 +54,8 @@ def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
     if found.difference == 0:
         return "nothing would tell them apart, were they as alike as found"
     wanted = needed(found, n_rivals, held_out)
+    if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
+        return "the difference would be large enough alone; the number of comparisons leaves it open"
     ways = []
     if wanted.n_items <= MOST_ITEMS:
         ways.append(f"{_rounded(wanted.n_items)} test images instead of {found.n_items:,}")

@@ -65,13 +65,13 @@ def with_predictions(frame: pd.DataFrame) -> pd.DataFrame:
     """
     frame = frame.copy()
     for row in frame.index:
-        for metric in (name for name in TESTED if f"{name} n" in frame and frame[f"{name} n"][row] > 1):
-            try:
-                score = seeded_score(
-                    runs_by_seed(frame.loc[row]), balanced=TESTED[metric], held_out=float(frame[HELD_OUT][row])
-                )
-            except MissingPredictions:
-                continue
+        several = [name for name in TESTED if f"{name} n" in frame and frame[f"{name} n"][row] > 1]
+        runs, held_out = runs_by_seed(frame.loc[row]), float(frame[HELD_OUT][row])
+        try:
+            found = {name: seeded_score(runs, balanced=TESTED[name], held_out=held_out) for name in several}
+        except MissingPredictions:
+            continue
+        for metric, score in found.items():
             for name, value in interval_columns(metric, score).items():
                 frame.loc[row, name] = value
     return frame

@@ -138,6 +138,6 @@ def _rows(results: list[Result]) -> list[Row]:
 
 def _write_csv(results: list[Result]) -> None:
     with CSV.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["part", *asdict(results[0].setting), "share"])
+        writer = csv.DictWriter(file, ["part", *asdict(results[0].setting), "share"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"part": one.part, **asdict(one.setting), "share": round(one.share, 4)} for one in results)

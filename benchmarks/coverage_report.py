@@ -80,7 +80,7 @@ def reason_of(part: str, setting: Setting, *, below: bool) -> str:
         return "fewer than 10 images in a class: F1 itself is biased"
     if setting.n_seeds > 1:
         if below:
-            return "over seeds"
+            return "few seeds"
         return f"{setting.n_seeds} seeds: t is wide, and covers what differs by item too"
     if setting.n_classes > 1 and setting.tail and per_class < 10:
         return "classes of a few images beside large ones: one image decides"
@@ -111,10 +111,10 @@ def coverage_figure(results: Sequence["Result"]) -> "Figure":
         axes.set_title(f"{part} ({len(chosen)} settings)", fontsize=TEXT_POINTS + 1)
         axes.tick_params(labelsize=TEXT_POINTS)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylim(79, 100.5)
+    panels[0].set_ylim(min(89.5, 100 * min(one.share for one in results if one.part in PARTS) - 0.5), 100.5)
     figure.supxlabel("errors expected in the test split", fontsize=TEXT_POINTS + 1)
-    figure.supylabel("coverage of 95 % intervals (%), 2000 simulations each", fontsize=TEXT_POINTS + 1)
+    figure.supylabel("coverage of 95 % intervals (%)", fontsize=TEXT_POINTS + 1)
     for colour, marker, name in ((BLUE, "o", "classes of one size"), (ORANGE, "^", "long-tailed test split")):
         panels[0].plot([], [], marker, color=colour, label=name)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT_POINTS + 1, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=TEXT_POINTS + 1, frameon=False)
     return figure

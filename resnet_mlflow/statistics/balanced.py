@@ -159,7 +159,7 @@ def _shrunk_rows(rows: Ints, own: Ints, influence: Floats) -> Floats:
     errors[own] -= rows[lines, own]
     spread = np.tile(errors + 1 / len(errors), (len(rows), 1))
     spread[lines, own] = 0
-    prior = (1 - recall) * spread / spread.sum(axis=1, keepdims=True)
+    prior = (1 - recall) * spread / np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
     prior[lines, own] = recall
     return np.asarray((rows + PSEUDO_ITEMS * prior) / (n[:, None] + PSEUDO_ITEMS))
 

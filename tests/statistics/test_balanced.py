@@ -57,6 +57,12 @@ def test_intervals_leave_classes_without_items_out() -> None:
     assert macro_f1_interval(with_empty) == pytest.approx(macro_f1_interval(diagonal([8, 9], 10)), abs=0.01)
 
 
+def test_intervals_of_a_single_class_are_those_of_its_recall() -> None:
+    for interval in (balanced_accuracy_interval, macro_f1_interval):
+        assert interval([[5]]) == pytest.approx(wilson_interval(5, 5))
+    assert balanced_accuracy_interval([[30, 10], [0, 0]]) == pytest.approx(wilson_interval(30, 40))
+
+
 def test_macro_f1_interval_holds_macro_f1_and_is_near_the_delta_methods() -> None:
     confusion = np.array([[400, 60, 40], [30, 440, 30], [50, 20, 430]])
     support, predicted, hits = confusion.sum(1), confusion.sum(0), np.diagonal(confusion)
