@@ -1,77 +1,175 @@
-"""Image files as RGB arrays by PIL, and the error that names a file which is none; free of torch."""
+"""Image files to RGB arrays: the one decoding path of all stages, figures and the served model; free of torch.
+
+Every decoder here is fuzzed by ``make fuzz``. torchvision's are not used: its PNG decoder ends the process on damaged
+data, and its JPEG decoder says nothing where data are missing.
+"""
 
 import io
+import logging
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.data.formats import MAX_PIXELS, N_HEAD, find_format
+from resnet_mlflow.data.formats import image_format as image_format
+from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
+from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
+from resnet_mlflow.data.png import check_png
+from resnet_mlflow.errors import InputError, printable
 
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-)
+# Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
+_BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
+_JPEG = b"\xff\xd8\xff"
+# What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
+_PILLOW = re.compile(r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class BadImageError(InputError):
     """An image file that cannot be decoded; says which and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = " ".join(reason.split())
+        self.path = Path(printable(str(path)))
+        self.reason = printable(" ".join(reason.split()))
         super().__init__(
-            f"image cannot be decoded: {path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
+            f"image cannot be decoded: {self.path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
         )
 
 
-def image_format(head: bytes) -> str | None:
-    r"""Return the name of the format that the first bytes of a file announce, or None where it is no image's.
-
-    Args:
-        head: At least the first 12 bytes of the file, where it has as many.
-
-    Example:
-        >>> image_format(b"\xff\xd8\xff\xe0 and so on")
-        'JPEG'
-        >>> image_format(b"birds, a list") is None
-        True
-    """
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PPM"
-    return None
-
-
-def decode_with_pil(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
+def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return an image as ``(height, width, 3)`` RGB: upright, alpha on white, the first of several frames.
 
     Args:
         path: The file; named in errors.
         data: Its content, where it was read already.
+        max_pixels: Most pixels that the header may tell of; it is looked at before memory is taken.
 
     Raises:
-        BadImageError: If PIL cannot decode the file to its end.
+        BadImageError: If the file is damaged, cannot be decoded, or is too large.
+    """
+    content = read_content(path, max_pixels) if data is None else data
+    if content[:3] == _JPEG:
+        with _named(path):
+            header = JpegHeader(content)
+            refuse_large(path, header.size, max_pixels)
+            pixels = decode_jpeg(content, header, max_pixels)
+            if pixels is not None:
+                return turn_upright(pixels, read_orientation(partial(parse_exif, header.exif)))
+    return decode_with_pil(path, content, max_pixels)
+
+
+def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return what ``decode`` does, by Pillow whatever the format."""
+    content = read_content(path, max_pixels) if data is None else data
+    with _named(path):
+        image = _open(content)
+        refuse_large(path, image.size, max_pixels)
+        if image.format == "PNG":
+            check_png(content)
+        # Before loading, which may close what it is read from. TIFF is turned by Pillow itself, while it loads.
+        orientation = 1 if image.format == "TIFF" else read_orientation(image.getexif)
+        image.load()
+        return turn_upright(np.array(_to_rgb(image)), orientation)
+
+
+def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height in pixels as the header tells them; nothing is decoded.
+
+    Args:
+        path: The file; named in errors.
+        data: Its content, where it was read already.
+        max_pixels: Most pixels it may tell of.
+
+    Raises:
+        BadImageError: If the file cannot be read, has no header of an image, or is too large.
+    """
+    content = read_content(path, max_pixels) if data is None else data
+    with _named(path):
+        size = JpegHeader(content).size if content[:3] == _JPEG else _open(content).size
+        refuse_large(path, size, max_pixels)
+        return size
+
+
+def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a file by the width and height in pixels that its header tells.
+
+    Raises:
+        BadImageError: If it has more than ``max_pixels``.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImageError(
+            path, f"{width} x {height} pixels are more than max_pixels={max_pixels}; shrink it or raise max_pixels"
+        )
+
+
+def read_content(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return what an image file holds.
+
+    Only regular files are opened: a pipe would be waited for, and a device never ends.
+
+    Args:
+        path: The file.
+        max_pixels: Bounds the file too, by the bytes that so many pixels take.
+
+    Raises:
+        BadImageError: If it cannot be read, or is too large.
     """
     try:
-        with Image.open(path if data is None else io.BytesIO(data)) as image:
-            image.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # PIL's decoders raise whatever a damaged file leads them to: SyntaxError, struct.error
-        reason = "no image format that PIL knows" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadImageError(path, reason or type(error).__name__) from None
+        status = os.stat(path)  # noqa: PTH116 - as below
+        if not stat.S_ISREG(status.st_mode):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            raise BadImageError(path, "a folder that cannot be read" if is_folder else "not a regular file")
+        if status.st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
+            raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} takes; shrink it")
+        with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
+            return file.read(status.st_size)
+    except OSError as error:
+        raise BadImageError(path, error.strerror or str(error)) from None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into an error that names the file."""
+    try:
+        yield
+    except (BadImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        n_pixels = re.sub(r"\D*(\d+).*", r"\1", str(error))
+        raise BadImageError(path, f"{n_pixels} pixels are more than can be decoded; shrink it") from None
+    except Exception as error:  # damaged files lead decoders to anything: SyntaxError, struct.error, KeyError
+        raise BadImageError(path, str(error) or type(error).__name__) from None
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """Return a file by the reader of the format that its first bytes announce; only the header is read.
+
+    Not by ``Image.open``, which tries readers that start programs, and warns of large images by a limit of its own.
+    """
+    known = find_format(content[:N_HEAD])
+    if known is None:
+        raise ValueError("no image format that is read")
+    if not any(entry[3] == _PILLOW for entry in warnings.filters):
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)
+    module, reader = known.reader
+    image: ImageFile.ImageFile = getattr(import_module(module), reader)(io.BytesIO(content))
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
     if image.mode.startswith("I"):

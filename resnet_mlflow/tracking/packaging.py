@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1]
 SERVING_REQUIREMENTS = (
     # With httptools the server parses requests of many images in compiled code.
     *("httptools", "numpy", "pandas", "pillow", "pybase64", "pydantic", "safetensors"),
-    *("scikit-learn", "scipy", "skops", "torch", "torchvision"),
+    *("scikit-learn", "scipy", "simplejpeg", "skops", "torch", "torchvision"),
 )
 
 
