@@ -8,6 +8,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 
@@ -27,9 +28,12 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
         data_dir = default_cache_dir("") / "data"
     try:
         dataset = load_dataset(
-            params.get("dataset", ""), data_dir=data_dir, on_bad_image=params.get("on_bad_image", "fail")
+            params.get("dataset", ""),
+            data_dir=data_dir,
+            on_bad_image=params.get("on_bad_image", "fail"),
+            max_pixels=int(params.get("max_pixels", MAX_PIXELS)),
         )
-    except (InputError, OSError, RuntimeError) as error:
+    except (InputError, OSError, RuntimeError, ValueError) as error:
         return None, f"the dataset could not be loaded ({str(error).splitlines()[0][:200]})"
     if dataset.digest != run.data.tags.get("dataset_digest"):
         return None, f"the dataset has changed since (digest {dataset.digest[:12]} now)"

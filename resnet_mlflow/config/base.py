@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resnet_mlflow.data.formats import MOST_PIXELS
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.heads import HEADS
 
@@ -18,10 +19,24 @@ else:
     HeadOrAll = Literal[(*HEADS, "all")]
 # Parameters that say where and how fast, not what: two runs that differ in these give the same numbers.
 EXECUTION_ONLY = frozenset(
-    {"cache_dir", "data_dir", "num_workers", "share_features", "device", "attention_maps", "storage", "heartbeat_s"}
+    {
+        *(
+            "cache_dir",
+            "data_dir",
+            "num_workers",
+            "share_features",
+            "device",
+            "attention_maps",
+            "storage",
+            "heartbeat_s",
+        ),
+        # The dataset's digest tells what it left out.
+        "max_pixels",
+    }
 )
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
 class Config(BaseModel):

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from resnet_mlflow.config.base import Config
+from resnet_mlflow.config.base import Config, MaxPixels
+from resnet_mlflow.data.formats import MAX_PIXELS
 
 ENDINGS = (".parquet", ".csv")
 
@@ -19,6 +20,9 @@ class PredictConfig(Config):
         description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
     )
     output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; replaced when whole.")
+    max_pixels: MaxPixels = Field(
+        MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
+    )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
     num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")

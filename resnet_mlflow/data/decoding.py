@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from resnet_mlflow.data.formats import MAX_PIXELS, N_HEAD, find_format
+from resnet_mlflow.data.formats import MAX_PIXELS, MOST_PIXELS, N_HEAD, find_format
 from resnet_mlflow.data.formats import image_format as image_format
 from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
 from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
@@ -29,6 +29,7 @@ from resnet_mlflow.errors import InputError, printable
 
 # Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
+_HEADER_BYTES = 2**18
 _JPEG = b"\xff\xd8\xff"
 # What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
 _PILLOW = re.compile(r"PIL\.")
@@ -43,6 +44,16 @@ class BadImageError(InputError):
         self.reason = printable(" ".join(reason.split()))
         super().__init__(
             f"image cannot be decoded: {self.path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
+        )
+
+
+class LargeImageError(BadImageError):
+    """An image with more pixels than are allowed; ``found`` says how many, as its header does."""
+
+    def __init__(self, path: Path, found: str, max_pixels: int) -> None:
+        self.found = found
+        super().__init__(
+            path, f"{found} pixels are more than max_pixels={max_pixels}; shrink the image or raise max_pixels"
         )
 
 
@@ -93,6 +104,14 @@ def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXEL
     Raises:
         BadImageError: If the file cannot be read, has no header of an image, or is too large.
     """
+    if data is None:
+        # As a rule the header stands at the start; not in every TIFF file.
+        try:
+            return read_size(path, read_content(path, max_pixels, _HEADER_BYTES), max_pixels)
+        except LargeImageError:
+            raise
+        except BadImageError:
+            pass
     content = read_content(path, max_pixels) if data is None else data
     with _named(path):
         size = JpegHeader(content).size if content[:3] == _JPEG else _open(content).size
@@ -104,16 +123,14 @@ def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     """Refuse a file by the width and height in pixels that its header tells.
 
     Raises:
-        BadImageError: If it has more than ``max_pixels``.
+        LargeImageError: If it has more than ``max_pixels``.
     """
     width, height = size
     if width * height > max_pixels:
-        raise BadImageError(
-            path, f"{width} x {height} pixels are more than max_pixels={max_pixels}; shrink it or raise max_pixels"
-        )
+        raise LargeImageError(path, f"{width} x {height}", max_pixels)
 
 
-def read_content(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
+def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) -> bytes:
     """Return what an image file holds.
 
     Only regular files are opened: a pipe would be waited for, and a device never ends.
@@ -121,6 +138,7 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Args:
         path: The file.
         max_pixels: Bounds the file too, by the bytes that so many pixels take.
+        n_bytes: Only the first so many; -1 means all.
 
     Raises:
         BadImageError: If it cannot be read, or is too large.
@@ -133,7 +151,8 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
         if status.st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
             raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} takes; shrink it")
         with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
-            return file.read(status.st_size)
+            # Not to its end, which a file that somebody writes may not have.
+            return file.read(min(n_bytes, status.st_size) if n_bytes >= 0 else status.st_size)
     except OSError as error:
         raise BadImageError(path, error.strerror or str(error)) from None
 
@@ -146,8 +165,7 @@ def _named(path: Path) -> Iterator[None]:
     except (BadImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        n_pixels = re.sub(r"\D*(\d+).*", r"\1", str(error))
-        raise BadImageError(path, f"{n_pixels} pixels are more than can be decoded; shrink it") from None
+        raise LargeImageError(path, re.sub(r"\D*(\d+).*", r"\1", str(error)), MOST_PIXELS) from None
     except Exception as error:  # damaged files lead decoders to anything: SyntaxError, struct.error, KeyError
         raise BadImageError(path, str(error) or type(error).__name__) from None
 
@@ -159,7 +177,7 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     """
     known = find_format(content[:N_HEAD])
     if known is None:
-        raise ValueError("no image format that is read")
+        raise ValueError("no image format that PIL knows")
     if not any(entry[3] == _PILLOW for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
     module, reader = known.reader

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from resnet_mlflow.backbones.inference import InferenceForm
 from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.data.decoding import BadImageError, read_size
 from resnet_mlflow.data.loading import Change, iterate_batches
 from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.errors import InputError
@@ -89,7 +89,7 @@ def choose_images(split: ImageSplit, image_size: int, corruption_size: int) -> I
 
 
 def shorter_sides(split: ImageSplit) -> NDArray[np.int64]:
-    """Return the shorter side of each image in pixels, ``(n_items,)``; of files only the first bytes are read.
+    """Return the shorter side of each image in pixels, ``(n_items,)``; of most files only the first bytes are read.
 
     An unreadable file counts as large: decoding it says what is wrong.
     """
@@ -99,9 +99,8 @@ def shorter_sides(split: ImageSplit) -> NDArray[np.int64]:
     sides = []
     for path in split.paths:
         try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, SyntaxError):
+            sides.append(min(read_size(path, max_pixels=split.max_pixels)))
+        except BadImageError:
             sides.append(LARGEST_SIDE)
     return np.array(sides)
 

@@ -17,6 +17,7 @@ from resnet_mlflow.backbones.networks import build_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.devices import pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
@@ -80,16 +81,17 @@ class Classifier:
         """Return the names of the classes, in the order of the probabilities."""
         return self.description.class_names
 
-    def predict_proba(self, images: Images) -> Scores:
+    def predict_proba(self, images: Images, max_pixels: int = MAX_PIXELS) -> Scores:
         """Return probabilities, ``(n_images, n_classes)``.
 
         Args:
             images: ``(n_images, height, width, 3)`` uint8, or one file, or one file's content, per image; at least one.
+            max_pixels: Most pixels that a file's header may tell of.
 
         Raises:
             BadImageError: If an image cannot be decoded.
         """
-        return np.concatenate([scores for _, scores in self.iterate(images)])
+        return np.concatenate([scores for _, scores in self.iterate(images, max_pixels=max_pixels)])
 
     def predict(self, images: Images) -> list[str]:
         """Return the name of the most probable class per image; see ``predict_proba``."""
@@ -102,6 +104,7 @@ class Classifier:
         batch_size: int = 128,
         num_workers: int = -1,
         on_skip: Callable[[int, BadImageError], None] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[tuple[NDArray[np.int64], Scores]]:
         """Yield positions of images and their probabilities, block by block, in order.
 
@@ -110,10 +113,11 @@ class Classifier:
             batch_size: Images decoded together.
             num_workers: Threads that decode ahead; -1 means one per core.
             on_skip: Called with the position and the error of each image that cannot be decoded; None raises the error.
+            max_pixels: As for ``predict_proba``.
         """
         blocks = extract_split(
             self._form,
-            _as_split(images),
+            _as_split(images, max_pixels),
             self.description.image_size,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -123,7 +127,7 @@ class Classifier:
             yield rows, self.head.predict_proba(features)
 
 
-def _as_split(images: Images) -> ImageSplit:
+def _as_split(images: Images, max_pixels: int) -> ImageSplit:
     """Return the images as a split without labels: training reads its images in the same way."""
     n_images = len(images)
     labels, ids = np.zeros(n_images, dtype=np.int64), np.full(n_images, "", dtype="<U1")
@@ -131,8 +135,10 @@ def _as_split(images: Images) -> ImageSplit:
         return ImageSplit(labels, ids, images=images)
     encoded = tuple(image for image in images if isinstance(image, bytes))
     if len(encoded) == n_images:
-        return ImageSplit(labels, ids, encoded=encoded)
-    return ImageSplit(labels, ids, paths=tuple(image for image in images if isinstance(image, Path)))
+        return ImageSplit(labels, ids, encoded=encoded, max_pixels=max_pixels)
+    return ImageSplit(
+        labels, ids, paths=tuple(image for image in images if isinstance(image, Path)), max_pixels=max_pixels
+    )
 
 
 def write_classifier(folder: Path, description: Description, backbone: nn.Module, head: HeadBase) -> None:

@@ -77,7 +77,13 @@ def _predict(
 
     progress = tqdm(total=len(paths), unit=" images", mininterval=0.2 if sys.stderr.isatty() else 10.0)
     with progress, _written_whole(output) as partial, _writer(partial, output.suffix, schema) as writer:
-        blocks = classifier.iterate(paths, batch_size=config.batch_size, num_workers=config.num_workers, on_skip=skip)
+        blocks = classifier.iterate(
+            paths,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+            on_skip=skip,
+            max_pixels=config.max_pixels,
+        )
         for rows, scores in blocks:
             relative = [str(paths[row].relative_to(folder)) for row in rows]
             writer.write_table(_table(relative, scores, classifier.class_names, schema))

@@ -96,16 +96,16 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
     Raises:
         InputError: If it cannot be had, or has fewer than 2 classes.
     """
-    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image)
+    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image, config.max_pixels)
     if len(dataset.class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
     return dataset
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, data_dir: str, on_bad_image: str) -> ImageDataset:
+def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int) -> ImageDataset:
     # A study asks for the same dataset in every cell.
-    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image)
+    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
     return dataset
