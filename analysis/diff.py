@@ -101,7 +101,7 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     images, why = load_test_images(found.runs[0])
     thumbnails = folder / "changed_items.png"
     if images is not None and len(found.changed):
-        changed_items_figure(found.changed, images, N_THUMBNAILS).savefig(thumbnails)
+        changed_items_figure(found.changed, images, names, N_THUMBNAILS).savefig(thumbnails)
     else:
         thumbnails.unlink(missing_ok=True)  # Of an earlier comparison in the same folder.
     text = to_markdown(found, why) + f"\n\nFiles: {folder}"

@@ -82,10 +82,10 @@ def run_entry_point(
             _meet_launched_run()
             outcome = stage(config)
     except KeyboardInterrupt:
-        _exit_stopped()
+        _exit_stopped(config_class)
     except Exception as error:
         if stop_asked():
-            _exit_stopped()
+            _exit_stopped(config_class)
         known = error if isinstance(error, InputError) else of_place(error)
         if known is None:
             raise
@@ -104,8 +104,8 @@ def _meet_launched_run() -> None:
         connect()
 
 
-def _exit_stopped() -> NoReturn:
-    print("stopped; run the same command again to continue", file=sys.stderr)
+def _exit_stopped(config_class: type[Config]) -> NoReturn:
+    print(f"stopped; {config_class.after_stop}", file=sys.stderr)
     sys.exit(130)
 
 

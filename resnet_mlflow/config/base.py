@@ -1,6 +1,6 @@
 """What all configuration models share: names that several know, and immutability."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,9 @@ class Config(BaseModel):
     """What all entry points share: immutable, and no unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    # Told to whoever stops the entry point.
+    after_stop: ClassVar[str] = "run the same command again to continue"
 
     @property
     def unread(self) -> frozenset[str]:

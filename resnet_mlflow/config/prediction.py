@@ -1,6 +1,6 @@
 """Which images a registered classifier predicts, and where the answers go."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,8 @@ ENDINGS = (".parquet", ".csv")
 
 class PredictConfig(Config):
     """Predict the images of a folder by a registered classifier."""
+
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
 
     images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
     model: str = Field(

@@ -150,6 +150,7 @@ def build_dataset(
     if "all" in splits:
         whole = splits["all"]
         rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names)
+        check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
         splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
     check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
     return ImageDataset(

@@ -93,7 +93,7 @@ def splits_of_files(
 
 def manifest_path(data_dir: Path, root: Path) -> Path:
     """Return the file under ``data_dir`` that remembers the hashes of the files under ``root``."""
-    return data_dir / "manifests" / f"{root.name}-{content_id(str(root).encode())[:12]}.json"
+    return data_dir / "manifests" / f"{root.name[:100]}-{content_id(str(root).encode())[:12]}.json"
 
 
 def _identify(paths: Sequence[Path], manifest: Path, max_pixels: int) -> dict[Path, str | BadImageError]:

@@ -60,7 +60,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
     )
     return build_dataset(
         name=name,
-        short_name=root.name,
+        short_name=printable(root.name),
         class_names=class_names,
         splits=splits,
         default_image_size=_default_image_size(next(iter(splits.values()))),

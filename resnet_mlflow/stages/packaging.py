@@ -15,6 +15,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
 from resnet_mlflow.serving.model import ServedClassifier
+from resnet_mlflow.serving.requests import MAX_PIXELS
 from resnet_mlflow.stages.classifiers import load_classifier, precision_of
 from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
 
@@ -38,14 +39,17 @@ def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -
     config, inputs = classifier.config, classifier.inputs
     precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
     description = Description(config.backbone, classifier.class_names, inputs.image_size, precision)
+    logged = load_predictions(candidate.info.run_id)
+    tested = _tested(dataset.splits["test"], logged)
     with scratch_folder() as scratch:
         folder = scratch / "classifier"
         folder.mkdir()
         backbone = build_backbone(config.backbone, inputs.weights)
         write_classifier(folder, description, backbone, classifier.head)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
-        model_id = log_classifier(folder, _example(dataset.splits["test"]), metadata)
-    _check(model_id, candidate, dataset.splits["test"], classifier.config.batch_size)
+        model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
+        model_id = log_classifier(folder, _example(tested), metadata, model_config)
+    _check(model_id, candidate, logged, tested, classifier.config.batch_size)
     return model_id
 
 
@@ -58,12 +62,13 @@ def _example(images: ImageSplit) -> bytes:
     return file.getvalue()
 
 
-def _check(model_id: str, candidate: Run, images: ImageSplit, batch_size: int) -> None:
-    logged = load_predictions(candidate.info.run_id)
+def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSplit, batch_size: int) -> None:
     with scratch_folder() as folder:
-        model = ServedClassifier(read_classifier(download_classifier(f"models:/{model_id}", folder)))
+        classifier = read_classifier(download_classifier(f"models:/{model_id}", folder))
+    # What training could read is not too large here.
+    model = ServedClassifier(classifier, images.max_pixels)
     # Batches as in extraction, so that rounding is the same too.
-    answers = pd.concat([model.predict(batch) for batch in _requests(_tested(images, logged), batch_size)])
+    answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
     n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
     if n_wrong:
         raise InputError(
