@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui test check bench bench-quick mlproject
+.PHONY: help setup demo ui test check fuzz bench bench-quick mlproject
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ check: setup  ## Check format, lint, types, import directions and doctests.
 	mypy
 	lint-imports
 	OMP_NUM_THREADS=1 python -m pytest -q --doctest-modules --ignore analysis/notebooks resnet_mlflow analysis
+
+fuzz: setup  ## Damaged images through all decoders, and 5000 requests through the model server; minutes.
+	OMP_NUM_THREADS=1 python tests/fuzz/fuzz.py
+	OMP_NUM_THREADS=1 FUZZ_REQUESTS=5000 python -m pytest -q -s tests/e2e/test_model_server.py -k damaged_files
 
 bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks

@@ -10,6 +10,7 @@ BENCHMARKS = {
     "photos": ("extraction", "photos"),
     "small": ("extraction", "small"),
     "stored": ("extraction", "stored"),
+    "decoding": ("decoding", "folders"),
     "tuned": ("backbones", "tuned_peer"),
     "timm": ("backbones", "timm"),
     "resnet50": ("backbones", "resnet50"),

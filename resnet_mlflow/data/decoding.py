@@ -24,7 +24,7 @@ from resnet_mlflow.data.formats import MAX_PIXELS, MOST_PIXELS, N_HEAD, find_for
 from resnet_mlflow.data.formats import image_format as image_format
 from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
 from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
-from resnet_mlflow.data.png import check_png
+from resnet_mlflow.data.png import check_chunks, check_filled
 from resnet_mlflow.errors import InputError, printable
 
 # Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
@@ -86,10 +86,13 @@ def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX
         image = _open(content)
         refuse_large(path, image.size, max_pixels)
         if image.format == "PNG":
-            check_png(content)
+            check_chunks(content)
         # Before loading, which may close what it is read from. TIFF is turned by Pillow itself, while it loads.
         orientation = 1 if image.format == "TIFF" else read_orientation(image.getexif)
         image.load()
+        if image.format == "PNG" and (image.info.get("interlace") or not _last_row(image).any()):
+            # Rows that were never written are black: a last row that is not has been decoded.
+            check_filled(content)
         return turn_upright(np.array(_to_rgb(image)), orientation)
 
 
@@ -183,6 +186,11 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     module, reader = known.reader
     image: ImageFile.ImageFile = getattr(import_module(module), reader)(io.BytesIO(content))
     return image
+
+
+def _last_row(image: Image.Image) -> NDArray[np.generic]:
+    width, height = image.size
+    return np.asarray(image.crop((0, height - 1, width, height)))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

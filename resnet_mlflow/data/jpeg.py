@@ -47,12 +47,13 @@ class JpegHeader:
                 at += 2
                 continue
             if marker == _SCAN:
-                break
+                if 0 in self.size:
+                    raise ValueError("its header tells no size")
+                return
             length = int.from_bytes(data[at + 2 : at + 4], "big")
             self._note(marker, data[at + 4 : at + 2 + length])
             at += 2 + length
-        if 0 in self.size:
-            raise ValueError("its header is cut off, or tells no size")
+        raise ValueError("its header is cut off")
 
     def _note(self, marker: int, content: bytes) -> None:
         if marker in _FRAMES and len(content) >= 6:

@@ -4,6 +4,7 @@ By itself it answers some with 500, others with 415, and quotes the whole reques
 There is no hook for that, so its function is wrapped, in the server's process only.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,6 +17,8 @@ from resnet_mlflow.serving.requests import RequestError
 
 _SERVER, _APP = "mlflow.pyfunc.scoring_server", "mlflow.pyfunc.scoring_server.app"
 LONGEST_LINE = 300
+# What may be an image in base64.
+_ENCODED = re.compile(r"[A-Za-z0-9+/=]{40,}")
 
 Invocations = Callable[..., Any]
 
@@ -33,7 +36,7 @@ def guarded(invocations: Invocations) -> Invocations:
     @wraps(invocations)
     def answer(data: bytes, content_type: str | None, *context: Any) -> Any:
         try:
-            _check_content_type(content_type)
+            _check_encoding(data, _checked(content_type))
             return invocations(data, content_type, *context)
         except (RequestError, MemoryError):
             raise
@@ -48,7 +51,18 @@ def guarded(invocations: Invocations) -> Invocations:
     return answer
 
 
-def _check_content_type(content_type: str | None) -> None:
+def _check_encoding(data: bytes, content_type: str) -> None:
+    if content_type.partition(";")[0].strip() not in ("application/json", "text/csv"):
+        return
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"a request must be UTF-8 text, got byte 0x{data[error.start]:02x} at {error.start}; encode it anew"
+        ) from None
+
+
+def _checked(content_type: str | None) -> str:
     if content_type is None:
         raise RequestError("a request must have a content type, got none; send Content-Type: application/json")
     for part in content_type.split(";")[1:]:
@@ -56,10 +70,11 @@ def _check_content_type(content_type: str | None) -> None:
         charset = value.strip().strip('"').lower()
         if name.strip().lower() == "charset" and charset != "utf-8":
             raise RequestError(f"a request's charset must be utf-8, got {printable(charset)[:40]}; encode it anew")
+    return content_type
 
 
 def _one_line(message: str) -> str:
     """Return what a message of MLflow's says, without the request that it quotes before or after."""
     told = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
-    line = printable(" ".join(told.split()))
+    line = _ENCODED.sub("...", printable(" ".join(told.split())))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

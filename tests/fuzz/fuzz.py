@@ -19,7 +19,11 @@ from pathlib import Path
 from mutations import FORMATS
 
 HERE = Path(__file__).parent
+PACKAGE = HERE.parents[1]
 PATIENCE_S = 5.0
+# Until the child has imported everything.
+START_S = 60.0
+NOT_STARTED = -1
 # Resident memory may differ by this between the first look and the last: pools of the allocator.
 GROWTH_BYTES = 64 * 2**20
 
@@ -52,7 +56,7 @@ def fuzz(image_format: str, seed: int, n_files: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "note"
         while first < n_files:
-            note.write_bytes(struct.pack("<q", first))
+            note.write_bytes(struct.pack("<q", NOT_STARTED))
             first = _run_child(report, seed, first, note)
     report.seconds = time.monotonic() - start
     return report
@@ -61,27 +65,27 @@ def fuzz(image_format: str, seed: int, n_files: int) -> Report:
 def _run_child(report: Report, seed: int, first: int, note: Path) -> int:
     """Return the number of the first file that is still to do."""
     command = [sys.executable, str(HERE / "child.py"), report.image_format, str(seed), str(first), str(report.n_files)]
-    environment = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
+    environment = os.environ | {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{HERE}"}
     child = subprocess.Popen([*command, str(note)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    number, since = -1, time.monotonic() + 30  # to start
+    number, since = NOT_STARTED, time.monotonic()
     while True:
         try:
-            out, err = child.communicate(timeout=0.5)
+            out, err = child.communicate(timeout=PATIENCE_S / 10)
             break
         except subprocess.TimeoutExpired:
             (now,) = struct.unpack("<q", note.read_bytes())
             if now != number:
-                number, since = now, max(since, time.monotonic())
-            elif time.monotonic() - since > PATIENCE_S:
+                number, since = now, time.monotonic()
+            elif time.monotonic() - since > (START_S if number == NOT_STARTED else PATIENCE_S):
                 child.kill()
                 child.communicate()
-                report.faults.append((number, f"took over {PATIENCE_S:.0f} s"))
-                return number + 1
+                report.faults.append((number, f"took over {PATIENCE_S:g} s"))
+                return max(first, number) + 1
     if child.returncode != 0:
         (number,) = struct.unpack("<q", note.read_bytes())
         last = err.decode(errors="replace").strip().splitlines()[-1:] or [""]
         report.faults.append((number, f"ended the process ({child.returncode}) {last[0]}"))
-        return number + 1
+        return max(first, number) + 1
     found = json.loads(out)
     report.outcomes.update(found["outcomes"])
     report.faults += [(number, what) for number, what in found["faults"]]
