@@ -1,10 +1,13 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from resnet_mlflow.cli import parse
-from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.cli import parse, run_entry_point
+from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PredictConfig
 from resnet_mlflow.errors import InputError
 
 
@@ -73,3 +76,26 @@ def test_entry_point_exits_with_one_line(arguments, code, stream, text):
     assert ran.returncode == code
     assert text in getattr(ran, stream)
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("config_class", "line"),
+    [
+        (FinetuneConfig, "stopped; run the same command again to continue\n"),
+        (PredictConfig, "stopped; nothing was written: run the same command again to begin anew\n"),
+    ],
+)
+def test_entry_point_that_is_stopped_says_what_is_left(config_class, line, capsys, monkeypatch):
+    def stage(config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr(sys, "argv", ["entry point"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            run_entry_point(config_class, stage)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == line
