@@ -24,13 +24,13 @@ from resnet_mlflow.data.formats import MAX_PIXELS, MOST_PIXELS, N_HEAD, find_for
 from resnet_mlflow.data.formats import image_format as image_format
 from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
 from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
-from resnet_mlflow.data.png import check_chunks, check_filled
+from resnet_mlflow.data.png import check_filled, decode_plain, png_size, read_chunks
 from resnet_mlflow.errors import InputError, printable
 
 # Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
 _HEADER_BYTES = 2**18
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
 _PILLOW = re.compile(r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -76,6 +76,12 @@ def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) 
             pixels = decode_jpeg(content, header, max_pixels)
             if pixels is not None:
                 return turn_upright(pixels, read_orientation(partial(parse_exif, header.exif)))
+    elif content[:8] == _PNG:
+        with _named(path):
+            refuse_large(path, png_size(content), max_pixels)
+            plain = decode_plain(content)
+            if plain is not None:
+                return plain
     return decode_with_pil(path, content, max_pixels)
 
 
@@ -85,14 +91,12 @@ def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX
     with _named(path):
         image = _open(content)
         refuse_large(path, image.size, max_pixels)
-        if image.format == "PNG":
-            check_chunks(content)
+        chunks = read_chunks(content) if image.format == "PNG" else []
         # Before loading, which may close what it is read from. TIFF is turned by Pillow itself, while it loads.
         orientation = 1 if image.format == "TIFF" else read_orientation(image.getexif)
         image.load()
-        if image.format == "PNG" and (image.info.get("interlace") or not _last_row(image).any()):
-            # Rows that were never written are black: a last row that is not has been decoded.
-            check_filled(content)
+        if chunks:
+            check_filled(content, chunks, np.asarray(image))
         return turn_upright(np.array(_to_rgb(image)), orientation)
 
 
@@ -186,11 +190,6 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     module, reader = known.reader
     image: ImageFile.ImageFile = getattr(import_module(module), reader)(io.BytesIO(content))
     return image
-
-
-def _last_row(image: Image.Image) -> NDArray[np.generic]:
-    width, height = image.size
-    return np.asarray(image.crop((0, height - 1, width, height)))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
