@@ -25,6 +25,7 @@ from resnet_mlflow.data.formats import image_format as image_format
 from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
 from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
 from resnet_mlflow.data.png import check_filled, decode_plain, png_size, read_chunks
+from resnet_mlflow.data.walking import is_utf8
 from resnet_mlflow.errors import InputError, printable
 
 # Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
@@ -150,6 +151,9 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) ->
     Raises:
         BadImageError: If it cannot be read, or is too large.
     """
+    if not is_utf8(str(path)):
+        # Whatever lists files, such as tables and JSON, could not hold it.
+        raise BadImageError(path, "its name is not UTF-8; rename it")
     try:
         status = os.stat(path)  # noqa: PTH116 - as below
         if not stat.S_ISREG(status.st_mode):

@@ -16,7 +16,6 @@ import numpy as np
 from resnet_mlflow.data.datasets import ImageSplit, content_id
 from resnet_mlflow.data.decoding import BadImageError, read_content, read_size, refuse_large
 from resnet_mlflow.data.formats import MAX_PIXELS, N_HEAD, image_format
-from resnet_mlflow.data.walking import is_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +166,6 @@ def _hash_files(paths: Iterable[tuple[Path, _Stamp]]) -> list[_Known | BadImageE
 
 
 def _hash_file(path: Path, stamp: _Stamp) -> _Known | BadImageError:
-    if not is_utf8(str(path)):
-        return BadImageError(path, "its name is not UTF-8; rename it")
     try:
         data = read_content(path)
     except BadImageError as error:

@@ -15,6 +15,7 @@ from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_fil
 from resnet_mlflow.data.formats import EXTENSIONS, MAX_PIXELS
 from resnet_mlflow.data.walking import check_root, distinct_folders, is_utf8, walk
 from resnet_mlflow.errors import InputError, printable
+from resnet_mlflow.places import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         InputError: If the folder is missing or empty, or the classes of its splits differ.
         BadImageError: If a file is no image, and ``on_bad_image`` is ``fail``.
     """
-    root = _expanded(name.removeprefix("folder:"))
+    root = user_path(name.removeprefix("folder:"), "dataset")
     check_root(root, "the dataset's folder must exist")
     root = root.resolve()
     split_folders = _find_splits(root)
@@ -85,13 +86,6 @@ def find_images(folder: Path) -> list[Path]:
     if not paths:
         raise InputError(f"images must be a folder with image files, got none in {folder}; add {', '.join(EXTENSIONS)}")
     return paths
-
-
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # ~nobody/x, where there is no such user
-        raise InputError(f"the dataset's folder must exist, got {printable(path)}; check the user's name") from None
 
 
 def _find_splits(root: Path) -> dict[str, Path]:
