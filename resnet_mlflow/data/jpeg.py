@@ -9,8 +9,10 @@ from PIL import Image
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 # Restart marks, start, end and TEM have no length behind them.
 _BARE = frozenset({0x01, *range(0xD0, 0xDA)})
+# Sequential, by Huffman's code. Scans of progressive frames, and of arithmetic code, may be a few bytes long.
+_PLAIN_FRAMES = frozenset({0xC0, 0xC1})
 _EXIF, _SCAN = 0xE1, 0xDA
-# Common progressive files have 10 scans. Each costs as much time as a pass over all pixels and may take 50 bytes.
+# Common progressive files have 10 scans. Each costs as much time as a pass over all pixels.
 _SCANS_OF_LARGEST = 12
 # The decoder remarks on these, and the pixels are whole.
 _HARMLESS = (
@@ -22,7 +24,13 @@ _HARMLESS = (
 
 
 class JpegHeader:
-    """What stands before the first scan: size (width, height) in pixels, number of components, EXIF data or None.
+    """What stands before the first scan.
+
+    Attributes:
+        size: Width and height in pixels.
+        n_components: 1 for grey, 3 for colours, 4 for inks.
+        is_plain: Whether each scan holds a code for every pixel, so that many scans take many bytes.
+        exif: EXIF data, or None.
 
     Args:
         data: The file, from its first byte.
@@ -34,10 +42,12 @@ class JpegHeader:
     def __init__(self, data: bytes) -> None:
         self.size = (0, 0)
         self.n_components = 0
+        self.is_plain = False
         self.exif: bytes | None = None
         at, end = 2, len(data)
         while at + 4 <= end:
-            if data[at] != 0xFF:
+            # FF 00 is no marker either.
+            if data[at] != 0xFF or not data[at + 1]:
                 raise ValueError(f"a marker must begin at byte {at} of its header")
             marker = data[at + 1]
             if marker == 0xFF:
@@ -59,6 +69,7 @@ class JpegHeader:
         if marker in _FRAMES and len(content) >= 6:
             self.size = (int.from_bytes(content[3:5], "big"), int.from_bytes(content[1:3], "big"))
             self.n_components = content[5]
+            self.is_plain = marker in _PLAIN_FRAMES
         elif marker == _EXIF and self.exif is None and content.startswith(b"Exif\x00\x00"):
             self.exif = content
 
@@ -77,13 +88,15 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
     Raises:
         ValueError: If the file is damaged.
     """
-    n_scans = data.count(b"\xff\xda")
+    n_scans = 1 if header.is_plain else data.count(b"\xff\xda")
     width, height = header.size
     if n_scans * width * height > _SCANS_OF_LARGEST * max_pixels:
         raise ValueError(f"{n_scans} scans of {width} x {height} pixels, more work than a picture takes")
     colours = "CMYK" if header.n_components == 4 else "RGB"
+    # Memory of the size that was looked at: should the decoder find another size, it refuses.
+    room = np.empty((height, width, len(colours)), dtype=np.uint8)
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, buffer=room)
     except ValueError as error:
         if "subsampling" in str(error):
             return None
@@ -91,7 +104,9 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
             raise ValueError("image file is truncated") from None
         if not str(error).startswith(_HARMLESS) or b"\xff\xd9" not in data:
             raise
-        pixels = simplejpeg.decode_jpeg(data, colours, strict=False)
+        pixels = simplejpeg.decode_jpeg(data, colours, buffer=room, strict=False)
+    if pixels.shape != room.shape:
+        raise ValueError("its header tells two sizes")
     if header.n_components != 4:
         return pixels
     # Adobe's programs write inks inverted, and by now all others do too.

@@ -260,7 +260,7 @@ EXTRACT = """
 import logging, sys
 from pathlib import Path
 from resnet_mlflow.config import FeatureConfig
-from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.features.extraction import extract_features
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.backbones.weights import resolve_weights
