@@ -41,7 +41,9 @@ def guarded(invocations: Invocations) -> Invocations:
         except (RequestError, MemoryError):
             raise
         except RecursionError:
-            raise RequestError("a request must not be nested over 100 levels deep, got more; send a flat one") from None
+            raise RequestError(
+                "a request must not be nested deeper than a table or pixels are, got hundreds of levels; send a flat one"
+            ) from None
         except MlflowException as error:
             raise RequestError(_one_line(error.message)) from None
         except Exception as error:  # what MLflow's parsers come to on JSON of another shape
