@@ -42,7 +42,7 @@ def guarded(invocations: Invocations) -> Invocations:
             raise
         except RecursionError:
             raise RequestError(
-                "a request must not be nested deeper than a table or pixels are, got hundreds of levels; send a flat one"
+                "a request must not be nested deeper than a table or pixels are, got hundreds of levels; flatten it"
             ) from None
         except MlflowException as error:
             raise RequestError(_one_line(error.message)) from None
