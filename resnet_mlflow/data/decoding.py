@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from resnet_mlflow.errors import InputError, printable
 # Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
 _HEADER_BYTES = 2**18
+_ROWS_PER_BLOCK = 64
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
 _PILLOW = re.compile(r"PIL\.")
@@ -98,7 +100,7 @@ def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX
         image.load()
         if chunks:
             check_filled(content, chunks, np.asarray(image))
-        return turn_upright(np.array(_to_rgb(image)), orientation)
+        return turn_upright(_to_rgb(image), orientation)
 
 
 def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -196,16 +198,24 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return np.array(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
     if image.mode.startswith("I"):
-        # PIL clips 16-bit pixels at 255 when it converts them: almost all become white.
-        pixels = np.asarray(image, dtype=np.float64).clip(0, 65535)
-        image = Image.fromarray((pixels / 257).round().astype(np.uint8))
+        return np.repeat(_to_8_bits(np.asarray(image))[..., None], 3, axis=2)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
+    return np.array(image.convert("RGB"))
+
+
+def _to_8_bits(pixels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Return 16-bit pixels divided by 257 and rounded; PIL would clip them at 255, so that almost all become white."""
+    scaled = np.empty(pixels.shape, dtype=np.uint8)
+    # Block by block, because wide integers take four times the memory of the image. 257 is odd: nothing lies half-way.
+    for start in range(0, len(pixels), _ROWS_PER_BLOCK):
+        rows = pixels[start : start + _ROWS_PER_BLOCK].astype(np.int64).clip(0, 65535)
+        scaled[start : start + _ROWS_PER_BLOCK] = (rows + 128) // 257
+    return scaled

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PromoteConfig
@@ -117,6 +118,9 @@ def test_promoted_model_takes_its_example_and_pixels(runs):
     assert from_pixels["label"].tolist() == [str(label) for label in images.labels[:2]]
     from_example = model.predict(model.input_example, params={"top_k": 3})
     assert from_example["scores"][0] == pytest.approx(from_pixels["scores"][0], abs=1e-6)
+    limited = load_served("models:/inputs@champion", {"max_pixels": 63})
+    with pytest.raises(MlflowException, match="row 0: an image must have at most 63 pixels, got 8 x 8; shrink it"):
+        limited.predict(model.input_example)
 
 
 def test_promote_again_makes_no_second_version(runs):
