@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-# 134 million: cameras of 100 megapixels pass. While it is decoded, an image takes 3 bytes of memory per pixel (JPEG), 10
-# (most others), or up to 20 (transparency, JPEG 2000).
+# 134 million: cameras of 100 megapixels pass. While it is decoded, an image takes 3 bytes of memory per pixel (JPEG),
+# 10 (most others), or up to 20 (transparency, JPEG 2000).
 MAX_PIXELS = 2**27
 # Pillow refuses more by itself in some formats, so that no larger limit could be kept.
 MOST_PIXELS = 178_956_970
