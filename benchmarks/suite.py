@@ -54,7 +54,7 @@ NOT_QUICK = frozenset(
         *("tuned", "timm", "resnet50", "resnet101", "runtimes", "fc"),
         *("svc-20000", "svc-predict", "heads-5000", "heads-20000", "heads-50000"),
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
-        *("growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
+        *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning"),
     }
 )

@@ -115,6 +115,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
 
 def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
     """Return the folders of each class in a split, by name in Unicode's composed form."""
+    check_root(folder, "the folder of a split must exist")
     folders, repeated = distinct_folders(folder, outside)
     _tell_not_followed(folder, repeated)
     classes: dict[str, list[Path]] = {}

@@ -117,6 +117,13 @@ except ValueError as error:
 """
 
 
+def as_nobody(root: Path, bad: str) -> str:
+    """What loading the folder as another user prints."""
+    command = [sys.executable, "-c", AS_NOBODY, f"folder:{root}", str(root.parent / "cache"), bad]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed, from whom a folder is hidden")
 @pytest.mark.parametrize(
     ("hidden", "bad", "told"),
@@ -124,6 +131,7 @@ except ValueError as error:
         ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (a folder that cannot be read)"),
         ("crow/nest", "skip", "20 1 21"),
         ("crow", "fail", r"BadImageError image cannot be decoded: .*/crow (a folder that cannot be read)"),
+        ("crow", "skip", "InputError every class must have at least 2 images to split, got 0 in class 'crow'"),
         (".", "fail", "InputError the dataset's folder must exist and can be read, got"),
     ],
 )
@@ -134,14 +142,23 @@ def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hi
         root = write_classes(Path(folder) / "birds", {"crow": 10, "owl": 10})
         write_image(root / "crow" / "nest" / "x.png", seed=99)
         (root / hidden).chmod(0o000)
-        command = [sys.executable, "-c", AS_NOBODY, f"folder:{root}", str(Path(folder) / "cache"), bad]
-        ran = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
-        )
+        printed = as_nobody(root, bad)
     head, _, tail = told.partition(".*")
-    assert ran.stdout.startswith(head), ran.stdout
-    assert tail in ran.stdout
-    assert ran.stdout.count("\n") == 1
+    assert printed.startswith(head), printed
+    assert tail in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed, from whom a folder is hidden")
+def test_a_split_that_may_not_be_read_is_refused_in_one_line():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        for split, seed in (("train", 0), ("test", 50)):
+            write_classes(Path(folder) / "birds" / split, {"crow": 4, "owl": 4}, first_seed=seed)
+        (Path(folder) / "birds" / "test").chmod(0o000)
+        told = as_nobody(Path(folder) / "birds", "skip")
+    assert told.startswith("InputError the folder of a split must exist and can be read, got ")
+    assert "/birds/test (Permission denied); check path and permissions\n" in told
 
 
 def test_a_file_whose_name_is_not_utf8_counts_as_bad(root):
