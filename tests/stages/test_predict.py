@@ -117,9 +117,9 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
         ({"images": "/proc"}, "images must be a folder that exists on a disk, got /proc, the system's own"),
         (
             {"images": "~nobody-here/x"},
-            "images must be a folder that exists, got ~nobody-here/x; check the user's name",
+            "images must be a path, got '~nobody-here/x'",
         ),
-        ({"output": "~nobody-here/x.csv"}, "output must be a file that can be written, got ~nobody-here/x.csv"),
+        ({"output": "~nobody-here/x.csv"}, "output must be a path, got '~nobody-here/x.csv'"),
         ({"images": "nowhere"}, "images must be a folder that exists, got nowhere"),
         ({"model": "models:/fish-classifier@champion"}, "a model must be a promoted version in .*no such version"),
         ({"model": "models:/colours-classifier/9"}, "a model must be a promoted version in .*no such version"),
