@@ -46,6 +46,22 @@ def shown(value: object, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def printable(text: str) -> str:
+    r"""Return a text that fits one line of any log: control characters and what is not Unicode are escaped.
+
+    Names of files and classes come from outside, and may hold line breaks or bytes that are not UTF-8.
+
+    Example:
+        >>> printable("crow\n2"), printable("caf\udce9.png")
+        ('crow\\n2', 'caf\\udce9.png')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def of_place(error: BaseException) -> InputError | None:
     """Return the line for an error behind which a full or protected disk stands, or None where none does.
 

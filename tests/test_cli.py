@@ -1,12 +1,9 @@
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from resnet_mlflow.cli import parse, run_entry_point
+from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PredictConfig
 from resnet_mlflow.errors import InputError
 
@@ -78,6 +75,17 @@ def test_entry_point_exits_with_one_line(arguments, code, stream, text):
     assert "Traceback" not in ran.stderr
 
 
+STOPPED = """
+import os, signal, sys, time
+from resnet_mlflow import cli, config
+def stage(given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+config_class = getattr(config, sys.argv.pop())
+cli.run_entry_point(config_class, stage)
+"""
+
+
 @pytest.mark.parametrize(
     ("config_class", "line"),
     [
@@ -85,17 +93,8 @@ def test_entry_point_exits_with_one_line(arguments, code, stream, text):
         (PredictConfig, "stopped; nothing was written: run the same command again to begin anew\n"),
     ],
 )
-def test_entry_point_that_is_stopped_says_what_is_left(config_class, line, capsys, monkeypatch):
-    def stage(config):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
-
-    monkeypatch.setattr(sys, "argv", ["entry point"])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            run_entry_point(config_class, stage)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert stopped.value.code == 130
-    assert capsys.readouterr().err == line
+def test_entry_point_that_is_stopped_says_what_is_left(config_class, line):
+    ran = subprocess.run(
+        [sys.executable, "-c", STOPPED, config_class.__name__], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (130, line)

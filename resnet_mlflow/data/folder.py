@@ -46,7 +46,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         InputError: If the folder is missing or empty, or the classes of its splits differ.
         BadImageError: If a file is no image, and ``on_bad_image`` is ``fail``.
     """
-    root = user_path(name.removeprefix("folder:"), "the dataset's folder")
+    root = user_path(name.removeprefix("folder:"), "dataset")
     check_root(root, "the dataset's folder must exist")
     root = root.resolve()
     split_folders = _find_splits(root)

@@ -64,8 +64,9 @@ def _example(images: ImageSplit) -> bytes:
 
 def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSplit, batch_size: int) -> None:
     with scratch_folder() as folder:
-        # What training could read is not too large here.
-        model = ServedClassifier(read_classifier(download_classifier(f"models:/{model_id}", folder)), images.max_pixels)
+        classifier = read_classifier(download_classifier(f"models:/{model_id}", folder))
+    # What training could read is not too large here.
+    model = ServedClassifier(classifier, images.max_pixels)
     # Batches as in extraction, so that rounding is the same too.
     answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
     n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
