@@ -224,7 +224,8 @@ def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
         values = {"choices": entry} if isinstance(entry, list) else entry
         if not isinstance(values, dict):
             raise InputError(
-                f"search space {name}: {key} must be a list, or low and high, got {shown(entry)}; write a list"
+                f"search space {name}: {key} must be a list, or low and high, got {shown(entry)}; write "
+                f"[{shown(entry)}]"
             )
         try:
             parameters[str(key)] = validate(Parameter, values)

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 import torch
@@ -80,3 +81,17 @@ def test_trained_state_holds_trained_parameters_and_buffers():
 def test_load_trained_state_refuses_unknown_names():
     with pytest.raises(InputError, match=r"must fit its network, got unknown 'zebra'"):
         load_trained_state(nn.Linear(2, 2), {"zebra": torch.ones(1)})
+
+
+class Exploding:
+    def __reduce__(self):
+        return os.system, ("touch exploded",)
+
+
+@pytest.mark.parametrize("content", [Exploding(), {"fingerprint": "f", "x": Exploding()}, [1, 2], torch.zeros(3)])
+def test_load_checkpoint_runs_nothing_that_a_file_holds(tmp_path, monkeypatch, caplog, content):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "c.pt", content)
+    assert load_checkpoint(tmp_path / "c.pt", "f") is None
+    assert "holds something else; it is ignored" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
