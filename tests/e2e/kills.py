@@ -50,6 +50,7 @@ class Place:
     """A folder with a store, a cache and a folder for temporary files, each of which is looked at afterwards."""
 
     root: Path
+    cache: str = ""
 
     @property
     def uri(self) -> str:
@@ -60,7 +61,7 @@ class Place:
         others = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         return others | {
             "MLFLOW_TRACKING_URI": self.uri,
-            "RESNET_MLFLOW_CACHE": str(self.root / "cache"),
+            "RESNET_MLFLOW_CACHE": self.cache or str(self.root / "cache"),
             "TMPDIR": str(self.root / "tmp"),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(PROJECT),
@@ -195,7 +196,7 @@ def new_stores(n_kills: int, seed: int, root: Path) -> list[str]:
     wrong = []
     for number in range(n_kills):
         shutil.rmtree(root / "new", ignore_errors=True)
-        place = Place(root / "new")
+        place = Place(root / "new", str(root / "shared"))  # Features are made once.
         place.root.mkdir(parents=True)
         how = SIGNALS[number % len(SIGNALS)]
         process = place.start("fit_head")
