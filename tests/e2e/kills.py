@@ -199,14 +199,14 @@ def new_stores(n_kills: int, seed: int, root: Path) -> list[str]:
         place = Place(root / "new", str(root / "shared"))  # Features are made once.
         place.root.mkdir(parents=True)
         how = SIGNALS[number % len(SIGNALS)]
-        process = place.start("fit_head")
+        process = place.start("extract")
         while process.poll() is None and not any(place.root.glob("*mlflow.db*")) and not any(place.root.glob(".*db*")):
             time.sleep(0.001)
         moment = rng.uniform(0, 1.0)
         time.sleep(moment)
         process.send_signal(how)
         process.communicate(timeout=120)
-        code, said, _ = place.run("fit_head")
+        code, said, _ = place.run("extract")
         running = [run for run in place.runs() if run.info.status == "RUNNING"] if code == 0 else []
         left = [path.name for path in place.root.iterdir() if "partial" in path.name or "half" in path.name]
         left += [path.name for path in (place.root / "tmp").iterdir()]
