@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from analysis.diff_figures import changed_items_figure, confusion_difference_figure
 from analysis.diff_images import load_test_images
+from analysis.render import csv_of
 from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import count_confusion
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.markdown import markdown_table, plain
 from resnet_mlflow.places import user_path, writable_folder
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store
@@ -95,9 +96,11 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     writable_folder(folder, "output")
     found = compare_runs(first, second)
     names = list(found.class_names)
-    pd.DataFrame(found.confusion, index=names, columns=names).to_csv(folder / "confusion_difference.csv")
+    confusion = pd.DataFrame(found.confusion, columns=names)
+    confusion.insert(0, "", names, allow_duplicates=True)
+    (folder / "confusion_difference.csv").write_text(csv_of(confusion), encoding="utf-8")
     confusion_difference_figure(found.confusion, names).savefig(folder / "confusion_difference.png")
-    found.changed.to_csv(folder / "changed_items.csv", index=False)
+    (folder / "changed_items.csv").write_text(csv_of(found.changed), encoding="utf-8")
     images, why = load_test_images(found.runs[0])
     thumbnails = folder / "changed_items.png"
     if images is not None and len(found.changed):
@@ -120,7 +123,7 @@ def to_markdown(found: RunDiff, why_no_images: str = "") -> str:
     gained = int(found.changed["gained"].sum())
     lost = len(found.changed) - gained
     parts = [
-        [f"# {b} against {a}", "", "Differences are second minus first."],
+        [f"# {plain(b)} against {plain(a)}", "", "Differences are second minus first."],
         ["## Parameters", "", *_table(["parameter", "first", "second"], found.parameters, "No parameter differs.")],
         ["## Test scores", "", *_scores(found)],
         ["## Metrics", "", *_metric_rows(found.metrics)],

@@ -4,13 +4,19 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from html import escape
 from typing import Any
 
+import pandas as pd
+
 from analysis.table import RUN_IDS, Column, Table
-from resnet_mlflow.markdown import markdown_table, plus_minus
+from resnet_mlflow.markdown import markdown_table, plain, plus_minus
 
 NOTHING = "-"
+SLUG_CHARACTERS = 80
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
 # What an interval over both is made of: in the CSV, and where a pointer rests on it in the page.
@@ -145,14 +151,14 @@ def to_markdown(table: Table, *, intervals: bool = True) -> str:
         intervals: Whether intervals stand behind their means; without them a table may fit a terminal.
     """
     rows = [[_markdown(cell, intervals) for cell in row] for row in cells(table)]
-    lines = [f"## {table.title}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
+    lines = [f"## {plain(table.title)}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
     if table.notes:
-        lines += ["", *(f"- {note}" for note in table.notes)]
+        lines += ["", *(f"- {plain(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
 def _markdown(cell: Entry, intervals: bool) -> str:
-    text = (cell.text if intervals else cell.value).replace("|", r"\|")
+    text = cell.text if intervals else cell.value
     return f"**{text}**" if cell.bold else text
 
 
@@ -164,7 +170,27 @@ def to_csv(table: Table) -> str:
     frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
     for name in run_ids:
         frame[name] = [" ".join(ids) for ids in frame[name]]
-    return frame.to_csv(index=False)
+    return csv_of(frame)
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV in which no text is a formula to a spreadsheet: one that begins like it gets a quote.
+
+    Example:
+        >>> print(csv_of(pd.DataFrame({"class": ["=cmd()", "a"], "n": [-1, 2]})), end="")
+        class,n
+        '=cmd(),-1
+        a,2
+    """
+    quoted = frame.copy()
+    for name in quoted.columns:
+        if not pd.api.types.is_numeric_dtype(quoted[name]):
+            quoted[name] = [_no_formula(value) for value in quoted[name]]
+    return quoted.rename(columns=_no_formula).to_csv(index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def to_latex(table: Table) -> str:
@@ -175,7 +201,7 @@ def to_latex(table: Table) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{latex_escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\label{{tab:{slug(table.name)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         _latex_row([latex_escape(column.header) for column in shown_columns(table)]),
@@ -196,7 +222,21 @@ def latex_escape(text: str) -> str:
         >>> print(latex_escape("50_% ± 1"))
         50\_\% $\pm$ 1
     """
-    return "".join(LATEX.get(character, character) for character in text)
+    shown = (character if character.isprintable() else " " for character in text)
+    return "".join(LATEX.get(character, character) for character in shown)
+
+
+def slug(text: str) -> str:
+    """Return a name for files and labels: letters, digits, points and hyphens, of a length that any disk takes.
+
+    Example:
+        >>> slug("backbones-../../birds 3f1c"), len(slug("x" * 300))
+        ('backbones-..-..-birds-3f1c', 80)
+    """
+    plain_text = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+    if len(plain_text) <= SLUG_CHARACTERS:
+        return plain_text
+    return f"{plain_text[: SLUG_CHARACTERS - 9]}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def _latex(cell: Entry) -> str:

@@ -12,12 +12,13 @@ from analysis import figures
 from analysis.cells import split_by_dataset
 from analysis.links import RunLinks, ui_url_of
 from analysis.page import Section, render_page
-from analysis.render import to_csv, to_latex, to_markdown
+from analysis.render import slug, to_csv, to_latex, to_markdown
 from analysis.runs import Runs, load_runs
 from analysis.table import Table
 from analysis.tables import TABLES, chart_of
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.markdown import plain
 from resnet_mlflow.places import user_path, writable_folder
 from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking import store_uri
@@ -47,11 +48,11 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return heading, facts, all tables, and what is missing, as Markdown."""
-        return "\n".join([f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), self.body()])
+        return "\n".join([f"# {plain(self.title)}\n", *(f"{plain(fact)}\n" for fact in self.facts), self.body()])
 
     def body(self) -> str:
         """Return the tables, and what is missing, as Markdown."""
-        remarks = "\n".join(f"- {remark}" for remark in self.missing)
+        remarks = "\n".join(f"- {plain(remark)}" for remark in self.missing)
         missing = f"## What is missing or unfair in this comparison\n\n{remarks}\n"
         return "\n".join([*map(to_markdown, self.tables), missing])
 
@@ -96,7 +97,7 @@ def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
 def _placed(table: Table, place: str) -> Table:
     if not place:
         return table
-    return replace(table, name=f"{table.name}-{place.replace(' ', '-')}", title=f"{place}: {table.title}")
+    return replace(table, name=slug(f"{table.name}-{place}"), title=f"{place}: {table.title}")
 
 
 def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:

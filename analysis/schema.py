@@ -53,6 +53,22 @@ def typed_value(stage: str, name: str, text: str) -> Any:
         return text
 
 
+def fits(stage: str, name: str, text: str) -> bool:
+    """Return whether a parameter's text is a number where the configuration has numbers.
+
+    Example:
+        >>> fits("finetune", "epochs", "5"), fits("finetune", "epochs", "None"), fits("finetune", "unknown", "None")
+        (True, False, True)
+    """
+    config = config_of(stage)
+    field = config.model_fields.get(name) if config else None
+    return (
+        field is None
+        or field.annotation not in (int, float, bool)
+        or not isinstance(typed_value(stage, name, text), str)
+    )
+
+
 def canonical_mapping(text: str) -> str:
     """Return a YAML mapping in one spelling: JSON with sorted keys."""
     try:

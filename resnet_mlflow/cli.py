@@ -71,9 +71,11 @@ def run_entry_point(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # MLflow and its database layer report every start; users want the stage's own lines.
-    ours_to_tell = ("mlflow.pyfunc", "mlflow.store.db", "mlflow.system_metrics")
+    ours_to_tell = ("mlflow.pyfunc", "mlflow.system_metrics")
     for noisy in ("alembic", "fontTools", "matplotlib", *ours_to_tell, "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     # A polite kill ends runs as Ctrl-C does: with their true status.
     listen_for_stop()
     try:

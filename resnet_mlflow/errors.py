@@ -9,7 +9,12 @@ _OF_PLACES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
 )
-_OF_DATABASES = ("database or disk is full", "attempt to write a readonly database", "unable to open database file")
+_OF_DATABASES = (
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "unable to open database file",
+)
 
 
 class InputError(ValueError):
@@ -74,7 +79,8 @@ def of_place(error: BaseException) -> InputError | None:
     """
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _OF_PLACES:
-            where = f" at {cause.filename}" if cause.filename else ""
+            place = cause.filename2 or cause.filename  # of a copy, where it goes to
+            where = f" at {place}" if place else ""
             return _no_room(f"{cause.strerror}{where}")
         for said in _OF_DATABASES:
             if said in str(cause):
@@ -96,19 +102,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
-
-
-def printable(text: str) -> str:
-    r"""Return a text that fits one line of any log: control characters and what is not Unicode are escaped.
-
-    Names of files and classes come from outside, and may hold line breaks or bytes that are not UTF-8.
-
-    Example:
-        >>> printable("crow\n2"), printable("caf\udce9.png")
-        ('crow\\n2', 'caf\\udce9.png')
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )

@@ -22,6 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
 from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.locks import holder_of
 from resnet_mlflow.places import user_path
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class FeatureStore:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                logger.warning("another process writes features %s; waiting for it", key)
+                logger.warning("%s writes features %s; waiting for it", holder_of(Path(lock.lock_file)), key)
                 lock.acquire()
         try:
             yield

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,6 +18,7 @@ from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
 from resnet_mlflow.features.identity import FeatureSplit, identify
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
+from resnet_mlflow.locks import held
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
 from resnet_mlflow.longtail.losses import LongTailLoss, build_loss, default_params
 from resnet_mlflow.longtail.methods import METHODS
@@ -103,7 +103,7 @@ class ImageSource:
         folder = self.inputs.cache_dir / "checkpoints" / task.cache_key
         folder.mkdir(parents=True, exist_ok=True)
         # Another comparison may train the same network; the lock lies beside the folder, which goes afterwards.
-        with FileLock(folder.with_suffix(".lock")):
+        with held(folder.with_suffix(".lock"), "trains this network"):
             trained = self._train_in(folder, run, task, parts)
             log_training(run, trained)
             shutil.rmtree(folder)

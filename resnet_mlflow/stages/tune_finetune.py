@@ -4,13 +4,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from filelock import FileLock
-
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.features.identity import partition
 from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.locks import held
 from resnet_mlflow.places import writable_folder
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features
@@ -104,7 +103,7 @@ class _Work:
         config = self._trial_config(params)
         folder = self.inputs.cache_dir / "checkpoints" / f"{self.key}-best"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with held(folder.with_suffix(".lock"), "trains this network"):
             key = compute_cache_key("finetune", config, self.inputs)
             outcome = train_and_conclude(run, config, self.inputs, folder, key)
             shutil.rmtree(folder)

@@ -15,8 +15,9 @@ from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.errors import InputError, of_place
 from resnet_mlflow.scratch import scratch_folder
+from resnet_mlflow.tracking.refusals import is_unreachable, shown_reason
 
 GIB = 2**30
 # Of one file, or of a folder with all its files. A KNN head holds all training features.
@@ -111,10 +112,16 @@ def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
             f"the folder for temporary files must have room for {path} ({n_bytes} bytes), got a full disk at {folder}; "
             "free space, or set TMPDIR to another folder"
         )
-    if root.startswith("models:/"):
-        copied: str = get_artifact_repository(root).download_artifacts(path, str(folder))  # type: ignore[no-untyped-call]
-        return Path(copied)
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{root}/{path}", dst_path=str(folder)))
+    try:
+        if root.startswith("models:/"):
+            copied: str = get_artifact_repository(root).download_artifacts(path, str(folder))  # type: ignore[no-untyped-call]
+            return Path(copied)
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{root}/{path}", dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        if is_unreachable(error) or of_place(error) is not None:
+            raise
+        # Such as of a link that leads out of the store.
+        raise InputError(f"{path} of {root} must be there to be fetched, got {shown_reason(error)[:300]}") from None
 
 
 def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInfo]:

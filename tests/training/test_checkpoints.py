@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,8 +88,6 @@ def test_load_trained_state_refuses_unknown_names():
 
 STOPPED_WHILE_WRITING = """
 import os, signal, sys
-import subprocess
-import sys
 from pathlib import Path
 import torch
 from resnet_mlflow.process import listen_for_stop, raise_if_stopped, reason_of
@@ -132,3 +131,17 @@ def test_a_stop_while_a_checkpoint_is_written_is_no_failure_of_the_disk(tmp_path
     )
     assert ran.returncode == 130, ran.stderr
     assert not (tmp_path / "last.ckpt").exists()
+
+
+class Exploding:
+    def __reduce__(self):
+        return os.system, ("touch exploded",)
+
+
+@pytest.mark.parametrize("content", [Exploding(), {"fingerprint": "f", "x": Exploding()}, [1, 2], torch.zeros(3)])
+def test_load_checkpoint_runs_nothing_that_a_file_holds(tmp_path, monkeypatch, caplog, content):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "c.pt", content)
+    assert load_checkpoint(tmp_path / "c.pt", "f") is None
+    assert "holds something else; it is ignored" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
