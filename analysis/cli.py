@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from resnet_mlflow.config import CompareConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest, of_place
-from resnet_mlflow.scratch import process_scratch
+from resnet_mlflow.files.scratch import process_scratch
 
 FILTERS = ("dataset", "tags", "since", "until", "parent")
 DEFAULT_COMMAND = "report"

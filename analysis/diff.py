@@ -17,8 +17,8 @@ from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import count_confusion
+from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.markdown import markdown_table, plain
-from resnet_mlflow.places import user_path, writable_folder
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store
 

@@ -18,9 +18,9 @@ from analysis.table import Table
 from analysis.tables import TABLES, chart_of
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.paths import user_path, writable_folder
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.markdown import plain
-from resnet_mlflow.places import user_path, writable_folder
-from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, Config
-from resnet_mlflow.plain_yaml import read_yaml
+from resnet_mlflow.files.bounded_yaml import read_yaml
 
 # Parameters that hold a mapping as YAML.
 MAPPINGS = frozenset({"head_params"})

@@ -11,8 +11,8 @@ from typing import NoReturn
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.errors import InputError, of_place, printable
+from resnet_mlflow.files.scratch import process_scratch
 from resnet_mlflow.process import listen_for_stop, rank, stop_asked
-from resnet_mlflow.scratch import process_scratch
 
 
 class _Parser(argparse.ArgumentParser):

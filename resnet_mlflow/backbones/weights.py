@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from resnet_mlflow.errors import InputError, nearest
-from resnet_mlflow.places import user_path
+from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.process import is_gone, process_mark
 from resnet_mlflow.registry.backbones import BACKBONES
 

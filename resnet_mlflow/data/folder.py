@@ -15,7 +15,7 @@ from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_fil
 from resnet_mlflow.data.formats import EXTENSIONS, MAX_PIXELS
 from resnet_mlflow.data.walking import check_root, distinct_folders, is_utf8, walk
 from resnet_mlflow.errors import InputError, printable
-from resnet_mlflow.places import user_path
+from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
 

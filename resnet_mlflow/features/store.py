@@ -22,8 +22,8 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
 from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
-from resnet_mlflow.locks import holder_of
-from resnet_mlflow.places import user_path
+from resnet_mlflow.files.locks import holder_of
+from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
 

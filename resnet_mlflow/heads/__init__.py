@@ -85,7 +85,7 @@ def parse_head_params(text: str) -> dict[str, Any]:
     """
     import yaml
 
-    from resnet_mlflow.plain_yaml import read_yaml
+    from resnet_mlflow.files.bounded_yaml import read_yaml
 
     try:
         params = read_yaml(text)

@@ -6,9 +6,9 @@ from resnet_mlflow.config import ExtractConfig, FeatureConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import Expected
 from resnet_mlflow.features.identity import FeatureSet, refuse_skipped
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.registry.backbones import BACKBONES
-from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
 

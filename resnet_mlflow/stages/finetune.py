@@ -7,8 +7,8 @@ from pathlib import Path
 from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.locks import held
-from resnet_mlflow.places import writable_folder
+from resnet_mlflow.files.locks import held
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.process import n_ranks
 from resnet_mlflow.stages.network_runs import run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare

@@ -16,9 +16,9 @@ from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
 from resnet_mlflow.features.identity import FeatureSplit, identify
+from resnet_mlflow.files.locks import held
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
-from resnet_mlflow.locks import held
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
 from resnet_mlflow.longtail.losses import LongTailLoss, build_loss, default_params
 from resnet_mlflow.longtail.methods import METHODS

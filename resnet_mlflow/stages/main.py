@@ -7,7 +7,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.places import writable_folder
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.process import raise_if_stopped, reason_of
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head

@@ -12,7 +12,7 @@ from PIL import Image
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.scratch import scratch_folder
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS

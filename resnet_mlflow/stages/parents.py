@@ -8,8 +8,8 @@ from filelock import Timeout
 
 from resnet_mlflow.config import Config
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.locks import held, holder_of
-from resnet_mlflow.places import writable_folder
+from resnet_mlflow.files.locks import held, holder_of
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
 

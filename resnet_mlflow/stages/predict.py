@@ -18,9 +18,9 @@ from resnet_mlflow.config import PredictConfig
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import find_images
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.places import user_path, writable_folder
+from resnet_mlflow.files.paths import user_path, writable_folder
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import is_gone, process_mark
-from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
 from resnet_mlflow.tracking import StageRun, connect, download_classifier, promoted_version, stage_run
 

@@ -9,8 +9,8 @@ from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.features.identity import partition
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.locks import held
-from resnet_mlflow.places import writable_folder
+from resnet_mlflow.files.locks import held
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import image_splits, run_tags, train_and_conclude

@@ -8,9 +8,9 @@ import yaml
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest, shown
+from resnet_mlflow.files.bounded_yaml import read_yaml_file
+from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.heads import build_head, parse_head_params
-from resnet_mlflow.places import is_file
-from resnet_mlflow.plain_yaml import read_yaml_file
 from resnet_mlflow.study.cells import cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.study.stress import check_test

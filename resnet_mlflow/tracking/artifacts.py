@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from resnet_mlflow.errors import InputError, of_place
-from resnet_mlflow.scratch import scratch_folder
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.refusals import is_unreachable, shown_reason
 
 GIB = 2**30

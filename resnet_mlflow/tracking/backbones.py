@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.backbones.weights import file_digest
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.scratch import PREFIX
+from resnet_mlflow.files.scratch import PREFIX
 from resnet_mlflow.tracking.artifacts import MAX_BACKBONE_BYTES, download
 from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.registry import run_of_model

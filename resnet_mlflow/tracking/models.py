@@ -8,9 +8,9 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.storage import head_types, quiet_light_imports, read_head
-from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking.artifacts import download_model_part
 
 HEAD_FILE = "model.skops"  # as MLflow names it

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.scratch import scratch_folder
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.artifacts import MAX_TABLE_BYTES, download, load_json, unreadable_json
 
 # Of a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.

@@ -16,8 +16,8 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import process_name, stop_asked
-from resnet_mlflow.scratch import scratch_folder
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.liveness import beating, end_abandoned_runs, signs

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from resnet_mlflow.config import Config, FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest, shown
+from resnet_mlflow.files.bounded_yaml import read_yaml_file
+from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.heads import build_head, describe_params, head_class, with_numbers
-from resnet_mlflow.places import is_file
-from resnet_mlflow.plain_yaml import read_yaml_file
 from resnet_mlflow.registry.heads import HEADS
 
 if TYPE_CHECKING:

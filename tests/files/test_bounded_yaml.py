@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.bounded_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from resnet_mlflow.heads import parse_head_params
-from resnet_mlflow.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from resnet_mlflow.study import load_study
 from resnet_mlflow.tuning.search_space import load_space
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.scratch import process_scratch, scratch_folder
+from resnet_mlflow.files.scratch import process_scratch, scratch_folder
 
 PROJECT = Path(__file__).parents[1]
 LEAVE = """
 import os, sys, tempfile
 from pathlib import Path
-from resnet_mlflow.scratch import process_scratch, scratch_folder
+from resnet_mlflow.files.scratch import process_scratch, scratch_folder
 with process_scratch(), scratch_folder() as folder:
     (folder / "file").write_text("x")
     Path(tempfile.mkdtemp(), "library").write_text("x")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from resnet_mlflow.locks import held, holder_of
+from resnet_mlflow.files.locks import held, holder_of
 
 HOLD = """
 import sys
 from pathlib import Path
-from resnet_mlflow.locks import held
+from resnet_mlflow.files.locks import held
 with held(Path(sys.argv[1]), "works"):
     print("held", flush=True)
     sys.stdin.read()
