@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.coverage_report import write_report
 from benchmarks.coverage_simulation import (
+    Result,
     Setting,
     Simulate,
     balanced_accuracy_coverage,
@@ -30,15 +31,6 @@ MOST_FALSE = {0.05: 0.05 + 2 * (0.05 * 0.95 / N_SIMULATIONS) ** 0.5, 0.025: 0.02
 SIZES = ((30, 2), (30, 10), (100, 2), (100, 10), (100, 100), (360, 10), (1000, 2), (1000, 10), (1000, 100))
 LARGE = ((1000, 1000), (10_000, 2), (10_000, 10), (10_000, 100), (10_000, 1000))
 ACCURACIES = (0.5, 0.7, 0.9, 0.95, 0.99, 0.999)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was found for one setting: ``share`` is a coverage, or how often a decision was made."""
-
-    part: str
-    setting: Setting
-    share: float
 
 
 def coverage(folder: Path, quick: bool) -> list[Row]:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.coverage_simulation import Setting
+from benchmarks.coverage_simulation import Result, Setting
 from resnet_mlflow.evaluation.figures import BLUE, ORANGE, TEXT_POINTS, new_figure
 from resnet_mlflow.markdown import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from benchmarks.coverage import Result
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- made by python -m benchmarks --only coverage -->", "<!-- end -->"
@@ -28,7 +26,7 @@ PARTS = (
 )
 
 
-def write_report(results: Sequence["Result"]) -> None:
+def write_report(results: Sequence[Result]) -> None:
     """Write the tables into ``docs/statistics.md``, between their marks, and the figure beside it."""
     page = DOCS / "statistics.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
@@ -38,7 +36,7 @@ def write_report(results: Sequence["Result"]) -> None:
     coverage_figure(results).savefig(DOCS / "images" / "coverage.png")
 
 
-def _coverage_table(results: Sequence["Result"]) -> list[str]:
+def _coverage_table(results: Sequence[Result]) -> list[str]:
     rows = []
     for part in PARTS:
         shares = np.array([one.share for one in results if one.part == part])
@@ -51,7 +49,7 @@ def _coverage_table(results: Sequence["Result"]) -> list[str]:
     )
 
 
-def _decision_table(results: Sequence["Result"]) -> list[str]:
+def _decision_table(results: Sequence[Result]) -> list[str]:
     rows = []
     for part in dict.fromkeys(one.part for one in results if one.part not in PARTS):
         shares = [one.share for one in results if one.part == part]
@@ -59,7 +57,7 @@ def _decision_table(results: Sequence["Result"]) -> list[str]:
     return markdown_table(["decision", "settings", "least often", "most often"], rows)
 
 
-def _exceptions(results: Sequence["Result"]) -> list[str]:
+def _exceptions(results: Sequence[Result]) -> list[str]:
     """Return how often each reason takes a coverage out of 93 to 98 %, and between which values."""
     found: dict[tuple[str, str], list[float]] = {}
     for one in results:
@@ -94,7 +92,7 @@ def reason_of(part: str, setting: Setting, *, below: bool) -> str:
     return "the number of errors is discrete"
 
 
-def coverage_figure(results: Sequence["Result"]) -> "Figure":
+def coverage_figure(results: Sequence[Result]) -> "Figure":
     """Return coverage against the number of errors that a setting expects, a panel per part."""
     figure = new_figure(6.2)
     figure.set_layout_engine("constrained")

@@ -78,6 +78,15 @@ class Setting:
         return np.asarray(1 - np.minimum((1 - self.accuracy) * steps, 1))
 
 
+@dataclass(frozen=True)
+class Result:
+    """What was found for one setting: ``share`` is a coverage, or how often a decision was made."""
+
+    part: str
+    setting: Setting
+    share: float
+
+
 Simulate = Callable[[Setting, int, np.random.Generator], float]
 
 
