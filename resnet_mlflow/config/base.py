@@ -22,7 +22,7 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 class Config(BaseModel):
     """What all entry points share: immutable, and no unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @property
     def unread(self) -> frozenset[str]:
