@@ -5,6 +5,7 @@ beside a list of those that once failed. Each runs in a process of its own.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -138,9 +139,19 @@ def wrong_with(case: Case, folder: Path) -> str:
     return f"a line of {len(lines[0])} characters" if len(lines[0]) > 2000 else ""
 
 
+def _warm_up() -> None:
+    """Import once what stages import, and look for weights once, so that each case costs a fork and its own work."""
+    for stage in ("finetune", "main", "predict", "promote", "robustness"):
+        importlib.import_module(f"resnet_mlflow.stages.{stage}")
+    from resnet_mlflow.backbones.weights import resolve_weights
+
+    resolve_weights("resnet18", "auto", 0)
+
+
 def try_cases(cases: list[Case], root: Path) -> list[str]:
     """Return what was wrong, one text a case."""
-    import mlflow  # imported once for all
+    _warm_up()
+    import mlflow
 
     mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}").search_experiments()
     wrong = []
@@ -148,7 +159,9 @@ def try_cases(cases: list[Case], root: Path) -> list[str]:
         if found := wrong_with(case, root / "case"):
             told = f"{case[0]} {' '.join(argument[:60] for argument in case[1])} {case[2]}: {found}"
             wrong.append(told)
-            print(f"{number + 1}/{len(cases)} {re.sub(chr(10), ' | ', told)}", flush=True)
+            print(re.sub("\n", " | ", told), flush=True)
+        if number % 10 == 9:
+            print(f"{number + 1}/{len(cases)} tried, {len(wrong)} wrong", flush=True)
     return wrong
 
 

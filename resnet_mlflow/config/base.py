@@ -42,7 +42,7 @@ MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 class Config(BaseModel):
     """What all entry points share: immutable, and no unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     # Told to whoever stops the entry point.
     after_stop: ClassVar[str] = "run the same command again to continue"

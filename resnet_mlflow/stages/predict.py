@@ -101,6 +101,8 @@ def _check_output(path: Path) -> None:
     """Refuse a file that cannot be written before the images are read, and remove what killed processes left of it."""
     if path.is_dir():
         raise InputError(f"output must be a file, got the folder {path}; pass another output")
+    if not path.parent.is_dir():
+        raise InputError(f"output must be a file that can be written, got {path} (No such folder); pass another output")
     writable_folder(path.parent, "folder of output")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         if is_gone(left.name.removeprefix(f".{path.name}.").removesuffix(".partial").replace("-", ":")):

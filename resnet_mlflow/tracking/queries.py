@@ -8,7 +8,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.errors import InputError, shown
 from resnet_mlflow.tracking.opening import store_uri
 
 # Quotes cannot be escaped in a filter; `_` stands for any one character in a pattern.
@@ -58,8 +58,8 @@ def search_runs(filter_string: str) -> list[Run]:
                 raise
             reason = " ".join(str(error).split())
             raise InputError(
-                f"filter must be one that MLflow understands, got {filter_string!r} ({reason}); write such as "
-                "tags.dataset = 'digits'"
+                f"filter must be one that MLflow understands, got {shown(filter_string, 300)} ({reason[:300]}); write "
+                "such as tags.dataset = 'digits'"
             ) from None
         runs.extend(page)
         token = page.token
@@ -78,7 +78,7 @@ def get_run(run_id: str) -> Run:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        raise InputError(f"run_id must name a run of {store_uri()}, got {run_id!r}; copy it from MLflow") from None
+        raise InputError(f"run_id must name a run of {store_uri()}, got {shown(run_id)}; copy it from MLflow") from None
 
 
 def finish_run(run_id: str) -> bool:

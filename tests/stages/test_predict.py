@@ -98,7 +98,7 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
     before = Path(config.output).read_bytes()
     (tmp_path / "unreadable").mkdir()
     blocked = config.model_copy(update={"output": str(tmp_path / "missing" / "a.csv")})
-    with pytest.raises(InputError, match=r"output must be a file that can be written, got .*No such file"):
+    with pytest.raises(InputError, match=r"output must be a file that can be written, got .*No such folder"):
         run_predict(blocked)
 
     def interrupted(*args, **kwargs):
