@@ -122,8 +122,8 @@ def finetune_on_features(
         train: Features to train on.
         val: Features that pick the best epoch.
         config: ``trains_on_features`` must hold for it.
-        checkpoint: See ``training.fit``.
-        fingerprint: See ``training.fit``.
+        checkpoint: See ``training.loop.fit``.
+        fingerprint: See ``training.loop.fit``.
     """
     batches = tensor_batches(*_tensors(train), config.batch_size, config.seed)
     val_features, val_labels = _tensors(val)
@@ -170,8 +170,8 @@ def finetune_on_images(
         config: Training, batches, augmentation and the seed are read.
         image_size: Side in pixels.
         fabric: From ``build_fabric``.
-        checkpoint: See ``training.fit``.
-        fingerprint: See ``training.fit``.
+        checkpoint: See ``training.loop.fit``.
+        fingerprint: See ``training.loop.fit``.
         remedy: Rows and loss instead of every row once and cross-entropy.
 
     Raises:
