@@ -115,7 +115,8 @@ def _code(run: Run) -> list[str]:
         f"- version {tags.get('version', 'unknown')}, commit {commit}, "
         f"{dirty.get(tags.get('git_dirty', ''), 'changes beside it unknown')}",
         f"- environment: {tags.get('environment', 'unknown')}",
-        f"- ran on {tags.get('worker', 'unknown')} by {tags.get('mlflow.user', 'unknown')}",
+        f"- ran on {tags.get('worker', 'unknown')} ({tags.get('processor', 'processor unknown')}) by "
+        f"{tags.get('mlflow.user', 'unknown')}",
     ]
 
 

@@ -28,3 +28,8 @@ def log_predictions(run_id, folder, correct):
     path = folder / "predictions.parquet"
     frame.to_parquet(path)
     mlflow.MlflowClient().log_artifact(run_id, str(path), "evaluation/test")
+
+
+def run_id_of(study, name):
+    """Return the id of the newest run of a name."""
+    return study.frame.loc[study.frame["name"] == name, "run_id"].iloc[0]
