@@ -36,10 +36,12 @@ class Inputs:
     precision: str
     features_key: str
     n_undecodable: int = 0
+    weights_taken: str = ""
 
     def without(self, features: FeatureSet) -> "Inputs":
-        """Return the inputs with what only decoding could show: how many images have no features."""
-        return replace(self, n_undecodable=len(features.meta["skipped"]))
+        """Return the inputs with what only the work could show: images without features, what was loaded."""
+        taken = self.weights_taken or features.meta.get("weights_taken", "")
+        return replace(self, n_undecodable=len(features.meta["skipped"]), weights_taken=taken)
 
     @property
     def n_skipped(self) -> int:
@@ -71,6 +73,8 @@ class Inputs:
         ]
         if self.weights.fell_back:
             remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
+        if self.weights_taken:
+            remarks.append(f"Taken from the file of weights: `{self.weights_taken}`.")
         if self.n_skipped:
             remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks

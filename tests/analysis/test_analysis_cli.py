@@ -71,9 +71,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
     row = study.frame[study.frame["name"] == "fit_head knn resnet18 digits s1"].iloc[0]
     run(["explain", row["run_id"]])
     printed = capsys.readouterr().out
-    command = (
-        "python -m entrypoints.fit_head --seed 1 --weights random --head knn --head_params '{k: 5}'"
-    )
+    command = "python -m entrypoints.fit_head --seed 1 --weights random --head knn --head_params '{k: 5}'"
     assert command in printed
     assert "mlflow run . -e fit_head -P seed=1 -P weights=random" in printed
     features = study.frame.loc[study.frame["stage"] == "extract", "run_id"].iloc[-1]
