@@ -5,10 +5,12 @@ PYTHON ?= python3
 PORT ?= 5000
 VENV := .venv
 BIN := $(VENV)/bin
+# Rooms whose tests start no process and train no network for long.
+QUICK := $(addprefix tests/,backbones config data evaluation serving statistics study test_cli.py test_project_file.py)
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui test check bench bench-quick mlproject
+.PHONY: help setup demo ui test test-quick check fuzz bench bench-quick mlproject
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +39,10 @@ ui: setup  ## Open MLflow on the runs made here (PORT=5000).
 	mlflow server --host 127.0.0.1 --port $(PORT)
 
 test: setup  ## Run the tests.
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal tests
+
+test-quick: setup  ## Run what fits into two minutes, between commits.
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal -q -m "not slow" $(QUICK)
 
 check: setup  ## Check format, lint, types, import directions and doctests.
 	ruff format --check .
@@ -45,6 +50,10 @@ check: setup  ## Check format, lint, types, import directions and doctests.
 	mypy
 	lint-imports
 	OMP_NUM_THREADS=1 python -m pytest -q --doctest-modules --ignore analysis/notebooks resnet_mlflow analysis
+
+fuzz: setup  ## Damaged images through all decoders, and 5000 requests through the model server; minutes.
+	OMP_NUM_THREADS=1 python tests/fuzz/fuzz.py
+	OMP_NUM_THREADS=1 FUZZ_REQUESTS=5000 python -m pytest -q -s tests/e2e/test_model_server.py -k damaged_files
 
 bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.intervals import HELD_OUT, interval_columns, score_of_seeds
 from analysis.schema import defaults_of
-from analysis.table import RUN_IDS
+from analysis.table import RUN_IDS, SEEDS
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.statistics import t_interval
+from resnet_mlflow.statistics import distinct_seeds
 
 CONFIG = "config."
-SEEDS = "seeds"
 VARIANT = "variant"
 # What says where a cell stands, not how it differs from its neighbours.
 NOT_A_VARIANT = frozenset(
@@ -88,8 +88,9 @@ def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str
 
     Returns:
         The labels, ``variant`` (parameters that tell rows of equal labels apart), per metric ``x`` (mean over seeds),
-        ``x std``, ``x n``, ``x low`` and ``x high`` (t interval over seeds; with one seed the logged interval over
-        items), ``seeds`` and ``run_ids``, both ascending by seed.
+        ``x std``, ``x n`` (seeds that differ), ``x low`` and ``x high`` (interval over seeds and items together; with
+        one seed over items), ``x seeds low``, ``x items low`` and so on (its parts), ``held out`` (see
+        ``intervals.HELD_OUT``), ``seeds`` and ``run_ids``, both ascending by seed.
     """
     groups = [group for _, group in cells.groupby("setting", sort=False)]
     rows = [_labelled(group, labels) | _scores(group, metrics) for group in groups]
@@ -105,24 +106,30 @@ def _labelled(group: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _scores(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+    distinct, held_out = _distinct(group), _held_out(group)
+    row: dict[str, Any] = {HELD_OUT: held_out}
     for metric in metrics:
-        values = group[metric].dropna() if metric in group else pd.Series(dtype=float)
-        low, high = t_interval(values)
-        if len(values) == 1:
-            low, high = (_logged(group, f"{metric}_{end}") for end in ("ci_low", "ci_high"))
-        row |= {
-            metric: float(values.mean()) if len(values) else math.nan,
-            f"{metric} std": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-            f"{metric} n": len(values),
-            f"{metric} low": low,
-            f"{metric} high": high,
-        }
+        score = score_of_seeds(distinct, metric, held_out)
+        std = float(distinct[metric].std(ddof=1)) if score.n_seeds > 1 else math.nan
+        row |= {metric: score.mean, f"{metric} std": std, f"{metric} n": score.n_seeds}
+        row |= interval_columns(metric, score)
     return row | {SEEDS: [int(seed) for seed in group["seed"]], RUN_IDS: list(group["run_id"])}
 
 
-def _logged(group: pd.DataFrame, metric: str) -> float:
-    return float(group[metric].iloc[0]) if metric in group else math.nan
+def _distinct(group: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs without those that repeat another one's results."""
+    telling = [name for name in map(str, group) if name.endswith(("/nll", "/ece"))]
+    rows = [{str(name): float(value) for name, value in row.items()} for row in group[telling].to_dict("records")]
+    return group.iloc[distinct_seeds(dict(enumerate(rows)))]
+
+
+def _held_out(group: pd.DataFrame) -> float:
+    """Return the images that a seed draws for validation over those that are left to train on.
+
+    Samples of a few images per class hardly overlap.
+    """
+    fraction = float(config_column(group, "val_fraction", 0.0).iloc[0])
+    return 0.0 if few_shot(group).any() else fraction / (1 - fraction)
 
 
 def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:

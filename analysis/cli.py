@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from resnet_mlflow.config import CompareConfig
 from resnet_mlflow.config.validation import validate
-from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.errors import InputError, nearest, of_place
+from resnet_mlflow.files.scratch import process_scratch
 
 FILTERS = ("dataset", "tags", "since", "until", "parent")
 DEFAULT_COMMAND = "report"
@@ -26,15 +27,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") ->
     for noisy in ("alembic", "mlflow", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        outcome = run(sys.argv[1:] if argv is None else argv, prog)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        with process_scratch():
+            outcome = run(sys.argv[1:] if argv is None else argv, prog)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # As in `... | head`; Python would complain once more at its exit.
         sys.exit(0)
+    except Exception as error:
+        known = error if isinstance(error, InputError) else of_place(error)
+        if known is None:
+            raise
+        print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(1 if outcome is False else 0)
 
 

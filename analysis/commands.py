@@ -63,7 +63,7 @@ def typed_config(run_id: str) -> dict[str, Any]:
 
     try:
         return load_config(run_id)
-    except (MlflowException, OSError) as error:
+    except (InputError, MlflowException, OSError) as error:
         raise InputError(
             f"a run must have config.json to be explained or repeated, got run {run_id} without "
             f"({str(error).splitlines()[0][:200]}); choose a run of this project"

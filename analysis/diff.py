@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from analysis.diff_figures import changed_items_figure, confusion_difference_figure
 from analysis.diff_images import load_test_images
+from analysis.render import csv_of
 from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import count_confusion
-from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.files.paths import user_path, writable_folder
+from resnet_mlflow.markdown import markdown_table, plain
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store
 
@@ -27,7 +29,7 @@ N_CONFUSIONS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class RunDiff:
     """Two runs on the same test items; differences are second minus first.
 
     Attributes:
@@ -53,7 +55,7 @@ class Comparison:
     changed: pd.DataFrame
 
 
-def compare_runs(first: str, second: str) -> Comparison:
+def compare_runs(first: str, second: str) -> RunDiff:
     """Return how two runs differ.
 
     Raises:
@@ -76,7 +78,7 @@ def compare_runs(first: str, second: str) -> Comparison:
     confusion = _confusion(stored[1], names) - _confusion(stored[0], names)
     test = mcnemar(stored[0].correct, stored[1].correct)
     parameters, metrics = _differences(runs)
-    return Comparison(runs, parameters, metrics, accuracy, balanced, test, names, confusion, _changed(*stored))
+    return RunDiff(runs, parameters, metrics, accuracy, balanced, test, names, confusion, _changed(*stored))
 
 
 def write_diff(first: str, second: str, folder: Path) -> str:
@@ -88,18 +90,21 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     Raises:
         InputError: As ``compare_runs``, or if the folder's name is taken by a file.
     """
+    folder = user_path(str(folder), "output")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output must be a folder, got the file {str(folder)!r}; name another")
+    writable_folder(folder, "output")
     found = compare_runs(first, second)
-    folder.mkdir(parents=True, exist_ok=True)
     names = list(found.class_names)
-    pd.DataFrame(found.confusion, index=names, columns=names).to_csv(folder / "confusion_difference.csv")
+    confusion = pd.DataFrame(found.confusion, columns=names)
+    confusion.insert(0, "", names, allow_duplicates=True)
+    (folder / "confusion_difference.csv").write_text(csv_of(confusion), encoding="utf-8")
     confusion_difference_figure(found.confusion, names).savefig(folder / "confusion_difference.png")
-    found.changed.to_csv(folder / "changed_items.csv", index=False)
+    (folder / "changed_items.csv").write_text(csv_of(found.changed), encoding="utf-8")
     images, why = load_test_images(found.runs[0])
     thumbnails = folder / "changed_items.png"
     if images is not None and len(found.changed):
-        changed_items_figure(found.changed, images, N_THUMBNAILS).savefig(thumbnails)
+        changed_items_figure(found.changed, images, names, N_THUMBNAILS).savefig(thumbnails)
     else:
         thumbnails.unlink(missing_ok=True)  # Of an earlier comparison in the same folder.
     text = to_markdown(found, why) + f"\n\nFiles: {folder}"
@@ -107,7 +112,7 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     return text
 
 
-def to_markdown(found: Comparison, why_no_images: str = "") -> str:
+def to_markdown(found: RunDiff, why_no_images: str = "") -> str:
     """Return a comparison as Markdown.
 
     Args:
@@ -118,7 +123,7 @@ def to_markdown(found: Comparison, why_no_images: str = "") -> str:
     gained = int(found.changed["gained"].sum())
     lost = len(found.changed) - gained
     parts = [
-        [f"# {b} against {a}", "", "Differences are second minus first."],
+        [f"# {plain(b)} against {plain(a)}", "", "Differences are second minus first."],
         ["## Parameters", "", *_table(["parameter", "first", "second"], found.parameters, "No parameter differs.")],
         ["## Test scores", "", *_scores(found)],
         ["## Metrics", "", *_metric_rows(found.metrics)],
@@ -134,7 +139,7 @@ def to_markdown(found: Comparison, why_no_images: str = "") -> str:
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _scores(found: Comparison) -> list[str]:
+def _scores(found: RunDiff) -> list[str]:
     test = found.test
     rows = []
     for name, difference in (("accuracy", found.accuracy), ("balanced accuracy", found.balanced_accuracy)):
@@ -147,7 +152,7 @@ def _scores(found: Comparison) -> list[str]:
         if discordant < MCNEMAR_MIN_DISCORDANT
         else f"p {test.p_value:.3g} ({test.method}) on {discordant} items on which only one is right"
     )
-    table = markdown_table(["score", "difference", "95 % interval over items"], rows)
+    table = markdown_table(["score", "difference", "95 % interval over items (Tango)"], rows)
     return [*table, "", f"McNemar: {verdict}. {found.accuracy.n_items} test items; other seeds may differ otherwise."]
 
 
@@ -156,7 +161,7 @@ def _metric_rows(metrics: Sequence[tuple[str, float, float]]) -> list[str]:
     return markdown_table(["metric", "first", "second", "difference"], rows)
 
 
-def _confusion_rows(found: Comparison) -> list[str]:
+def _confusion_rows(found: RunDiff) -> list[str]:
     changes = found.confusion.copy()
     np.fill_diagonal(changes, 0)
     order = np.argsort(-np.abs(changes), axis=None, kind="stable")[:N_CONFUSIONS]

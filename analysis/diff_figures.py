@@ -12,7 +12,7 @@ from resnet_mlflow.evaluation.figures import (
     ORANGE,
     TEXT_POINTS,
     WIDTH_INCHES,
-    display_name,
+    display_names,
     new_figure,
     tick_step,
 )
@@ -41,9 +41,9 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
     image = axes.imshow(difference, cmap=colours, vmin=-limit, vmax=limit)
     step = tick_step(n_classes)
     ticks = list(range(0, n_classes, step))
-    names = [display_name(class_names[tick], tick) for tick in ticks]
-    axes.set_xticks(ticks, names, rotation=90, fontsize=TEXT_POINTS)
-    axes.set_yticks(ticks, names, fontsize=TEXT_POINTS)
+    names = [name for tick, name in enumerate(display_names(class_names)) if tick % step == 0]
+    axes.set_xticks(ticks, names, rotation=90, fontsize=TEXT_POINTS, parse_math=False)
+    axes.set_yticks(ticks, names, fontsize=TEXT_POINTS, parse_math=False)
     axes.set_xlabel("prediction")
     axes.set_ylabel("label")
     axes.set_title("Items: second run minus first", fontsize=11)
@@ -58,13 +58,14 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
 
 
 def changed_items_figure(
-    changed: pd.DataFrame, read_image: Callable[[str], NDArray[np.uint8]], n_images: int
+    changed: pd.DataFrame, read_image: Callable[[str], NDArray[np.uint8]], class_names: Sequence[str], n_images: int
 ) -> "Figure":
     """Return images that one of two runs got right: a line of those gained, a line of those lost.
 
     Args:
         changed: ``item_id``, ``label``, ``first``, ``second``, ``gained``.
         read_image: Gives the image of an item.
+        class_names: Names of all classes.
         n_images: Images per line, at most.
     """
     sides = [("gained", "second", changed[changed["gained"]]), ("lost", "first", changed[~changed["gained"]])]
@@ -72,6 +73,7 @@ def changed_items_figure(
     tile = WIDTH_INCHES / (n_images + 0.6)
     height = len(lines) * (tile + 0.85) + 0.1
     figure = new_figure(height)
+    shown = dict(zip(class_names, display_names(class_names, 10), strict=True))
     for line, (title, run, rows) in enumerate(lines):
         top = height - line * (tile + 0.85)
         figure.text(0.03, (top - 0.25) / height, f"{title}: {len(rows)} items right in the {run} run only", fontsize=11)
@@ -81,7 +83,7 @@ def changed_items_figure(
             axes = figure.add_axes((left, bottom / height, side / WIDTH_INCHES, side / height))
             axes.imshow(read_image(str(row.item_id)), interpolation="nearest")
             axes.set_axis_off()
-            names = [display_name(str(name), 0, 10) for name in (row.label, row.first, row.second)]
+            names = [shown[str(name)] for name in (row.label, row.first, row.second)]
             text = f"is {names[0]}\n{names[1]} → {names[2]}"
             figure.text(left, (bottom - 0.05) / height, text, fontsize=TEXT_POINTS, va="top", parse_math=False)
     return figure

@@ -8,6 +8,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 
@@ -21,13 +22,18 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
     A torchvision dataset that is missing is downloaded, as the run itself would have done.
     """
     params = run.data.params
-    cache_dir = default_cache_dir(params.get("cache_dir", ""))
-    data_dir = Path(params.get("data_dir") or cache_dir / "data")
+    # Folders of the machine that the run ran on are read where they are here too, and made nowhere.
+    data_dir = Path(params.get("data_dir", ""))
+    if not params.get("data_dir") or not data_dir.is_dir():
+        data_dir = default_cache_dir("") / "data"
     try:
         dataset = load_dataset(
-            params.get("dataset", ""), data_dir=data_dir, on_bad_image=params.get("on_bad_image", "fail")
+            params.get("dataset", ""),
+            data_dir=data_dir,
+            on_bad_image=params.get("on_bad_image", "fail"),
+            max_pixels=int(params.get("max_pixels", MAX_PIXELS)),
         )
-    except (InputError, OSError, RuntimeError) as error:
+    except (InputError, OSError, RuntimeError, ValueError) as error:
         return None, f"the dataset could not be loaded ({str(error).splitlines()[0][:200]})"
     if dataset.digest != run.data.tags.get("dataset_digest"):
         return None, f"the dataset has changed since (digest {dataset.digest[:12]} now)"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.questions import runs_by_seed
-from analysis.separation import MissingPredictions, paired_difference
+from analysis.intervals import HELD_OUT, NOTHING, PARTS
+from analysis.separation import TESTS, MissingPredictions, paired_difference, runs_by_seed
 from analysis.table import Column, Table
 from resnet_mlflow.statistics import SeededDifference, holm
 
@@ -26,12 +26,13 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
         balanced: Whether the gain is in balanced accuracy instead of accuracy.
 
     Returns:
-        The table with columns ``gain``, ``gain low``, ``gain high`` and ``p Holm``; NaN where a
-        row is its own baseline, or one of both has no predictions.
+        The table with columns ``gain``, ``gain low`` and ``gain high`` (seeds and items together), the same of its
+        parts (``gain seeds low``, ``gain items low``), and ``p Holm``; NaN where a row is its own baseline, or one of
+        both has no predictions.
     """
     rows = table.frame
     found: list[SeededDifference | None] = []
-    notes = list(table.notes)
+    notes = [note for note in table.notes if note != TESTS] + [TESTS]
     for position in range(len(rows)):
         row = rows.iloc[position]
         other = baseline(rows, row)
@@ -39,14 +40,16 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
             found.append(None)
             continue
         try:
-            found.append(paired_difference(runs_by_seed(row), runs_by_seed(rows.iloc[other]), balanced=balanced))
+            runs, others = runs_by_seed(row), runs_by_seed(rows.iloc[other])
+            found.append(paired_difference(runs, others, balanced=balanced, held_out=float(row[HELD_OUT])))
         except MissingPredictions as error:
             notes.append(f"A gain is left out, since {error}.")
             found.append(None)
     frame = rows.copy()
     frame[GAIN] = [math.nan if gain is None else gain.difference for gain in found]
-    frame[f"{GAIN} low"] = [math.nan if gain is None else gain.interval[0] for gain in found]
-    frame[f"{GAIN} high"] = [math.nan if gain is None else gain.interval[1] for gain in found]
+    for part, name in PARTS.items():
+        ends = [NOTHING if gain is None else getattr(gain, name) for gain in found]
+        frame[f"{GAIN}{part} low"], frame[f"{GAIN}{part} high"] = zip(*ends, strict=True)
     frame["p Holm"] = holm([math.nan if gain is None else gain.p_value for gain in found])
     columns = (*table.columns, Column(GAIN, "gain", "difference"), Column("p Holm", "p (Holm)", "p_value"))
     return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes))

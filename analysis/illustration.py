@@ -20,7 +20,8 @@ def scores_chart(table: Table, coloured_by: str, name: str = "test/accuracy") ->
     if column is None:
         return None
     groups = tuple(table.frame[coloured_by].astype(str))
-    return Intervals(table.title, column.header, labels_of(table), groups, (series_of(table, column),))
+    axis = f"{column.header}, {coverage_of(table, name)}"
+    return Intervals(table.title, axis, labels_of(table), groups, (series_of(table, column),))
 
 
 def group_chart(table: Table) -> Chart | None:
@@ -28,7 +29,10 @@ def group_chart(table: Table) -> Chart | None:
     columns = [column for column in table.columns if column.name.startswith("test/accuracy_")]
     series = tuple(series_of(table, column) for column in columns)
     labels = labels_of(table)
-    return Intervals(table.title, "mean recall of the classes", labels, labels, series) if series else None
+    if not series:
+        return None
+    axis = f"mean recall of the classes, {coverage_of(table, columns[0].name)}"
+    return Intervals(table.title, axis, labels, labels, series)
 
 
 def gain_chart(table: Table) -> Chart | None:
@@ -41,7 +45,8 @@ def gain_chart(table: Table) -> Chart | None:
     chosen = Series(column.header, *(tuple(ends[i] for i in kept) for ends in (series.means, series.low, series.high)))
     groups = tuple(str(table.frame["head"].iloc[i]) for i in kept)
     shown = tuple(labels[i] for i in kept)
-    return Intervals(table.title, column.header, shown, groups, (chosen,), zero=True) if kept else None
+    axis = f"{column.header}, {coverage_of(table, column.name)}"
+    return Intervals(table.title, axis, shown, groups, (chosen,), zero=True) if kept else None
 
 
 def grid_chart(table: Table, axis: str = "test accuracy") -> Chart:
@@ -63,7 +68,7 @@ def tier_chart(table: Table) -> Chart | None:
         for row, label in enumerate(labels_of(table))
     ]
     positions = tuple(column.header for column in columns)
-    return Lines(table.title, "corruption", "accuracy", positions, tuple(lines))
+    return Lines(table.title, "corruption", f"accuracy, {coverage_of(table, columns[0].name)}", positions, tuple(lines))
 
 
 def _parts(series: Sequence[Series]) -> list[list[tuple[float, ...]]]:
@@ -82,7 +87,8 @@ def shots_chart(table: Table) -> Chart | None:
         lines.append(Series(f"{head} {backbone}" if table.frame["backbone"].nunique() > 1 else str(head), *ends))
     numbers = tuple(float(n) for n in shots)
     axis = "labelled images per class"
-    return Lines(table.title, axis, "test accuracy", tuple(map(str, shots)), tuple(lines), numbers)
+    told = f"test accuracy, {coverage_of(table, 'test/accuracy')}"
+    return Lines(table.title, axis, told, tuple(map(str, shots)), tuple(lines), numbers)
 
 
 def cost_chart(table: Table) -> Chart | None:
@@ -98,7 +104,8 @@ def cost_chart(table: Table) -> Chart | None:
     scores = series_of(table, column)
     on_front = pareto_front(costs, [-mean for mean in scores.means])
     front = tuple(sorted((i for i, on in enumerate(on_front) if on), key=lambda i: costs[i]))
-    return Points(table.title, "seconds of fitting", column.header, labels, costs, scores, front)
+    axis = f"{column.header}, {coverage_of(table, column.name)}"
+    return Points(table.title, "seconds of fitting", axis, labels, costs, scores, front)
 
 
 def _method(row: Mapping[Any, Any]) -> str:
@@ -113,6 +120,18 @@ def rank_chart(table: Table) -> Chart:
     cliques = (tuple(name for name, bar in zip(names, bars, strict=True) if letter in bar) for letter in letters)
     ranks = tuple(float(rank) for rank in table.frame["rank"])
     return Ranks(table.title, names, ranks, tuple(clique for clique in cliques if len(clique) > 1))
+
+
+def coverage_of(table: Table, name: str) -> str:
+    """Return what the intervals of a column cover: images, seeds, or both."""
+    frame = table.frame
+    parts = [
+        part
+        for part in ("seeds", "items")
+        if f"{name} {part} low" in frame and frame[f"{name} {part} low"].notna().any()
+    ]
+    told = " and ".join({"seeds": "seeds", "items": "images"}[part] for part in parts)
+    return f"95 % over {told}" if told else "without intervals"
 
 
 def series_of(table: Table, column: Column) -> Series:

@@ -1,14 +1,15 @@
 """From cells to a table: rows, order, winners and what must be known to read them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from analysis.cells import SEEDS, VARIANT, score_rows
-from analysis.separation import TESTED, MissingPredictions, Pair, compare_all_pairs, winner_of
-from analysis.table import RUN_IDS, Column, Table
+from analysis.best import COST, best_note
+from analysis.cells import VARIANT, score_rows
+from analysis.intervals import HELD_OUT, with_predictions
+from analysis.separation import TESTED, TESTS, MissingPredictions, compare_all_pairs, runs_by_seed, winner_of
+from analysis.table import SEEDS, Column, Table
 
 ORDERED_BY = "val/accuracy"
 SCORES = (
@@ -53,13 +54,15 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     if cells.empty:
         return None
     labels = [column.name for column in question.labels]
-    frame = score_rows(cells, labels, [column.name for column in question.scores])
+    scores = [column.name for column in question.scores]
+    frame = with_predictions(score_rows(cells, labels, [*scores, *({COST} - set(scores))]))
     frame = _ordered(frame, question)
-    winners, told = separate(frame, question.within, [column.name for column in question.scores])
+    winners, told = separate(frame, question.within, scores)
     shown = [*question.labels]
     if (frame[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
-    notes = (*context_notes(cells), *seed_notes(frame), *told, *question.notes)
+    compared = [TESTS] if told or winners else []
+    notes = (*context_notes(cells), *seed_notes(frame), *told, *compared, *question.notes)
     return Table(question.name, question.title, frame, (*shown, *question.scores), notes, winners)
 
 
@@ -86,16 +89,18 @@ def separate(
     notes: list[str] = []
     for place, rows in competing(frame, within):
         for metric in (name for name in TESTED if name in scores):
+            held_out = float(frame[HELD_OUT].iloc[rows].max())
+            runs = [runs_by_seed(frame.iloc[row]) for row in rows]
             try:
-                pairs = compare_all_pairs([runs_by_seed(frame.iloc[row]) for row in rows], balanced=TESTED[metric])
+                pairs = compare_all_pairs(runs, balanced=TESTED[metric], held_out=held_out)
             except MissingPredictions as error:
                 notes.append(f"{place}nothing is bold, since {error}.")
                 break
             winner = winner_of(len(rows), pairs)
             if winner is not None:
                 winners.add((rows[winner], metric))
-            elif metric == "test/accuracy":
-                notes += _not_told_apart(place, frame, rows, pairs)
+            elif metric == next(name for name in TESTED if name in scores):
+                notes += filter(None, [best_note(place, frame, rows, pairs, metric, held_out)])
     return frozenset(winners), notes
 
 
@@ -109,27 +114,6 @@ def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str,
         yield f"{' '.join(str(name) for name in names if str(name))}: ", [int(row) for row in rows]
 
 
-def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:
-    """Return the run of each seed behind a row."""
-    return dict(zip(row[SEEDS], row[RUN_IDS], strict=True))
-
-
-def _not_told_apart(place: str, frame: pd.DataFrame, rows: Sequence[int], pairs: Sequence[Pair]) -> list[str]:
-    if len(rows) < 2:
-        return []
-    best = max(range(len(rows)), key=lambda i: frame["test/accuracy"].iloc[rows[i]])
-    open_pairs = [pair for pair in pairs if best in (pair.first, pair.second) and not pair.separated]
-    if not open_pairs:
-        return []
-    close = min(open_pairs, key=lambda pair: abs(pair.difference.difference))
-    low, high = close.difference.interval
-    return [
-        f"{place}the best test accuracy is not told apart from {len(open_pairs)} of {len(rows) - 1} others (closest "
-        f"difference {close.difference.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, Holm p "
-        f"{close.adjusted_p:.2g})."
-    ]
-
-
 def context_notes(cells: pd.DataFrame) -> list[str]:
     """Return which data and weights the cells stand on."""
     first = cells.iloc[0]
@@ -138,12 +122,28 @@ def context_notes(cells: pd.DataFrame) -> list[str]:
 
 
 def seed_notes(frame: pd.DataFrame) -> list[str]:
-    """Return over which seeds the rows' means are, and which rows lack some."""
+    """Return over which seeds the rows' means are, what their intervals cover, and which rows lack seeds."""
     wanted = sorted({seed for seeds in frame[SEEDS] for seed in seeds})
     if len(wanted) == 1:
-        return [f"One seed ({wanted[0]}): intervals are over test items, and say nothing about other seeds."]
-    notes = [f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}; 95 % t intervals."]
+        return [
+            f"One seed ({wanted[0]}): 95 % intervals are over test images (modified Wilson; of balanced accuracy and "
+            "macro-F1 with effective numbers of images), and say nothing about other seeds."
+        ]
+    overlap = float(frame[HELD_OUT].max())
+    factor = f", x (1/n + {overlap:.3g}) for common training images (Nadeau and Bengio)" if overlap else ""
+    notes = [
+        f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test accuracies "
+        f"are over other seeds (Student's t{factor}) and other test images (modified Wilson) together; of validation, "
+        "NLL and ECE over seeds. The CSV has both parts, and the page where a pointer rests on an interval."
+    ]
     lacking = [len(seeds) for seeds in frame[SEEDS] if len(seeds) < len(wanted)]
     if lacking:
         notes.append(f"{len(lacking)} rows lack seeds: their n is lower; pairs are compared on the seeds both have.")
+    if same := _repeating(frame):
+        notes.append(f"{same} rows have seeds that change nothing: equal results count as one seed.")
     return notes
+
+
+def _repeating(frame: pd.DataFrame) -> int:
+    counted = [str(name) for name in frame if str(name).endswith("/accuracy n")][:1]
+    return sum(0 < row[name] < len(row[SEEDS]) for name in counted for _, row in frame.iterrows())

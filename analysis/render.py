@@ -4,15 +4,24 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from html import escape
 from typing import Any
 
+import pandas as pd
+
 from analysis.table import RUN_IDS, Column, Table
-from resnet_mlflow.markdown import markdown_table, plus_minus
+from resnet_mlflow.markdown import markdown_table, plain, plus_minus
 
 NOTHING = "-"
+SLUG_CHARACTERS = 80
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
+# What an interval over both is made of: in the CSV, and where a pointer rests on it in the page.
+INTERVAL_PARTS = {"seeds": "over seeds", "items": "over images"}
+MORE_PARTS = tuple(f"{part} {end}" for part in INTERVAL_PARTS for end in ("low", "high"))
 # Digits after the point; other kinds have as many as their size leaves sensible.
 DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
 # Smaller positive values are written as "< least".
@@ -29,12 +38,13 @@ LATEX = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """One value as it is written.
 
     Attributes:
         value: The number, with its standard deviation where there is one; or a text.
         interval: The ends of its 95 % interval; empty where there is none.
+        parts: Those over seeds and over images, in words; empty where there is one part only.
         bold: Whether it is separated from every other value of its column.
         run_ids: Runs behind it.
     """
@@ -43,6 +53,7 @@ class Cell:
     interval: str = ""
     bold: bool = False
     run_ids: tuple[str, ...] = ()
+    parts: str = ""
 
     @property
     def text(self) -> str:
@@ -97,7 +108,7 @@ def shown_columns(table: Table) -> tuple[Column, ...]:
     return (*table.columns, *(Column(name, "n", "count") for name in counted[:1]))
 
 
-def cells(table: Table) -> list[list[Cell]]:
+def cells(table: Table) -> list[list[Entry]]:
     """Return a table as it is written, row by row, a cell per shown column."""
     rows, columns = table.frame.to_dict("records"), shown_columns(table)
     return [
@@ -106,16 +117,25 @@ def cells(table: Table) -> list[list[Cell]]:
     ]
 
 
-def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Cell:
+def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
     value = format_value(row[column.name], column.kind)
     if value == NOTHING or column.kind == "text":
-        return Cell(value)
+        return Entry(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
     if column.kind in WITH_DEVIATION and n > 1:
         value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Cell(value, interval, bold, tuple(run_ids))
+    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column))
+
+
+def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
+    told = []
+    for part, words in INTERVAL_PARTS.items():
+        low, high = (_part(row, column.name, f"{part} {end}") for end in ("low", "high"))
+        if text := format_interval(low, high, column.kind):
+            told.append(f"{words} {text}")
+    return "; ".join(told) if len(told) > 1 else ""
 
 
 def _part(row: Mapping[Any, Any], name: str, part: str) -> float:
@@ -131,26 +151,46 @@ def to_markdown(table: Table, *, intervals: bool = True) -> str:
         intervals: Whether intervals stand behind their means; without them a table may fit a terminal.
     """
     rows = [[_markdown(cell, intervals) for cell in row] for row in cells(table)]
-    lines = [f"## {table.title}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
+    lines = [f"## {plain(table.title)}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
     if table.notes:
-        lines += ["", *(f"- {note}" for note in table.notes)]
+        lines += ["", *(f"- {plain(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown(cell: Cell, intervals: bool) -> str:
-    text = (cell.text if intervals else cell.value).replace("|", r"\|")
+def _markdown(cell: Entry, intervals: bool) -> str:
+    text = cell.text if intervals else cell.value
     return f"**{text}**" if cell.bold else text
 
 
 def to_csv(table: Table) -> str:
     """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
     shown = [column.name for column in table.columns]
-    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in PARTS))]
+    names = [name for column in shown for name in (column, *(f"{column} {part}" for part in (*PARTS, *MORE_PARTS)))]
     run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
     frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
     for name in run_ids:
         frame[name] = [" ".join(ids) for ids in frame[name]]
-    return frame.to_csv(index=False)
+    return csv_of(frame)
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV in which no text is a formula to a spreadsheet: one that begins like it gets a quote.
+
+    Example:
+        >>> print(csv_of(pd.DataFrame({"class": ["=cmd()", "a"], "n": [-1, 2]})), end="")
+        class,n
+        '=cmd(),-1
+        a,2
+    """
+    quoted = frame.copy()
+    for name in quoted.columns:
+        if not pd.api.types.is_numeric_dtype(quoted[name]):
+            quoted[name] = [_no_formula(value) for value in quoted[name]]
+    return quoted.rename(columns=_no_formula).to_csv(index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def to_latex(table: Table) -> str:
@@ -161,7 +201,7 @@ def to_latex(table: Table) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{latex_escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\label{{tab:{slug(table.name)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         _latex_row([latex_escape(column.header) for column in shown_columns(table)]),
@@ -182,10 +222,24 @@ def latex_escape(text: str) -> str:
         >>> print(latex_escape("50_% ± 1"))
         50\_\% $\pm$ 1
     """
-    return "".join(LATEX.get(character, character) for character in text)
+    shown = (character if character.isprintable() else " " for character in text)
+    return "".join(LATEX.get(character, character) for character in shown)
 
 
-def _latex(cell: Cell) -> str:
+def slug(text: str) -> str:
+    """Return a name for files and labels: letters, digits, points and hyphens, of a length that any disk takes.
+
+    Example:
+        >>> slug("backbones-../../birds 3f1c"), len(slug("x" * 300))
+        ('backbones-..-..-birds-3f1c', 80)
+    """
+    plain_text = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+    if len(plain_text) <= SLUG_CHARACTERS:
+        return plain_text
+    return f"{plain_text[: SLUG_CHARACTERS - 9]}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def _latex(cell: Entry) -> str:
     # Text such as resnet18-v2 keeps its hyphens.
     text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", latex_escape(cell.text))
     # \boldmath, since \textbf does not reach into formulas.
@@ -216,12 +270,13 @@ def _class(column: Column) -> str:
     return "" if column.kind == "text" else ' class="number"'
 
 
-def _html(cell: Cell, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
+def _html(cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
     text = escape(cell.value)
     if cell.bold:
         text = f"<b>{text}</b>"
     if cell.run_ids and (url := url_of(cell.run_ids)):
         text = f'<a href="{escape(url)}">{text}</a>'
     if cell.interval:
-        text += f"<small>{escape(cell.interval)}</small>"
+        title = f' title="{escape(cell.parts)}"' if cell.parts else ""
+        text += f"<small{title}>{escape(cell.interval)}</small>"
     return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}>{text}</td>"

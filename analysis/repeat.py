@@ -100,7 +100,7 @@ def predictions_digest(run_id: str, split: str) -> str:
     """
     try:
         stored = load_predictions(run_id, "val" if split == "val" else "test")
-    except (MlflowException, OSError) as error:
+    except (InputError, MlflowException, OSError) as error:
         raise InputError(
             f"a run must have predictions to be repeated, got run {run_id} without evaluation/{split}/"
             f"predictions.parquet ({str(error).splitlines()[0][:200]}); choose another"

@@ -1,7 +1,6 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,15 @@ from analysis import figures
 from analysis.cells import split_by_dataset
 from analysis.links import RunLinks, ui_url_of
 from analysis.page import Section, render_page
-from analysis.render import to_csv, to_latex, to_markdown
+from analysis.render import slug, to_csv, to_latex, to_markdown
 from analysis.runs import Runs, load_runs
 from analysis.table import Table
 from analysis.tables import TABLES, chart_of
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.paths import user_path, writable_folder
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.markdown import plain
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
@@ -46,11 +48,11 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return heading, facts, all tables, and what is missing, as Markdown."""
-        return "\n".join([f"# {self.title}\n", *(f"{fact}\n" for fact in self.facts), self.body()])
+        return "\n".join([f"# {plain(self.title)}\n", *(f"{plain(fact)}\n" for fact in self.facts), self.body()])
 
     def body(self) -> str:
         """Return the tables, and what is missing, as Markdown."""
-        remarks = "\n".join(f"- {remark}" for remark in self.missing)
+        remarks = "\n".join(f"- {plain(remark)}" for remark in self.missing)
         missing = f"## What is missing or unfair in this comparison\n\n{remarks}\n"
         return "\n".join([*map(to_markdown, self.tables), missing])
 
@@ -95,7 +97,7 @@ def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
 def _placed(table: Table, place: str) -> Table:
     if not place:
         return table
-    return replace(table, name=f"{table.name}-{place.replace(' ', '-')}", title=f"{place}: {table.title}")
+    return replace(table, name=slug(f"{table.name}-{place}"), title=f"{place}: {table.title}")
 
 
 def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
@@ -129,9 +131,9 @@ def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **fil
     """
     check_output(output)
     report = build_report(load_runs(experiment, **filters), ui_url)
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        fill(report, Path(folder))
-        return place(Path(folder), output)
+    with scratch_folder() as folder:
+        fill(report, folder)
+        return place(folder, output)
 
 
 def check_output(output: str | Path) -> None:
@@ -140,13 +142,17 @@ def check_output(output: str | Path) -> None:
     Raises:
         InputError: If it is no folder, or holds something else than an earlier report.
     """
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
+    folder = user_path(str(output), "output")
+    there = folder.exists()
+    if there and not folder.is_dir():
         raise InputError(f"output must be a folder, got the file {str(output)!r}; name another")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
         raise InputError(
             f"output must be new, empty, or hold an earlier report, got {str(output)!r} with other files; name another"
         )
+    writable_folder(folder, "output")
+    if not there:
+        folder.rmdir()
 
 
 def fill(report: Report, folder: Path) -> None:
@@ -172,7 +178,7 @@ def fill(report: Report, folder: Path) -> None:
 def place(written: Path, output: str | Path) -> Path:
     """Copy a written report to a folder, in the place of an earlier one, and return its page."""
     check_output(output)
-    folder = Path(output)
+    folder = user_path(str(output), "output")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -4,6 +4,8 @@ Everything stands in what MLflow returns of runs themselves: no artifact is down
 seconds. See ``schema`` for how text becomes values.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from analysis.schema import defaults_of, setting_of, typed_value
+from analysis.schema import defaults_of, fits, setting_of, typed_value
 from analysis.warnings import warnings_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import experiment_runs, find_experiment
@@ -38,6 +40,10 @@ TAGS = {
     "dirty": "git_dirty",
     "error": "error",
 }
+# Of these, tables and files take their names.
+NAMES = ("stage", "dataset", "dataset_digest", "backbone", "weights", "head", "method")
+MAX_NAME = 250
+_NUMBER = re.compile(r"[0-9]{1,10}")
 INFO = ("run_id", "name", "status", "strategy", "seed", "setting", "start", "end", "duration_s")
 
 
@@ -92,10 +98,32 @@ def load_runs(
     experiment_id = find_experiment(experiment)
     found = experiment_runs(experiment_id, " and ".join(conditions))
     # A run that `mlflow run` started and that only points to the one it continued holds no results.
-    frame = to_frame([run for run in found if "continued_in" not in run.data.tags])
+    own = [run for run in found if "continued_in" not in run.data.tags]
+    readable = [run for run in own if is_readable(run)]
+    frame = to_frame(readable)
     if parent:
         frame = _below(frame, parent)
-    return Runs(experiment, experiment_id, frame, tuple(warnings_of(frame)))
+    remarks = list(warnings_of(frame))
+    if (n_foreign := len(own) - len(readable)) > 0:
+        remarks.append(
+            f"{n_foreign} run{'s are' if n_foreign > 1 else ' is'} left out, whose numbers or names are none of this "
+            "project's."
+        )
+    return Runs(experiment, experiment_id, frame, tuple(remarks))
+
+
+def is_readable(run: Run) -> bool:
+    """Return whether a run's tags can be those of a run of this project; others in an experiment may be anything."""
+    tags, params = run.data.tags, run.data.params
+    numbers = (tags.get("seed", params.get("seed")), tags.get("image_size"))
+    names = [tags[name] for name in NAMES if name in tags]
+    return (
+        all(fits(tags.get("stage", ""), name, text) for name, text in params.items())
+        and all(number is None or _NUMBER.fullmatch(number) is not None for number in numbers)
+        and all(len(name) <= MAX_NAME and name.isprintable() for name in names)
+        and all(math.isfinite(moment) for moment in (run.info.start_time or 0, run.info.end_time or 0))
+        and run.info.start_time is not None
+    )
 
 
 def to_frame(runs: Sequence[Run]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, Config
+from resnet_mlflow.files.bounded_yaml import read_yaml
 
 # Parameters that hold a mapping as YAML.
 MAPPINGS = frozenset({"head_params"})
@@ -52,10 +53,26 @@ def typed_value(stage: str, name: str, text: str) -> Any:
         return text
 
 
+def fits(stage: str, name: str, text: str) -> bool:
+    """Return whether a parameter's text is a number where the configuration has numbers.
+
+    Example:
+        >>> fits("finetune", "epochs", "5"), fits("finetune", "epochs", "None"), fits("finetune", "unknown", "None")
+        (True, False, True)
+    """
+    config = config_of(stage)
+    field = config.model_fields.get(name) if config else None
+    return (
+        field is None
+        or field.annotation not in (int, float, bool)
+        or not isinstance(typed_value(stage, name, text), str)
+    )
+
+
 def canonical_mapping(text: str) -> str:
     """Return a YAML mapping in one spelling: JSON with sorted keys."""
     try:
-        return json.dumps(yaml.safe_load(text) or {}, sort_keys=True)
+        return json.dumps(read_yaml(text) or {}, sort_keys=True)
     except (yaml.YAMLError, TypeError):
         return text
 

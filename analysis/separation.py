@@ -4,19 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from analysis.table import RUN_IDS, SEEDS
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.statistics import SeededDifference, hierarchical_bootstrap_difference, holm, mcnemar
+from resnet_mlflow.statistics import (
+    Pair,
+    SeededDifference,
+    SeededScore,
+    difference_over_seeds,
+    holm,
+    score_over_seeds,
+)
 from resnet_mlflow.tracking import Predictions, load_predictions
 
-ALPHA = 0.05
-N_RESAMPLES = 10_000
 # Scores that stored predictions give anew, and whether classes weigh the same in them.
 TESTED = {"test/accuracy": False, "test/balanced_accuracy": True}
+
+# How rows are compared; stands below every table that does.
+TESTS = (
+    "Rows are compared seed by seed on the same test images: Tango's interval over images, Student's t over seeds, "
+    "both together as squares (MOVER); of one seed Tango's interval and McNemar's test. In balanced accuracy classes "
+    "weigh the same. Bold and p values are after Holm."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +41,6 @@ class ItemScores:
     item_ids: NDArray[np.str_]
     labels: NDArray[np.str_]
     correct: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The difference of two rows, first minus second, and its p value after Holm over all pairs of the table."""
-
-    first: int
-    second: int
-    difference: SeededDifference
-    adjusted_p: float
-
-    @property
-    def separated(self) -> bool:
-        """Return whether the interval does not hold 0 and the adjusted p value is below 0.05."""
-        low, high = self.difference.interval
-        return (low > 0 or high < 0) and self.adjusted_p < ALPHA
 
 
 class MissingPredictions(InputError):
@@ -67,7 +66,7 @@ def stored_predictions(run_id: str) -> Predictions:
     """
     try:
         stored = load_predictions(run_id)
-    except (MlflowException, OSError) as error:
+    except (InputError, MlflowException, OSError) as error:
         reason = str(error).splitlines()[0][:200]
         raise MissingPredictions(
             f"a run must have predictions of its test items to be compared, got run {run_id} without "
@@ -79,19 +78,41 @@ def stored_predictions(run_id: str) -> Predictions:
     return Predictions(item_ids, labels, predictions, stored.scores[order], stored.class_names)
 
 
+def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:
+    """Return the run of each seed behind a row."""
+    return dict(zip(row[SEEDS], row[RUN_IDS], strict=True))
+
+
+def seeded_score(runs: Mapping[int, str], *, balanced: bool = False, held_out: float = 0.0) -> SeededScore:
+    """Return a method's test score over its seeds, with the intervals over seeds, over items and over both.
+
+    Args:
+        runs: Run by seed.
+        balanced: Whether classes weigh the same.
+        held_out: As ``statistics.score_over_seeds``.
+
+    Raises:
+        InputError: If a run has no predictions, or the runs were tested on different items.
+    """
+    scores = [item_scores(run_id) for run_id in runs.values()]
+    _refuse_other_items(scores, list(runs.values()))
+    correct = np.array([one.correct for one in scores])
+    return score_over_seeds(correct, classes=scores[0].labels if balanced else None, held_out=held_out)
+
+
 def paired_difference(
-    first: Mapping[int, str], second: Mapping[int, str], *, balanced: bool = False, n_resamples: int = N_RESAMPLES
+    first: Mapping[int, str], second: Mapping[int, str], *, balanced: bool = False, held_out: float = 0.0
 ) -> SeededDifference | None:
     """Return the score of the first method minus that of the second on the seeds that both have.
 
-    With several seeds the interval and the p value cover seeds and items (hierarchical bootstrap). With one seed they
-    cover items alone, and the p value of accuracies is McNemar's.
+    With several seeds the interval and the p value cover seeds and items together. With one seed they cover items
+    alone: Tango's interval and McNemar's test, classes weighing the same where asked for.
 
     Args:
         first: Run by seed.
         second: Run by seed of the other method.
         balanced: Whether classes weigh the same.
-        n_resamples: Bootstrap samples.
+        held_out: As ``statistics.difference_over_seeds``.
 
     Returns:
         Nothing where the methods share no seed.
@@ -104,16 +125,12 @@ def paired_difference(
         return None
     left, right = ([item_scores(runs[seed]) for seed in seeds] for runs in (first, second))
     _refuse_other_items([*left, *right], [*first.values(), *second.values()])
-    found = hierarchical_bootstrap_difference(
+    return difference_over_seeds(
         np.array([scores.correct for scores in left]),
         np.array([scores.correct for scores in right]),
         classes=left[0].labels if balanced else None,
-        n_resamples=n_resamples,
+        held_out=held_out,
     )
-    if len(seeds) > 1 or balanced:
-        return found
-    p_value = mcnemar(left[0].correct, right[0].correct).p_value
-    return SeededDifference(found.difference, found.interval, p_value, 1, found.n_items)
 
 
 def _refuse_other_items(scores: Sequence[ItemScores], run_ids: Sequence[str]) -> None:
@@ -125,20 +142,21 @@ def _refuse_other_items(scores: Sequence[ItemScores], run_ids: Sequence[str]) ->
         )
 
 
-def compare_all_pairs(rows: Sequence[Mapping[int, str]], *, balanced: bool = False) -> list[Pair]:
+def compare_all_pairs(
+    rows: Sequence[Mapping[int, str]], *, balanced: bool = False, held_out: float = 0.0
+) -> list[Pair]:
     """Return the differences of all pairs of rows, with p values adjusted by Holm over all of them.
 
     Args:
         rows: Per row its run by seed.
         balanced: Whether classes weigh the same.
+        held_out: As ``statistics.difference_over_seeds``.
 
     Raises:
         InputError: As ``paired_difference``.
     """
     places = list(combinations(range(len(rows)), 2))
-    # The smallest p value a bootstrap can give must pass Holm's first step.
-    n_resamples = max(N_RESAMPLES, 100 * len(places))
-    found = [(i, j, paired_difference(rows[i], rows[j], balanced=balanced, n_resamples=n_resamples)) for i, j in places]
+    found = [(i, j, paired_difference(rows[i], rows[j], balanced=balanced, held_out=held_out)) for i, j in places]
     told = [(i, j, difference) for i, j, difference in found if difference is not None]
     adjusted = holm([difference.p_value for *_, difference in told])
     return [Pair(i, j, difference, p) for (i, j, difference), p in zip(told, adjusted, strict=True)]

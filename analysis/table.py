@@ -8,6 +8,8 @@ import pandas as pd
 Kind = Literal["text", "score", "difference", "p_value", "seconds", "count", "number"]
 
 RUN_IDS = "run_ids"
+# Seeds behind a row, in the order of its runs.
+SEEDS = "seeds"
 
 
 @dataclass(frozen=True)

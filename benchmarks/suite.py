@@ -10,6 +10,7 @@ BENCHMARKS = {
     "photos": ("extraction", "photos"),
     "small": ("extraction", "small"),
     "stored": ("extraction", "stored"),
+    "decoding": ("decoding", "folders"),
     "tuned": ("backbones", "tuned_peer"),
     "timm": ("backbones", "timm"),
     "resnet50": ("backbones", "resnet50"),
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "robustness": ("robustness", "heads_together"),
     "trial-overhead": ("tuning", "overhead"),
     "tuning": ("tuning", "against_searches"),
+    "coverage": ("coverage", "coverage"),
 }
 
 # What --quick leaves out, so that the rest takes under 3 minutes.
@@ -53,8 +55,8 @@ NOT_QUICK = frozenset(
         *("tuned", "timm", "resnet50", "resnet101", "runtimes", "fc"),
         *("svc-20000", "svc-predict", "heads-5000", "heads-20000", "heads-50000"),
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
-        *("growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
-        *("robustness", "trial-overhead", "tuning"),
+        *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
+        *("robustness", "trial-overhead", "tuning", "coverage"),
     }
 )
 

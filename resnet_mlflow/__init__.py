@@ -1,3 +1,3 @@
 """Image classification with ResNet backbones, tracked in MLflow."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -11,7 +10,9 @@ from typing import NoReturn
 
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.errors import InputError, of_place, printable
+from resnet_mlflow.files.scratch import process_scratch
+from resnet_mlflow.process import listen_for_stop, rank, stop_asked
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,26 +71,44 @@ def run_entry_point(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # MLflow and its database layer report every start; users want the stage's own lines.
-    ours_to_tell = ("mlflow.pyfunc", "mlflow.store.db", "mlflow.system_metrics")
+    ours_to_tell = ("mlflow.pyfunc", "mlflow.system_metrics")
     for noisy in ("alembic", "fontTools", "matplotlib", *ours_to_tell, "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     # A polite kill ends runs as Ctrl-C does: with their true status.
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen_for_stop()
     try:
-        outcome = stage(parse(config_class, sys.argv[1:] if argv is None else argv, prog))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        _note_refusal(str(error))
-        sys.exit(2)
+        config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        with process_scratch():
+            _meet_launched_run()
+            outcome = stage(config)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+        _exit_stopped(config_class)
+    except Exception as error:
+        if stop_asked():
+            _exit_stopped(config_class)
+        known = error if isinstance(error, InputError) else of_place(error)
+        if known is None:
+            raise
+        line = printable(" ".join(str(known).split()))
+        print(f"error: {line}", file=sys.stderr)
+        _note_refusal(line)
+        sys.exit(2)
     sys.exit(1 if outcome is False else 0)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    # Not by raising SIGINT, which processes that a shell put in the background ignore.
-    raise KeyboardInterrupt
+def _meet_launched_run() -> None:
+    """Write on the run that ``mlflow run`` has made who works on it: this process may be killed before a stage does."""
+    if os.environ.get("MLFLOW_RUN_ID") and rank() == 0:
+        from resnet_mlflow.tracking import connect
+
+        connect()
+
+
+def _exit_stopped(config_class: type[Config]) -> NoReturn:
+    print(f"stopped; {config_class.after_stop}", file=sys.stderr)
+    sys.exit(130)
 
 
 def _note_refusal(message: str) -> None:

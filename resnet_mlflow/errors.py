@@ -1,7 +1,20 @@
 """The one exception that means: the user can fix this."""
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+
+# What a full, protected or oddly named place says. Anything else that the system refuses is a bug of ours.
+_OF_PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+)
+_OF_DATABASES = (
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "unable to open database file",
+)
 
 
 class InputError(ValueError):
@@ -22,3 +35,70 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def shown(value: object, most: int = 100) -> str:
+    r"""Return a value as errors quote it: in one line, and cut where it is long.
+
+    Example:
+        >>> print(shown("a\nb"), shown([0] * 1000, most=12))
+        'a\nb' [0, 0, 0, 0...
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # of a number of thousands of digits
+        text = f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def printable(text: str) -> str:
+    r"""Return a text that fits one line of any log: control characters and what is not Unicode are escaped.
+
+    Names of files and classes come from outside, and may hold line breaks or bytes that are not UTF-8.
+
+    Example:
+        >>> printable("crow\n2"), printable("caf\udce9.png")
+        ('crow\\n2', 'caf\\udce9.png')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def of_place(error: BaseException) -> InputError | None:
+    """Return the line for an error behind which a full or protected disk stands, or None where none does.
+
+    Libraries wrap what the system told them, often in words about something else.
+
+    Example:
+        >>> of_place(OSError(errno.ENOSPC, "No space left on device", "/data/x"))  # doctest: +ELLIPSIS
+        InputError('a place to write to must have room and be writable, got No space left on device at /data/x; ...')
+        >>> of_place(KeyError("a bug"))
+    """
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _OF_PLACES:
+            place = cause.filename2 or cause.filename  # of a copy, where it goes to
+            where = f" at {place}" if place else ""
+            return _no_room(f"{cause.strerror}{where}")
+        for said in _OF_DATABASES:
+            if said in str(cause):
+                return _no_room(f"{said!r} from the tracking store or the study's storage")
+    return None
+
+
+def _no_room(got: str) -> InputError:
+    return InputError(
+        f"a place to write to must have room and be writable, got {got}; free space or mend its rights, then run the "
+        "same command again"
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

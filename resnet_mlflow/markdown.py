@@ -1,7 +1,10 @@
 """Tables in Markdown whose columns also line up as plain text, and means with their deviation."""
 
 import math
+import re
 from collections.abc import Sequence
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -17,6 +20,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list
         | ---- | - |
         | svm  | 3 |
     """
+    titles, rows = [*map(_cell, titles)], [[*map(_cell, row)] for row in rows]
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
     return [_line(cells, widths) for cells in (titles, ["-" * width for width in widths], *rows)]
 
@@ -34,6 +38,22 @@ def plus_minus(mean: str, std: float, digits: int) -> str:
         ('0.950 ± 0.012', '0.950')
     """
     return mean if math.isnan(std) else f"{mean} ± {std:.{digits}f}"
+
+
+def plain(text: str) -> str:
+    r"""Return a text for Markdown in one line, without HTML or links of its own.
+
+    Names of classes, runs and datasets are chosen by others, and MLflow's pages and browsers show Markdown.
+
+    Example:
+        >>> print(plain("<img src=x> < 0.001 [here](javascript:x)\n# new"))
+        &lt;img src=x> < 0.001 [here]\(javascript:x) # new
+    """
+    return _TAG.sub("&lt;", " ".join(text.split("\n"))).replace("\r", " ").replace("](", "]\\(")
+
+
+def _cell(text: str) -> str:
+    return plain(text).replace("|", r"\|")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -1,14 +1,71 @@
-"""This process: its name, its number among those that ``torchrun`` started, its threads and cores."""
+"""This process: its name, its number among those that ``torchrun`` started, its threads, and whether it is to stop."""
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import NoReturn
+
+_stop_asked = threading.Event()
 
 
 def process_name() -> str:
     """Return host and process number, such as ``host-a:4711``."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def process_mark() -> str:
+    """Return what tells this process from every other, such as ``3f1c9a0b:4711:88213``: machine, number, start.
+
+    Numbers are given again, and containers on one machine count for themselves.
+    """
+    return f"{_machine()}:{os.getpid()}:{_start_of(os.getpid())}"
+
+
+def is_gone(mark: str) -> bool | None:
+    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or cannot be told.
+
+    Example:
+        >>> is_gone(process_mark()), is_gone("elsewhere:1:1")
+        (False, None)
+    """
+    machine, _, rest = mark.partition(":")
+    number, _, start = rest.partition(":")
+    if machine != _machine() or not number.isdecimal():
+        return None
+    return _start_of(int(number)) != start
+
+
+def process_exists(number: int) -> bool:
+    """Return whether this machine has a process of that number."""
+    import psutil
+
+    return psutil.pid_exists(number)
+
+
+@cache
+def _machine() -> str:
+    known = [socket.gethostname()]
+    with suppress(OSError):  # Linux has both
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        known.append(str(Path("/proc/self/ns/pid").readlink()))
+    return blake2b("/".join(known).encode(), digest_size=4).hexdigest()
+
+
+def _start_of(number: int) -> str:
+    """Return when a process started, in the system's own unit; empty where there is none, or only its ashes."""
+    import psutil
+
+    try:
+        process = psutil.Process(number)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except (psutil.Error, OverflowError):
+        return ""
 
 
 def n_ranks() -> int:
@@ -36,3 +93,42 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
+
+
+def listen_for_stop() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and remember either.
+
+    An exception that a signal raises can be lost: compiled code that calls Python turns it into an error of its own
+    (torch.save: "unexpected pos"), or prints it and goes on. Who goes on after an error asks ``reason_of``.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    # Processes that a shell put in the background ignore SIGINT, and go on doing so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(*_: object) -> NoReturn:
+    _stop_asked.set()
+    raise KeyboardInterrupt
+
+
+def stop_asked() -> bool:
+    """Return whether somebody asked this process to stop."""
+    return _stop_asked.is_set()
+
+
+def raise_if_stopped() -> None:
+    """Raise ``KeyboardInterrupt`` where this process was asked to stop, and the first exception was lost."""
+    if _stop_asked.is_set():
+        raise KeyboardInterrupt
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something failed, in one line.
+
+    Raises:
+        KeyboardInterrupt: If this process was asked to stop: that is why.
+    """
+    if _stop_asked.is_set():
+        raise KeyboardInterrupt from error
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from resnet_mlflow.cli import parse
-from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PredictConfig
 from resnet_mlflow.errors import InputError
 
 
@@ -73,3 +73,28 @@ def test_entry_point_exits_with_one_line(arguments, code, stream, text):
     assert ran.returncode == code
     assert text in getattr(ran, stream)
     assert "Traceback" not in ran.stderr
+
+
+STOPPED = """
+import os, signal, sys, time
+from resnet_mlflow import cli, config
+def stage(given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+config_class = getattr(config, sys.argv.pop())
+cli.run_entry_point(config_class, stage)
+"""
+
+
+@pytest.mark.parametrize(
+    ("config_class", "line"),
+    [
+        (FinetuneConfig, "stopped; run the same command again to continue\n"),
+        (PredictConfig, "stopped; nothing was written: run the same command again to begin anew\n"),
+    ],
+)
+def test_entry_point_that_is_stopped_says_what_is_left(config_class, line):
+    ran = subprocess.run(
+        [sys.executable, "-c", STOPPED, config_class.__name__], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (130, line)

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from analysis.cells import SEEDS, frozen_or_tuned, score_rows
+from analysis.cells import frozen_or_tuned, score_rows
 from analysis.charts import HeatMap
-from analysis.table import RUN_IDS, Column, Table
+from analysis.table import RUN_IDS, SEEDS, Column, Table
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import ConfusionMatrix, load_confusion_matrix
@@ -37,7 +36,7 @@ def confusions(frame: pd.DataFrame) -> Table | None:
     if rows.empty:
         return None
     best = rows.sort_values("val/accuracy", ascending=False, kind="stable").iloc[0]
-    matrix = _summed([_stored(run_id) for run_id in best[RUN_IDS]])
+    matrix = _summed([load_confusion_matrix(run_id) for run_id in best[RUN_IDS]])
     shown = _most_confused(matrix.counts)
     names = [matrix.class_names[label] for label in shown]
     columns = [Column("label", "label")]
@@ -51,17 +50,6 @@ def confusions(frame: pd.DataFrame) -> Table | None:
     table.insert(0, "label", names)
     table[RUN_IDS] = [best[RUN_IDS]] * len(table)
     return Table(ROW.name, ROW.question, table, tuple(columns), tuple(_notes(best, matrix, len(shown))))
-
-
-def _stored(run_id: str) -> ConfusionMatrix:
-    try:
-        return load_confusion_matrix(run_id)
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InputError(
-            f"the best run must hold its confusion matrix, got run {run_id} without "
-            f"evaluation/test/confusion_matrix.json ({reason}); run it again"
-        ) from None
 
 
 def _summed(matrices: Sequence[ConfusionMatrix]) -> ConfusionMatrix:

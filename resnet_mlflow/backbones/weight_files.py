@@ -8,6 +8,7 @@ import pickletools
 import re
 import threading
 import types
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,7 +113,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with _plain_containers(), path.open("rb") as file:
+        with warnings.catch_warnings(), _plain_containers(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # of pickles that it then refuses
             if zipfile.is_zipfile(path) and path.suffix.lower() != ".safetensors":
                 # Mapped, because the numbers are copied into a network anyhow: one copy instead of two.
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -1,12 +1,12 @@
 """Which weights a backbone gets, where they lie, and the digest that identifies them."""
 
+import glob
 import hashlib
 import importlib.metadata
 import importlib.util
 import logging
 import os
 import re
-import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from typing import IO
 
 from resnet_mlflow.backbones.file_kinds import refuse_other_kinds
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.files.paths import user_path
+from resnet_mlflow.process import is_gone, process_mark
 from resnet_mlflow.registry.backbones import BACKBONES
 
 logger = logging.getLogger(__name__)
@@ -69,8 +71,8 @@ def resolve_weights(
     name = weights.rpartition("_Weights.")[2]
     if weights == "imagenet" or name in files:
         return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
-    if _is_path(weights):
-        return _from_file(Path(weights).expanduser())
+    if _is_path(user_path(weights, "weights")):
+        return _from_file(user_path(weights, "weights"))
     raise InputError(_unknown_weights(backbone, weights))
 
 
@@ -163,8 +165,11 @@ def _fetch(url: str, path: Path, prefix: str) -> None:
     response = _open_within(url, _TIMEOUT_S)
     path.parent.mkdir(parents=True, exist_ok=True)
     logger.info("fetching %s", url)
-    with response, tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        partial = Path(file.name)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # of a process that was killed
+        if is_gone(left.name.removeprefix(f"{path.name}.").removesuffix(".partial").replace("-", ":")):
+            left.unlink(missing_ok=True)
+    beside = path.with_name(f"{path.name}.{process_mark().replace(':', '-')}.partial")
+    with response, beside.open("wb") as file:
         try:
             digest = hashlib.sha256()
             while block := response.read(1 << 20):
@@ -173,9 +178,9 @@ def _fetch(url: str, path: Path, prefix: str) -> None:
             if not digest.hexdigest().startswith(prefix):
                 raise OSError(f"a damaged download of {path.name}")
             file.flush()
-            partial.replace(path)
+            beside.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
 
 def _open_within(url: str, seconds: float) -> IO[bytes]:
@@ -198,10 +203,9 @@ def _open_within(url: str, seconds: float) -> IO[bytes]:
     return outcome[0]
 
 
-def _is_path(weights: str) -> bool:
+def _is_path(path: Path) -> bool:
     """Return whether a request names a file: one that exists, lies in a folder, or has a suffix."""
-    path = Path(weights).expanduser()
-    return path.exists() or len(path.parts) > 1 or (path.suffix != "" and "_Weights." not in weights)
+    return path.exists() or len(path.parts) > 1 or (path.suffix != "" and "_Weights." not in path.name)
 
 
 def _from_file(path: Path) -> ResolvedWeights:

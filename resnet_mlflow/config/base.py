@@ -1,9 +1,10 @@
 """What all configuration models share: names that several know, and immutability."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resnet_mlflow.data.formats import MOST_PIXELS
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.heads import HEADS
 
@@ -18,16 +19,33 @@ else:
     HeadOrAll = Literal[(*HEADS, "all")]
 # Parameters that say where and how fast, not what: two runs that differ in these give the same numbers.
 EXECUTION_ONLY = frozenset(
-    {"cache_dir", "data_dir", "num_workers", "share_features", "device", "attention_maps", "storage", "heartbeat_s"}
+    {
+        *(
+            "cache_dir",
+            "data_dir",
+            "num_workers",
+            "share_features",
+            "device",
+            "attention_maps",
+            "storage",
+            "heartbeat_s",
+        ),
+        # The dataset's digest tells what it left out.
+        "max_pixels",
+    }
 )
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
 class Config(BaseModel):
     """What all entry points share: immutable, and no unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    # Told to whoever stops the entry point.
+    after_stop: ClassVar[str] = "run the same command again to continue"
 
     @property
     def unread(self) -> frozenset[str]:

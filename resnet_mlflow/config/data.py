@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from resnet_mlflow.config.base import Backbone, Config, Seed
+from resnet_mlflow.config.base import Backbone, Config, MaxPixels, Seed
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.registry.datasets import DATASETS
 
 
@@ -19,6 +20,9 @@ class DatasetConfig(Config):
     data_dir: str = Field("", description="Where named datasets are downloaded to; empty means the cache folder.")
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail", description="What an unreadable image does: fail names it and stops, skip counts it."
+    )
+    max_pixels: MaxPixels = Field(
+        MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )
 
 

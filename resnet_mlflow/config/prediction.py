@@ -1,16 +1,19 @@
 """Which images a registered classifier predicts, and where the answers go."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from resnet_mlflow.config.base import Config
+from resnet_mlflow.config.base import Config, MaxPixels
+from resnet_mlflow.data.formats import MAX_PIXELS
 
 ENDINGS = (".parquet", ".csv")
 
 
 class PredictConfig(Config):
     """Predict the images of a folder by a registered classifier."""
+
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
 
     images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
     model: str = Field(
@@ -19,6 +22,9 @@ class PredictConfig(Config):
         description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
     )
     output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; replaced when whole.")
+    max_pixels: MaxPixels = Field(
+        MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
+    )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
     num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")

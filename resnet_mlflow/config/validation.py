@@ -7,9 +7,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from resnet_mlflow.config.base import Config
-from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.errors import InputError, nearest, shown
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+# Broken rules told at once.
+SHOWN = 5
 
 # Pydantic's error types, told as the rule that was broken; other types keep pydantic's own words.
 RULES = {
@@ -38,16 +41,19 @@ def validate(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     try:
         return config_class(**values)
     except ValidationError as error:
-        raise InputError("; ".join(_one_line(detail, config_class) for detail in error.errors())) from None
+        problems = error.errors()
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        told = "; ".join(_one_line(detail, config_class) for detail in problems[:SHOWN])
+        raise InputError(f"{told}{more}") from None
 
 
 def unknown_parameter(argument: str, config_class: type[Config]) -> str:
     """Return the line that refuses an argument which names no parameter, with the nearest that there is."""
     name = argument.lstrip("-").split("=")[0]
     if not argument.startswith("-"):
-        return f"parameters are written --name value, got {argument!r}"
+        return f"parameters are written --name value, got {shown(argument)}"
     known = config_class.model_fields
-    return f"unknown parameter {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+    return f"unknown parameter {shown(name)}{nearest(name[:100], known)}; known are {', '.join(known)}"
 
 
 def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:
@@ -57,11 +63,11 @@ def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:
     if detail["type"] == "value_error":
         message = str(detail["ctx"]["error"])
         # A rule over several parameters names them itself.
-        return f"{name} {message}, got {detail['input']!r}" if name else message
+        return f"{name} {message}, got {shown(detail['input'])}" if name else message
     rule = RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
     value = detail["input"]
-    hint = _choice_hint(str(value), name, config_class) if detail["type"] == "literal_error" else ""
-    return f"{name} {rule}, got {value!r}{hint}"
+    hint = _choice_hint(str(value)[:100], name, config_class) if detail["type"] == "literal_error" else ""
+    return f"{name[:100]} {' '.join(rule.split())}, got {shown(value)}{hint}"
 
 
 def _choice_hint(value: str, name: str, config_class: type[Config]) -> str:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.datasets import DATASETS
@@ -11,13 +12,16 @@ from resnet_mlflow.registry.datasets import DATASETS
 logger = logging.getLogger(__name__)
 
 
-def load_dataset(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> ImageDataset:
+def load_dataset(
+    name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS
+) -> ImageDataset:
     """Return a dataset by its name.
 
     Args:
         name: Of a kind in ``registry.datasets``: ``digits``, ``folder:PATH``, or a name that torchvision knows.
         data_dir: Folder for downloads and for the memory of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
+        max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
 
     Raises:
         InputError: If the name is unknown, or the dataset cannot be had or used.
@@ -25,7 +29,8 @@ def load_dataset(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> Im
     kind = next((kind for kind in DATASETS.values() if kind.accepts(name)), None)
     if kind is None:
         raise InputError(_unknown(name))
-    dataset: ImageDataset = load(kind.loader)(name, data_dir=data_dir, on_bad_image=on_bad_image)
+    loader = load(kind.loader)
+    dataset: ImageDataset = loader(name, data_dir=data_dir, on_bad_image=on_bad_image, max_pixels=max_pixels)
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning("%s: %d %s images also lie in %s", dataset.name, count, second, first)

@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.decoding import decode_with_pil
+from resnet_mlflow.data.decoding import decode
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.splits import check_class_sizes, split_validation
 from resnet_mlflow.errors import InputError
 
@@ -29,6 +30,7 @@ class ImageSplit:
         images: ``(n_images, height, width)`` or ``(n_images, height, width, 3)`` uint8, or None.
         paths: One file per image, or None.
         encoded: What such a file holds, per image, or None.
+        max_pixels: Files whose header tells of more pixels are refused before they are decoded.
     """
 
     labels: NDArray[np.int64]
@@ -36,6 +38,7 @@ class ImageSplit:
     images: NDArray[np.uint8] | None = None
     paths: tuple[Path, ...] | None = None
     encoded: tuple[bytes, ...] | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         given = [source for source in (self.images, self.paths, self.encoded) if source is not None]
@@ -51,7 +54,8 @@ class ImageSplit:
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageSplit":
         """Return the split of these rows only, in this order."""
         rows = np.asarray(rows, dtype=np.int64)
-        return ImageSplit(
+        return replace(
+            self,
             labels=self.labels[rows],
             item_ids=self.item_ids[rows],
             images=None if self.images is None else self.images[rows],
@@ -66,9 +70,9 @@ class ImageSplit:
             BadImageError: If its file cannot be decoded.
         """
         if self.paths is not None:
-            return decode_with_pil(self.paths[row])
+            return decode(self.paths[row], max_pixels=self.max_pixels)
         if self.encoded is not None:
-            return decode_with_pil(Path(f"row {row}"), self.encoded[row])
+            return decode(Path(f"row {row}"), self.encoded[row], self.max_pixels)
         assert self.images is not None
         image = self.images[row]
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
@@ -146,6 +150,7 @@ def build_dataset(
     if "all" in splits:
         whole = splits["all"]
         rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names)
+        check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
         splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
     check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
     return ImageDataset(

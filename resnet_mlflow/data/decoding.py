@@ -1,84 +1,221 @@
-"""Image files as RGB arrays by PIL, and the error that names a file which is none; free of torch."""
+"""Image files to RGB arrays: the one decoding path of all stages, figures and the served model; free of torch.
+
+Every decoder here is fuzzed by ``make fuzz``. torchvision's are not used: its PNG decoder ends the process on damaged
+data, and its JPEG decoder says nothing where data are missing.
+"""
 
 import io
+import logging
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from resnet_mlflow.errors import InputError
+from resnet_mlflow.data.formats import MAX_PIXELS, MOST_PIXELS, N_HEAD, find_format
+from resnet_mlflow.data.formats import image_format as image_format
+from resnet_mlflow.data.jpeg import JpegHeader, decode_jpeg
+from resnet_mlflow.data.orientation import parse_exif, read_orientation, turn_upright
+from resnet_mlflow.data.png import check_filled, decode_plain, png_size, read_chunks
+from resnet_mlflow.data.walking import is_utf8
+from resnet_mlflow.errors import InputError, printable
 
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-)
+# Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
+_BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
+_HEADER_BYTES = 2**18
+_ROWS_PER_BLOCK = 64
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
+_PILLOW = re.compile(r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class BadImageError(InputError):
     """An image file that cannot be decoded; says which and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = " ".join(reason.split())
+        self.path = Path(printable(str(path)))
+        self.reason = printable(" ".join(reason.split()))
         super().__init__(
-            f"image cannot be decoded: {path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
+            f"image cannot be decoded: {self.path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
         )
 
 
-def image_format(head: bytes) -> str | None:
-    r"""Return the name of the format that the first bytes of a file announce, or None where it is no image's.
+class LargeImageError(BadImageError):
+    """An image with more pixels than are allowed; ``found`` says how many, as its header does."""
 
-    Args:
-        head: At least the first 12 bytes of the file, where it has as many.
-
-    Example:
-        >>> image_format(b"\xff\xd8\xff\xe0 and so on")
-        'JPEG'
-        >>> image_format(b"birds, a list") is None
-        True
-    """
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PPM"
-    return None
+    def __init__(self, path: Path, found: str, max_pixels: int) -> None:
+        self.found = found
+        super().__init__(
+            path, f"{found} pixels are more than max_pixels={max_pixels}; shrink the image or raise max_pixels"
+        )
 
 
-def decode_with_pil(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
+def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return an image as ``(height, width, 3)`` RGB: upright, alpha on white, the first of several frames.
 
     Args:
         path: The file; named in errors.
         data: Its content, where it was read already.
+        max_pixels: Most pixels that the header may tell of; it is looked at before memory is taken.
 
     Raises:
-        BadImageError: If PIL cannot decode the file to its end.
+        BadImageError: If the file is damaged, cannot be decoded, or is too large.
     """
+    content = read_content(path, max_pixels) if data is None else data
+    if content[:3] == _JPEG:
+        with _named(path):
+            header = JpegHeader(content)
+            refuse_large(path, header.size, max_pixels)
+            pixels = decode_jpeg(content, header, max_pixels)
+            if pixels is not None:
+                return turn_upright(pixels, read_orientation(partial(parse_exif, header.exif)))
+    elif content[:8] == _PNG:
+        with _named(path):
+            refuse_large(path, png_size(content), max_pixels)
+            plain = decode_plain(content)
+            if plain is not None:
+                return plain
+    return decode_with_pil(path, content, max_pixels)
+
+
+def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return what ``decode`` does, by Pillow whatever the format."""
+    content = read_content(path, max_pixels) if data is None else data
+    with _named(path):
+        image = _open(content)
+        refuse_large(path, image.size, max_pixels)
+        chunks = read_chunks(content) if image.format == "PNG" else []
+        # Before loading, which may close what it is read from. TIFF is turned by Pillow itself, while it loads.
+        orientation = 1 if image.format == "TIFF" else read_orientation(image.getexif)
+        image.load()
+        if chunks:
+            check_filled(content, chunks, np.asarray(image))
+        return turn_upright(_to_rgb(image), orientation)
+
+
+def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height in pixels as the header tells them; nothing is decoded.
+
+    Args:
+        path: The file; named in errors.
+        data: Its content, where it was read already.
+        max_pixels: Most pixels it may tell of.
+
+    Raises:
+        BadImageError: If the file cannot be read, has no header of an image, or is too large.
+    """
+    if data is None:
+        # As a rule the header stands at the start; not in every TIFF file.
+        try:
+            return read_size(path, read_content(path, max_pixels, _HEADER_BYTES), max_pixels)
+        except LargeImageError:
+            raise
+        except BadImageError:
+            pass
+    content = read_content(path, max_pixels) if data is None else data
+    with _named(path):
+        size = JpegHeader(content).size if content[:3] == _JPEG else _open(content).size
+        refuse_large(path, size, max_pixels)
+        return size
+
+
+def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a file by the width and height in pixels that its header tells.
+
+    Raises:
+        LargeImageError: If it has more than ``max_pixels``.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise LargeImageError(path, f"{width} x {height}", max_pixels)
+
+
+def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) -> bytes:
+    """Return what an image file holds.
+
+    Only regular files are opened: a pipe would be waited for, and a device never ends.
+
+    Args:
+        path: The file.
+        max_pixels: Bounds the file too, by the bytes that so many pixels take.
+        n_bytes: Only the first so many; -1 means all.
+
+    Raises:
+        BadImageError: If it cannot be read, or is too large.
+    """
+    if not is_utf8(str(path)):
+        # Whatever lists files, such as tables and JSON, could not hold it.
+        raise BadImageError(path, "its name is not UTF-8; rename it")
     try:
-        with Image.open(path if data is None else io.BytesIO(data)) as image:
-            image.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # PIL's decoders raise whatever a damaged file leads them to: SyntaxError, struct.error
-        reason = "no image format that PIL knows" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadImageError(path, reason or type(error).__name__) from None
+        status = os.stat(path)  # noqa: PTH116 - as below
+        if not stat.S_ISREG(status.st_mode):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            raise BadImageError(path, "a folder that cannot be read" if is_folder else "not a regular file")
+        if status.st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
+            raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} takes; shrink it")
+        with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
+            # Not to its end, which a file that somebody writes may not have.
+            return file.read(min(n_bytes, status.st_size) if n_bytes >= 0 else status.st_size)
+    except OSError as error:
+        raise BadImageError(path, error.strerror or str(error)) from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into an error that names the file."""
+    try:
+        yield
+    except (BadImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise LargeImageError(path, re.sub(r"\D*(\d+).*", r"\1", str(error)), MOST_PIXELS) from None
+    except Exception as error:  # damaged files lead decoders to anything: SyntaxError, struct.error, KeyError
+        raise BadImageError(path, str(error) or type(error).__name__) from None
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """Return a file by the reader of the format that its first bytes announce; only the header is read.
+
+    Not by ``Image.open``, which tries readers that start programs, and warns of large images by a limit of its own.
+    """
+    known = find_format(content[:N_HEAD])
+    if known is None:
+        raise ValueError("no image format that PIL knows")
+    if not any(entry[3] == _PILLOW for entry in warnings.filters):
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)
+    module, reader = known.reader
+    image: ImageFile.ImageFile = getattr(import_module(module), reader)(io.BytesIO(content))
+    return image
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.array(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
     if image.mode.startswith("I"):
-        # PIL clips 16-bit pixels at 255 when it converts them: almost all become white.
-        pixels = np.asarray(image, dtype=np.float64).clip(0, 65535)
-        image = Image.fromarray((pixels / 257).round().astype(np.uint8))
+        return np.repeat(_to_8_bits(np.asarray(image))[..., None], 3, axis=2)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
+    return np.array(image.convert("RGB"))
+
+
+def _to_8_bits(pixels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Return 16-bit pixels divided by 257 and rounded; PIL would clip them at 255, so that almost all become white."""
+    scaled = np.empty(pixels.shape, dtype=np.uint8)
+    # Block by block, because wide integers take four times the memory of the image. 257 is odd: nothing lies half-way.
+    for start in range(0, len(pixels), _ROWS_PER_BLOCK):
+        rows = pixels[start : start + _ROWS_PER_BLOCK].astype(np.int64).clip(0, 65535)
+        scaled[start : start + _ROWS_PER_BLOCK] = (rows + 128) // 257
+    return scaled

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision.io  # noqa: F401 - registers torch.ops.image
 from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_mlflow.data.datasets import ImageSplit
-from resnet_mlflow.data.decoding import BadImageError, decode_with_pil
+from resnet_mlflow.data.decoding import BadImageError, decode
 from resnet_mlflow.data.resizing import resize_crop as resize_crop
 from resnet_mlflow.data.resizing import resize_crops
 from resnet_mlflow.devices import n_cores
@@ -29,9 +28,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _CHUNK = 32
 # Up to this many pixels it is cheaper to copy images of equal size together and resize them at once.
 _SMALL_PIXELS = 128 * 128
-
-# Argument of the operators: the channels that the file has.
-_UNCHANGED = 0
 
 # From images of one shape, uint8 (n, height, width, 3), and their rows in the split to images that are then resized.
 Change = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
@@ -54,49 +50,12 @@ class ImageBatch:
 
 
 def decode_image(path: Path) -> Tensor:
-    """Return an image file as ``(3, height, width)`` uint8 RGB, upright, transparency on white.
+    """Return an image file as ``(3, height, width)`` uint8 RGB, see ``decoding.decode``.
 
     Raises:
         BadImageError: If the file cannot be decoded to its end.
     """
-    return torch.from_numpy(_decode(path)).permute(2, 0, 1)
-
-
-def _decode(path: Path) -> NDArray[np.uint8]:
-    """Return ``(height, width, 3)``: plain JPEG and PNG by torchvision, all else by PIL; the pixels are equal."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
-            data = file.read()
-    except OSError as error:
-        raise BadImageError(path, error.strerror or str(error)) from None
-    return _decode_content(path, data)
-
-
-def _decode_content(path: Path, data: bytes) -> NDArray[np.uint8]:
-    decode = _fast_decoder(data)
-    if decode is None:
-        return decode_with_pil(path, data)
-    try:
-        image: Tensor = decode(torch.frombuffer(bytearray(data), dtype=torch.uint8), _UNCHANGED, True)
-    except RuntimeError:
-        # Truncated, or of a kind only PIL reads; PIL also says in plain words what is wrong.
-        return decode_with_pil(path, data)
-    if image.shape[0] not in (1, 3):
-        return decode_with_pil(path, data)
-    pixels: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
-    return np.repeat(pixels, 3, axis=2) if image.shape[0] == 1 else np.ascontiguousarray(pixels)
-
-
-def _fast_decoder(data: bytes) -> Callable[[Tensor, int, bool], Tensor] | None:
-    """Return torchvision's decoder for JPEG and for PNG of 8 bits without transparency, else None."""
-    # The operators, because torchvision 0.29 deprecates the functions around them and warns at each call;
-    # where a later version has neither, PIL decodes everything, at about half the speed.
-    if data[:3] == b"\xff\xd8\xff":
-        return getattr(torch.ops.image, "decode_jpeg", None)
-    is_grey_or_rgb = data[24:26] in (b"\x08\x00", b"\x08\x02")
-    if data[:4] == b"\x89PNG" and is_grey_or_rgb and b"tRNS" not in data[:4096]:
-        return getattr(torch.ops.image, "decode_png", None)
-    return None
+    return torch.from_numpy(decode(path)).permute(2, 0, 1)
 
 
 def normalize(
@@ -220,7 +179,7 @@ def _load_chunk(loader: _Loader, rows: NDArray[np.int64], out: NDArray[np.uint8]
     small: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = {}
     for position, row in enumerate(rows):
         try:
-            image = _decode_row(split, row)
+            image = split.read_image(row)
         except BadImageError as error:
             if not loader.skip_bad:
                 raise
@@ -234,10 +193,3 @@ def _load_chunk(loader: _Loader, rows: NDArray[np.int64], out: NDArray[np.uint8]
         positions, images_alike = zip(*members, strict=True)
         out[list(positions)] = loader.fit(np.stack(images_alike), rows[list(positions)], size)
     return failures
-
-
-def _decode_row(split: ImageSplit, row: int) -> NDArray[np.uint8]:
-    if split.encoded is not None:
-        return _decode_content(Path(f"row {row}"), split.encoded[row])
-    assert split.paths is not None
-    return _decode(split.paths[row])

@@ -16,6 +16,7 @@ from typing import Any
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset, split_of_arrays
 from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_files
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.torchvision_readers import (
     Reader,
     files_in,
@@ -125,13 +126,16 @@ TABLE: Mapping[str, Entry] = {
 }
 
 
-def load_torchvision(name: str, *, data_dir: Path, on_bad_image: str = "fail") -> ImageDataset:
+def load_torchvision(
+    name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS
+) -> ImageDataset:
     """Return a dataset of the table, downloaded to ``data_dir`` where it is not there yet.
 
     Args:
         name: A key of ``TABLE``.
         data_dir: Holds the dataset in a folder of its name, or as torchvision lays it out.
         on_bad_image: ``fail`` or ``skip``.
+        max_pixels: Most pixels that an image's header may tell of.
 
     Raises:
         InputError: If it is not there and cannot be downloaded, or what is there is not usable.
@@ -154,7 +158,7 @@ def load_torchvision(name: str, *, data_dir: Path, on_bad_image: str = "fail") -
             splits[split] = split_of_arrays(*items)
     if listed:
         manifest = manifest_path(data_dir, root / name)
-        splits, skipped = splits_of_files(listed, manifest=manifest, on_bad_image=on_bad_image)
+        splits, skipped = splits_of_files(listed, manifest=manifest, on_bad_image=on_bad_image, max_pixels=max_pixels)
     return build_dataset(
         name=name,
         class_names=class_names,

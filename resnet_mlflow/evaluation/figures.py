@@ -6,6 +6,7 @@ twice. matplotlib takes most of a second to import, hence inside functions.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
         class_names: ``n_classes`` names.
     """
     n_classes = len(confusion)
-    names = [display_name(name, index) for index, name in enumerate(class_names)]
+    names = display_names(class_names)
     listed = _list_confusions(confusion, names) if n_classes > MAX_NUMBERED_CLASSES else []
     named = range(0, n_classes, tick_step(n_classes))
     shown = [names[index] for index in named]
@@ -154,19 +155,45 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
     return figure
 
 
-def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH) -> str:
-    """Return a class name as a figure shows it: the middle of long ones left out, ``#index`` if it has no glyphs.
+def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH, mark: str = "#") -> str:
+    """Return a name as a figure shows it: the middle of long ones left out, ``#index`` where it cannot be shown.
+
+    Control characters, characters that the font lacks, and spaces at an end cannot. Of several names that must not be
+    taken for each other, ``display_names`` takes care.
 
     Example:
         >>> display_name("American Staffordshire terrier", 3), display_name("金魚", 4)
         ('American…e terrier', '#4')
     """
-    if not name.strip() or any(_font().get_char_index(ord(character)) == 0 for character in name):
-        return f"#{index}"
+    has_glyphs = name.isprintable() and all(_font().get_char_index(ord(character)) for character in name)
+    if not has_glyphs or not name or name != name.strip():
+        return f"{mark}{index}"
     if len(name) <= length:
         return name
     kept = length - 1
     return f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]}"
+
+
+def display_names(names: Sequence[str], length: int = MAX_NAME_LENGTH) -> list[str]:
+    """Return names as a figure shows them, none of which looks like another one.
+
+    A class may be called ``#4`` itself: then there is one ``#`` more before the numbers of those without glyphs. Names
+    that are equal once they are shortened end in their numbers.
+
+    Example:
+        >>> display_names(["#1", "金魚"]), display_names(["a" * 30, "a" * 31], 9)
+        (['#1', '##1'], ['aa…aa #0', 'aa…aa #1'])
+    """
+    mark = "#"
+    while any(name.startswith(mark) for name in names):
+        mark += "#"
+    shown = [display_name(name, index, length, mark) for index, name in enumerate(names)]
+    count = Counter(shown)
+    for index, name in enumerate(names):
+        if count[shown[index]] > 1 and shown[index] != name:
+            tag = f" {mark}{index}"
+            shown[index] = display_name(name, index, max(3, length - len(tag)), mark) + tag
+    return shown
 
 
 def tick_step(n_classes: int, n_labels: int = 50) -> int:

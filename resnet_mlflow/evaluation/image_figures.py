@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.evaluation.figures import BLUE, GREY, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_name, new_figure
+from resnet_mlflow.evaluation.figures import BLUE, GREY, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_names, new_figure
 from resnet_mlflow.evaluation.scores import Evaluation, confused_pairs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def confused_pairs_figure(
         n_images: Images per pair, at most.
     """
     pairs = confused_pairs(evaluation.confusion, n_pairs)
-    names = [display_name(name, index, 30) for index, name in enumerate(evaluation.class_names)]
+    names = display_names(evaluation.class_names, 30)
     figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
     axes.set_title("Commonest confusions, label → prediction; p is what the wrong class got", loc="left", fontsize=11)
     if not pairs:
@@ -62,7 +62,7 @@ def attention_figure(
     """
     from matplotlib import colormaps
 
-    names = [display_name(name, index, 22) for index, name in enumerate(evaluation.class_names)]
+    names = display_names(evaluation.class_names, 22)
     n_columns = 3
     figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
     axes.set_title("Grad-CAM of the predicted class: yellow spoke most for it", loc="left", fontsize=11)

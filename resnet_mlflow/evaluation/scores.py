@@ -1,7 +1,7 @@
 """Scores of a classifier on labelled items, from its probabilities, with their uncertainty.
 
 Classes without test items have no recall. Balanced accuracy and macro-F1 average over the classes that do have items;
-being fixed by the labels, that set is the same for every classifier and every bootstrap sample.
+being fixed by the labels, that set is the same for every classifier.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from resnet_mlflow.statistics import (
     ClassCounts,
     Floats,
     Interval,
-    percentile_interval,
-    resample_counts,
-    wilson_interval,
+    accuracy_interval,
+    balanced_accuracy_interval,
+    macro_f1_interval,
 )
 
 if TYPE_CHECKING:
@@ -84,23 +84,18 @@ def evaluate(
     probabilities: ArrayLike,
     item_ids: ArrayLike,
     class_names: Sequence[str],
-    *,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
 ) -> Evaluation:
     """Return metrics, their 95 % intervals and the confusion matrix of a classifier.
 
     ``top5_accuracy`` is there from 10 classes on. A prediction is the most probable class, the first where several
-    are. Accuracy has Wilson's interval; balanced accuracy and macro-F1 a percentile bootstrap over items, stratified
-    by class.
+    are. Accuracy has Wilson's interval, modified where there are 3 errors or fewer; balanced accuracy and macro-F1 have
+    it with effective numbers of items, see ``statistics.balanced``.
 
     Args:
         labels: Class of each item, integers in ``[0, n_classes)``, ``(n_items,)``.
         probabilities: Rows that sum to one, ``(n_items, n_classes)``.
         item_ids: What tells items apart, ``(n_items,)``.
         class_names: Distinct names, ``n_classes`` of them, at least 2.
-        n_bootstrap: Bootstrap samples, at least 1.
-        seed: Seed of the bootstrap.
 
     Raises:
         InputError: If an array has the wrong shape, a label is out of range, or a row is no distribution.
@@ -118,11 +113,10 @@ def evaluate(
     y = y.astype(np.int64)
     predictions = scores.argmax(axis=1).astype(np.int64)
     confusion = count_confusion(y, predictions, len(class_names))
-    resampled = resample_counts(confusion, n_bootstrap, seed)
     intervals = {
-        "accuracy": wilson_interval(int(np.trace(confusion)), len(y)),
-        "balanced_accuracy": percentile_interval(balanced_accuracy(resampled)),
-        "macro_f1": percentile_interval(macro_f1(resampled)),
+        "accuracy": accuracy_interval(int(np.trace(confusion)), len(y)),
+        "balanced_accuracy": balanced_accuracy_interval(confusion),
+        "macro_f1": macro_f1_interval(confusion),
     }
     return Evaluation(
         compute_metrics(y, scores, confusion), intervals, confusion, tuple(class_names), y, predictions, scores, ids
@@ -132,7 +126,7 @@ def evaluate(
 def compute_metrics(
     labels: NDArray[np.int64], probabilities: NDArray[Any], confusion: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Return the metrics of ``evaluate`` without intervals, which cost a bootstrap."""
+    """Return the metrics of ``evaluate`` without intervals, which trials do not need."""
     counts = ClassCounts.of(confusion)
     metrics = {
         "accuracy": float(counts.hits.sum() / len(labels)),
@@ -153,7 +147,7 @@ def count_confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], n
 
 
 def balanced_accuracy(counts: ClassCounts) -> Floats:
-    """Return the mean recall over classes with items, of one confusion matrix or of each resampled one."""
+    """Return the mean recall over classes with items."""
     present = counts.support > 0
     return np.asarray((counts.hits[..., present] / counts.support[present]).mean(axis=-1))
 

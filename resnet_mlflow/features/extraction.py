@@ -47,6 +47,7 @@ def extract_features(
     store: FeatureStore,
     resolved: ResolvedWeights,
     *,
+    identity: FeatureIdentity | None = None,
     show_progress: bool = True,
 ) -> FeatureSet:
     """Return the dataset's features: from the store, or computed and stored.
@@ -59,13 +60,14 @@ def extract_features(
         config: Backbone, image size, precision, device, batch size, threads and ``on_bad_image``.
         store: Where features are looked up and written.
         resolved: The backbone's weights.
+        identity: What ``identify`` says of these, where the caller knows it.
         show_progress: Whether a bar shows images per second and the time left.
 
     Raises:
         InputError: If an image cannot be decoded and ``on_bad_image`` is ``fail`` (BadImageError), all images
             of a split are bad, or the store cannot be written to.
     """
-    identity = identify(dataset, config, resolved)
+    identity = identity or identify(dataset, config, resolved)
     key = features_key(identity)
     found = store.get(key) if n_ranks() == 1 else None
     if found is None:

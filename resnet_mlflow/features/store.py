@@ -5,8 +5,6 @@ An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split
 renamed when whole.
 """
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -21,14 +19,13 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.identity import FeatureSet, FeatureSplit
+from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
+from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.files.locks import holder_of
+from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
-
-
-class DamagedEntryError(Exception):
-    """An entry of the store that is not what was written."""
 
 
 @dataclass
@@ -56,7 +53,13 @@ class FeatureStore:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Return where the entry lies, or would lie."""
+        """Return where the entry lies, or would lie.
+
+        Raises:
+            ValueError: If the key is more than a name: it would lead out of the store.
+        """
+        if not KEY.fullmatch(key):
+            raise ValueError(f"a key of features must be letters and digits, got {key!r:.100}")
         return self.root / "features" / key
 
     @contextmanager
@@ -72,7 +75,7 @@ class FeatureStore:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                logger.warning("another process writes features %s; waiting for it", key)
+                logger.warning("%s writes features %s; waiting for it", holder_of(Path(lock.lock_file)), key)
                 lock.acquire()
         try:
             yield
@@ -87,7 +90,7 @@ class FeatureStore:
         """
         with explained(self.root):
             try:
-                return _read(self.path(key), key)
+                return read_entry(self.path(key), key)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except DamagedEntryError as damage:
@@ -110,28 +113,31 @@ class FeatureStore:
                     entry.folder.mkdir(parents=True)
                 yield entry
                 with explained(self.root):
-                    _seal(entry, key)
+                    seal_entry(entry.folder, entry.meta, key)
                     if self.path(key).exists():
                         shutil.rmtree(self.path(key))
                     entry.folder.rename(self.path(key))
             finally:
                 shutil.rmtree(entry.folder, ignore_errors=True)
 
-    def put_from(self, folder: Path) -> FeatureSet | None:
-        """Return the entry after copying it from a folder, such as a run's artifacts; None where that is damaged.
+    def put_from(self, folder: Path, expected: Expected) -> FeatureSet | None:
+        """Return the entry after copying it from a folder, such as a run's artifacts; None where that is another.
 
         Args:
-            folder: A folder with the content of an entry; its ``meta.json`` names the key.
+            folder: A folder with the content of an entry.
+            expected: What it must hold; where it came from, others may write too.
         """
         try:
-            feature_set = _read(folder, None)
-        except (FileNotFoundError, DamagedEntryError) as damage:
+            feature_set = read_entry(folder, expected.key)
+            check_entry(feature_set, expected)
+        except (OSError, DamagedEntryError) as damage:
             logger.warning("features cannot be taken from %s: %s", folder, damage)
             return None
-        with self.writer(feature_set.key) as entry, explained(self.root):
-            shutil.copytree(folder, entry.folder, dirs_exist_ok=True)
+        with self.writer(expected.key) as entry, explained(self.root):
+            for name in feature_set.meta["checksums"].keys() - {"meta"}:
+                shutil.copyfile(folder / name, entry.folder / name)
             entry.meta = dict(feature_set.meta)
-        return self.get(feature_set.key)
+        return self.get(expected.key)
 
     def _file_lock(self, key: str) -> FileLock:
         # A singleton may be taken again by the thread that holds it: writer() inside lock().
@@ -143,11 +149,11 @@ class FeatureStore:
     def _remove_leftovers(self) -> None:
         """Remove what killed writers left: a partial folder whose lock is free has no writer."""
         for partial in (self.root / "features").glob(".*.partial"):
-            lock = FileLock(
-                self.path(partial.name[1:].removesuffix(".partial")).with_suffix(".lock"), is_singleton=True
-            )
+            key = partial.name[1:].removesuffix(".partial")
+            if not KEY.fullmatch(key):
+                continue
             try:
-                with lock.acquire(timeout=0):
+                with self._file_lock(key).acquire(timeout=0):
                     shutil.rmtree(partial, ignore_errors=True)
             except Timeout:
                 continue
@@ -157,7 +163,7 @@ class FeatureStore:
             with self.lock(key):
                 # Another process may have rebuilt it in the meantime.
                 try:
-                    _read(self.path(key), key)
+                    read_entry(self.path(key), key)
                 except DamagedEntryError:
                     self.path(key).rename(self._partial(key))
                     shutil.rmtree(self._partial(key), ignore_errors=True)
@@ -166,63 +172,10 @@ class FeatureStore:
 
 
 def default_cache_dir(cache_dir: str) -> Path:
-    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache."""
+    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache.
+
+    Raises:
+        InputError: If it cannot be a path.
+    """
     chosen = cache_dir or os.environ.get("RESNET_MLFLOW_CACHE") or "~/.cache/resnet-mlflow"
-    return Path(chosen).expanduser().absolute()
-
-
-def _seal(entry: EntryWriter, key: str) -> None:
-    """Write the entry's meta data with the checksums of its files and of itself."""
-    meta = {name: value for name, value in entry.meta.items() if name != "checksums"} | {"features_key": key}
-    checksums = {file.name: _checksum(file) for file in sorted(entry.folder.glob("*.npy"))}
-    meta["checksums"] = checksums | {"meta": _meta_checksum(meta)}
-    (entry.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _meta_checksum(meta: dict[str, Any]) -> str:
-    rest = {name: value for name, value in meta.items() if name != "checksums"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _read(folder: Path, key: str | None) -> FeatureSet:
-    """Return the checked content of an entry's folder; ``key`` None takes the one it names itself."""
-    meta = _read_meta(folder)
-    if key not in (None, meta["features_key"]):
-        raise DamagedEntryError(f"damaged features in {folder}: they are those of {meta['features_key']}")
-    names = [name.removesuffix(".features.npy") for name in meta["checksums"] if name.endswith(".features.npy")]
-    splits = {name: _read_split(folder, name) for name in names}
-    return FeatureSet(meta["features_key"], splits, meta)
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    file = folder / "meta.json"
-    if not folder.is_dir():
-        raise FileNotFoundError(folder)
-    try:
-        meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        wrong = [name for name, checksum in meta["checksums"].items() if checksum != _actual(folder, name, meta)]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedEntryError(f"damaged features in {folder}: {file.name} cannot be read") from error
-    if wrong:
-        raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)}")
-    return meta
-
-
-def _actual(folder: Path, name: str, meta: dict[str, Any]) -> str:
-    if name == "meta":
-        return _meta_checksum(meta)
-    return _checksum(folder / name) if (folder / name).exists() else "missing"
-
-
-def _read_split(folder: Path, name: str) -> FeatureSplit:
-    # An empty file cannot be mapped; extraction never writes one.
-    return FeatureSplit(
-        features=np.load(folder / f"{name}.features.npy", mmap_mode="r"),
-        labels=np.load(folder / f"{name}.labels.npy"),
-        item_ids=np.load(folder / f"{name}.ids.npy"),
-    )
+    return user_path(chosen, "cache_dir").absolute()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.errors import InputError, nearest, shown
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.heads import HEADS
 
@@ -49,11 +49,12 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
     for param, value in params.items():
         if param not in rules:
             raise InputError(
-                f"head_params of {name} must be among its parameters, got {param!r}{nearest(str(param), rules)}; "
+                f"head_params of {name} must be among its parameters, got {shown(param)}"
+                f"{nearest(str(param)[:100], rules)}; "
                 f"right are {listed}"
             )
         if not _fits(estimator, param, value):
-            raise InputError(f"{param} of {name} must be {rules[param]}, got {value!r}; right are {listed}")
+            raise InputError(f"{param} of {name} must be {rules[param]}, got {shown(value)}; right are {listed}")
     seeded = {"seed": seed} if "seed" in estimator._parameter_constraints else {}
     return estimator(**params, **seeded)
 
@@ -84,15 +85,17 @@ def parse_head_params(text: str) -> dict[str, Any]:
     """
     import yaml
 
+    from resnet_mlflow.files.bounded_yaml import read_yaml
+
     try:
-        params = yaml.safe_load(text)
+        params = read_yaml(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"head_params must be YAML, got {text!r} ({reason}); write such as '{{C: 1}}'") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"head_params must be YAML, got {shown(text)} ({reason}); write such as '{{C: 1}}'") from None
     if params is None:
         return {}
     if not isinstance(params, dict):
-        raise InputError(f"head_params must be a YAML mapping, got {text!r}; write such as '{{C: 1}}'")
+        raise InputError(f"head_params must be a YAML mapping, got {shown(text)}; write such as '{{C: 1}}'")
     return {name: with_numbers(value) for name, value in params.items()}
 
 

@@ -16,7 +16,7 @@ from resnet_mlflow.evaluation.figures import (
     ORANGE,
     TEXT_POINTS,
     WIDTH_INCHES,
-    display_name,
+    display_names,
     new_figure,
     text_inches,
     tick_step,
@@ -196,7 +196,7 @@ def _frame_panel(axes: "Axes", method: str, n_classes: int, *, first: bool) -> N
 def _class_labels(class_names: Sequence[str], n_labels: int = 20) -> tuple[list[str], float]:
     """Return names for a class axis, empty where they are thinned out, and the inches that they need below it."""
     step = 1 if len(class_names) <= MAX_NAMED_CLASSES else tick_step(len(class_names), n_labels)
-    names = [display_name(name, i, 14) if i % step == 0 else "" for i, name in enumerate(class_names)]
+    names = [name if i % step == 0 else "" for i, name in enumerate(display_names(class_names, 14))]
     return names, 0.2 + max(text_inches(name) for name in names if name)
 
 

@@ -28,7 +28,8 @@ def to_markdown(
         failures: Reasons by name of the runs that did not finish.
     """
     shown = [title for title in SHOWN if f"{title} mean" in table]
-    titles = ["method", *shown, f"gain over {BASELINE}", "over seeds", "over items", "p (Holm)", "fit s", "seeds"]
+    parts = ("over seeds", "over items", "over both")
+    titles = ["method", *shown, f"gain over {BASELINE}", *parts, "p (Holm)", "fit s", "seeds"]
     body = [_cells(row, shown) for row in table.to_dict("records")]
     lines = [f"## {heading}", "", *markdown_table(titles, body), "", *_legend(group_sizes, seeds)]
     if failures:
@@ -39,7 +40,8 @@ def to_markdown(
 def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
     scores = [_spread(row[f"{title} mean"], row[f"{title} std"]) for title in shown]
     n_seeds = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
-    gain = [_number(row["gain"], "{:+.3f}"), _interval(row, "seeds"), _interval(row, "items")]
+    n_seeds += f" ({row['repeated seeds']} changed nothing)" if row["repeated seeds"] else ""
+    gain = [_number(row["gain"], "{:+.3f}"), *(_interval(row, f"gain{part}") for part in (" seeds", " items", ""))]
     p_value = row["p Holm"]
     small = isinstance(p_value, float) and p_value < 0.001
     told = "< 0.001" if small else _number(p_value, "{:.3f}")
@@ -51,8 +53,8 @@ def _spread(mean: object, std: object) -> str:
     return plus_minus(_number(mean, "{:.3f}"), float(str(std)), 3)
 
 
-def _interval(row: Mapping[Hashable, object], over: str) -> str:
-    low, high = row[f"gain {over} low"], row[f"gain {over} high"]
+def _interval(row: Mapping[Hashable, object], name: str) -> str:
+    low, high = row[f"{name} low"], row[f"{name} high"]
     return "-" if _is_nan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
@@ -66,11 +68,12 @@ def _is_nan(value: object) -> bool:
 
 def _legend(group_sizes: Mapping[str, int], seeds: Sequence[int]) -> list[str]:
     sizes = ", ".join(f"{name} {n}" for name, n in group_sizes.items())
-    test = "paired t test over seeds" if len(seeds) > 1 else "McNemar's test over test items"
+    several = len(seeds) > 1
+    test = "both parts together" if several else "McNemar's test over test items, classes weighing the same"
     return [
         f"Test scores; mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}, ordered by balanced",
         f"accuracy on validation. Classes per group: {sizes}; a dash is a group without classes.",
-        f"gain: balanced accuracy minus that of `{BASELINE}` with the same seed, with two 95 % intervals: Student's t",
-        "over seeds (other training images), and a bootstrap over test items (other test images).",
+        f"gain: balanced accuracy minus that of `{BASELINE}` with the same seed, with its 95 % intervals: Student's t",
+        "over seeds (other training images; Nadeau and Bengio), Tango's over test items (other test images), and both.",
         f"p: {test}, corrected by Holm over the methods.",
     ]

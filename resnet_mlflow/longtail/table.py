@@ -1,8 +1,8 @@
 """The comparison of long-tail methods: one row per method over seeds, with what it gains over ``none``.
 
 Runs of one seed share validation and training images, and all runs share the test images. A difference to ``none`` is
-therefore taken seed by seed, and its two intervals answer two questions: over seeds (other training images), and over
-test items (other test images).
+therefore taken seed by seed, and its intervals answer three questions: over seeds (other training images), over test
+items (other test images), and over both together, which is what the p value goes with.
 """
 
 import math
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import (
-    Interval,
+    UNKNOWN,
+    SeededDifference,
+    difference_over_seeds,
+    distinct_seeds,
     holm,
-    mcnemar,
-    paired_bootstrap_difference,
     summarize_seeds,
-    t_interval,
 )
 
 if TYPE_CHECKING:
@@ -82,29 +81,16 @@ class MethodRun:
         return np.asarray(np.divide(right, support, out=undefined, where=support > 0))
 
 
-@dataclass(frozen=True)
-class Gain:
-    """Balanced accuracy of a method minus that of ``none``.
-
-    Attributes:
-        mean: Over the seeds that both have.
-        over_seeds: Student's t interval over seeds; NaN below two seeds.
-        over_items: Bootstrap interval over test items of the mean over seeds.
-        p_value: Of the paired t test over seeds; with one seed, McNemar's over test items.
-    """
-
-    mean: float
-    over_seeds: Interval
-    over_items: Interval
-    p_value: float
-
-
-def compute_gain(runs: Sequence[MethodRun], baseline: Sequence[MethodRun]) -> Gain:
-    """Return what a method gains over ``none`` on the same seeds and test items.
+def compute_gain(
+    runs: Sequence[MethodRun], baseline: Sequence[MethodRun], held_out: float = 0.0
+) -> SeededDifference | None:
+    """Return what a method gains over ``none`` in balanced accuracy, or nothing where they share no seed.
 
     Args:
         runs: A method's runs, one per seed.
         baseline: Runs of ``none``.
+        held_out: Validation images that a seed draws from the training images, over those that are left; 0 where it
+            draws none.
 
     Raises:
         InputError: If the runs have other test items.
@@ -112,41 +98,27 @@ def compute_gain(runs: Sequence[MethodRun], baseline: Sequence[MethodRun]) -> Ga
     of_none = {run.seed: run for run in baseline}
     pairs = [(run, of_none[run.seed]) for run in runs if run.seed in of_none]
     if not pairs:
-        return Gain(math.nan, (math.nan, math.nan), (math.nan, math.nan), math.nan)
+        return None
     labels, item_ids = pairs[0][0].labels, pairs[0][0].item_ids
     if not all(np.array_equal(run.item_ids, item_ids) for pair in pairs for run in pair):
         raise InputError("runs of a comparison must have the same test items, got different ones; run all of them anew")
-    gains = [_balanced(own) - _balanced(other) for own, other in pairs]
-    # An item's score is the share of seeds that get it right.
-    first, second = (np.mean([run.predictions == labels for run in side], axis=0) for side in zip(*pairs, strict=True))
-    over_items = paired_bootstrap_difference(first, second, classes=labels).interval
-    p_value = mcnemar(first > 0, second > 0).p_value if len(pairs) == 1 else _paired_t_p_value(gains)
-    return Gain(float(np.mean(gains)), t_interval(gains), over_items, p_value)
+    first, second = (np.array([run.predictions == labels for run in side]) for side in zip(*pairs, strict=True))
+    return difference_over_seeds(first, second, classes=labels, held_out=held_out)
 
 
-def _balanced(run: MethodRun) -> float:
-    return float(np.nanmean(run.recalls))
-
-
-def _paired_t_p_value(differences: Sequence[float]) -> float:
-    """Return the two-sided p value of the differences having mean 0; 1 where all of them are 0."""
-    values = np.asarray(differences)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    if error == 0:
-        return 1.0 if values[0] == 0 else 0.0
-    return 2 * float(special.stdtr(len(values) - 1, -abs(float(values.mean())) / error))
-
-
-def build_table(runs: Sequence[MethodRun], seeds: Sequence[int]) -> "pd.DataFrame":
+def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float = 0.0) -> "pd.DataFrame":
     """Return one row per method, best validation balanced accuracy first.
 
     Args:
         runs: Finished runs of all methods, ``none`` among them.
         seeds: The seeds asked for; a row says which of them it lacks.
+        held_out: As ``compute_gain``.
 
     Returns:
-        Columns ``method``, ``n seeds``, ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
-        ``gain`` over ``none`` in balanced accuracy with both intervals, its p value before and after Holm, ``fit s``.
+        Columns ``method``, ``n seeds`` (with results that differ), ``repeated seeds`` (with those of another one),
+        ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
+        ``gain`` over ``none`` in balanced accuracy with its intervals over seeds, over test items and over both, its p
+        value before and after Holm, ``fit s``.
     """
     import pandas as pd
 
@@ -154,11 +126,11 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int]) -> "pd.DataFram
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
     gains = {
-        method: compute_gain(own, by_method.get(BASELINE, []))
+        method: compute_gain(own, by_method.get(BASELINE, []), held_out)
         for method, own in by_method.items()
         if method != BASELINE
     }
-    adjusted = dict(zip(gains, holm([gain.p_value for gain in gains.values()]), strict=True))
+    adjusted = dict(zip(gains, holm([gain.p_value if gain else math.nan for gain in gains.values()]), strict=True))
     rows = [
         _row(method, own, seeds) | _gain_columns(gains.get(method), adjusted.get(method, math.nan))
         for method, own in by_method.items()
@@ -168,9 +140,12 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int]) -> "pd.DataFram
 
 
 def _row(method: str, runs: Sequence[MethodRun], seeds: Sequence[int]) -> dict[str, Any]:
-    present = {run.seed for run in runs}
-    missing = " ".join(str(seed) for seed in seeds if seed not in present)
-    row: dict[str, Any] = {"method": method, "n seeds": len(runs), "missing seeds": missing}
+    present = {run.seed: run.metrics for run in runs}
+    distinct = distinct_seeds(present)
+    runs = [run for run in runs if run.seed in distinct]
+    row: dict[str, Any] = {"method": method, "n seeds": len(runs)}
+    row["repeated seeds"] = " ".join(str(seed) for seed in present if seed not in distinct)
+    row["missing seeds"] = " ".join(str(seed) for seed in seeds if seed not in present)
     scores = {"val balanced accuracy": ORDERED_BY} | SCORES
     scores |= {title: metric for title, metric in PRIOR_SCORES.items() if metric in runs[0].metrics}
     for title, metric in scores.items():
@@ -182,11 +157,13 @@ def _row(method: str, runs: Sequence[MethodRun], seeds: Sequence[int]) -> dict[s
     return row
 
 
-def _gain_columns(gain: Gain | None, adjusted: float) -> dict[str, float]:
+def _gain_columns(gain: SeededDifference | None, adjusted: float) -> dict[str, float]:
     if gain is None:
-        gain = Gain(math.nan, (math.nan, math.nan), (math.nan, math.nan), math.nan)
+        gain = SeededDifference(math.nan, UNKNOWN, math.nan, 0, 0)
     return {
-        "gain": gain.mean,
+        "gain": gain.difference,
+        "gain low": gain.interval[0],
+        "gain high": gain.interval[1],
         "gain seeds low": gain.over_seeds[0],
         "gain seeds high": gain.over_seeds[1],
         "gain items low": gain.over_items[0],

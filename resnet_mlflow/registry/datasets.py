@@ -13,7 +13,7 @@ class DatasetKind:
 
     Attributes:
         name: Of the kind. A dataset is called so, or ``name:PLACE`` where ``place`` says what that is.
-        loader: ``(name, *, data_dir, on_bad_image) -> ImageDataset``, as ``module:attribute``.
+        loader: ``(name, *, data_dir, on_bad_image, max_pixels) -> ImageDataset``, as ``module:attribute``.
         place: What follows the colon, such as ``PATH``; empty where nothing does.
         names: Where its names are, ``module:attribute``, for a kind of many datasets without a colon.
     """

@@ -17,12 +17,12 @@ from resnet_mlflow.evaluation.figures import (
     ORANGE,
     TEXT_POINTS,
     WIDTH_INCHES,
-    display_name,
+    display_names,
     new_figure,
     text_inches,
 )
 from resnet_mlflow.robustness.corruption import SEVERITIES
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import TriedClassifier
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def severity_curves_figure(tried: Sequence[TriedClassifier]) -> "Figure":
     figure.text(left, 1 - 0.2 / height, told, fontsize=10, va="center", parse_math=False)
     if len(tried) > 1:
         handles = figure.axes[0].get_lines()[: len(tried)]
-        labels = [display_name(one.name, 0, 26) for one in tried]
+        labels = display_names([one.name for one in tried], 26)
         figure.legend(
             handles, labels, loc="upper left", bbox_to_anchor=(left - 0.01, 1 - 0.24 / height), ncols=len(tried),
             fontsize=TEXT_POINTS, frameon=False, borderaxespad=0, columnspacing=1.2, handlelength=1.5,
@@ -130,7 +130,7 @@ def tier_bars_figure(tried: Sequence[tuple[TriedClassifier, Mapping[str, float]]
         tried: Classifiers with their plain metrics; of several seeds each has a bar.
     """
     parts = [part for part in ("clean", *tried[0][0].tiers, "mean") if f"robustness/{part}/accuracy" in tried[0][1]]
-    names = [_with_seed(one, tried) for one, _ in tried]
+    names = display_names([_with_seed(one, tried) for one, _ in tried], 37)
     left = max(text_inches(name) for name in names) * 1.1 + 0.2
     top, bottom = 0.55, 0.3
     height = top + bottom + 0.27 * max(3, len(tried))
@@ -162,14 +162,14 @@ def tier_bars_figure(tried: Sequence[tuple[TriedClassifier, Mapping[str, float]]
 
 def _with_seed(one: TriedClassifier, tried: Sequence[tuple[TriedClassifier, object]]) -> str:
     alike = sum(other.name == one.name for other, _ in tried)
-    return display_name(one.name, 0, 34) + (f" s{one.seed}" if alike > 1 else "")
+    return one.name + (f" s{one.seed}" if alike > 1 else "")
 
 
 def picture_grid_figure(
     clean: NDArray[np.uint8],
-    cells: Sequence[Cell],
+    cells: Sequence[CorruptedSet],
     tiers: Mapping[str, int],
-    corrupted: Callable[[Cell], NDArray[np.uint8]],
+    corrupted: Callable[[CorruptedSet], NDArray[np.uint8]],
 ) -> "Figure":
     """Return one image under every corruption (columns) and tier (rows); a missing cell stays empty.
 
@@ -200,8 +200,8 @@ def picture_grid_figure(
             text = name.replace("_", " ").replace(" transform", "").replace(" compression", "")
             axes.text(x + tile / 2, y + 0.17, text, ha="center", va="center", fontsize=TEXT_POINTS - 1)
             for row, severity in enumerate(tiers.values()):
-                if Cell(name, severity) in cells:
-                    _draw_picture(axes, corrupted(Cell(name, severity)), x, y + gap + row * tile, tile)
+                if CorruptedSet(name, severity) in cells:
+                    _draw_picture(axes, corrupted(CorruptedSet(name, severity)), x, y + gap + row * tile, tile)
         for row, tier in enumerate(tiers):
             axes.text(margin, y + gap + (row + 0.5) * tile, tier, fontsize=TEXT_POINTS, va="center")
     return figure

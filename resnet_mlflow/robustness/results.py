@@ -20,7 +20,7 @@ ALGORITHMS = "1"
 
 
 @dataclass(frozen=True, eq=False)
-class CellResult:
+class SetResult:
     """What one classifier said of one corrupted test set; rows are the images tested, in the dataset's order.
 
     Attributes:
@@ -35,7 +35,7 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class CellIdentity:
+class SetIdentity:
     """Everything that decides the features of a corrupted test set.
 
     Attributes:
@@ -65,12 +65,12 @@ class CellIdentity:
     algorithms: str = ALGORITHMS
 
 
-def cell_key(identity: CellIdentity) -> str:
+def cell_key(identity: SetIdentity) -> str:
     """Return the name of a corrupted test set's features in every store, 32 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(asdict(identity), sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-class CellStore:
+class ResultStore:
     """Results by cell and classifier, one small file each, in a folder that any number of processes share.
 
     Args:
@@ -84,7 +84,7 @@ class CellStore:
         """Return where the result lies, or would lie."""
         return self.root / key / f"{classifier}.npz"
 
-    def get(self, key: str, classifier: str) -> CellResult | None:
+    def get(self, key: str, classifier: str) -> SetResult | None:
         """Return a result, or None where there is none; a damaged one is named and counts as none.
 
         Args:
@@ -94,14 +94,14 @@ class CellStore:
         path = self.path(key, classifier)
         try:
             with path.open("rb") as file, np.load(file) as found:
-                return CellResult(found["predictions"], found["confidences"], float(found["ece"]))
+                return SetResult(found["predictions"], found["confidences"], float(found["ece"]))
         except FileNotFoundError:
             return None
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError):
             logger.warning("damaged result %s; it will be computed again", path)
             return None
 
-    def put(self, key: str, classifier: str, result: CellResult) -> None:
+    def put(self, key: str, classifier: str, result: SetResult) -> None:
         """Keep a result; it is there whole or not at all.
 
         Raises:

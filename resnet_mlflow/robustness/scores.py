@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.groups import BENCHMARK
-from resnet_mlflow.statistics import Interval, t_interval
+from resnet_mlflow.statistics import Interval, item_weights, score_reach
 
 # Top-1 error by corruption and severity.
 Errors = Mapping[str, Mapping[int, float]]
@@ -88,14 +88,18 @@ def consistency(predictions: ArrayLike, clean: ArrayLike) -> float:
 def mean_over_items(correct: NDArray[np.bool_]) -> tuple[float, Interval]:
     """Return the mean over cells and items, and its 95 % interval over items.
 
-    All cells hold the same images, so an image's share of cells is one observation, not one per cell.
+    All cells hold the same images, so an image's share of cells is one observation, not one per cell. The interval is
+    Wilson's for as many images as give the variance of the shares; it has a width where all of them are right.
 
     Args:
         correct: Whether each item is right in each cell, shape ``(n_cells, n_items)``.
+
+    References:
+        Korn and Graubard (1998), Survey Methodology 24, for effective numbers of items.
     """
-    shares = correct.mean(axis=0)
-    low, high = t_interval(shares)
-    return float(shares.mean()), (max(0.0, low), min(1.0, high))
+    weights, labels = item_weights(correct.shape[1], None)
+    low, high = score_reach(correct.astype(np.float64), weights, labels).over_items
+    return float(correct.mean()), (float(low), float(high))
 
 
 def _row(errors: Errors, corruption: str) -> list[float]:

@@ -13,7 +13,7 @@ from resnet_mlflow.robustness.groups import sets
 from resnet_mlflow.robustness.severities import severities_of
 
 
-class Cell(NamedTuple):
+class CorruptedSet(NamedTuple):
     """One corrupted test set; as text it is the name of its column among predictions."""
 
     corruption: str
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
         return f"{self.corruption} {self.severity}" if self.severity else self.corruption
 
 
-CLEAN = Cell("clean", 0)
+CLEAN = CorruptedSet("clean", 0)
 
 
 def parse_corruptions(text: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tuple[Cell, ...]:
+def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tuple[CorruptedSet, ...]:
     """Return all cells, those of a corruption together; geometric corruptions come in severities 1, 3 and 5 only.
 
     Raises:
@@ -118,9 +118,8 @@ def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tu
         >>> [str(cell) for cell in build_cells(("fog", "rotation"), (1, 2))]
         ['fog 1', 'fog 2', 'rotation 1']
     """
-    cells = tuple(
-        Cell(name, severity) for name in corruptions for severity in severities if severity in severities_of(name)
-    )
+    pairs = ((name, severity) for name in corruptions for severity in severities)
+    cells = tuple(CorruptedSet(*pair) for pair in pairs if pair[1] in severities_of(pair[0]))
     if not cells:
         raise InputError(
             f"corruptions must come in a severity of {severities}, got {', '.join(corruptions)}; geometric ones come "

@@ -12,7 +12,7 @@ from resnet_mlflow.evaluation.scores import count_confusion
 from resnet_mlflow.longtail.groups import group_scores
 from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
-from resnet_mlflow.robustness.results import CellResult
+from resnet_mlflow.robustness.results import SetResult
 from resnet_mlflow.robustness.scores import (
     Errors,
     consistency,
@@ -21,8 +21,8 @@ from resnet_mlflow.robustness.scores import (
     mean_over_items,
     relative_mean_corruption_error,
 )
-from resnet_mlflow.robustness.selection import CLEAN, Cell
-from resnet_mlflow.statistics import Interval, wilson_interval
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
+from resnet_mlflow.statistics import Interval, accuracy_interval
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,22 @@ class TriedClassifier:
     seed: int
     labels: NDArray[np.int64]
     n_classes: int
-    results: Mapping[Cell, CellResult]
+    results: Mapping[CorruptedSet, SetResult]
     tiers: Mapping[str, int]
     size_groups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @cached_property
-    def correct(self) -> dict[Cell, NDArray[np.bool_]]:
+    def correct(self) -> dict[CorruptedSet, NDArray[np.bool_]]:
         """Return which items are right, by cell."""
         return {cell: result.predictions == self.labels for cell, result in self.results.items()}
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[CorruptedSet]:
         """Return the corrupted cells."""
         return [cell for cell in self.results if cell != CLEAN]
 
     @property
-    def headline(self) -> list[Cell]:
+    def headline(self) -> list[CorruptedSet]:
         """Return the cells that tiers and means are over: the benchmark's, or all where there is none of those."""
         return [cell for cell in self.cells if cell.corruption in BENCHMARK] or self.cells
 
@@ -92,13 +92,13 @@ class TriedClassifier:
         """Return the classifier as what others are compared with."""
         return Reference(self.run_id, 1 - self.accuracy(CLEAN), self.errors)
 
-    def accuracy(self, cell: Cell) -> float:
+    def accuracy(self, cell: CorruptedSet) -> float:
         """Return the share of right items in a cell."""
         return float(self.correct[cell].mean())
 
-    def interval(self, cell: Cell) -> Interval:
-        """Return Wilson's 95 % interval of a cell's accuracy."""
-        return wilson_interval(int(self.correct[cell].sum()), len(self.labels))
+    def interval(self, cell: CorruptedSet) -> Interval:
+        """Return the 95 % interval of a cell's accuracy, Wilson's modified where there are 3 errors or fewer."""
+        return accuracy_interval(int(self.correct[cell].sum()), len(self.labels))
 
     def series(self) -> dict[int, dict[str, float]]:
         """Return metrics by severity, which is the step they are logged with; ECE also as a mean over corruptions."""
@@ -140,7 +140,7 @@ class TriedClassifier:
             metrics |= self._corruption_errors(reference)
         return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
-    def _part(self, name: str, cells: Sequence[Cell]) -> dict[str, float]:
+    def _part(self, name: str, cells: Sequence[CorruptedSet]) -> dict[str, float]:
         """Return the scores over some cells; none where there are no cells."""
         if not cells:
             return {}
@@ -154,19 +154,19 @@ class TriedClassifier:
         }
         return {f"robustness/{name}/{score}": value for score, value in (scores | self._by_size(cells)).items()}
 
-    def _mean(self, cells: Sequence[Cell]) -> tuple[float, Interval]:
+    def _mean(self, cells: Sequence[CorruptedSet]) -> tuple[float, Interval]:
         if len(cells) == 1:
             return self.accuracy(cells[0]), self.interval(cells[0])
         return mean_over_items(np.stack([self.correct[cell] for cell in cells]))
 
-    def _ece(self, cells: Iterable[Cell]) -> float:
+    def _ece(self, cells: Iterable[CorruptedSet]) -> float:
         return float(np.mean([self.results[cell].ece for cell in cells]))
 
-    def _consistency(self, cells: Iterable[Cell]) -> float:
+    def _consistency(self, cells: Iterable[CorruptedSet]) -> float:
         clean = self.results[CLEAN].predictions
         return float(np.mean([consistency(self.results[cell].predictions, clean) for cell in cells]))
 
-    def _by_size(self, cells: Sequence[Cell]) -> dict[str, float]:
+    def _by_size(self, cells: Sequence[CorruptedSet]) -> dict[str, float]:
         """Return the mean recall of classes that were many, medium and few in training, over the cells."""
         if not self.size_groups:
             return {}

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from resnet_mlflow.backbones.inference import InferenceForm
 from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.data.decoding import BadImageError, read_size
 from resnet_mlflow.data.loading import Change, iterate_batches
 from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.robustness.corruptions import corrupt
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.severities import SMALLEST_SIDE, constants_for, table_resolution
 
 # What ImageNet-C's images are resized to before they are corrupted; its constants are made for no larger ones.
@@ -37,13 +37,13 @@ class ImagesUnderTest:
     corruption_size: int
     resolutions: tuple[int, ...]
 
-    def constants(self, cell: Cell) -> dict[str, tuple[float, ...]]:
+    def constants(self, cell: CorruptedSet) -> dict[str, tuple[float, ...]]:
         """Return the corruption's constants by table of resolution; none for the clean images."""
         if cell == CLEAN:
             return {}
         return {str(resolution): constants_for(*cell, resolution) for resolution in self.resolutions}
 
-    def corrupting(self, cell: Cell) -> Change | None:
+    def corrupting(self, cell: CorruptedSet) -> Change | None:
         """Return what corrupts decoded images before they are resized; None for the clean ones."""
         if cell == CLEAN:
             return None
@@ -89,7 +89,7 @@ def choose_images(split: ImageSplit, image_size: int, corruption_size: int) -> I
 
 
 def shorter_sides(split: ImageSplit) -> NDArray[np.int64]:
-    """Return the shorter side of each image in pixels, ``(n_items,)``; of files only the first bytes are read.
+    """Return the shorter side of each image in pixels, ``(n_items,)``; of most files only the first bytes are read.
 
     An unreadable file counts as large: decoding it says what is wrong.
     """
@@ -99,9 +99,8 @@ def shorter_sides(split: ImageSplit) -> NDArray[np.int64]:
     sides = []
     for path in split.paths:
         try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, SyntaxError):
+            sides.append(min(read_size(path, max_pixels=split.max_pixels)))
+        except BadImageError:
             sides.append(LARGEST_SIDE)
     return np.array(sides)
 
@@ -117,7 +116,13 @@ def corrupted_side(shorter_side: int, corruption_size: int) -> int:
 
 
 def compute_features(
-    form: InferenceForm, images: ImagesUnderTest, cell: Cell, n_features: int, *, batch_size: int, num_workers: int
+    form: InferenceForm,
+    images: ImagesUnderTest,
+    cell: CorruptedSet,
+    n_features: int,
+    *,
+    batch_size: int,
+    num_workers: int,
 ) -> NDArray[np.float32]:
     """Return the features of the images under a corruption, ``(n_items, n_features)``.
 

@@ -9,7 +9,7 @@ from resnet_mlflow.robustness.corruption import TIERS
 from resnet_mlflow.robustness.groups import BENCHMARK, scored_groups
 from resnet_mlflow.robustness.selection import CLEAN
 from resnet_mlflow.robustness.summary import TriedClassifier
-from resnet_mlflow.statistics import summarize_seeds
+from resnet_mlflow.statistics import distinct_seeds, summarize_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +39,9 @@ def build_table(tried: Sequence[tuple[TriedClassifier, Metrics]]) -> "pd.DataFra
         tried: Classifiers with their plain metrics.
 
     Returns:
-        Columns ``classifier``, ``seeds``, ``n seeds``, and per score ``mean`` and ``std`` over seeds (NaN for one) and
-        the ends ``low`` and ``high`` of its interval over images, for one seed; scores that no classifier has are left
-        out. ``runs`` holds the ids of the runs.
+        Columns ``classifier``, ``seeds`` (those whose results differ), ``n seeds``, and per score ``mean`` and ``std``
+        over seeds (NaN for one) and the ends ``low`` and ``high`` of its interval over images, for one seed; scores
+        that no classifier has are left out. ``runs`` holds the ids of all runs.
     """
     import pandas as pd
 
@@ -54,6 +54,9 @@ def build_table(tried: Sequence[tuple[TriedClassifier, Metrics]]) -> "pd.DataFra
 
 
 def _row(name: str, group: Sequence[tuple[TriedClassifier, Metrics]], scores: Mapping[str, str]) -> dict[str, object]:
+    distinct = distinct_seeds({one.seed: metrics for one, metrics in group})
+    runs = " ".join(one.run_id for one, _ in group)
+    group = [(one, metrics) for one, metrics in group if one.seed in distinct]
     seeds = [one.seed for one, _ in group]
     row: dict[str, object] = {"classifier": name, "seeds": " ".join(map(str, seeds)), "n seeds": len(group)}
     for title, metric in scores.items():
@@ -61,7 +64,7 @@ def _row(name: str, group: Sequence[tuple[TriedClassifier, Metrics]], scores: Ma
         row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}
         ends = group[0][1] if len(group) == 1 else {}
         row |= {f"{title} {end}": ends.get(f"{metric}_ci_{end}", math.nan) for end in ("low", "high")}
-    return row | {"runs": " ".join(one.run_id for one, _ in group)}
+    return row | {"runs": runs}
 
 
 def cells_frame(tried: TriedClassifier) -> "pd.DataFrame":

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import skops.io
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 
 from resnet_mlflow.backbones.inference import inference_form
@@ -16,13 +17,17 @@ from resnet_mlflow.backbones.networks import build_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.devices import pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
 from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.heads.storage import read_head
+from resnet_mlflow.registry.backbones import BACKBONES
 
 BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
+MAX_DESCRIPTION_BYTES = 2**24
 
 # Pixels of equal size, or per image the content of its file, or the file.
 Images = NDArray[np.uint8] | Sequence[bytes] | Sequence[Path]
@@ -42,9 +47,9 @@ class Description:
     """
 
     backbone: str
-    class_names: tuple[str, ...]
-    image_size: int
-    precision: str
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    image_size: Annotated[int, Field(ge=16, le=4096)]
+    precision: Annotated[str, Field(pattern="^(fp32|bf16)$")]
     preprocessing: str = PREPROCESSING
 
 
@@ -76,16 +81,17 @@ class Classifier:
         """Return the names of the classes, in the order of the probabilities."""
         return self.description.class_names
 
-    def predict_proba(self, images: Images) -> Scores:
+    def predict_proba(self, images: Images, max_pixels: int = MAX_PIXELS) -> Scores:
         """Return probabilities, ``(n_images, n_classes)``.
 
         Args:
             images: ``(n_images, height, width, 3)`` uint8, or one file, or one file's content, per image; at least one.
+            max_pixels: Most pixels that a file's header may tell of.
 
         Raises:
             BadImageError: If an image cannot be decoded.
         """
-        return np.concatenate([scores for _, scores in self.iterate(images)])
+        return np.concatenate([scores for _, scores in self.iterate(images, max_pixels=max_pixels)])
 
     def predict(self, images: Images) -> list[str]:
         """Return the name of the most probable class per image; see ``predict_proba``."""
@@ -98,6 +104,7 @@ class Classifier:
         batch_size: int = 128,
         num_workers: int = -1,
         on_skip: Callable[[int, BadImageError], None] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[tuple[NDArray[np.int64], Scores]]:
         """Yield positions of images and their probabilities, block by block, in order.
 
@@ -106,10 +113,11 @@ class Classifier:
             batch_size: Images decoded together.
             num_workers: Threads that decode ahead; -1 means one per core.
             on_skip: Called with the position and the error of each image that cannot be decoded; None raises the error.
+            max_pixels: As for ``predict_proba``.
         """
         blocks = extract_split(
             self._form,
-            _as_split(images),
+            _as_split(images, max_pixels),
             self.description.image_size,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -119,7 +127,7 @@ class Classifier:
             yield rows, self.head.predict_proba(features)
 
 
-def _as_split(images: Images) -> ImageSplit:
+def _as_split(images: Images, max_pixels: int) -> ImageSplit:
     """Return the images as a split without labels: training reads its images in the same way."""
     n_images = len(images)
     labels, ids = np.zeros(n_images, dtype=np.int64), np.full(n_images, "", dtype="<U1")
@@ -127,8 +135,10 @@ def _as_split(images: Images) -> ImageSplit:
         return ImageSplit(labels, ids, images=images)
     encoded = tuple(image for image in images if isinstance(image, bytes))
     if len(encoded) == n_images:
-        return ImageSplit(labels, ids, encoded=encoded)
-    return ImageSplit(labels, ids, paths=tuple(image for image in images if isinstance(image, Path)))
+        return ImageSplit(labels, ids, encoded=encoded, max_pixels=max_pixels)
+    return ImageSplit(
+        labels, ids, paths=tuple(image for image in images if isinstance(image, Path)), max_pixels=max_pixels
+    )
 
 
 def write_classifier(folder: Path, description: Description, backbone: nn.Module, head: HeadBase) -> None:
@@ -144,25 +154,34 @@ def read_classifier(folder: Path, device: str = "auto") -> Classifier:
     Raises:
         InputError: If the folder holds none, or a damaged one.
     """
-    content = _read_description(folder / DESCRIPTION_FILE)
-    description = Description(**content | {"class_names": tuple(content["class_names"])})
+    description = _read_description(folder / DESCRIPTION_FILE)
     path = folder / BACKBONE_FILE
     backbone = build_backbone(description.backbone, ResolvedWeights("packaged", "packaged", path=path))
-    return Classifier(description, backbone, _load_head(folder / HEAD_FILE), device)
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    head = read_head(folder / HEAD_FILE)
+    expected = (BACKBONES[description.backbone].n_features, len(description.class_names))
+    if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(
-            f"a classifier's folder must hold {path.name}, got {path.parent} ({error}); name a promoted model"
+            f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
+            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
+        )
+    return Classifier(description, backbone, head, device)
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(Description).validate_python(content)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _first_problem(error)
+        raise InputError(
+            f"a classifier's folder must hold {path.name}, got {path.parent} ({reason}); name a promoted model"
         ) from None
-    return content
 
 
-def _load_head(path: Path) -> HeadBase:
-    # skops builds the types that it knows or is told to trust: ours, and nothing else.
-    ours = [name for name in skops.io.get_untrusted_types(file=path) if name.startswith("resnet_mlflow.")]
-    head: HeadBase = skops.io.load(path, trusted=ours)
-    return head
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"[:200]
+    return str(error)[:200]

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import confused_pairs, count_confusion
 from resnet_mlflow.markdown import markdown_table
-from resnet_mlflow.statistics import PairedDifference, paired_bootstrap_difference
+from resnet_mlflow.statistics import EXACT_BELOW, SeededDifference, difference_over_seeds
 
 N_WORST_PAIRS = 5
+# Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
+LEVEL = 0.05
 # MLflow's page of a version shows no input schema, because none holds both kinds of input; this stands in for it.
 REQUEST = """Takes a table with a column `image` (base64 text or bytes of an image file), or uint8 pixels
 (n, height, width, 3):
@@ -33,24 +35,35 @@ class Answers:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the candidate becomes champion, and why; ``difference`` is None where there was no champion."""
+    """Whether the candidate becomes champion, and why; ``difference`` is None where there was no champion.
+
+    ``look`` is which decision on the test split it is, from 1.
+    """
 
     promote: bool
     reason: str
-    difference: PairedDifference | None = None
+    difference: SeededDifference | None = None
+    look: int = 1
 
 
-def decide(candidate: Answers, champion: Answers, metric: str, margin: float) -> Decision:
+def decide(candidate: Answers, champion: Answers, metric: str, margin: float, look: int = 1) -> Decision:
     """Return whether the interval of the test difference lies above the margin.
+
+    The interval is Tango's. Where fewer than 25 images tell the two apart, McNemar's exact test must agree (of balanced
+    accuracy, the exact test of the images' weights), since the interval is one for large samples.
 
     Args:
         candidate: Its answers on the test split.
         champion: Those of the present champion, on the same items in any order.
         metric: ``accuracy`` or ``balanced_accuracy``.
         margin: In [0, 1).
+        look: Which decision on this test split it is, from 1; see ``level_of_look``.
 
     Raises:
         InputError: If ``both classifiers must have been tested on the same items`` does not hold.
+
+    References:
+        Tango (1998), Statistics in Medicine 17, equations 9 and 10; McNemar (1947), Psychometrika 12.
     """
     first, second = _in_one_order(candidate), _in_one_order(champion)
     if not np.array_equal(first.item_ids, second.item_ids):
@@ -59,14 +72,42 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float) ->
             f"both classifiers must have been tested on the same items, got {len(first.item_ids)} and "
             f"{len(second.item_ids)} with {n_shared} in common; evaluate both with the same on_bad_image"
         )
+    level = level_of_look(look)
     classes = first.labels if metric == "balanced_accuracy" else None
-    scores = [(answers.labels == answers.predictions).astype(float) for answers in (first, second)]
-    difference = paired_bootstrap_difference(*scores, classes=classes)
-    low, high = difference.interval
-    name = metric.replace("_", " ")
-    found = f"test {name} differs by {difference.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    promote = low > margin
-    return Decision(promote, f"{found}, {'above' if promote else 'not above'} the margin {margin:g}", difference)
+    scores = [answers.labels == answers.predictions for answers in (first, second)]
+    found = difference_over_seeds(*scores, classes=classes, confidence=1 - level)
+    n_discordant = int((scores[0] != scores[1]).sum())
+    above = found.interval[0] > margin
+    sure = n_discordant >= EXACT_BELOW or found.p_value <= level
+    reason = _reason(found, metric, margin, look)
+    if above and not sure:
+        reason += f", but only {n_discordant} images tell the two apart: exact test p {found.p_value:.2g}"
+    return Decision(above and sure, reason, found, look)
+
+
+def level_of_look(look: int) -> float:
+    """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
+
+    The first has 0.05, as a single one would. All that may ever come sum to 0.1: however often one test split is looked
+    at, a champion is replaced by a candidate that is no better with a probability of at most 5 %.
+
+    References:
+        Dunn (1961), Multiple Comparisons among Means, for Bonferroni's bound on levels that need not be equal.
+
+    Example:
+        >>> [round(level_of_look(look), 4) for look in (1, 2, 3, 10)]
+        [0.05, 0.0167, 0.0083, 0.0009]
+    """
+    return LEVEL * 2 / (look * (look + 1))
+
+
+def _reason(found: SeededDifference, metric: str, margin: float, look: int) -> str:
+    low, high = found.interval
+    again = f" (decision {look} on this test split)" if look > 1 else ""
+    return (
+        f"test {metric.replace('_', ' ')} differs by {found.difference:+.4f}, {100 * (1 - level_of_look(look)):.4g} % "
+        f"interval {low:+.4f} to {high:+.4f}{again}, {'above' if low > margin else 'not above'} the margin {margin:g}"
+    )
 
 
 def _in_one_order(answers: Answers) -> Answers:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow.entities import Run
 
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig
+from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.preparation import Inputs, prepare
 from resnet_mlflow.tracking import get_run, load_config, load_head
 
@@ -59,19 +62,39 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"a classifier must come from a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got run {run_id} "
             f"({stage or 'no stage of ours'}, {run.info.status}); list them in MLflow by tags.stage"
         )
-    config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update=dict(here or {}))
+    config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update={"cache_dir": "", **(here or {})})
     inputs = prepare(config)
-    if (then := run.data.tags["dataset_digest"]) != inputs.dataset.digest:
+    if (then := run.data.tags.get("dataset_digest")) != inputs.dataset.digest:
         raise InputError(
             f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset} "
             f"where the run had {then}; restore the images or fit the classifier again"
         )
-    return RunClassifier(run, config, inputs, load_head(f"runs:/{run_id}/head"))
+    head = load_head(f"runs:/{run_id}/head")
+    expected = (BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names))
+    if (head.n_features_in_, len(head.classes_)) != expected:
+        raise InputError(
+            f"the head of run {run_id} must take the {expected[0]} features of {config.backbone} and tell "
+            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; fit it again"
+        )
+    return RunClassifier(run, config, inputs, head)
+
+
+def precision_of(classifier: RunClassifier) -> str:
+    """Return the arithmetic in which a classifier's features were computed, which ``auto`` need not give here."""
+    return classifier.run.data.tags.get("precision", classifier.inputs.precision)
 
 
 def _feature_config(config_class: type[Config], run: Run) -> FeatureConfig:
-    config = config_class(**load_config(run.info.run_id))
+    try:
+        config = validate(config_class, load_config(run.info.run_id))
+    except InputError as error:
+        raise InputError(
+            f"config.json of run {run.info.run_id} must be that of a {config_class.__name__}: {error}"
+        ) from None
     assert isinstance(config, FeatureConfig)
+    # Folders of the machine that the run ran on are not made here.
+    if not Path(config.data_dir).is_dir():
+        config = config.model_copy(update={"data_dir": ""})
     if getattr(config, "train_layers", "fc") == "fc":
         return config
     # A network trained deeper than its last layer is kept by the run that trained it.

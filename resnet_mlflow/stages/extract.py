@@ -1,12 +1,14 @@
 """Stage `extract`: the features of a dataset, computed once per team."""
 
 import logging
-import tempfile
-from pathlib import Path
 
 from resnet_mlflow.config import ExtractConfig, FeatureConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.entries import Expected
 from resnet_mlflow.features.identity import FeatureSet, refuse_skipped
+from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
 
@@ -18,20 +20,25 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
     inputs = prepare(config)
     if rank() > 0:
         return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
-    return _tracked_extraction(config, inputs)
+    return _tracked_extraction(config, inputs, _present(config, inputs))
 
 
 def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return features from the local store, else from another machine's run, else by a nested run."""
-    found = inputs.store.get(inputs.features_key) or _fetch(inputs)
+    found = _present(config, inputs)
     if found is not None:
         refuse_skipped(found, config.on_bad_image)
         return found
     extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-    return _tracked_extraction(extract_config, inputs)
+    return _tracked_extraction(extract_config, inputs, present=None)
 
 
-def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
+def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
+    return inputs.store.get(inputs.features_key) or _fetch(config, inputs)
+
+
+def _tracked_extraction(config: ExtractConfig, inputs: Inputs, present: FeatureSet | None) -> FeatureSet:
+    """Track features that are there, or that this run computes."""
     name = f"extract {config.backbone} {inputs.dataset.short_name}"
     tags = inputs.tags | {
         "backbone": config.backbone,
@@ -39,7 +46,6 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs) -> FeatureSet:
         "cache_key": compute_cache_key("extract", config, inputs),
     }
     with stage_run("extract", config, name, tags) as run:
-        present = inputs.store.get(inputs.features_key) or _fetch(inputs)
         # Under torchrun the other ranks wait for this one in the extraction.
         features = extract_untracked(config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
@@ -53,17 +59,24 @@ def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return the features after computing them into the store, without a run of their own."""
     from resnet_mlflow.features.extraction import extract_features
 
-    return extract_features(inputs.dataset, config, inputs.store, inputs.weights)
+    return extract_features(inputs.dataset, config, inputs.store, inputs.weights, identity=inputs.identity)
 
 
-def _fetch(inputs: Inputs) -> FeatureSet | None:
+def _fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
     """Return features that a run on another machine left in the tracking store, now in the local one too."""
     key = inputs.features_key
+    n_columns = BACKBONES[config.backbone].n_features
+    expected = Expected(key, inputs.dataset.splits, inputs.dataset.class_names, n_columns)
     for run in find_runs({"stage": "extract", "features_key": key, "shared_features": "true"}):
         logger.info("fetching features %s from run %s", key[:12], run.info.run_id)
-        with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-            features = inputs.store.put_from(download(run.info.run_id, "features", Path(folder)))
-        if features is not None and features.key == key:
+        try:
+            with scratch_folder() as folder:
+                copied = download(run.info.run_id, "features", folder, expected.max_bytes)
+                features = inputs.store.put_from(copied, expected)
+        except InputError as error:  # Whoever wrote to the store, this machine can compute them.
+            logger.warning("features of run %s cannot be taken: %s", run.info.run_id, error)
+            continue
+        if features is not None:
             return features
     return None
 

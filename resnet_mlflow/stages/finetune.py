@@ -4,10 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.files.locks import held
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.process import n_ranks
 from resnet_mlflow.stages.network_runs import run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
@@ -27,12 +28,13 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
         from resnet_mlflow.stages.tune_finetune import tune_finetune  # Optuna takes a second to import
 
         return tune_finetune(config)
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
     inputs = prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key
     folder.mkdir(parents=True, exist_ok=True)
     # The lock lies beside the folder, which goes once training is done.
-    with FileLock(folder.with_suffix(".lock")):
+    with held(folder.with_suffix(".lock"), "trains this network"):
         outcome = _run(config, inputs, cache_key, folder)
         shutil.rmtree(folder)
     return outcome
@@ -42,10 +44,19 @@ def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -
     name = f"finetune {config.train_layers} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
     tags = run_tags(config, inputs, cache_key)
     run_file = folder / "run.json"
-    earlier = json.loads(run_file.read_text())["run_id"] if run_file.exists() else None
+    earlier = _earlier_run(run_file)
     with stage_run("finetune", config, name, tags, resume=earlier) as run:
         _write_whole(run_file, json.dumps({"run_id": run.run_id}))
         return train_and_conclude(run, config, inputs, folder, cache_key)
+
+
+def _earlier_run(file: Path) -> str | None:
+    """Return the run that an interrupted training belongs to; None where there is none, or no name of one."""
+    try:
+        run_id = json.loads(file.read_text(encoding="utf-8"))["run_id"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return run_id if isinstance(run_id, str) and run_id.isalnum() else None
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from resnet_mlflow.longtail.markdown import to_markdown
 from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
+from resnet_mlflow.process import reason_of
 from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
 from resnet_mlflow.stages.longtail_sources import Source, on_features
 from resnet_mlflow.stages.parents import parent_run
@@ -109,7 +110,7 @@ def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comp
         finished = find_finished(task)
         result = finished or execute(task)
     except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         comparison.failures[f"{task.method} s{task.config.seed}"] = reason
         logger.error("%s FAILED: %s", name, reason)
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
@@ -126,7 +127,7 @@ def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, compa
     many, few = thresholds(config, first.train_counts)
     groups = group_classes(first.train_counts, many, few)
     sizes = {name: len(labels) for name, labels in groups.items()}
-    table = build_table(comparison.runs, config.all_seeds)
+    table = build_table(comparison.runs, config.all_seeds, _held_out(config, inputs))
     markdown = to_markdown(table, _heading(config, inputs, first), sizes, config.all_seeds, comparison.failures)
     with run.artifacts() as folder:
         (folder / "comparison.md").write_text(markdown)
@@ -141,6 +142,11 @@ def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, compa
     run.log_table(table, "comparison.json")
     run.log_note("\n\n".join([markdown, *inputs.remarks]))
     return markdown
+
+
+def _held_out(config: LongtailConfig, inputs: Inputs) -> float:
+    """Return the images that each seed draws for validation, over those that it leaves for training."""
+    return 0.0 if "val" in inputs.dataset.splits else config.val_fraction / (1 - config.val_fraction)
 
 
 def _heading(config: LongtailConfig, inputs: Inputs, first: MethodRun) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
@@ -16,7 +15,8 @@ from resnet_mlflow.backbones.networks import load_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
-from resnet_mlflow.features.identity import FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import FeatureSplit, identify
+from resnet_mlflow.files.locks import held
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
@@ -103,7 +103,7 @@ class ImageSource:
         folder = self.inputs.cache_dir / "checkpoints" / task.cache_key
         folder.mkdir(parents=True, exist_ok=True)
         # Another comparison may train the same network; the lock lies beside the folder, which goes afterwards.
-        with FileLock(folder.with_suffix(".lock")):
+        with held(folder.with_suffix(".lock"), "trains this network"):
             trained = self._train_in(folder, run, task, parts)
             log_training(run, trained)
             shutil.rmtree(folder)
@@ -139,9 +139,9 @@ class ImageSource:
         self, config: LongtailConfig, inputs: Inputs, weights: ResolvedWeights
     ) -> tuple[Inputs, dict[str, FeatureSplit]]:
         """Return the features of the long-tailed dataset by a trained backbone, and what they rest on."""
-        key = features_key(identify(self.dataset, config, weights))
-        tailed = dataclasses.replace(inputs, dataset=self.dataset, weights=weights, features_key=key)
-        features = tailed.store.get(key) or extract_untracked(config, tailed)
+        identity = identify(self.dataset, config, weights)
+        tailed = dataclasses.replace(inputs, dataset=self.dataset, weights=weights, identity=identity)
+        features = extract_untracked(config, tailed)
         return dataclasses.replace(tailed, dataset=self.inputs.dataset), dict(features.splits)
 
     def _base(self, task: MethodTask) -> Trained:

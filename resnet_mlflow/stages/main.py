@@ -7,6 +7,8 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.files.paths import writable_folder
+from resnet_mlflow.process import raise_if_stopped, reason_of
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
@@ -38,6 +40,7 @@ def run_main(config: MainConfig) -> bool:
     study = load_study(config.study)
     study = study.model_copy(update={"features": study.features | given})
     connect()
+    writable_folder(default_cache_dir(str(study.features.get("cache_dir", ""))), "cache_dir")
     key = digest_of({"study": study.model_dump(mode="json"), "version": __version__})
     cache_dir = default_cache_dir(str(study.features.get("cache_dir", "")))
     tags = {"dataset": prepare(next(cells(study)).config).dataset.short_name}
@@ -67,11 +70,12 @@ def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:
     results: list[CellResult] = []
     failures: dict[str, str] = {}
     for position, cell in enumerate(todo, start=1):
+        raise_if_stopped()
         start = time.perf_counter()
         try:
             result = _run_cell(cell)
         except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
-            failures[cell.name] = (str(error).splitlines() or [type(error).__name__])[0]
+            failures[cell.name] = reason_of(error)
             logger.error("[%d/%d] %s FAILED: %s", position, len(todo), cell.name, failures[cell.name])
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
             continue
@@ -85,12 +89,13 @@ def _run_comparisons(todo: list[tuple[str, LongtailConfig]]) -> dict[str, str]:
     """Run long-tail comparisons, whose methods that finished before are skipped; give reasons of failures by name."""
     failures: dict[str, str] = {}
     for name, config in todo:
+        raise_if_stopped()
         logger.info("%s", name)
         try:
             if not run_longtail(config):
                 failures[name] = "a method failed, see its run"
         except Exception as error:  # As for cells.
-            failures[name] = (str(error).splitlines() or [type(error).__name__])[0]
+            failures[name] = reason_of(error)
             logger.error("%s FAILED: %s", name, failures[name])
     return failures
 
@@ -114,7 +119,7 @@ def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
             if names:
                 run_robustness(robustness_config(study, name, list(names)), names)
         except Exception as error:  # As for cells.
-            failures[f"robustness {name}"] = (str(error).splitlines() or [type(error).__name__])[0]
+            failures[f"robustness {name}"] = reason_of(error)
             logger.error("robustness %s FAILED: %s", name, failures[f"robustness {name}"])
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
     return failures

@@ -13,7 +13,7 @@ from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
 from resnet_mlflow.evaluation.figures import learning_curves_figure
-from resnet_mlflow.features.identity import FeatureSplit, features_key, identify, partition
+from resnet_mlflow.features.identity import FeatureSplit, partition
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.registry.backbones import BACKBONES
@@ -117,10 +117,9 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
         save_backbone(network.backbone, backbone_file)
         weights = trained_weights(config.backbone, backbone_file, inputs.weights, config.train_layers)
-        key = features_key(identify(inputs.dataset, config, weights))
-        inputs = dataclasses.replace(inputs, weights=weights, features_key=key, weights_taken=backbone.taken)
+        inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=backbone.taken)
     # Not tracked as an extraction of its own: the features belong to this run's backbone.
-    features = inputs.store.get(inputs.features_key) or extract_untracked(config, inputs)
+    features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
     splits = partition(features, config.val_fraction, config.seed)
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)

@@ -1,9 +1,7 @@
 """A run's classifier as one servable model, checked against what the run had logged."""
 
 import io
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,32 +12,44 @@ from PIL import Image
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.classifier import Description, write_classifier
-from resnet_mlflow.stages.classifiers import load_classifier
-from resnet_mlflow.tracking import Predictions, load_predictions, load_served, log_classifier
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
+from resnet_mlflow.serving.model import ServedClassifier
+from resnet_mlflow.serving.requests import MAX_PIXELS
+from resnet_mlflow.stages.classifiers import load_classifier, precision_of
+from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
 
 EXAMPLE_SIDE = 64
 # Scores this near may change places: bf16 keeps three digits, and another batch size adds in another order.
 NEARLY_EQUAL = 0.01
 
 
-def package(candidate: Run, dataset: ImageDataset) -> str:
+def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -> str:
     """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
+
+    Args:
+        candidate: Run of the classifier.
+        dataset: What it is tested on.
+        here: Parameters that say where things lie, in place of those the run was started with.
 
     Raises:
         InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
     """
-    classifier = load_classifier(candidate.info.run_id)
-    tags = candidate.data.tags
-    description = Description(tags["backbone"], classifier.class_names, int(tags["image_size"]), tags["precision"])
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as name:
-        folder = Path(name) / "classifier"
+    classifier = load_classifier(candidate.info.run_id, here)
+    config, inputs = classifier.config, classifier.inputs
+    logged = load_predictions(candidate.info.run_id)
+    tested = _tested(dataset.splits["test"], logged)
+    precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
+    description = Description(config.backbone, classifier.class_names, inputs.image_size, precision)
+    with scratch_folder() as scratch:
+        folder = scratch / "classifier"
         folder.mkdir()
-        backbone = build_backbone(tags["backbone"], classifier.inputs.weights)
+        backbone = build_backbone(config.backbone, inputs.weights)
         write_classifier(folder, description, backbone, classifier.head)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
-        model_id = log_classifier(folder, _example(dataset.splits["test"]), metadata)
-    _check(model_id, candidate, dataset.splits["test"], classifier.config.batch_size)
+        model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
+        model_id = log_classifier(folder, _example(tested), metadata, model_config)
+    _check(model_id, candidate, logged, tested, classifier.config.batch_size)
     return model_id
 
 
@@ -52,11 +62,13 @@ def _example(images: ImageSplit) -> bytes:
     return file.getvalue()
 
 
-def _check(model_id: str, candidate: Run, images: ImageSplit, batch_size: int) -> None:
-    logged = load_predictions(candidate.info.run_id)
-    model = load_served(f"models:/{model_id}")
+def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSplit, batch_size: int) -> None:
+    with scratch_folder() as folder:
+        classifier = read_classifier(download_classifier(f"models:/{model_id}", folder))
+    # What training could read is not too large here.
+    model = ServedClassifier(classifier, images.max_pixels)
     # Batches as in extraction, so that rounding is the same too.
-    answers = pd.concat([model.predict(batch) for batch in _requests(_tested(images, logged), batch_size)])
+    answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
     n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
     if n_wrong:
         raise InputError(

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from resnet_mlflow.config import Config
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.locks import held, holder_of
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.tracking import StageRun, connect, end_abandoned_children, find_runs, stage_run, store_uri
 
@@ -30,10 +32,10 @@ def parent_run(
         InputError: If the same work is going on in another process.
     """
     connect()
-    folder = cache_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = writable_folder(cache_dir / "locks", "cache_dir")
+    path = folder / f"{digest_of({'key': key, 'store': store_uri()})}.lock"
     try:
-        with FileLock(folder / f"{digest_of({'key': key, 'store': store_uri()})}.lock", timeout=0):
+        with held(path, doing="", wait=False):
             earlier = find_runs({"stage": stage, "cache_key": key}, status=None)
             resume = earlier[0].info.run_id if earlier else None
             with stage_run(stage, config, name, {**tags, "cache_key": key}, resume=resume) as run:
@@ -42,5 +44,6 @@ def parent_run(
                 yield run
     except Timeout:
         raise InputError(
-            f"{name} must run once at a time, got a process that works on it already; wait for it to end"
+            f"{name} must run once at a time, got a process that works on it already ({holder_of(path)}); wait for it "
+            "to end"
         ) from None

@@ -1,7 +1,7 @@
 """Stage `predict`: a registered classifier's answers for a folder of images, in one file."""
 
+import glob
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +18,11 @@ from resnet_mlflow.config import PredictConfig
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import find_images
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.paths import user_path, writable_folder
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.process import is_gone, process_mark
 from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
-from resnet_mlflow.tracking import StageRun, connect, download_model, promoted_version, stage_run
+from resnet_mlflow.tracking import StageRun, connect, download_classifier, promoted_version, stage_run
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +46,15 @@ def run_predict(config: PredictConfig) -> PredictedFolder:
         InputError: If the folder holds no images, the model is not there, or the file cannot be written.
     """
     connect()
-    folder, output = Path(config.images).expanduser(), Path(config.output).expanduser()
+    folder, output = user_path(config.images, "images"), user_path(config.output, "output")
+    _check_output(output)
     paths = find_images(folder)
     version = promoted_version(config.model)
     name = f"predict {version.name} v{version.version}"
     tags = {tag: version.tags[tag] for tag in COPIED_TAGS if tag in version.tags}
     with stage_run("predict", config, name, tags | {"model_version": version.version}) as run:
-        classifier = read_classifier(download_model(config.model) / "data" / "classifier", config.device)
+        with scratch_folder() as downloaded:
+            classifier = read_classifier(download_classifier(config.model, downloaded), config.device)
         start = time.perf_counter()
         bad = _predict(classifier, paths, folder, output, config)
         _report(run, PredictedFolder(output, len(paths) - len(bad), bad), time.perf_counter() - start)
@@ -72,7 +77,13 @@ def _predict(
 
     progress = tqdm(total=len(paths), unit=" images", mininterval=0.2 if sys.stderr.isatty() else 10.0)
     with progress, _written_whole(output) as partial, _writer(partial, output.suffix, schema) as writer:
-        blocks = classifier.iterate(paths, batch_size=config.batch_size, num_workers=config.num_workers, on_skip=skip)
+        blocks = classifier.iterate(
+            paths,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+            on_skip=skip,
+            max_pixels=config.max_pixels,
+        )
         for rows, scores in blocks:
             relative = [str(paths[row].relative_to(folder)) for row in rows]
             writer.write_table(_table(relative, scores, classifier.class_names, schema))
@@ -86,10 +97,22 @@ def _table(paths: list[str], scores: Scores, class_names: tuple[str, ...], schem
     return pa.table([pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 
+def _check_output(path: Path) -> None:
+    """Refuse a file that cannot be written before the images are read, and remove what killed processes left of it."""
+    if path.is_dir():
+        raise InputError(f"output must be a file, got the folder {path}; pass another output")
+    if not path.parent.is_dir():
+        raise InputError(f"output must be a file that can be written, got {path} (No such folder); pass another output")
+    writable_folder(path.parent, "folder of output")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if is_gone(left.name.removeprefix(f".{path.name}.").removesuffix(".partial").replace("-", ":")):
+            left.unlink(missing_ok=True)
+
+
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
     """Yield a place beside the file, renamed into the file when all went well, else removed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{process_mark().replace(':', '-')}.partial")
     try:
         partial.touch()
         yield partial

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from resnet_mlflow.config import EXECUTION_ONLY, Config, DatasetConfig, FeatureC
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.identity import FeatureSet, FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, FeatureSplit, features_key, identify
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 
@@ -26,17 +26,44 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage works on, once its configuration is resolved against this machine."""
+    """What a stage works on, once its configuration is resolved against this machine.
+
+    Attributes:
+        dataset: Images and labels.
+        weights: Of the backbone.
+        store: Where features are kept.
+        cache_dir: The folder that it lies in.
+        identity: What decides the features of ``dataset`` by ``weights``.
+        n_undecodable: Images that decoding left out.
+        weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
+    """
 
     dataset: ImageDataset
     weights: ResolvedWeights
     store: FeatureStore
     cache_dir: Path
-    image_size: int
-    precision: str
-    features_key: str
+    identity: FeatureIdentity
     n_undecodable: int = 0
     weights_taken: str = ""
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of the network's input in pixels."""
+        return self.identity.image_size
+
+    @property
+    def precision(self) -> str:
+        """Return ``fp32`` or ``bf16``."""
+        return self.identity.precision
+
+    @cached_property
+    def features_key(self) -> str:
+        """Return the name of the features in every store."""
+        return features_key(self.identity)
+
+    def with_weights(self, weights: ResolvedWeights) -> "Inputs":
+        """Return the inputs for the same images and another backbone's weights."""
+        return replace(self, weights=weights, identity=replace(self.identity, weights_digest=weights.digest))
 
     def without(self, features: FeatureSet) -> "Inputs":
         """Return the inputs with what only the work could show: images without features, what was loaded."""
@@ -91,7 +118,7 @@ def prepare(config: FeatureConfig) -> Inputs:
     weights = resolve_weights(config.backbone, config.weights, config.weights_seed, download_backbone)
     identity = identify(dataset, config, weights)
     store = FeatureStore(cache_dir)
-    return Inputs(dataset, weights, store, cache_dir, identity.image_size, identity.precision, features_key(identity))
+    return Inputs(dataset, weights, store, cache_dir, identity)
 
 
 def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
@@ -100,16 +127,16 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
     Raises:
         InputError: If it cannot be had, or has fewer than 2 classes.
     """
-    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image)
+    dataset = _load(config.dataset, config.data_dir or str(cache_dir / "data"), config.on_bad_image, config.max_pixels)
     if len(dataset.class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
     return dataset
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, data_dir: str, on_bad_image: str) -> ImageDataset:
+def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int) -> ImageDataset:
     # A study asks for the same dataset in every cell.
-    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image)
+    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
     return dataset

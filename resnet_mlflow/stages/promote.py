@@ -1,38 +1,43 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version
+from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version, level_of_look
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.tracking import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
+    MissingArtifactError,
     connect,
     find_runs,
     get_run,
     load_predictions,
     move_alias,
+    promotion_lock,
     register,
     rewrite_version,
     stage_run,
     version_of_run,
     version_with_alias,
+    versions_of,
 )
 
 logger = logging.getLogger(__name__)
 
 CANDIDATE_STAGES = ("fit_head", "finetune")
+# Which decision on its test split a version's last one was.
+LOOK_TAG = "test_look"
 COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
 
 
@@ -55,6 +60,12 @@ def run_promote(config: PromoteConfig) -> Promotion:
     connect()
     dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
     name = config.model_name or f"{dataset.short_name}-classifier"
+    # Who is champion, and which candidates have versions, must stay so until this process is done.
+    with nullcontext() if config.dry_run else promotion_lock(name):
+        return _promote(config, dataset, name)
+
+
+def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promotion:
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     answers = _test_answers(candidate, dataset)
@@ -69,7 +80,7 @@ def run_promote(config: PromoteConfig) -> Promotion:
         title = f"{candidate.info.run_name}, run {candidate.info.run_id}"
         description = describe_version(title, candidate.data.metrics, answers, decision.reason)
         if version is None:
-            version = register(package(candidate, dataset), name, written, description)
+            version = register(package(candidate, dataset, {"cache_dir": config.cache_dir}), name, written, description)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, description)
         _move_aliases(version, champion, decision)
@@ -113,7 +124,7 @@ def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
 def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
     try:
         logged = load_predictions(run.info.run_id)
-    except MlflowException:
+    except MissingArtifactError:
         raise InputError(
             f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
         ) from None
@@ -145,7 +156,25 @@ def _decide(
             f"{champion.name} and {dataset.digest} for {dataset.name}; fit the champion's classifier on the new "
             "images, or pass another model_name"
         )
-    return decide(answers, others, config.metric, config.margin)
+    look = _count_looks(champion, candidate.info.run_id, dataset.digest)
+    return decide(answers, others, config.metric, config.margin, look)
+
+
+def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:
+    """Return which decision on a test split the coming one is, by what the versions of the model say.
+
+    Asking again about the same two classifiers is no new look: it gives the answer that it gave.
+    """
+    looks = [0]
+    for version in versions_of(champion.name):
+        if version.tags.get("dataset_digest") != digest or "compared_with_run" not in version.tags:
+            continue
+        look = int(version.tags.get(LOOK_TAG, 1))
+        if version.tags.get(RUN_TAG) == candidate_id and version.tags["compared_with_run"] == champion.tags[RUN_TAG]:
+            return look
+        looks.append(look)
+    # Versions of before this was counted have no number; each of them was one look at least.
+    return 1 + max(len(looks) - 1, *looks)
 
 
 def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision) -> None:
@@ -177,6 +206,8 @@ def _decision_tags(
             "compared_with_run": champion.tags[RUN_TAG],
             "test_difference": f"{decision.difference.difference:+.4f}",
             "test_difference_interval": f"{low:+.4f} to {high:+.4f}",
+            "test_difference_level": f"{level_of_look(decision.look):.4g}",
+            LOOK_TAG: str(decision.look),
         }
     return tags
 

@@ -14,7 +14,7 @@ from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.robustness.figures import COLOURS, picture_grid_figure, severity_curves_figure, tier_bars_figure
 from resnet_mlflow.robustness.selection import (
     CLEAN,
-    Cell,
+    CorruptedSet,
     build_cells,
     parse_corruptions,
     parse_severities,
@@ -34,7 +34,7 @@ from resnet_mlflow.stages.robustness_sources import (
     load_reference,
 )
 from resnet_mlflow.stages.robustness_sweeps import Sweep, choose_split
-from resnet_mlflow.statistics import wilson_interval
+from resnet_mlflow.statistics import accuracy_interval
 from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Plan:
     """
 
     config: RobustnessConfig
-    cells: tuple[Cell, ...]
+    cells: tuple[CorruptedSet, ...]
     tiers: Mapping[str, int]
     classifiers: Sequence[RunClassifier]
     names: Mapping[str, str]
@@ -98,7 +98,7 @@ def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = N
 
 
 def _plan(
-    config: RobustnessConfig, cells: tuple[Cell, ...], tiers: Mapping[str, int], names: Mapping[str, str]
+    config: RobustnessConfig, cells: tuple[CorruptedSet, ...], tiers: Mapping[str, int], names: Mapping[str, str]
 ) -> Plan:
     run_ids = choose_runs(config)
     classifiers = load_classifiers(run_ids, config)
@@ -185,7 +185,7 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
     n_all = len(plan.classifiers[0].inputs.dataset.splits["test"])
     if plan.config.max_images and len(plan.split) < n_all:
         share = tried[0][0].accuracy(CLEAN)
-        low, high = wilson_interval(round(share * n_all), n_all)
+        low, high = accuracy_interval(round(share * n_all), n_all)
         remarks.append(
             f"A stratified sample of {len(plan.split):,} of {n_all:,} images: with all of them the clean interval "
             f"would reach {(high - low) / 2:.3f} to either side."
@@ -195,12 +195,12 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
     return remarks
 
 
-def example_pictures(images: ImagesUnderTest) -> tuple[NDArray[np.uint8], Callable[[Cell], NDArray[np.uint8]]]:
+def example_pictures(images: ImagesUnderTest) -> tuple[NDArray[np.uint8], Callable[[CorruptedSet], NDArray[np.uint8]]]:
     """Return the first test image as it is corrupted, and what gives it under a cell."""
     pixels = images.split.read_image(0)[None]
     side = corrupted_side(min(pixels.shape[1:3]), images.corruption_size)
 
-    def changed(cell: Cell) -> NDArray[np.uint8]:
+    def changed(cell: CorruptedSet) -> NDArray[np.uint8]:
         change = images.corrupting(cell)
         result: NDArray[np.uint8] = (pixels if change is None else change(pixels, np.array([0])))[0]
         return result

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import Reference
-from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier
+from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier, precision_of
 from resnet_mlflow.tracking import find_runs, get_run, load_corrupted_predictions, run_of_model, search_runs
 
 # Class names shown of each side where two lists differ.
@@ -110,12 +110,9 @@ def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
     return [Group(tuple(members)) for members in groups.values()]
 
 
-def precision_of(classifier: RunClassifier) -> str:
-    """Return the arithmetic in which a classifier's features were computed, which ``auto`` need not give here."""
-    return classifier.run.data.tags.get("precision", classifier.inputs.precision)
-
-
-def load_reference(run_id: str, cells: Iterable[Cell], item_ids: NDArray[np.str_], dataset_digest: str) -> Reference:
+def load_reference(
+    run_id: str, cells: Iterable[CorruptedSet], item_ids: NDArray[np.str_], dataset_digest: str
+) -> Reference:
     """Return the errors of a classifier that was tested before.
 
     Args:

@@ -19,15 +19,15 @@ from resnet_mlflow.features.identity import PREPROCESSING, split_digest
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.registry.backbones import BACKBONES
-from resnet_mlflow.robustness.results import CellIdentity, CellResult, CellStore, cell_key
-from resnet_mlflow.robustness.selection import CLEAN, Cell, sample_rows
+from resnet_mlflow.robustness.results import ResultStore, SetIdentity, SetResult, cell_key
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet, sample_rows
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images, compute_features, readable_rows
 from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.robustness_sources import Group
 
 logger = logging.getLogger(__name__)
 
-Results = dict[Cell, CellResult]
+Results = dict[CorruptedSet, SetResult]
 
 
 def choose_split(classifier: RunClassifier, config: RobustnessConfig) -> ImageSplit:
@@ -61,7 +61,7 @@ class Sweep:
         """
         return cls(group, choose_images(split, group.first.inputs.image_size, config.corruption_size), config)
 
-    def run(self, cells: Sequence[Cell]) -> dict[str, Results]:
+    def run(self, cells: Sequence[CorruptedSet]) -> dict[str, Results]:
         """Return the results of each classifier by the id of its run; those that are on disk are not made again."""
         results: dict[str, Results] = {one.run.info.run_id: {} for one in self.group.classifiers}
         started, n_made = time.perf_counter(), 0
@@ -76,10 +76,10 @@ class Sweep:
                 started, n_made = time.perf_counter(), 0
         return results
 
-    def identity(self, cell: Cell) -> CellIdentity:
+    def identity(self, cell: CorruptedSet) -> SetIdentity:
         """Return everything that decides the features of a cell."""
         first = self.group.first
-        return CellIdentity(
+        return SetIdentity(
             items=split_digest(self.images.split),
             backbone=first.config.backbone,
             weights_digest=first.inputs.weights.digest,
@@ -92,10 +92,10 @@ class Sweep:
             constants=self.images.constants(cell),
         )
 
-    def _run_cell(self, cell: Cell, results: dict[str, Results]) -> bool:
+    def _run_cell(self, cell: CorruptedSet, results: dict[str, Results]) -> bool:
         """Add a cell to the results of every classifier, and tell whether the images had to be looked at."""
         key, cache_dir = cell_key(self.identity(cell)), self.group.first.inputs.cache_dir
-        store = CellStore(cache_dir)
+        store = ResultStore(cache_dir)
         missing: list[RunClassifier] = []
         for one in self.group.classifiers:
             run_id = one.run.info.run_id
@@ -113,7 +113,7 @@ class Sweep:
             results[one.run.info.run_id][cell] = result
         return True
 
-    def _features(self, cell: Cell, key: str, store: FeatureStore) -> NDArray[np.float32]:
+    def _features(self, cell: CorruptedSet, key: str, store: FeatureStore) -> NDArray[np.float32]:
         stored = store.get(key)
         if stored is not None:
             return np.asarray(stored.splits["test"].features)
@@ -139,10 +139,10 @@ class Sweep:
         return inference_form(backbone, self.group.precision, pick_device(self.config.device))
 
 
-def judge(head: HeadBase, features: NDArray[np.float32], labels: NDArray[np.int64]) -> CellResult:
+def judge(head: HeadBase, features: NDArray[np.float32], labels: NDArray[np.int64]) -> SetResult:
     """Return what a head says of the features of a corrupted test set."""
     probabilities = head.predict_proba(features)
-    return CellResult(
+    return SetResult(
         probabilities.argmax(axis=1).astype(np.int32),
         probabilities.max(axis=1).astype(np.float32),
         expected_calibration_error(probabilities, labels),

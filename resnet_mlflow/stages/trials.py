@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import raise_if_stopped, reason_of
 from resnet_mlflow.tracking import TrialRun, describe_distributions, end_killed_trial
 from resnet_mlflow.tuning.objective import Measured, Objective
 from resnet_mlflow.tuning.shared_study import RETRY_OF, RUN_ID, SharedStudy, TrialEnd, is_killed
@@ -47,6 +48,7 @@ class Trials:
         """Run trials until the study needs no more, and wait for those of other processes."""
         self._end_killed()
         while True:
+            raise_if_stopped()
             start = time.perf_counter()
             trial = self.study.next_trial()
             if trial is not None:
@@ -88,7 +90,7 @@ class Trials:
             return _End("pruned")
         except Exception as error:  # One failing trial must not cost the others.
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
-            return _End("failed", error=(str(error).splitlines() or [type(error).__name__])[0])
+            return _End("failed", error=reason_of(error))
 
     def _finish(self, trial: "optuna.Trial", run: TrialRun, end: "_End") -> None:
         # The run first: a process that is killed in between leaves a trial that is run again, not one without results.

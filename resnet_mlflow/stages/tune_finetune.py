@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from filelock import FileLock
-
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.features.identity import partition
+from resnet_mlflow.features.store import default_cache_dir
+from resnet_mlflow.files.locks import held
+from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import image_splits, run_tags, train_and_conclude
@@ -37,6 +38,7 @@ def tune_finetune(config: FinetuneConfig) -> Outcome:
         InputError: If the search space, sampler or pruner do not fit.
     """
     space = load_space(config.search_space, "finetune", {})
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")
     inputs = prepare(config)
     key = compute_cache_key("finetune", config, inputs)
     work = _Work(config, inputs, key)
@@ -101,7 +103,7 @@ class _Work:
         config = self._trial_config(params)
         folder = self.inputs.cache_dir / "checkpoints" / f"{self.key}-best"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with held(folder.with_suffix(".lock"), "trains this network"):
             key = compute_cache_key("finetune", config, self.inputs)
             outcome = train_and_conclude(run, config, self.inputs, folder, key)
             shutil.rmtree(folder)

@@ -7,6 +7,7 @@ from typing import Any
 from resnet_mlflow.config import EXECUTION_ONLY, FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head, parse_head_params
+from resnet_mlflow.process import reason_of
 from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.stages.head_runs import fit_and_conclude, load_splits, run_name, run_tags, with_params
 from resnet_mlflow.stages.preparation import Inputs, digest_of, prepare
@@ -110,7 +111,7 @@ def _tune_each(config: FitHeadConfig, name: str) -> tuple[dict[str, Outcome], di
         try:
             outcomes[head] = tune_head(config.model_copy(update=own))
         except Exception as error:  # Ctrl-C passes.
-            failures[head] = (str(error).splitlines() or [type(error).__name__])[0]
+            failures[head] = reason_of(error)
             logger.error("%s FAILED: %s", head, failures[head])
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
     if not outcomes:

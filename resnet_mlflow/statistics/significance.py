@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from resnet_mlflow.statistics.bootstrap import paired_scores
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics.intervals import Floats
 
 # Below this many discordant pairs the chi-square approximation of McNemar's test is too coarse.
 EXACT_BELOW = 25
+# Sums of signed weights that are counted one by one; 24 items of as many class sizes could have 2^24.
+MOST_SUMS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,59 @@ def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemarTest:
     # At equal counts the correction would overshoot: the statistic is then 0, not 1 / discordant.
     chi2 = max(0, abs(only_first - only_second) - 1) ** 2 / discordant
     return McNemarTest(only_first, only_second, chi2, float(special.chdtrc(1, chi2)), "chi2")
+
+
+def paired_p_value(gains: ArrayLike, weights: ArrayLike) -> float:
+    """Return the two-sided p value of two classifiers having the same score, from what each item gains by the first.
+
+    Of equal weights it is McNemar's. Of others, as in balanced accuracy, it is the same test of the weighted sum: where
+    the classifiers do not differ, an item that only one gets right is as likely to be either's. Below 25 such items all
+    signs are counted, else the sum is taken for normal.
+
+    Args:
+        gains: First minus second, -1, 0 or 1, ``(n_items,)``.
+        weights: What each item weighs in the score, positive, ``(n_items,)``.
+
+    References:
+        McNemar (1947); Fisher (1935), The Design of Experiments, section 21, for counting all signs.
+
+    Example:
+        >>> paired_p_value([1, 1, 0, 0], [1, 1, 1, 1]), paired_p_value([1, 1, -1, 0], [4, 2, 1, 1])
+        (0.5, 0.5)
+    """
+    signs, sizes = np.asarray(gains, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if np.ptp(sizes) <= 1e-12 * sizes.max():
+        return mcnemar(signs > 0, signs < 0).p_value
+    moved = sizes[signs != 0]
+    observed = abs(float(signs @ sizes))
+    if not len(moved):
+        return 1.0
+    if len(moved) < EXACT_BELOW:
+        sums, shares = _signed_sums(moved / moved.max())
+        if len(sums) < MOST_SUMS:
+            return min(1.0, float(shares[np.abs(sums) >= observed / moved.max() - 1e-9].sum()))
+    return 2 * float(special.ndtr(-observed / np.sqrt(moved @ moved)))
+
+
+def _signed_sums(weights: Floats) -> tuple[Floats, Floats]:
+    """Return the sums of weights with all combinations of signs, and how likely each is."""
+    sums: Floats = np.zeros(1)
+    shares: Floats = np.ones(1)
+    for weight in weights:
+        both = np.round(np.concatenate([sums - weight, sums + weight]), 12)
+        sums, place = np.unique(both, return_inverse=True)
+        shares = np.asarray(np.bincount(place, weights=np.tile(shares, 2) / 2), dtype=np.float64)
+        if len(sums) >= MOST_SUMS:
+            break
+    return sums, shares
+
+
+def paired_scores(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the scores of two classifiers as arrays, refused where they are not of the same items."""
+    left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if left.ndim != 1 or left.shape != right.shape or not len(left):
+        raise InputError(f"paired scores must have the same items, got {left.shape} and {right.shape}; align by id")
+    return left, right
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,6 +9,7 @@ import yaml
 from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.config.validation import ConfigT, validate
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.heads import build_head, parse_head_params
 from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.tuning.search_space import load_space
@@ -100,7 +101,12 @@ def _head_config(head: str, params: dict[str, Any] | None, shared: dict[str, Any
     if head not in HEADS:
         raise InputError(f"heads must be among {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
     text = yaml.safe_dump(params or {}, default_flow_style=True, width=10_000).strip()
-    return validated(FitHeadConfig, f"heads.{head}", {"head": head, "head_params": text}, shared)
+    config = validated(FitHeadConfig, f"heads.{head}", {"head": head, "head_params": text}, shared)
+    try:
+        build_head(head, parse_head_params(text), config.seed)
+    except InputError as error:
+        raise InputError(f"heads.{head}: {error}") from None
+    return config
 
 
 def _tuned_config(head: str, params: dict[str, Any], shared: dict[str, Any]) -> FitHeadConfig:

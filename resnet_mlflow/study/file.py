@@ -7,7 +7,10 @@ import yaml
 
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.config.validation import validate
-from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.errors import InputError, nearest, shown
+from resnet_mlflow.files.bounded_yaml import read_yaml_file
+from resnet_mlflow.files.paths import is_file
+from resnet_mlflow.heads import build_head, parse_head_params
 from resnet_mlflow.study.cells import cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.study.stress import check_test
@@ -26,16 +29,16 @@ def load_study(name: str) -> Study:
     """
     shipped = sorted(path.stem for path in STUDIES.glob("*.yaml"))
     path = STUDIES / f"{name}.yaml" if name in shipped else Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(
             f"study must be a YAML file or one of {', '.join(shipped)}, got {name!r}{nearest(name, shipped)}"
         )
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"study {path} must be valid YAML, got: {' '.join(str(error).split())}") from None
+        content = read_yaml_file(path)
+    except yaml.YAMLError as error:
+        raise InputError(f"study {path} must be valid YAML, got: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
-        raise InputError(f"study {path} must be a mapping of {', '.join(Study.model_fields)}, got {content!r:.80}")
+        raise InputError(f"study {path} must be a mapping of {', '.join(Study.model_fields)}, got {shown(content)}")
     return _checked(content, path)
 
 
@@ -60,5 +63,6 @@ def _check_methods(name: str, config: LongtailConfig) -> None:
 
     try:
         select_methods(config.methods, config.head)
+        build_head(config.head, parse_head_params(config.head_params), config.seed)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None

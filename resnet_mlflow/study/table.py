@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from resnet_mlflow.markdown import markdown_table, plus_minus
-from resnet_mlflow.statistics import SeedSummary, summarize_seeds
+from resnet_mlflow.statistics import SeedSummary, distinct_seeds, summarize_seeds
 from resnet_mlflow.study import Cell, Study
 
 SCORES = {
@@ -38,7 +38,8 @@ def build_table(results: Iterable[CellResult], seeds: Sequence[int]) -> pd.DataF
         seeds: The study's seeds; a row says which of them it lacks.
 
     Returns:
-        Columns ``backbone``, ``weights``, ``method``, ``n seeds``, ``missing seeds``, and per score its ``mean`` and
+        Columns ``backbone``, ``weights``, ``method``, ``n seeds`` (with results that differ), ``repeated seeds`` (those
+        with another one's results), ``missing seeds``, and per score its ``mean`` and
         ``std`` (sample standard deviation; NaN for one seed), ``ci_low`` and ``ci_high`` (over items, for one seed;
         else NaN), and ``fit s``.
     """
@@ -47,15 +48,18 @@ def build_table(results: Iterable[CellResult], seeds: Sequence[int]) -> pd.DataF
         # Weights are part of the key: random and ImageNet ones never share a row.
         groups[result.cell.config.backbone, result.weights, result.cell.method].append(result)
     rows = [_row(key, group, seeds) for key, group in groups.items()]
-    columns = ["backbone", "weights", "method", "n seeds", "missing seeds"]
+    columns = ["backbone", "weights", "method", "n seeds", "repeated seeds", "missing seeds"]
     table = pd.DataFrame(rows, columns=None if rows else columns)
     return table.sort_values(["val accuracy mean"], ascending=False, ignore_index=True) if rows else table
 
 
 def _row(key: tuple[str, str, str], group: Sequence[CellResult], seeds: Sequence[int]) -> dict[str, object]:
     backbone, weights, method = key
+    present = {result.cell.config.seed: result.metrics for result in group}
+    distinct = distinct_seeds(present)
+    group = [result for result in group if result.cell.config.seed in distinct]
     row: dict[str, object] = {"backbone": backbone, "weights": weights, "method": method, "n seeds": len(group)}
-    present = {result.cell.config.seed for result in group}
+    row["repeated seeds"] = " ".join(str(seed) for seed in present if seed not in distinct)
     row["missing seeds"] = " ".join(str(seed) for seed in seeds if seed not in present)
     for title, metric in SCORES.items():
         summary = _summary(group, metric, seeds)
@@ -99,5 +103,6 @@ def _score(row: Mapping[Hashable, object], title: str) -> str:
 def _cells(row: Mapping[Hashable, object]) -> list[str]:
     scores = [_score(row, title) for title in SCORES]
     missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
+    missing += f" ({row['repeated seeds']} changed nothing)" if row["repeated seeds"] else ""
     head = [str(row[name]) for name in ("backbone", "weights", "method")]
     return [*head, *scores, f"{row['fit s']:.2f}", missing]

@@ -4,6 +4,8 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
+from resnet_mlflow.tracking.artifacts import MissingArtifactError, download, load_config
+from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
 from resnet_mlflow.tracking.experiments import (
     create_repeat,
@@ -12,7 +14,10 @@ from resnet_mlflow.tracking.experiments import (
     find_experiment,
     reach_store,
 )
+from resnet_mlflow.tracking.liveness import end_abandoned_children
+from resnet_mlflow.tracking.locking import promotion_lock
 from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import (
     ConfusionMatrix,
@@ -21,11 +26,12 @@ from resnet_mlflow.tracking.predictions import (
     load_corrupted_predictions,
     load_predictions,
 )
+from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
-    download_model,
+    download_classifier,
     move_alias,
     promoted_version,
     register,
@@ -33,22 +39,10 @@ from resnet_mlflow.tracking.registry import (
     run_of_model,
     version_of_run,
     version_with_alias,
+    versions_of,
 )
 from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
-from resnet_mlflow.tracking.store import (
-    BACKBONE_ARTIFACT,
-    connect,
-    download,
-    download_backbone,
-    end_abandoned_children,
-    find_runs,
-    finish_run,
-    get_run,
-    load_config,
-    search_runs,
-    set_error,
-    store_uri,
-)
+from resnet_mlflow.tracking.store import connect
 from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [
@@ -57,6 +51,7 @@ __all__ = [
     "CHAMPION",
     "RUN_TAG",
     "ConfusionMatrix",
+    "MissingArtifactError",
     "Predictions",
     "StageRun",
     "TrackedDataset",
@@ -67,7 +62,7 @@ __all__ = [
     "describe_distributions",
     "download",
     "download_backbone",
-    "download_model",
+    "download_classifier",
     "end_abandoned_children",
     "end_killed_trial",
     "experiment_runs",
@@ -87,6 +82,7 @@ __all__ = [
     "log_head",
     "move_alias",
     "promoted_version",
+    "promotion_lock",
     "reach_store",
     "register",
     "rewrite_version",
@@ -97,4 +93,5 @@ __all__ = [
     "store_uri",
     "version_of_run",
     "version_with_alias",
+    "versions_of",
 ]

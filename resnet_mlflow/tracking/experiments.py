@@ -1,20 +1,18 @@
 """Experiments as they are read: nothing here writes to the store, not even an experiment that is missing."""
 
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow.errors import InputError, nearest
-from resnet_mlflow.tracking.store import PROBE_TIMEOUT_S, is_unreachable, lost_store, probe_server, store_uri
+from resnet_mlflow.tracking.opening import DATABASE_PORTS, knock, store_uri
+from resnet_mlflow.tracking.refusals import refusals
+from resnet_mlflow.tracking.store import check_state, probe_server
 
 # MLflow's own limit is 50 000; a page of this size is some tens of MiB.
 PAGE_SIZE = 5000
-DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def find_experiment(name: str) -> str:
@@ -24,15 +22,12 @@ def find_experiment(name: str) -> str:
         InputError: If the store cannot be reached, or holds no such experiment.
     """
     reach_store()
-    try:
+    with refusals():
         experiment = mlflow.MlflowClient().get_experiment_by_name(name)
         if experiment is not None:
+            check_state(experiment)
             return str(experiment.experiment_id)
         known = [str(found.name) for found in mlflow.search_experiments()]
-    except (MlflowException, ConnectionError, TimeoutError) as error:
-        if is_unreachable(error):
-            raise lost_store(error) from error
-        raise
     near = nearest(name, known)
     raise InputError(f"experiment must be one of {store_uri()} ({', '.join(sorted(known))}), got {name!r}{near}")
 
@@ -74,22 +69,8 @@ def reach_store() -> None:
             f"the tracking store must exist to be read, got no file {rest[1:]}; set MLFLOW_TRACKING_URI, or run a "
             "study first"
         )
-    port = DATABASE_PORTS.get(kind.split("+")[0])
-    if port is not None:
-        _knock(uri, port)
-
-
-def _knock(uri: str, default_port: int) -> None:
-    # MLflow would try for minutes.
-    parts = urlsplit(uri)
-    try:
-        socket.create_connection((parts.hostname or "localhost", parts.port or default_port), PROBE_TIMEOUT_S).close()
-    except OSError as error:
-        shown = parts._replace(netloc=f"{parts.hostname}:{parts.port or default_port}").geturl()
-        raise InputError(
-            f"the tracking store must answer, got no answer from {shown} ({error}); start the database, or set "
-            "MLFLOW_TRACKING_URI"
-        ) from None
+    if kind.split("+")[0] in DATABASE_PORTS:
+        knock(uri)
 
 
 def create_repeat(run: Run) -> str:

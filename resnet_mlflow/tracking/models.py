@@ -1,18 +1,20 @@
 """Fitted heads as MLflow models: stored by skops, so that loading one runs no pickled code."""
 
 import importlib.metadata
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.heads.storage import head_types, quiet_light_imports, read_head
+from resnet_mlflow.tracking.artifacts import download_model_part
+
+HEAD_FILE = "model.skops"  # as MLflow names it
 REQUIREMENTS = ("numpy", "scikit-learn", "scipy", "skops")
-_TORCH_SHIM = "sklearn.externals.array_api_compat.torch"
 
 
 def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mapping[str, str] | None = None) -> str:
@@ -24,13 +26,13 @@ def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mappi
         class_names: Names of the classes 0, 1, ...; kept in the model's metadata.
         tags: Tags of the logged model.
     """
-    with _quiet_light_imports():
+    with quiet_light_imports():
         import mlflow.pyfunc
         import mlflow.sklearn
         import skops.io
 
     untrusted = skops.io.get_untrusted_types(data=skops.io.dumps(head))
-    foreign = [name for name in untrusted if not name.startswith("resnet_mlflow.")]
+    foreign = [name for name in untrusted if name not in head_types()]
     if foreign:
         raise TypeError(f"a head must hold NumPy arrays and scikit-learn objects only, got {foreign}")
     info = mlflow.sklearn.log_model(
@@ -47,36 +49,20 @@ def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mappi
     return str(info.model_id)
 
 
-def load_head(uri: str) -> Any:
-    """Return the head logged at ``uri``, such as ``models:/m-1f3c...`` or ``runs:/<id>/head``."""
-    with _quiet_light_imports():
-        import mlflow.pyfunc
-        import mlflow.sklearn
+def load_head(uri: str) -> HeadBase:
+    """Return the head logged at ``uri``, such as ``models:/m-1f3c...`` or ``runs:/<id>/head``.
 
-    return mlflow.sklearn.load_model(uri)
+    What the model's own ``MLmodel`` says of loaders and types is not read: a store that others write to may hold
+    anything.
+
+    Raises:
+        InputError: If there is no head, or something else in its place.
+    """
+    with scratch_folder() as folder:
+        return read_head(download_model_part(uri, HEAD_FILE, folder))
 
 
 def _signature(n_features: int) -> ModelSignature:
     features = TensorSpec(np.dtype(np.float32), (-1, n_features), name=None)
     labels = TensorSpec(np.dtype(np.int64), (-1,), name=None)
     return ModelSignature(inputs=Schema([features]), outputs=Schema([labels]))
-
-
-@contextmanager
-def _quiet_light_imports() -> Iterator[None]:
-    """Import without torch, which takes seconds, and without a warning that users cannot act on.
-
-    skops lists scikit-learn's estimators by walking its packages; one of them is a shim for torch
-    that holds no estimator. An entry of ``None`` makes its import fail, which the walk passes over.
-    MLflow warns of type hints in its own modules while it is imported.
-    """
-    hide = "torch" not in sys.modules and _TORCH_SHIM not in sys.modules
-    if hide:
-        sys.modules[_TORCH_SHIM] = None  # type: ignore[assignment]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-            yield
-    finally:
-        if hide:
-            del sys.modules[_TORCH_SHIM]

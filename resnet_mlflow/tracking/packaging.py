@@ -16,17 +16,18 @@ PACKAGE = Path(__file__).parents[1]
 SERVING_REQUIREMENTS = (
     # With httptools the server parses requests of many images in compiled code.
     *("httptools", "numpy", "pandas", "pillow", "pybase64", "pydantic", "safetensors"),
-    *("scikit-learn", "scipy", "skops", "torch", "torchvision"),
+    *("scikit-learn", "scipy", "simplejpeg", "skops", "torch", "torchvision"),
 )
 
 
-def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any]) -> str:
+def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any], model_config: Mapping[str, Any]) -> str:
     """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
 
     Args:
         folder: What ``resnet_mlflow.serving.classifier.write_classifier`` wrote.
         example: An image file, shown as the input example.
         metadata: Kept in the model's ``MLmodel``.
+        model_config: What may be set where the model is loaded, with the defaults.
     """
     import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
 
@@ -40,15 +41,21 @@ def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any]) ->
         # Named here, since MLflow would find them in a subprocess that takes seconds.
         pip_requirements=[f"{name}=={_released_version(name)}" for name in SERVING_REQUIREMENTS],
         metadata=dict(metadata),
+        model_config=dict(model_config),
     )
     return str(info.model_id)
 
 
-def load_served(uri: str) -> Any:
-    """Return the model at ``uri`` as MLflow serves it: its ``predict`` takes tables and pixels."""
+def load_served(uri: str, model_config: Mapping[str, Any] | None = None) -> Any:
+    """Return the model at ``uri`` as MLflow serves it: its ``predict`` takes tables and pixels.
+
+    Args:
+        uri: Of the model.
+        model_config: What is to be other than the defaults it was logged with.
+    """
     import mlflow.pyfunc
 
-    return mlflow.pyfunc.load_model(uri)
+    return mlflow.pyfunc.load_model(uri, model_config=dict(model_config or {}))
 
 
 def _released_version(name: str) -> str:

@@ -1,16 +1,18 @@
 """What runs predicted, read back from the tracking store."""
 
-import json
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet_mlflow.tracking.store import download
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.tracking.artifacts import MAX_TABLE_BYTES, download, load_json, unreadable_json
+
+# Of a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.
+MAX_CELLS = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,26 +56,37 @@ def load_confusion_matrix(run_id: str, split: Literal["val", "test"] = "test") -
     """Return what a run logged as ``evaluation/<split>/confusion_matrix.json``.
 
     Raises:
-        MlflowException: If the run has no confusion matrix of the split.
+        InputError: If the run has no confusion matrix of the split, or something else in its place.
     """
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        path = download(run_id, f"evaluation/{split}/confusion_matrix.json", Path(folder))
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    return ConfusionMatrix(tuple(stored["class_names"]), np.array(stored["counts"], dtype=np.int64))
+    path = f"evaluation/{split}/confusion_matrix.json"
+    stored = load_json(run_id, path)
+    try:
+        class_names = tuple(str(name) for name in stored["class_names"])
+        counts = np.array(stored["counts"], dtype=np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise unreadable_json(run_id, path, str(error)) from None
+    if counts.shape != (len(class_names), len(class_names)) or (counts < 0).any():
+        raise unreadable_json(run_id, path, f"counts of shape {counts.shape} for {len(class_names)} classes")
+    return ConfusionMatrix(class_names, counts)
 
 
 def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:
     """Return what a run logged as ``evaluation/<split>/predictions.parquet``.
 
     Raises:
-        MlflowException: If the run has no predictions of the split.
+        MissingArtifactError: If the run has no predictions of the split.
+        InputError: If it has something else in their place.
     """
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        frame = pd.read_parquet(download(run_id, f"evaluation/{split}/predictions.parquet", Path(folder)))
+    path = f"evaluation/{split}/predictions.parquet"
+    frame = _read_table(run_id, path, ("item_id", "label", "prediction"))
     columns = [name for name in frame.columns if name.startswith("score_")]
     item_ids, labels, predictions = (frame[name].to_numpy(dtype=np.str_) for name in ("item_id", "label", "prediction"))
     class_names = tuple(name.removeprefix("score_") for name in columns)
-    return Predictions(item_ids, labels, predictions, frame[columns].to_numpy(dtype=np.float32), class_names)
+    try:
+        scores = frame[columns].to_numpy(dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise _unreadable(run_id, path, str(error)) from None
+    return Predictions(item_ids, labels, predictions, scores, class_names)
 
 
 def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
@@ -83,7 +96,41 @@ def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
     are names of classes.
 
     Raises:
-        MlflowException: If the run has no such predictions.
+        MissingArtifactError: If the run has no such predictions.
+        InputError: If it has something else in their place.
     """
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        return pd.read_parquet(download(run_id, "robustness/predictions.parquet", Path(folder)))
+    return _read_table(run_id, "robustness/predictions.parquet", ("item_id", "label", "clean"))
+
+
+def _read_table(run_id: str, path: str, needed: tuple[str, ...]) -> pd.DataFrame:
+    """Return a Parquet artifact of texts and numbers, whose size is known before any of it is unpacked."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with scratch_folder() as folder:
+        file = download(run_id, path, folder, MAX_TABLE_BYTES)
+        try:
+            with parquet.ParquetFile(file) as table:
+                n_cells = table.metadata.num_rows * table.metadata.num_columns
+                plain = all(_is_plain(kind) for kind in table.schema_arrow.types)
+                if n_cells > MAX_CELLS or not plain or not set(needed) <= set(table.schema_arrow.names):
+                    raise _unreadable(run_id, path, f"{n_cells} cells of {str(table.schema_arrow.names)[:100]}")
+                # What a file says of pandas is left out: columns are all there is.
+                frame: pd.DataFrame = table.read().replace_schema_metadata(None).to_pandas()
+                return frame
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise _unreadable(run_id, path, str(error)) from None
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types
+
+    tests = (types.is_string, types.is_large_string, types.is_floating, types.is_integer)
+    return any(test(kind) for test in tests)
+
+
+def _unreadable(run_id: str, path: str, got: str) -> InputError:
+    told = (got.splitlines() or [""])[0][:150]
+    return InputError(f"{path} must be a table as stages log it, got {told} in run {run_id}; take another run")

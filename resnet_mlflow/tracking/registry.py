@@ -8,7 +8,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.tracking.store import store_uri
+from resnet_mlflow.tracking.artifacts import download_model_part
+from resnet_mlflow.tracking.opening import store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
@@ -74,10 +75,16 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
     return _version_of(f"models:/{name}@{alias}")
 
 
+def versions_of(name: str) -> list[ModelVersion]:
+    """Return all versions of a registered model; none where there is no such model."""
+    return list(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
+
+
 def version_of_run(name: str, run_id: str) -> ModelVersion | None:
     """Return the newest version of a registered model that a run's classifier was packaged as, or None."""
-    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and tags.{RUN_TAG} = '{run_id}'")
-    return max(found, key=lambda version: int(version.version), default=None)
+    # By the run alone: a filter cannot spell every name that a model may have.
+    found = mlflow.MlflowClient().search_model_versions(f"tags.{RUN_TAG} = '{run_id}'")
+    return max((one for one in found if one.name == name), key=lambda one: int(one.version), default=None)
 
 
 def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:
@@ -101,6 +108,10 @@ def move_alias(version: ModelVersion, alias: str) -> None:
     mlflow.MlflowClient().set_registered_model_alias(version.name, alias, version.version)
 
 
-def download_model(uri: str) -> Path:
-    """Return the local copy of a registered model's folder."""
-    return Path(mlflow.artifacts.download_artifacts(uri))
+def download_classifier(uri: str, folder: Path) -> Path:
+    """Return the local copy of a promoted classifier's files, made in ``folder``; the package's code stays behind.
+
+    Raises:
+        InputError: If the model has none, or one that is too large.
+    """
+    return download_model_part(uri, "data/classifier", folder)

@@ -2,31 +2,27 @@
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
-from resnet_mlflow.process import process_name
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.process import process_name, stop_asked
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
-from resnet_mlflow.tracking.store import (
-    again_if_raced,
-    connect,
-    describe_experiment,
-    is_unreachable,
-    lost_store,
-    stop_retrying,
-)
+from resnet_mlflow.tracking.liveness import beating, end_abandoned_runs, signs
+from resnet_mlflow.tracking.refusals import STORE_ERRORS, is_unreachable, lost_store, refusals, stop_retrying
+from resnet_mlflow.tracking.store import again_if_raced, connect, describe_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +32,6 @@ logger = logging.getLogger(__name__)
 NOTE = "mlflow.note.content"
 # A training goes on while the server is away; each try costs it some seconds.
 RETRY_AFTER_S = 60
-STORE_ERRORS = (MlflowException, ConnectionError, TimeoutError)
 
 
 class StageRun:
@@ -103,9 +98,9 @@ class StageRun:
     @contextmanager
     def artifacts(self) -> Iterator[Path]:
         """Yield an empty folder whose content becomes artifacts of the run, in one upload."""
-        with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-            yield Path(folder)
-            mlflow.log_artifacts(folder)
+        with scratch_folder() as folder:
+            yield folder
+            mlflow.log_artifacts(str(folder))
 
     def log_folder(self, folder: Path, name: str) -> None:
         """Log a local folder as artifacts under ``name``."""
@@ -170,17 +165,27 @@ def stage_run(
         InputError: If the tracking store cannot be reached.
     """
     connect()
-    resumed = resume if resume is not None and _can_resume(resume) else None
-    if resumed is not None:
-        leave_launched_run(resumed)
     nested = mlflow.active_run() is not None
+    with refusals():
+        if not nested:
+            end_abandoned_runs()
+        earlier = _resumable(resume)
+        alive = signs(earlier)
+        resumed = None
+        if earlier is not None:
+            resumed = earlier.info.run_id
+            leave_launched_run(resumed)
+            # Before it counts as running again: whoever meets it then must see that somebody works on it.
+            for tag, value in alive.items():
+                mlflow.MlflowClient().set_tag(resumed, tag, value)
+        own = {"stage": stage, "version": __version__, "worker": process_name(), **alive}
+        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, tags=own, log_system_metrics=True)
     try:
-        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, log_system_metrics=True)
         run = StageRun(active.info.run_id, nested)
-        with _true_status(run):
+        with _true_status(run), beating(partial(mlflow.MlflowClient().set_tag, run.run_id)):
             if not nested:
                 describe_experiment(active.info.experiment_id)
-            run.set_tags({"stage": stage, "version": __version__, "worker": process_name(), **code_tags(), **tags})
+            run.set_tags({**own, **code_tags(), **tags})
             run.log_config(config)
             yield run
             run.flush()
@@ -195,7 +200,8 @@ def _true_status(run: StageRun) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+        killed = isinstance(error, KeyboardInterrupt | SystemExit) or stop_asked()
+        status = "KILLED" if killed else "FAILED"
         if is_unreachable(error):
             stop_retrying()
         # The first error counts: a store that is gone must not hide it.
@@ -209,12 +215,15 @@ def _true_status(run: StageRun) -> Iterator[None]:
     mlflow.end_run("FAILED" if run.failure else "FINISHED")
 
 
-def _can_resume(run_id: str) -> bool:
+def _resumable(run_id: str | None) -> Run | None:
+    """Return a run that can be continued: it is there, and in the experiment that runs go to."""
     try:
-        info = mlflow.get_run(run_id).info
+        run = mlflow.get_run(run_id) if run_id else None
     except MlflowException:
-        return False
-    return info.lifecycle_stage == "active" and info.experiment_id == _get_experiment_id()
+        return None
+    if run is None or run.info.lifecycle_stage != "active" or run.info.experiment_id != _get_experiment_id():
+        return None
+    return run
 
 
 def leave_launched_run(continued: str) -> None:

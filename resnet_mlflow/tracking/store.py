@@ -1,23 +1,18 @@
-"""The tracking store: is it there, which runs does it hold, what did they leave behind."""
+"""The tracking store: is it there, does it take runs, and how its pages show them."""
 
-import hashlib
-import json
 import os
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import mlflow
-from filelock import FileLock
-from mlflow.entities import Run
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking.liveness import signs
+from resnet_mlflow.tracking.opening import check_artifacts, open_store, store_uri
+from resnet_mlflow.tracking.refusals import probe, refusals, refused
 from resnet_mlflow.tracking.views import view_tags
 
 DEFAULT_EXPERIMENT = "resnet-mlflow"
@@ -36,30 +31,64 @@ EXPERIMENT_TAGS = {
     "- The newest run with `tags.stage = 'compare'` holds the report of the experiment: `report/report.html`.",
     **view_tags(),
 }
-PROBE_TIMEOUT_S = 5
-BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
 
 
 def connect() -> None:
-    """Make sure that the tracking store answers, and that an experiment is chosen.
+    """Make sure that the tracking store answers, and that an experiment is chosen that runs can go to.
 
     Raises:
-        InputError: If a tracking server does not answer within seconds.
+        InputError: If it does not answer or refuses, or if the experiment or run that the environment names is not
+            there.
     """
     probe_server()
-    _open_store()
-    chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
-    if not chosen and mlflow.active_run() is None:
-        mlflow.set_experiment(DEFAULT_EXPERIMENT)
+    with refusals():
+        open_store(store_uri())
+        chosen = {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & os.environ.keys()
+        if mlflow.active_run() is not None:
+            return
+        if not chosen:
+            _choose(DEFAULT_EXPERIMENT)
+        _check_experiment()
 
 
-def _open_store() -> None:
-    # Opening a database for the first time makes its tables; MLflow 3.17 lets two processes that do so at once fail.
-    uri = mlflow.get_tracking_uri()
-    if not uri.startswith("http"):
-        name = f"resnet-mlflow-{os.getuid()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
-        with FileLock(Path(tempfile.gettempdir()) / name):
-            mlflow.MlflowClient()
+def _choose(name: str) -> None:
+    experiment = mlflow.MlflowClient().get_experiment_by_name(name)
+    if experiment is not None:
+        check_state(experiment)
+    mlflow.set_experiment(name)
+
+
+def _check_experiment() -> None:
+    """Refuse an experiment or run of the environment that is not there, or that artifacts cannot be sent to."""
+    client = mlflow.MlflowClient()
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        info = client.get_run(run_id).info
+        if info.lifecycle_stage != "active":
+            raise InputError(f"MLFLOW_RUN_ID must name a run that is not deleted, got {run_id}; restore or unset it")
+        experiment_id = info.experiment_id
+        for tag, value in signs().items():
+            client.set_tag(run_id, tag, value)
+    else:
+        experiment_id = str(_get_experiment_id())
+    experiment = client.get_experiment(experiment_id)
+    check_state(experiment)
+    check_artifacts(str(experiment.artifact_location))
+
+
+def check_state(experiment: Experiment) -> None:
+    """Refuse an experiment that was deleted, or that a server only pretends to have.
+
+    Raises:
+        InputError: If it is such a one.
+    """
+    if experiment.lifecycle_stage == "deleted":
+        raise InputError(
+            f"the experiment must be there, got {experiment.name!r}, which was deleted; restore it (mlflow experiments "
+            "restore), or set MLFLOW_EXPERIMENT_NAME to another"
+        )
+    if experiment.lifecycle_stage != "active":
+        raise refused(ValueError("API request to get an experiment was answered by nothing"))
 
 
 def probe_server() -> None:
@@ -74,7 +103,7 @@ def probe_server() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
-        _probe(uri)
+        probe(uri)
 
 
 def describe_experiment(experiment_id: str) -> None:
@@ -98,167 +127,3 @@ def again_if_raced(write: Callable[[], None]) -> None:
         if not any(name in str(error) for name in ("IntegrityError", "UniqueViolation")):
             raise
         write()
-
-
-def _probe(uri: str) -> None:
-    try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S).close()
-    except urllib.error.HTTPError:
-        return  # It answers; a proxy in front may not know the path.
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"the tracking server must answer, got no answer from {uri} ({reason}); start it, or unset "
-            "MLFLOW_TRACKING_URI to keep runs in ./mlflow.db. Features and checkpoints stay in the cache folder"
-        ) from None
-
-
-def is_unreachable(error: BaseException) -> bool:
-    """Tell whether an error means that the tracking store did not answer."""
-    if isinstance(error, MlflowException):
-        return str(error).startswith("API request to")
-    return isinstance(error, ConnectionError | TimeoutError)
-
-
-def stop_retrying() -> None:
-    """Let what MLflow still does in this process, such as ending runs, fail at once: the store is known to be away."""
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-
-
-def lost_store(error: BaseException) -> InputError:
-    """Return the line for a store that went away while a stage ran."""
-    reason = str(error).splitlines()[0][:300]
-    return InputError(
-        f"the tracking store {mlflow.get_tracking_uri()} must take the run's results, got: {reason}; features and "
-        "checkpoints are kept in the cache folder: run the same command again when the store is back"
-    )
-
-
-def store_uri() -> str:
-    """Return where runs go."""
-    return str(mlflow.get_tracking_uri())
-
-
-def find_runs(tags: Mapping[str, str], status: str | None = "FINISHED") -> list[Run]:
-    """Return all runs of the store that carry the tags, newest first.
-
-    Args:
-        tags: Names and values, all of which must match.
-        status: Status of the runs; ``None`` for any.
-    """
-    conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-    if status is not None:
-        conditions.append(f"attributes.status = '{status}'")
-    return search_runs(" and ".join(conditions))
-
-
-def search_runs(filter_string: str) -> list[Run]:
-    """Return all runs of the store that match a filter in MLflow's own language, newest first.
-
-    Args:
-        filter_string: Such as ``tags.dataset = 'digits' and metrics.`val/accuracy` > 0.9``; empty means all.
-
-    Raises:
-        InputError: If MLflow cannot read the filter.
-    """
-    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
-    runs: list[Run] = []
-    client, token = mlflow.MlflowClient(), None
-    while True:
-        try:
-            page = client.search_runs(
-                experiments, filter_string, order_by=["attributes.start_time DESC"], page_token=token
-            )
-        except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
-                raise
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"filter must be one that MLflow understands, got {filter_string!r} ({reason}); write such as "
-                "tags.dataset = 'digits'"
-            ) from None
-        runs.extend(page)
-        token = page.token
-        if not token:
-            return runs
-
-
-def get_run(run_id: str) -> Run:
-    """Return a run of the store.
-
-    Raises:
-        InputError: If there is none of that id.
-    """
-    try:
-        return mlflow.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise InputError(f"run_id must name a run of {store_uri()}, got {run_id!r}; copy it from MLflow") from None
-
-
-def finish_run(run_id: str) -> bool:
-    """Let a run whose results are all there end FINISHED, if it has not, and tell whether the store holds it."""
-    try:
-        info = mlflow.get_run(run_id).info
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        return False
-    if info.lifecycle_stage == "active" and info.status != "FINISHED":
-        mlflow.MlflowClient().set_terminated(run_id, "FINISHED")
-    return bool(info.lifecycle_stage == "active")
-
-
-def load_config(run_id: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a run: its parameters as typed values."""
-    with tempfile.TemporaryDirectory(prefix="resnet-mlflow-") as folder:
-        config: dict[str, Any] = json.loads(download(run_id, "config.json", Path(folder)).read_text())
-    return config
-
-
-def set_error(run_id: str, message: str) -> None:
-    """Set the ``error`` tag of a run, if the store still answers."""
-    with suppress(MlflowException):
-        mlflow.MlflowClient().set_tag(run_id, "error", message[:1000])
-
-
-def end_abandoned_children(parent_run_id: str) -> None:
-    """End a run's children that still count as running as KILLED; to be called while nothing of the parent runs."""
-    client = mlflow.MlflowClient()
-    for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
-        client.set_terminated(run.info.run_id, "KILLED")
-
-
-def download(run_id: str, path: str, folder: Path) -> Path:
-    """Return the local copy of a run's artifact folder or file, made in ``folder``.
-
-    Raises:
-        MlflowException: If the run has no such artifact.
-    """
-    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder)))
-
-
-def download_backbone(uri: str) -> Path:
-    """Return the local copy of the backbone that a run of ours, or a model of one, holds.
-
-    Args:
-        uri: ``runs:/<run id>`` of a fine-tuning, or ``models:/...`` logged by one.
-
-    Raises:
-        InputError: If there is no such run or model, or it holds no backbone.
-    """
-    try:
-        if uri.startswith("models:/"):
-            info = mlflow.models.get_model_info(uri)
-            # A promoted model was logged by the promotion; its backbone lies with the run that trained it.
-            run_id = (info.metadata or {}).get("run_id", info.run_id)
-        else:
-            run_id = uri.removeprefix("runs:/").split("/")[0]
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=BACKBONE_ARTIFACT))
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(
-            f"weights must name a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
-            "tags.stage = 'finetune'"
-        ) from None

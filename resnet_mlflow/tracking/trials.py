@@ -13,6 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from resnet_mlflow import __version__
 from resnet_mlflow.process import process_name
+from resnet_mlflow.tracking.liveness import PROCESS, end_killed, signs
 from resnet_mlflow.tracking.runs import as_text
 
 TrialState = Literal["complete", "pruned", "failed", "killed"]
@@ -34,7 +35,7 @@ class TrialRun:
             tags: What is known before the trial: its number, parameters' distributions, what it works on.
         """
         self._client = mlflow.MlflowClient()
-        common = {"stage": "trial", "version": __version__, "worker": process_name()}
+        common = {"stage": "trial", "version": __version__, "worker": process_name(), PROCESS: signs()[PROCESS]}
         texts = {key: str(value)[:8000] for key, value in {**common, **tags, "trial_state": "running"}.items()}
         run = self._client.create_run(
             _experiment_of(mlflow.get_tracking_uri(), parent_run_id),
@@ -69,10 +70,8 @@ class TrialRun:
 
 def end_killed_trial(run_id: str) -> None:
     """End the run of a trial whose process is gone."""
-    client = mlflow.MlflowClient()
-    if client.get_run(run_id).data.tags.get("trial_state") != "killed":
-        client.set_tag(run_id, "trial_state", "killed")
-        client.set_terminated(run_id, "KILLED")
+    if mlflow.MlflowClient().get_run(run_id).data.tags.get("trial_state") != "killed":
+        end_killed(run_id, "trial")
 
 
 def describe_distributions(distributions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,13 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if hashlib.blake2b(body).digest() != digest:
         logger.warning("checkpoint %s is damaged; it is ignored and training starts afresh", path)
         return None
-    payload: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    try:
+        payload = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError):
+        payload = None  # Right by its digest, and yet none of ours: a folder that others write to.
+    if not isinstance(payload, dict):
+        logger.warning("checkpoint %s holds something else; it is ignored and training starts afresh", path)
+        return None
     if payload.get("fingerprint") != fingerprint:
         logger.warning("checkpoint %s is of another configuration; it is ignored and training starts afresh", path)
         return None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import raise_if_stopped
 from resnet_mlflow.training.checkpoints import load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from resnet_mlflow.training.optimization import build_optimizer, divide_gradients, rate_setter
 
@@ -97,6 +98,7 @@ def fit(
     yield from history
     steps_per_epoch = math.ceil(n_batches / options.accumulate)
     while len(history) < options.epochs and not _is_exhausted(history, options.patience):
+        raise_if_stopped()
         epoch, start = len(history) + 1, time.perf_counter()
         if on_epoch is not None:
             on_epoch(epoch)

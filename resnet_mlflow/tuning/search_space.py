@@ -10,7 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from resnet_mlflow.config import Config, FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
-from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.errors import InputError, nearest, shown
+from resnet_mlflow.files.bounded_yaml import read_yaml_file
+from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.heads import build_head, describe_params, head_class, with_numbers
 from resnet_mlflow.registry.heads import HEADS
 
@@ -25,6 +27,7 @@ finetune:
   augmentation: [none, flip, crop]
 """
 GRID_POINTS = 5
+MAX_POINTS = 100_000
 
 Value = str | int | float
 
@@ -135,9 +138,18 @@ class SearchSpace:
         return chosen
 
     def grid(self) -> list[dict[str, Any]]:
-        """Return all points of the grid, each once, without the given values."""
+        """Return all points of the grid, each once, without the given values.
+
+        Raises:
+            InputError: If there are too many to be tried.
+        """
         points: list[dict[str, Any]] = [{}]
         for name, parameter in self.parameters.items():
+            if len(points) * max(1, len(parameter.points())) > MAX_POINTS:
+                raise InputError(
+                    f"a grid must have at most {MAX_POINTS} points, got more in search space {self.name}; give fewer "
+                    "choices, lower grid, or pass another sampler"
+                )
             points = [longer for point in points for longer in self._extended(point, name, parameter)]
         return points
 
@@ -196,11 +208,11 @@ def spaces_as_written() -> list[str]:
 
 def shipped_spaces() -> dict[str, Any]:
     """Return what each search space holds, by name: those of the heads, then of ``finetune``."""
-    return _mapping("\n".join(spaces_as_written()), "of this version")
+    return _mapping(yaml.safe_load("\n".join(spaces_as_written())), "of this version")
 
 
 def _of_file(source: str, method: str, shipped: list[str]) -> Any:
-    if not Path(source).is_file():
+    if not is_file(Path(source)):
         raise InputError(
             f"search_space must be a YAML file or one of {', '.join(shipped)}, got {source!r}{nearest(source, shipped)}"
         )
@@ -215,30 +227,28 @@ def _of_file(source: str, method: str, shipped: list[str]) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _mapping(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"search_space {path} must be a readable text file, got: {error}; check it") from None
-
-
-def _mapping(text: str, where: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
+        content = read_yaml_file(path)
     except yaml.YAMLError as error:
-        raise InputError(f"search_space {where} must be valid YAML, got: {' '.join(str(error).split())}") from None
+        raise InputError(f"search_space {path} must be valid YAML, got: {' '.join(str(error).split())[:300]}") from None
+    return _mapping(content, str(path))
+
+
+def _mapping(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise InputError(f"search_space {where} must be a mapping of heads to their spaces, got {content!r:.80}")
+        raise InputError(f"search_space {where} must be a mapping of heads to their spaces, got {shown(content)}")
     return {str(name): with_numbers(space) for name, space in content.items()}
 
 
 def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
     if not isinstance(content, dict) or not content:
-        raise InputError(f"search space {name} must map parameters to what they may be, got {content!r:.80}")
+        raise InputError(f"search space {name} must map parameters to what they may be, got {shown(content)}")
     parameters: dict[str, Parameter] = {}
     for key, entry in content.items():
         values = {"choices": entry} if isinstance(entry, list) else entry
         if not isinstance(values, dict):
             raise InputError(
-                f"search space {name}: {key} must be a list, or low and high, got {entry!r}; write [{entry}]"
+                f"search space {name}: {key} must be a list, or low and high, got {shown(entry)}; write "
+                f"[{shown(entry)}]"
             )
         try:
             parameters[str(key)] = validate(Parameter, values)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_mlflow.config import TuningConfig
@@ -74,7 +75,8 @@ class SharedStudy:
 
     def lock(self, purpose: str = "trials") -> AbstractContextManager[None]:
         """Return what keeps the study's other processes out while it is entered."""
-        return self.storage.lock(f"{self.task.name}.{purpose}".replace("/", "-"))
+        # A study may be called anything; its locks are files.
+        return self.storage.lock(blake2b(f"{self.task.name}.{purpose}".encode(), digest_size=8).hexdigest())
 
     def _check_identity(self) -> None:
         wanted = json.loads(json.dumps({**self.task.identity, "space": self.task.space.as_dict()}))

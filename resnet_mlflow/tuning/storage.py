@@ -1,6 +1,8 @@
 """Where a study lives: a journal file or a database, with a lock and signs of life that its processes share."""
 
+import glob
 import os
+import re
 import threading
 import time
 import warnings
@@ -25,6 +27,7 @@ MISSED_BEATS = 6
 # Processes that meet in an empty database trip over each other's tables.
 CREATION_TRIES = 5
 WORKER = "worker"
+_WORKER = re.compile(r"[\w.-]{1,100}:[0-9]+:[0-9a-f]+")
 
 
 class SharedStorage(Protocol):
@@ -103,6 +106,8 @@ class JournalStorage:
         self.place = str(path)
         self._path = path
         self._me = f"{process_name()}:{time.time_ns():x}"
+        for sign in path.parent.glob(f"{glob.escape(path.name)}.*.alive"):
+            self._is_free(sign)
         self._alive = FileLock(self._sign(self._me))
         self._alive.acquire()
 
@@ -129,8 +134,13 @@ class JournalStorage:
     def _is_dead(self, worker: str) -> bool:
         if worker == self._me:
             return False
-        sign = self._sign(worker)
-        if not worker or not sign.exists():
+        if not _WORKER.fullmatch(worker):  # The journal is a file that others may write to; a name becomes a path.
+            return True
+        return self._is_free(self._sign(worker))
+
+    def _is_free(self, sign: Path) -> bool:
+        """Return whether nobody holds a sign of life, and remove it then."""
+        if not sign.exists():
             return True
         try:
             with FileLock(sign, timeout=0):

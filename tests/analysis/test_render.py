@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.links import RunLinks
-from analysis.render import Cell, cells, format_value, latex_escape, to_csv, to_html, to_latex, to_markdown
+from analysis.render import Entry, cells, format_value, latex_escape, to_csv, to_html, to_latex, to_markdown
 from analysis.table import Column, Table
 
 
@@ -71,11 +71,11 @@ def test_format_value_follows_the_kind(value, kind, text):
 
 def test_cells_hold_deviation_interval_weight_and_runs(table):
     first, second = cells(table)
-    assert first[1] == Cell("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"))
-    assert first[2] == Cell("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"))
+    assert first[1] == Entry("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"))
+    assert first[2] == Entry("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"))
     # One seed has no deviation, a value that is missing no runs.
-    assert second[1] == Cell("0.5000", "", False, ("r3",))
-    assert second[2] == Cell("-")
+    assert second[1] == Entry("0.5000", "", False, ("r3",))
+    assert second[2] == Entry("-")
 
 
 def test_to_markdown_bolds_winners_only_and_escapes_pipes(table):
@@ -150,3 +150,14 @@ def test_to_html_links_each_number_to_its_runs_and_escapes(table):
 
 def test_to_html_without_addresses_has_no_links(table):
     assert "<a " not in to_html(table, lambda run_ids: "")
+
+
+def test_html_names_both_parts_of_an_interval():
+    ends = {"acc low": 0.7, "acc high": 0.9, "acc seeds low": 0.72, "acc seeds high": 0.88}
+    frame = pd.DataFrame([{"head": "svm", "acc": 0.8, **ends, "acc items low": 0.75, "acc items high": 0.85}])
+    table = Table("heads", "Which?", frame, (Column("head", "head"), Column("acc", "test accuracy", "score")))
+    title = 'title="over seeds 0.7200 to 0.8800; over images 0.7500 to 0.8500"'
+    assert f"<small {title}>0.7000 to 0.9000</small>" in to_html(table, lambda _: "")
+    assert "acc seeds low,acc seeds high,acc items low,acc items high" in to_csv(table)
+    alone = Table("heads", "Which?", frame.drop(columns=["acc items low", "acc items high"]), table.columns)
+    assert "<small>0.7000 to 0.9000</small>" in to_html(alone, lambda _: "")

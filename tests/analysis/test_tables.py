@@ -12,7 +12,7 @@ from analysis.cells import finished_cells
 from analysis.documentation import with_tables
 from analysis.pareto import pareto_front
 from analysis.runs import load_runs
-from analysis.separation import compare_all_pairs, paired_difference, winner_of
+from analysis.separation import compare_all_pairs, item_scores, paired_difference, winner_of
 from analysis.table import RUN_IDS
 from analysis.tables import TABLES, build_all, chart_of
 from analysis.tables.datasets import rank_methods
@@ -21,6 +21,7 @@ from benchmarks.run_store import Record
 from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.statistics import score_over_seeds
 from resnet_mlflow.tracking import load_predictions
 
 
@@ -74,15 +75,59 @@ def test_tables_answer_from_a_real_study(study):
     assert sorted(tables["longtail"].frame["method"]) == ["none", "tau_norm"]
 
 
-def test_score_rows_show_the_logged_interval_of_one_seed_and_the_t_interval_of_several(written):
+def test_score_rows_show_the_logged_interval_of_one_seed_and_both_parts_of_several(written):
     table = TABLES["heads"](written(cell(0, 0.7), cell(0, 0.6, "knn"), cell(1, 0.8, "knn")).frame)
     rows = table.frame.set_index("head")
     assert rows.loc["svm", ["test/accuracy low", "test/accuracy high"]].tolist() == pytest.approx([0.65, 0.75])
     assert math.isnan(rows.loc["svm", "test/accuracy std"])
-    # Student's t with one degree of freedom at 97.5 % is 12.706.
-    half = 12.706 * np.std([0.6, 0.8], ddof=1) / math.sqrt(2)
-    assert rows.loc["knn", "test/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
+    # Student's t with one degree of freedom at 97.5 % is 12.706; a fifth held out makes 1/2 + 0.2/0.8 of the variance.
+    half = 12.706 * np.std([0.6, 0.8], ddof=1) * math.sqrt(1 / 2 + 1 / 4)
+    assert rows.loc["knn", "test/accuracy seeds high"] == pytest.approx(0.7 + half, abs=1e-4)
+    assert rows.loc["knn", "test/accuracy items high"] == pytest.approx(0.75)
+    assert rows.loc["knn", ["test/accuracy low", "test/accuracy high"]].tolist() == [0.0, 1.0]
+    assert rows.loc["knn", "val/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
     assert any("1 rows lack seeds" in note for note in table.notes)
+
+
+def test_seeds_that_change_nothing_are_one_seed(written):
+    records = [cell(seed, 0.7, metrics={"test/nll": 0.9, "val/nll": 0.8}) for seed in (0, 1, 2)]
+    table = TABLES["heads"](written(*records).frame)
+    row = table.frame.iloc[0]
+    assert row["test/accuracy n"] == 1
+    assert math.isnan(row["test/accuracy std"])
+    assert [row["test/accuracy low"], row["test/accuracy high"]] == pytest.approx([0.65, 0.75])
+    assert len(row[RUN_IDS]) == 3
+    assert any("1 rows have seeds that change nothing" in note for note in table.notes)
+
+
+def test_intervals_over_seeds_rest_on_predictions_where_there_are_some(written, tmp_path):
+    runs = written(*(cell(seed, 0.8) for seed in (0, 1, 2)))
+    rng = np.random.default_rng(0)
+    easy = rng.random(200)
+    correct = {seed: easy + 0.2 * rng.random(200) < 0.9 for seed in (0, 1, 2)}
+    logged = TABLES["heads"](runs.frame).frame.iloc[0]
+    for row in runs.frame.itertuples():
+        log_predictions(row.run_id, tmp_path, correct[row.seed])
+    item_scores.cache_clear()
+    row = TABLES["heads"](runs.frame).frame.iloc[0]
+    expected = score_over_seeds(np.array(list(correct.values())), held_out=0.25)
+    assert [row[f"test/accuracy {end}"] for end in ("low", "high")] == pytest.approx(expected.interval)
+    assert [row[f"test/accuracy seeds {end}"] for end in ("low", "high")] == pytest.approx(expected.over_seeds)
+    assert [row[f"test/accuracy items {end}"] for end in ("low", "high")] == pytest.approx(expected.over_items)
+    assert logged["test/accuracy items low"] == pytest.approx(0.75)
+
+
+def test_the_cheapest_that_may_be_best_is_named(written, tmp_path):
+    seconds = {"svm": 3.0, "linear": 0.5, "knn": 0.1}
+    right = {"svm": 90, "linear": 89, "knn": 50}
+    runs = written(*(cell(0, n / 100, head, metrics={"time/fit_s": seconds[head]}) for head, n in right.items()))
+    for row in runs.frame.itertuples():
+        log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
+    (note,) = [note for note in TABLES["heads"](runs.frame).notes if "not told apart" in note]
+    assert "svm and linear cannot be excluded" in note
+    assert "Cheapest of them: linear (0.50 s to fit)" in note
+    # One image in a hundred tells them apart: (2.24 + 0.84)^2 / 0.01 at half of 5 %.
+    assert "it would take about 950 test images instead of 100 (power 80 %" in note
 
 
 def test_finished_cells_take_the_newest_of_equal_runs(written):
@@ -132,7 +177,12 @@ def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
         log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
     table = TABLES["heads"](runs.frame)
     assert not table.winners  # svm and linear differ in two items only
-    assert any("not told apart from 1 of 2 others (closest difference +0.0200" in note for note in table.notes)
+    (note,) = [note for note in table.notes if "not told apart" in note]
+    assert (
+        "not told apart from 1 of 2 others: svm and linear cannot be excluded (95 % confidence set of the best)" in note
+    )
+    assert "Closest to svm is linear: difference +0.0200" in note
+    assert "Cheapest of them: svm (1.00 s to fit)" in note
     clear = TABLES["heads"](runs.frame[runs.frame["head"] != "linear"])
     assert clear.winners == {(0, "test/accuracy"), (0, "test/balanced_accuracy")}
 
@@ -321,7 +371,7 @@ def test_confusions_of_many_classes_are_those_of_the_most_confused(written, tmp_
 
 def test_confusions_name_the_run_that_lost_its_matrix(written):
     frame = written(cell(0, 0.7)).frame
-    with pytest.raises(InputError, match=r"^the best run must hold its confusion matrix, got run \w+ without .*; run"):
+    with pytest.raises(InputError, match=r"must hold evaluation/test/confusion_matrix.json, got no such artifact"):
         TABLES["confusions"](frame)
     assert TABLES["confusions"](frame[frame["stage"] == "longtail"]) is None
 

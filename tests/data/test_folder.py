@@ -115,6 +115,66 @@ def test_load_folder_remembers_hashes_of_unchanged_files(birds):
     assert load(birds).digest == digest
 
 
+def swap(first: Path, second: Path) -> None:
+    beside = first.with_suffix(".beside")
+    first.rename(beside)
+    second.rename(first)
+    beside.rename(second)
+
+
+def swap_bytes(first: Path, second: Path) -> None:
+    contents = first.read_bytes(), second.read_bytes()
+    second.write_bytes(contents[0])
+    first.write_bytes(contents[1])
+
+
+@pytest.mark.parametrize("mend", [swap, swap_bytes])
+def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp_path, mend):
+    root = write_classes(tmp_path / "birds", {"crow": 4, "owl": 4}, suffix=".bmp")
+    for path in root.rglob("*.bmp"):
+        os.utime(path, ns=(1, 1))
+    first, second = root / "crow" / "000.bmp", root / "owl" / "000.bmp"
+    before = load(root)
+    mend(first, second)
+    for path in (first, second):
+        os.utime(path, ns=(1, 1))
+    after = load(root)
+    assert before.digest != after.digest
+    assert after.digest == load_folder(f"folder:{root}", data_dir=tmp_path / "fresh").digest
+
+
+def test_load_folder_compares_bytes_where_stamps_say_nothing(birds, monkeypatch):
+    # Some file systems have neither inodes nor times of change that last.
+    monkeypatch.setattr(files, "_stamp", lambda path: files._Stamp(0, 1, 0, 0))
+    digest = load(birds).digest
+    assert load(birds).digest == digest
+    swap(birds / "train" / "crow" / "000.png", birds / "train" / "owl" / "000.png")
+    assert load(birds).digest != digest
+
+
+def test_load_folder_forgets_the_manifests_of_earlier_versions(birds, caplog):
+    digest = load(birds).digest
+    entries = json.loads(manifest_of(birds).read_text())
+    manifest_of(birds).write_text(json.dumps({path: entry[:3] for path, entry in entries.items()}))
+    assert load(birds).digest == digest
+    assert not caplog.text
+    assert json.loads(manifest_of(birds).read_text()) == entries
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_load_folder_refuses_or_skips_images_over_the_limit(tmp_path, suffix):
+    root = write_classes(tmp_path / "birds", {"crow": 5, "owl": 5}, suffix=suffix)
+    large = write_image(root / "owl" / f"large{suffix}", seed=70, height=40, width=50)
+    whole = load(root)
+    for _ in range(2):  # the second time sizes come from the manifest
+        with pytest.raises(BadImageError, match=f"{large} .50 x 40 pixels are more than max_pixels=1999; shrink"):
+            load(root, max_pixels=1999)
+    small = load(root, max_pixels=1999, on_bad_image="skip")
+    assert small.skipped_paths == (large,)
+    assert small.splits["train"].max_pixels == 1999
+    assert load(root, max_pixels=2000).digest == whole.digest != small.digest
+
+
 def test_hashes_are_the_same_in_threads_and_without(tmp_path, monkeypatch):
     root = write_classes(tmp_path / "birds", {"crow": 40, "owl": 30})
     (root / "owl" / "010.png").write_bytes(b"")
@@ -174,6 +234,10 @@ def one_image(root: Path) -> None:
     write_classes(root, {"crow": 5, "owl": 1})
 
 
+def two_images(root: Path) -> None:
+    write_classes(root, {"crow": 5, "owl": 2})
+
+
 def one_image_in_train(root: Path) -> None:
     write_classes(root / "train", {"crow": 5, "owl": 1})
     write_classes(root / "test", {"crow": 1, "owl": 1})
@@ -201,6 +265,7 @@ def train_alone(root: Path) -> None:
         (empty_classes, "must hold images in class folders, got none"),
         (no_classes_in_splits, "each split must hold one folder per class"),
         (one_image, "at least 2 images to split, got 1 in class 'owl'"),
+        (two_images, "at least 3 images where one is to test and one to validate, got 2 in class 'owl'"),
         (one_image_in_train, "at least 2 images to train on, got 1 in class 'owl'"),
         (fewer_images_than_classes, "at least as many images as classes to split, got 2 for 3"),
         (differing_classes, "same classes, got 'owl', 'wren' in only one of train and test"),

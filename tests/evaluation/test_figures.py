@@ -13,6 +13,7 @@ from matplotlib.transforms import Bbox
 from resnet_mlflow.evaluation.figures import (
     confusion_matrix_figure,
     display_name,
+    display_names,
     learning_curves_figure,
     pool_largest,
     tick_step,
@@ -185,7 +186,7 @@ def random_evaluation(n_items: int, n_classes: int) -> Evaluation:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(n_classes), size=n_items)
     labels = rng.integers(n_classes, size=n_items)
-    return evaluate(labels, probabilities, [str(i) for i in range(n_items)], names_of(n_classes), n_bootstrap=10)
+    return evaluate(labels, probabilities, [str(i) for i in range(n_items)], names_of(n_classes))
 
 
 def test_confused_pairs_figure_has_no_overlaps_and_keeps_proportions() -> None:
@@ -298,6 +299,40 @@ def test_display_name_keeps_both_ends() -> None:
     assert first != second
     assert len(first) == 18
     assert display_name("short", 3) == "short"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["#1", "金魚", "鶴"],
+        ["#1", "##1", "金魚"],
+        ["金魚", "#0", "#1"],
+        ["crow", "crow\u200b", "crow\n", "crow ", "\ncrow", "cr\x00ow", "crow\x1b[0m"],
+        ["", " ", "\t"],
+        [
+            "American Staffordshire terrier",
+            "American Staff or dshire terrier",
+            "American bull terrier",
+            "American…terrier",
+        ],
+        [f"a very long name of a class that differs in its {middle} middle, as all of these do" for middle in "abc"],
+        ["é", "e\u0301", "\ue000", "#2"],
+        ["\ud800", "#0"],
+    ],
+)
+def test_display_names_never_show_one_class_as_another(names: list[str]) -> None:
+    for length in (10, 18, 30):
+        shown = display_names(names, length)
+        assert len(set(shown)) == len(names)
+        for index, text in enumerate(shown):
+            assert text.isprintable()
+            assert text == text.strip()
+            assert text not in names or text == names[index]
+
+
+def test_display_names_numbers_stand_out_from_classes_that_are_called_so() -> None:
+    assert display_names(["#1", "金魚"]) == ["#1", "##1"]
+    assert display_names(["crow", "金魚"]) == ["crow", "#1"]
 
 
 @pytest.mark.parametrize(("n_classes", "step"), [(2, 1), (50, 1), (51, 2), (100, 2), (101, 5), (1000, 20)])

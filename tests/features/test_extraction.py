@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from resnet_mlflow import __version__
 from resnet_mlflow.backbones.inference import inference_form
 from resnet_mlflow.backbones.networks import build_backbone, state_digest
 from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
@@ -108,7 +109,7 @@ def test_extract_features_says_where_they_come_from(digits: ImageDataset, store:
         "n_skipped": 0,
         "skipped": [],
         "device": "cpu",
-        "package_version": "0.1.0",
+        "package_version": __version__,
     }
     assert {name: meta[name] for name in expected} == expected
     n_images = sum(len(split) for split in digits.splits.values())
@@ -260,7 +261,7 @@ EXTRACT = """
 import logging, sys
 from pathlib import Path
 from resnet_mlflow.config import FeatureConfig
-from resnet_mlflow.data.datasets import load_dataset
+from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.features.extraction import extract_features
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.backbones.weights import resolve_weights

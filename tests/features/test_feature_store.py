@@ -14,11 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.entries import Expected, seal_entry
 from resnet_mlflow.features.row_file import RowFile
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 
 KEY = "0123456789abcdef"
+IMAGES = ImageSplit(np.array([0, 1, 0]), np.array(["a", "b", "c"], dtype="<U32"), images=np.zeros((3, 2, 2), np.uint8))
+EXPECTED = Expected(KEY, {"train": IMAGES}, ("x", "y"), 2)
 
 
 def write(store: FeatureStore, key: str = KEY, value: float = 1.0) -> None:
@@ -26,7 +30,7 @@ def write(store: FeatureStore, key: str = KEY, value: float = 1.0) -> None:
         with RowFile(entry.folder / "train.features.npy", (3, 2)) as file:
             file.write(np.arange(3), np.full((3, 2), value, dtype=np.float32))
         entry.save("train", np.array([0, 1, 0]), np.array(["a", "b", "c"]))
-        entry.meta = {"backbone": "resnet18", "skipped": []}
+        entry.meta = {"backbone": "resnet18", "skipped": [], "class_names": ["x", "y"]}
 
 
 @pytest.fixture
@@ -122,14 +126,14 @@ def test_get_refuses_an_entry_under_a_wrong_name(store: FeatureStore, caplog: py
     write(store)
     shutil.copytree(store.path(KEY), store.path("another"))
     assert store.get("another") is None
-    assert f"they are those of {KEY}" in caplog.text
+    assert f"they are those of '{KEY}'" in caplog.text
 
 
 def test_put_from_takes_a_folder_of_another_store(store: FeatureStore, tmp_path: Path) -> None:
     write(store)
     other = FeatureStore(tmp_path / "other")
 
-    taken = other.put_from(store.path(KEY))
+    taken = other.put_from(store.path(KEY), EXPECTED)
 
     assert taken is not None
     assert taken.key == KEY
@@ -144,10 +148,103 @@ def test_put_from_refuses_a_damaged_folder(
     write(store)
     flip_a_byte(store.path(KEY) / "train.ids.npy")
     other = FeatureStore(tmp_path / "other")
-    assert other.put_from(store.path(KEY)) is None
-    assert other.put_from(tmp_path / "nowhere") is None
+    assert other.put_from(store.path(KEY), EXPECTED) is None
+    assert other.put_from(tmp_path / "nowhere", EXPECTED) is None
     assert "wrong checksum of train.ids.npy" in caplog.text
     assert not other.path(KEY).exists()
+
+
+def sealed(folder: Path, change: dict[str, object]) -> None:
+    """Change what an entry says of itself, under checksums that are right."""
+    meta = json.loads((folder / "meta.json").read_text())
+    key = str(change.pop("features_key", KEY))
+    extra = change.pop("checksums", {})
+    seal_entry(folder, meta | change, key)
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["checksums"] |= extra
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+FOREIGN_META: list[dict[str, object]] = [
+    {"features_key": "/tmp/x"},
+    {"features_key": "../../precious"},
+    {"features_key": "another"},
+    {"checksums": {"../../precious/train.features.npy": "0" * 64}},
+    {"checksums": {"/etc/passwd": "0" * 64}},
+    {"checksums": {"val.features.npy": "missing"}},
+    {"class_names": ["x", "z"]},
+    {"skipped": [{"split": "train", "row": 0, "path": "p", "reason": "r"}]},
+    {"skipped": [{"split": "../x", "row": 0, "path": "p", "reason": "r"}]},
+    {"skipped": [{"split": "train", "row": 10**30, "path": "p", "reason": "r"}]},
+    {"skipped": [{"split": "train", "row": "0", "path": "p", "reason": "r"}]},
+    {"skipped": None},
+]
+
+
+@pytest.mark.parametrize("change", FOREIGN_META)
+def test_put_from_takes_nothing_that_names_other_images_or_places(
+    store: FeatureStore, tmp_path: Path, change: dict[str, object]
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    write(store)
+    sealed(store.path(KEY), dict(change))
+    other = FeatureStore(tmp_path / "other")
+    assert other.put_from(store.path(KEY), EXPECTED) is None
+    assert (precious / "file").read_text() == "mine"
+    assert not list(tmp_path.glob("other/features/*/"))
+
+
+def pickled(path: Path) -> None:
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def announcing(path: Path) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 2)})
+
+
+def doubled(path: Path) -> None:
+    np.save(path, np.load(path).astype(np.float64) if "features" in path.name else np.load(path).astype("<U64"))
+
+
+def with_nan(path: Path) -> None:
+    np.save(path, np.full((3, 2), np.nan, dtype=np.float32))
+
+
+def wider(path: Path) -> None:
+    np.save(path, np.ones((3, 5), dtype=np.float32))
+
+
+def swapped(path: Path) -> None:
+    np.save(path, np.load(path)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((f"train.{part}.npy", change) for part in ("features", "labels", "ids") for change in (pickled, announcing)),
+        ("train.features.npy", doubled),
+        ("train.ids.npy", doubled),
+        ("train.ids.npy", swapped),
+        ("train.features.npy", with_nan),
+        ("train.features.npy", wider),
+    ],
+)
+def test_put_from_takes_no_other_arrays(
+    store: FeatureStore, tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    write(store)
+    change(store.path(KEY) / name)
+    sealed(store.path(KEY), {})
+    assert FeatureStore(tmp_path / "other").put_from(store.path(KEY), EXPECTED) is None
+
+
+def test_path_refuses_keys_that_lead_elsewhere(store: FeatureStore) -> None:
+    for key in ("../x", "/etc", "a/b", "", ".", "a.lock", "k" * 65):
+        with pytest.raises(ValueError, match="letters and digits"):
+            store.path(key)
 
 
 def write_slowly(root: Path, seconds: float, log: Path) -> None:

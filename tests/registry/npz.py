@@ -7,7 +7,7 @@ import numpy as np
 from resnet_mlflow.data.datasets import ImageDataset, build_dataset, split_of_arrays
 
 
-def load_npz(name: str, *, data_dir: Path, on_bad_image: str) -> ImageDataset:
+def load_npz(name: str, **_: object) -> ImageDataset:
     """Return the dataset of ``npz:FILE``: arrays ``images`` (n, height, width, 3) uint8 and ``labels`` (n,)."""
     path = Path(name.removeprefix("npz:"))
     with np.load(path) as file:

@@ -19,7 +19,10 @@ from resnet_mlflow.backbones.complexity import backbone_complexity
 
 PROJECT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-PARTS = ("resnet_mlflow", "entrypoints", "analysis", "tests", "pyproject.toml", "README.md", "MLproject")
+PARTS = (
+    *("resnet_mlflow", "entrypoints", "analysis", "studies", "tests", "docs"),
+    *("pyproject.toml", "README.md", "ARCHITECTURE.md", "MLproject", "search_spaces.yaml"),
+)
 
 RIDGE = '    Head("ridge", "resnet_mlflow.heads.ridge:RidgeHead"),\n'
 RESNEXT = """\

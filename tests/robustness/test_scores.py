@@ -5,7 +5,7 @@ import pytest
 
 from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.groups import BENCHMARK
-from resnet_mlflow.robustness.results import CellResult
+from resnet_mlflow.robustness.results import SetResult
 from resnet_mlflow.robustness.scores import (
     consistency,
     corruption_error,
@@ -14,8 +14,9 @@ from resnet_mlflow.robustness.scores import (
     relative_corruption_error,
     relative_mean_corruption_error,
 )
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import Reference, TriedClassifier
+from resnet_mlflow.statistics import accuracy_interval, wilson_interval
 
 
 def test_corruption_error_divides_sums_over_severities():
@@ -68,16 +69,20 @@ def test_consistency_counts_wrong_labels_that_survive_too():
 
 
 def test_mean_over_items_takes_an_image_as_one_observation():
-    # Four images, right in 2, 1, 1 and 0 of 2 cells: mean 0.5, deviation of shares sqrt(1/6), t(3) = 3.1824.
+    # Four images, right in 2, 1, 1 and 0 of 2 cells: their shares have half the variance that single answers have, so
+    # that 8 answers of one cell each would be as good.
     correct = np.array([[True, True, False, False], [True, False, True, False]])
-    mean, (low, high) = mean_over_items(correct)
+    mean, interval = mean_over_items(correct)
     assert mean == 0.5
-    assert high - mean == pytest.approx(min(0.5, 3.1824463 * math.sqrt(1 / 6) / 2), abs=1e-6)
+    assert interval == pytest.approx(wilson_interval(4, 8))
     many = np.tile(correct, (1, 100))
-    assert mean_over_items(many)[1][0] == pytest.approx(0.5 - 1.965927 * math.sqrt(50 / 399) / 20, abs=1e-6)
+    assert mean_over_items(many)[1] == pytest.approx(wilson_interval(400, 800))
     # Ten times the cells with the same content are no more evidence.
     assert mean_over_items(np.tile(many, (10, 1)))[1] == pytest.approx(mean_over_items(many)[1])
-    assert low == 0.0
+
+
+def test_mean_over_items_without_an_error_has_a_width():
+    assert mean_over_items(np.ones((75, 30), dtype=bool)) == (1.0, pytest.approx(wilson_interval(30, 30)))
 
 
 def tried(**cells: list[int]) -> TriedClassifier:
@@ -85,13 +90,13 @@ def tried(**cells: list[int]) -> TriedClassifier:
     results = {CLEAN: result_of([0, 0, 1, 1])}
     for name, predictions in cells.items():
         corruption, _, severity = name.rpartition("_")
-        results[Cell(corruption, int(severity))] = result_of(predictions)
+        results[CorruptedSet(corruption, int(severity))] = result_of(predictions)
     labels, groups = np.array([0, 0, 1, 1]), {"many": np.array([0]), "few": np.array([1])}
     return TriedClassifier("r", "svm", 0, labels, 2, results, {"mild": 1, "strong": 5}, groups)
 
 
-def result_of(predictions: list[int]) -> CellResult:
-    return CellResult(np.array(predictions, np.int32), np.ones(4, np.float32), ece=0.25)
+def result_of(predictions: list[int]) -> SetResult:
+    return SetResult(np.array(predictions, np.int32), np.ones(4, np.float32), ece=0.25)
 
 
 def test_summary_gives_tiers_families_and_groups():
@@ -135,6 +140,5 @@ def test_summary_compares_with_a_reference():
 def test_series_has_severities_as_steps():
     series = tried(fog_1=[0, 0, 1, 1], fog_5=[0, 0, 0, 0]).series()
     assert {severity: values["robustness/fog/accuracy"] for severity, values in series.items()} == {1: 1.0, 5: 0.5}
-    # Wilson: 2 of 4.
-    assert series[5]["robustness/fog/accuracy_ci_low"] == pytest.approx(0.1500, abs=1e-4)
+    assert series[5]["robustness/fog/accuracy_ci_low"] == pytest.approx(accuracy_interval(2, 4)[0])
     assert series[5]["robustness/ece"] == 0.25

@@ -5,7 +5,7 @@ from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.selection import (
-    Cell,
+    CorruptedSet,
     build_cells,
     parse_corruptions,
     parse_severities,
@@ -31,7 +31,7 @@ def test_parse_corruptions_takes_sets_families_and_names():
 def test_build_cells_knows_that_geometric_ones_have_three_severities():
     cells = build_cells(("fog", "rotation"), (1, 2, 3, 4, 5))
     assert [cell.severity for cell in cells if cell.corruption == "rotation"] == [1, 3, 5]
-    assert cells[0] == Cell("fog", 1)
+    assert cells[0] == CorruptedSet("fog", 1)
     assert len(cells) == 8
 
 

@@ -9,10 +9,15 @@ from resnet_mlflow.data.datasets import ImageSplit, split_of_arrays
 from resnet_mlflow.data.digits import load_digits
 from resnet_mlflow.data.loading import iterate_batches
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.robustness.selection import CLEAN, Cell
+from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.sweep import choose_images, compute_features, readable_rows, shorter_sides
 
-CELLS = [Cell("gaussian_noise", 3), Cell("fog", 5), Cell("elastic_transform", 2), Cell("glass_blur", 4)]
+CELLS = [
+    CorruptedSet("gaussian_noise", 3),
+    CorruptedSet("fog", 5),
+    CorruptedSet("elastic_transform", 2),
+    CorruptedSet("glass_blur", 4),
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def test_corrupted_pixels_do_not_depend_on_batches_threads_or_order(mixed, cell)
 def test_constants_follow_the_size_at_which_an_image_is_corrupted(mixed):
     images = choose_images(mixed, 64, 0)
     assert images.resolutions == (32, 224)
-    assert images.constants(Cell("contrast", 1)) == {"32": (0.75,), "224": (0.4,)}
+    assert images.constants(CorruptedSet("contrast", 1)) == {"32": (0.75,), "224": (0.4,)}
     assert images.constants(CLEAN) == {}
     assert choose_images(mixed, 64, 100).resolutions == (64,)
 
@@ -57,7 +62,7 @@ def test_images_are_corrupted_before_they_are_resized():
     grey = np.zeros((1, 32, 32, 3), np.uint8)
     grey[:, :, 16:] = 200
     split = split_of_arrays(grey, [0])
-    changed = pixels_of(choose_images(split, 64, 0), Cell("contrast", 5), 1, 0)
+    changed = pixels_of(choose_images(split, 64, 0), CorruptedSet("contrast", 5), 1, 0)
     # 100 +- 0.15 * 100, truncated as the published images are.
     assert sorted({int(changed.min()), int(changed.max())}) == [85, 115]
 
@@ -83,7 +88,7 @@ def test_compute_features_of_clean_images_are_those_of_the_pipeline(mixed):
     images = choose_images(mixed, 32, 0)
     clean = compute_features(form, images, CLEAN, 512, batch_size=16, num_workers=0)
     again = compute_features(form, images, CLEAN, 512, batch_size=16, num_workers=2)
-    noisy = compute_features(form, images, Cell("gaussian_noise", 5), 512, batch_size=16, num_workers=2)
+    noisy = compute_features(form, images, CorruptedSet("gaussian_noise", 5), 512, batch_size=16, num_workers=2)
     assert clean.shape == (40, 512)
     assert np.array_equal(clean, again)
     assert np.abs(clean - noisy).max() > 0.01

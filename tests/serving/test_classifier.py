@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from resnet_mlflow.backbones.inference import inference_form
 from resnet_mlflow.backbones.networks import build_backbone
@@ -121,5 +120,35 @@ class Foreign:
 
 def test_read_classifier_builds_no_foreign_types(backbone, tmp_path):
     write_classifier(tmp_path, DESCRIPTION, backbone, Foreign())
-    with pytest.raises(UntrustedTypesFoundException, match="Foreign"):
+    with pytest.raises(InputError, match=r"own types only, got .*Foreign"):
+        read_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": "resnet99"},
+        {"backbone": ["resnet18"]},
+        {"class_names": ["red"]},
+        {"class_names": "red"},
+        {"image_size": 10**9},
+        {"image_size": "32x32"},
+        {"precision": "fp8"},
+        {"unknown": 1, "image_size": None},
+    ],
+)
+def test_read_classifier_refuses_a_description_that_is_none(backbone, head, tmp_path, change):
+    write_classifier(tmp_path, DESCRIPTION, backbone, head)
+    file = tmp_path / "classifier.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError) as refused:
+        read_classifier(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_read_classifier_refuses_a_head_of_another_network(backbone, head, tmp_path):
+    write_classifier(tmp_path, DESCRIPTION, backbone, head)
+    file = tmp_path / "classifier.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"class_names": ["red", "green", "blue", "grey"]}))
+    with pytest.raises(InputError, match=r"tell 4 classes apart, got one of 512 and 3"):
         read_classifier(tmp_path)

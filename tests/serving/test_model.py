@@ -87,7 +87,7 @@ def test_read_images_refuses_a_bomb_by_its_header():
     header = bytearray(encode(1, 1, mode="L"))
     header[16:24] = (20_000).to_bytes(4, "big") * 2
     header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
-    with pytest.raises(InputError, match=r"at most 67108864 pixels, got image size \(400000000 pixels\); shrink it"):
+    with pytest.raises(InputError, match=r"at most 67108864 pixels, got 20000 x 20000; shrink it"):
         read_images([bytes(header)])
 
 

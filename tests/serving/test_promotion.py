@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.promotion import Answers, decide, describe_version
+from resnet_mlflow.serving.promotion import Answers, decide, describe_version, level_of_look
 
 
 def answers(n_right, n_items=100, n_cats=50):
@@ -59,3 +59,36 @@ def test_describe_version_lists_scores_and_the_worst_pairs():
     assert "Decision: first champion." in text
     assert '"dataframe_records"' in text
     assert "No test image was confused." in describe_version("a title", metrics, answers(100), "first champion")
+
+
+def test_decide_counts_few_images_one_by_one():
+    # 5 images gained and none lost: Tango's interval lies above 0, the exact test of 5 signs gives 2 / 2**5.
+    decision = decide(answers(65), answers(60), "accuracy", 0.0)
+    assert decision.difference.interval[0] > 0
+    assert not decision.promote
+    assert decision.reason.endswith("above the margin 0, but only 5 images tell the two apart: exact test p 0.062")
+    assert decide(answers(66), answers(60), "accuracy", 0.0).promote
+
+
+def test_decide_on_one_image_per_class_needs_as_many_as_mcnemar():
+    # 100 classes of one image each: balanced accuracy is accuracy, and has its test.
+    names = np.array([f"c{i:03d}" for i in range(100)])
+    sides = [Answers(names, names, np.where(np.arange(100) < n, names, "none")) for n in (64, 60)]
+    balanced, plain = (decide(*sides, metric, 0.0) for metric in ("balanced_accuracy", "accuracy"))
+    assert not balanced.promote
+    assert balanced.difference.interval == pytest.approx(plain.difference.interval)
+    assert balanced.difference.p_value == pytest.approx(plain.difference.p_value)
+
+
+def test_decide_asks_more_of_every_further_look_at_a_test_split():
+    decisions = [decide(answers(67), answers(60), "accuracy", 0.0, look) for look in (1, 2, 3)]
+    assert [decision.promote for decision in decisions] == [True, True, False]
+    assert "95 % interval" in decisions[0].reason
+    assert "98.33 % interval" in decisions[1].reason
+    assert "(decision 2 on this test split)" in decisions[1].reason
+
+
+def test_level_of_look_never_spends_more_than_five_percent_a_side():
+    levels = [level_of_look(look) for look in range(1, 10_000)]
+    assert levels[0] == 0.05
+    assert sum(levels) / 2 <= 0.05

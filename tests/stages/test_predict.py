@@ -1,6 +1,7 @@
 """Prediction of folders by a promoted classifier: one file with every answer, or none."""
 
 import json
+import os
 from pathlib import Path
 
 import mlflow
@@ -70,12 +71,34 @@ def test_predict_lists_bad_images_and_goes_on(config, image_folder, caplog):
     assert json.dumps(bad).count("no image format that PIL knows") == 1
 
 
+def test_predict_lists_damage_strange_names_and_what_is_no_file(config, image_folder):
+    red = image_folder / "test" / "red"
+    flipped = bytearray((red / "0.png").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (red / "0.png").write_bytes(flipped)
+    (red / os.fsdecode(b"caf\xe9.png")).write_bytes((red / "1.png").read_bytes())
+    (red / "line\nbreak.png").write_bytes((red / "1.png").read_bytes())
+    (red / "state").symlink_to("/proc")
+    (red / "up").symlink_to("..")
+    predicted = run_predict(config.model_copy(update={"images": str(image_folder), "max_pixels": 40 * 48}))
+    assert predicted.n_images == 42
+    reasons = {error.path.name: error.reason for error in predicted.bad}
+    assert reasons == {
+        "0.png": "the checksum of its chunk at byte 33 is wrong",
+        "caf\\udce9.png": "its name is not UTF-8; rename it",
+        "state": "a folder that cannot be read",
+    }
+    limited = run_predict(config.model_copy(update={"images": str(red), "max_pixels": 40 * 48 - 1}))
+    assert limited.n_images == 0
+    assert "48 x 40 pixels are more than max_pixels=1919" in limited.bad[1].reason
+
+
 def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_path, monkeypatch):
     run_predict(config)
     before = Path(config.output).read_bytes()
     (tmp_path / "unreadable").mkdir()
     blocked = config.model_copy(update={"output": str(tmp_path / "missing" / "a.csv")})
-    with pytest.raises(InputError, match=r"output must be a file that can be written, got .*No such file"):
+    with pytest.raises(InputError, match=r"output must be a file that can be written, got .*No such folder"):
         run_predict(blocked)
 
     def interrupted(*args, **kwargs):
@@ -91,6 +114,12 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
+        ({"images": "/proc"}, "images must be a folder that exists on a disk, got /proc, the system's own"),
+        (
+            {"images": "~nobody-here/x"},
+            "images must be a path, got '~nobody-here/x'",
+        ),
+        ({"output": "~nobody-here/x.csv"}, "output must be a path, got '~nobody-here/x.csv'"),
         ({"images": "nowhere"}, "images must be a folder that exists, got nowhere"),
         ({"model": "models:/fish-classifier@champion"}, "a model must be a promoted version in .*no such version"),
         ({"model": "models:/colours-classifier/9"}, "a model must be a promoted version in .*no such version"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PromoteConfig
@@ -59,7 +60,22 @@ def test_promote_first_champion_then_a_challenger_then_a_better_one(runs):
     after = versions("digits-classifier")
     assert {alias: version.version for alias, version in after.items()} == {"champion": 3, "challenger": 1}
     assert after["challenger"].tags["replaced_by_version"] == "3"
+    # Two looks at one test split: the second asks for more.
+    assert challenger["test_look"] == "1"
+    assert challenger["test_difference_level"] == "0.05"
+    assert after["champion"].tags["test_look"] == "2"
+    assert after["champion"].tags["test_difference_level"] == "0.01667"
+    assert "98.33 % interval" in better.decision.reason
     assert run_of_model("models:/digits-classifier@champion") == runs["svm"]
+
+
+def test_promote_of_the_same_two_again_is_no_new_look(runs):
+    for head in ("prototype", "knn", "knn"):
+        last = run_promote(PromoteConfig(run_id=runs[head], model_name="looks"))
+    assert last.decision.look == 1
+    third = run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True))
+    assert third.decision.look == 2
+    assert run_promote(PromoteConfig(run_id=runs["svm"], model_name="looks", dry_run=True)).decision.look == 2
 
 
 def test_promote_writes_what_the_version_rests_on(runs):
@@ -117,6 +133,9 @@ def test_promoted_model_takes_its_example_and_pixels(runs):
     assert from_pixels["label"].tolist() == [str(label) for label in images.labels[:2]]
     from_example = model.predict(model.input_example, params={"top_k": 3})
     assert from_example["scores"][0] == pytest.approx(from_pixels["scores"][0], abs=1e-6)
+    limited = load_served("models:/inputs@champion", {"max_pixels": 63})
+    with pytest.raises(MlflowException, match="row 0: an image must have at most 63 pixels, got 8 x 8; shrink it"):
+        limited.predict(model.input_example)
 
 
 def test_promote_again_makes_no_second_version(runs):

@@ -12,7 +12,7 @@ from PIL import Image
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, LongtailConfig, RobustnessConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.robustness.results import CellStore
+from resnet_mlflow.robustness.results import ResultStore
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.longtail import run_longtail
@@ -104,7 +104,7 @@ def test_classifiers_together_get_the_numbers_they_get_alone(cold):
     run_robustness(config)
     assert child_of(ids[0]).data.metrics == alone, "the run of before stands for it"
     keys = sorted(folder.name for folder in (cold / "robustness").iterdir())
-    store = CellStore(cold)
+    store = ResultStore(cold)
     together = [store.get(key, ids[0]).predictions for key in keys]
     assert len(together) == N_CELLS + 1
     predicted = load_corrupted_predictions(child_of(ids[0]).info.run_id)
@@ -117,7 +117,7 @@ def test_classifiers_together_get_the_numbers_they_get_alone(cold):
 def test_a_killed_test_continues_with_the_cells_that_are_missing(cold, monkeypatch, caplog):
     caplog.set_level("INFO")
     run_id = run_fit_head(FitHeadConfig(head="prototype")).run_id
-    put, kept = CellStore.put, []
+    put, kept = ResultStore.put, []
 
     def put_until_killed(self, key, classifier, result):
         if len(kept) == 4:
@@ -125,10 +125,10 @@ def test_a_killed_test_continues_with_the_cells_that_are_missing(cold, monkeypat
         kept.append(self.path(key, classifier))
         put(self, key, classifier, result)
 
-    monkeypatch.setattr(CellStore, "put", put_until_killed)
+    monkeypatch.setattr(ResultStore, "put", put_until_killed)
     with pytest.raises(KeyboardInterrupt):
         run_robustness(config_of(runs=run_id))
-    monkeypatch.setattr(CellStore, "put", put)
+    monkeypatch.setattr(ResultStore, "put", put)
     (killed,) = parents()
     assert killed.info.status == "KILLED"
     written = {path: path.stat().st_mtime_ns for path in kept}

@@ -11,12 +11,9 @@ from scipy import stats
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import (
     ClassCounts,
-    bootstrap_interval,
+    accuracy_interval,
     holm,
     mcnemar,
-    paired_bootstrap_difference,
-    percentile_interval,
-    resample_counts,
     summarize_seeds,
     t_interval,
     wilson_interval,
@@ -55,121 +52,29 @@ def test_wilson_interval_refuses(n_correct: int, n_items: int, confidence: float
         wilson_interval(n_correct, n_items, confidence)
 
 
+@pytest.mark.parametrize("n_items", [1, 3, 30, 49, 360, 9999])
+def test_wilson_interval_ends_at_one_where_all_are_right_and_at_zero_where_none_is(n_items: int) -> None:
+    assert wilson_interval(n_items, n_items)[1] == 1.0
+    assert wilson_interval(0, n_items)[0] == 0.0
+
+
+@pytest.mark.parametrize(("n_correct", "n_items"), [(0, 30), (30, 30), (85, 100), (96, 100), (9321, 10_000)])
+def test_accuracy_interval_is_wilsons_but_for_one_to_three_errors(n_correct: int, n_items: int) -> None:
+    assert accuracy_interval(n_correct, n_items) == pytest.approx(wilson_interval(n_correct, n_items), abs=1e-12)
+
+
+@pytest.mark.parametrize("n_errors", [1, 2, 3])
+def test_accuracy_interval_of_few_errors_ends_where_brown_cai_and_dasgupta_put_it(n_errors: int) -> None:
+    # Section 4.1.1: the lower limit of x successes is chi2(alpha; 2 x) / (2 n), here of errors.
+    low, high = accuracy_interval(100 - n_errors, 100)
+    assert high == pytest.approx(1 - stats.chi2.ppf(0.05, 2 * n_errors) / 200)
+    assert low == pytest.approx(wilson_interval(100 - n_errors, 100)[0])
+    assert accuracy_interval(n_errors, 100) == pytest.approx((1 - high, 1 - low))
+
+
 def test_class_counts_of_a_matrix_by_hand() -> None:
     counts = ClassCounts.of([[3, 1], [2, 4]])
     assert (counts.hits.tolist(), counts.support.tolist(), counts.predicted.tolist()) == ([3, 4], [4, 6], [5, 5])
-
-
-@pytest.mark.parametrize("confusion", [[[1, 2]], [1, 2], [[1, -1], [0, 0]]])
-def test_resample_counts_refuses_what_is_no_confusion_matrix(confusion: list[object]) -> None:
-    with pytest.raises(InputError, match="square matrix of counts"):
-        resample_counts(np.array(confusion))
-
-
-def _draw_items(confusion: np.ndarray, n_resamples: int, seed: int) -> ClassCounts:
-    """The plain way: draw the items of each class with replacement and count them."""
-    n_classes = len(confusion)
-    rng = np.random.default_rng(seed)
-    hits, predicted = np.zeros((2, n_resamples, n_classes), dtype=np.int64)
-    for label in range(n_classes):
-        predictions = np.repeat(np.arange(n_classes), confusion[label])
-        drawn = rng.choice(predictions, size=(n_resamples, len(predictions)))
-        hits[:, label] = (drawn == label).sum(axis=1)
-        predicted += np.stack([(drawn == column).sum(axis=1) for column in range(n_classes)], axis=1)
-    return ClassCounts(hits, confusion.sum(axis=1), predicted)
-
-
-def test_resample_counts_is_distributed_as_resampled_items_are() -> None:
-    confusion = np.array([[30, 6, 4], [3, 12, 0], [5, 5, 10]])
-    fast, plain = resample_counts(confusion, 20_000, seed=0), _draw_items(confusion, 20_000, seed=1)
-    for ours, theirs in ((fast.hits, plain.hits), (fast.predicted, plain.predicted)):
-        # Standard errors at 20 000 draws: 0.02 of a mean, 1 % of a variance.
-        np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.12)
-        np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.45)
-    together = [np.concatenate([counts.hits, counts.predicted], axis=1) for counts in (fast, plain)]
-    np.testing.assert_allclose(np.cov(together[0].T), np.cov(together[1].T), atol=0.45)
-
-
-def test_resample_counts_has_the_binomial_variance() -> None:
-    # 10 items, 8 of them right: variance 10 * 0.8 * 0.2 = 1.6.
-    hits = resample_counts([[8, 2], [0, 10]], 50_000, seed=3).hits
-    assert hits[:, 0].var() == pytest.approx(1.6, rel=0.03)
-    assert (hits[:, 1] == 10).all()
-
-
-def test_resample_counts_keeps_absent_classes_empty_and_every_item() -> None:
-    counts = resample_counts([[5, 0, 2], [0, 0, 0], [1, 1, 1]], 200)
-    assert (counts.predicted.sum(axis=1) == 10).all()
-    assert (counts.hits[:, 1] == 0).all()
-    assert counts.support.tolist() == [7, 0, 3]
-
-
-def test_resample_counts_depends_on_the_seed_alone() -> None:
-    confusion = [[5, 5], [5, 5]]
-    first, again, other = (resample_counts(confusion, 50, seed).hits for seed in (1, 1, 2))
-    assert (first == again).all()
-    assert (first != other).any()
-
-
-def test_percentile_interval_of_a_ramp() -> None:
-    assert percentile_interval(np.arange(101), 0.9) == pytest.approx((5.0, 95.0))
-
-
-def test_bootstrap_interval_of_accuracy_is_near_the_normal_one() -> None:
-    # 80 % of 400 in each of two classes: standard error sqrt(0.16 / 800) = 0.01414.
-    interval = bootstrap_interval(
-        [[320, 80], [80, 320]], lambda counts: counts.hits.sum(-1) / counts.support.sum(), n_resamples=20_000
-    )
-    assert interval == pytest.approx((0.8 - 1.96 * 0.01414, 0.8 + 1.96 * 0.01414), abs=0.002)
-
-
-def test_paired_bootstrap_difference_equals_scipys_bootstrap() -> None:
-    rng = np.random.default_rng(0)
-    first, second = rng.random(300) < 0.8, rng.random(300) < 0.7
-    ours = paired_bootstrap_difference(first, second, n_resamples=20_000)
-    gains = first.astype(float) - second
-    theirs = stats.bootstrap((gains,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
-    assert ours.difference == pytest.approx(gains.mean())
-    assert ours.interval == pytest.approx((theirs.low, theirs.high), abs=0.005)
-    assert ours.n_items == 300
-
-
-def test_paired_bootstrap_difference_of_equal_classifiers_is_exactly_zero() -> None:
-    result = paired_bootstrap_difference([1, 0, 1], [1, 0, 1])
-    assert (result.difference, result.interval) == (0.0, (0.0, 0.0))
-
-
-def test_paired_bootstrap_difference_is_narrower_than_unpaired() -> None:
-    # Both fail on the same hard half; only 10 of 400 items tell them apart.
-    second = np.repeat([1, 0], 200)
-    first = second.copy()
-    first[390:] = 1
-    low, high = paired_bootstrap_difference(first, second).interval
-    assert low > 0
-    assert high - low < 0.04  # two independent accuracies of 50 % would give 0.14
-
-
-def test_paired_bootstrap_difference_by_class_weighs_classes_the_same() -> None:
-    # Gain 0.1 on the 90 items of one class and 1.0 on the 10 of the other: accuracy 0.19, balanced 0.55.
-    classes = np.repeat([0, 1], [90, 10])
-    first = np.r_[np.repeat([1, 0], [9, 81]), np.ones(10)]
-    second = np.zeros(100)
-    assert paired_bootstrap_difference(first, second).difference == pytest.approx(0.19)
-    balanced = paired_bootstrap_difference(first, second, classes=classes, n_resamples=20_000)
-    assert balanced.difference == pytest.approx(0.55)
-    # The second class never varies: half the error of the first, sqrt(0.09 / 90) / 2 = 0.0158.
-    assert balanced.interval == pytest.approx((0.55 - 0.031, 0.55 + 0.031), abs=0.006)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "classes", "message"),
-    [([1, 0], [1], None, "same items"), ([], [], None, "same items"), ([1, 0], [1, 1], [0], "one label per item")],
-)
-def test_paired_bootstrap_difference_refuses(
-    first: list[int], second: list[int], classes: list[int] | None, message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        paired_bootstrap_difference(first, second, classes=classes)
 
 
 def _outcomes(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

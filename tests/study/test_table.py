@@ -46,3 +46,13 @@ def test_to_markdown_shows_the_interval_over_items_where_there_is_one_seed():
 def test_to_markdown_lists_failed_cells():
     text = to_markdown(build_table([], [0]), study(0), {"svm resnet18 s0": "C must be positive"})
     assert "- svm resnet18 s0: C must be positive" in text
+
+
+def test_seeds_that_change_nothing_are_one_seed():
+    table = build_table([result(seed, 0.5) for seed in (0, 1, 2)], [0, 1, 2])
+    (row,) = table.to_dict("records")
+    assert (row["n seeds"], row["repeated seeds"], row["missing seeds"]) == (1, "1 2", "")
+    text = to_markdown(table, study(0, 1, 2), {})
+    assert "1 (1 2 changed nothing)" in text
+    assert "0.5000 (0.4000 to 0.6000)" in text
+    assert "± 0.0000" not in text

@@ -28,6 +28,12 @@ from resnet_mlflow.tracking.store import EXPERIMENT_TAGS, describe_experiment
 CONFIG = FitHeadConfig(dataset="digits")
 
 
+def clean_environment(uri):
+    """The environment of a process that knows of a store and nothing else: MLflow notes experiments in its own."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return others | {"MLFLOW_TRACKING_URI": uri}
+
+
 def status_of(run_id):
     return mlflow.get_run(run_id).info.status
 
@@ -145,8 +151,7 @@ def test_processes_that_open_a_new_store_at_once_all_find_it(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
     command = [sys.executable, "-c", "from resnet_mlflow.tracking import connect; connect()"]
     opened = [
-        subprocess.Popen(command, env=os.environ | {"MLFLOW_TRACKING_URI": uri}, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen(command, env=clean_environment(uri), stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]
     said = [process.communicate(timeout=120)[1] for process in opened]
     assert [process.returncode for process in opened] == [0, 0, 0], said

@@ -1,4 +1,8 @@
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +84,64 @@ def test_trained_state_holds_trained_parameters_and_buffers():
 def test_load_trained_state_refuses_unknown_names():
     with pytest.raises(InputError, match=r"must fit its network, got unknown 'zebra'"):
         load_trained_state(nn.Linear(2, 2), {"zebra": torch.ones(1)})
+
+
+STOPPED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from resnet_mlflow.process import listen_for_stop, raise_if_stopped, reason_of
+from resnet_mlflow.training import checkpoints
+
+class Stopping:
+    def __init__(self, file):
+        self.file, self.stopped = file, False
+    def write(self, content):
+        if not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.file.write(content)
+
+listen_for_stop()
+save = torch.save
+torch.save = lambda payload, file: save(payload, Stopping(file))
+try:
+    checkpoints.save_checkpoint(Path(sys.argv[1]), {"weights": torch.zeros(1000)})
+except KeyboardInterrupt:
+    sys.exit("the signal came through, which this test does not need")
+except Exception as error:  # what torch makes of it
+    try:
+        reason_of(error)
+    except KeyboardInterrupt:
+        try:
+            raise_if_stopped()
+        except KeyboardInterrupt:
+            sys.exit(130)
+sys.exit("went on")
+"""
+
+
+def test_a_stop_while_a_checkpoint_is_written_is_no_failure_of_the_disk(tmp_path: Path) -> None:
+    # torch.save turns the exception of the signal into a RuntimeError of its own.
+    ran = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WRITING, str(tmp_path / "last.ckpt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 130, ran.stderr
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+class Exploding:
+    def __reduce__(self):
+        return os.system, ("touch exploded",)
+
+
+@pytest.mark.parametrize("content", [Exploding(), {"fingerprint": "f", "x": Exploding()}, [1, 2], torch.zeros(3)])
+def test_load_checkpoint_runs_nothing_that_a_file_holds(tmp_path, monkeypatch, caplog, content):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "c.pt", content)
+    assert load_checkpoint(tmp_path / "c.pt", "f") is None
+    assert "holds something else; it is ignored" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]

@@ -1,0 +1,102 @@
+"""In words: which rows may be the best, which of them is the cheapest, and what would tell."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.cells import VARIANT
+from resnet_mlflow.backbones.complexity import backbone_complexity
+from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.statistics import Pair, SeededDifference, best_set, needed
+
+COST = "time/fit_s"
+# No one has more test images, nor trains more seeds.
+MOST_ITEMS = 10_000_000
+REFERENCE_SIZE = 224
+
+
+def best_note(
+    place: str, frame: pd.DataFrame, rows: Sequence[int], pairs: Sequence[Pair], metric: str, held_out: float
+) -> str:
+    """Return what to make of rows of which none is told apart from all others; empty where there is nothing to say.
+
+    Args:
+        place: Which rows compete, with a colon, or empty.
+        frame: Rows of scores.
+        rows: Their positions; pairs count from the first of them.
+        pairs: Their differences in the metric.
+        metric: The score.
+        held_out: As ``statistics.difference_over_seeds``.
+    """
+    best = max(range(len(rows)), key=lambda i: float(frame[metric].iloc[rows[i]]))
+    open_pairs = [pair for pair in pairs if best in (pair.first, pair.second) and not pair.separated]
+    if len(rows) < 2 or not open_pairs:
+        return ""
+    names, chosen = [_name(frame, row) for row in rows], best_set(len(rows), pairs)
+    close = min(open_pairs, key=lambda pair: abs(pair.difference.difference))
+    rival = close.second if close.first == best else close.first
+    found, (low, high) = close.difference, close.difference.interval
+    told = (
+        f"{place}the best {_words(metric)} is not told apart from {len(open_pairs)} of {len(rows) - 1} others: "
+        f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
+    )
+    if len(chosen) > 1:
+        told += f" Cheapest of them: {_cheapest(frame, [rows[i] for i in chosen])}."
+    return (
+        f"{told} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
+        f"{low:+.4f} to {high:+.4f}, Holm p {close.adjusted_p:.2g}; {_needed(found, len(rows) - 1, held_out)}."
+    )
+
+
+def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
+    """Return what would tell two rows apart, were their difference as found."""
+    if found.difference == 0:
+        return "nothing would tell them apart, were they as alike as found"
+    wanted = needed(found, n_rivals, held_out)
+    if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
+        return "the difference would be large enough alone; the number of comparisons leaves it open"
+    ways = []
+    if wanted.n_items <= MOST_ITEMS:
+        ways.append(f"{_rounded(wanted.n_items)} test images instead of {found.n_items:,}")
+    if not math.isnan(wanted.n_seeds):
+        ways.append(f"{int(wanted.n_seeds)} seeds instead of {found.n_seeds}")
+    if not ways:
+        return "neither more seeds nor more test images alone would tell them apart, were they as alike as found"
+    return f"it would take about {' or '.join(ways)} (power 80 %, were the difference as found)"
+
+
+def _cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> str:
+    """Return the row that costs least: fewest MACs where backbones differ, else the shortest fit."""
+    backbones = [str(frame["backbone"].iloc[row]) for row in rows] if "backbone" in frame else []
+    if len(set(backbones)) > 1 and set(backbones) <= set(BACKBONES):
+        macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
+        least = [row for row, own in zip(rows, macs, strict=True) if own == min(macs)]
+        if len(least) == 1:
+            return f"{_name(frame, least[0])} (fewest MACs per image)"
+        rows = least
+    if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
+        return _name(frame, rows[0])
+    row = min(rows, key=lambda row: float(frame[COST].iloc[row]))
+    return f"{_name(frame, row)} ({frame[COST].iloc[row]:.2f} s to fit)"
+
+
+def _name(frame: pd.DataFrame, row: int) -> str:
+    """Return what sets a row apart: its labels that are not all alike, and its parameters."""
+    labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
+    telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
+    return " ".join(text for name in telling if (text := str(frame[name].iloc[row])))
+
+
+def _words(metric: str) -> str:
+    return metric.replace("/", " ").replace("_", " ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _rounded(number: float) -> str:
+    """Return a number to two digits, which is as many as such an estimate has."""
+    digits = max(0, len(str(int(number))) - 2)
+    return f"{round(int(number), -digits):,}"

@@ -1,0 +1,245 @@
+"""Classifiers drawn from known accuracies, and how often intervals and decisions about them are right.
+
+Every function takes a setting and gives the share of simulations in which the interval holds the truth, or in which a
+decision was made. They call what the project itself calls, many simulations at once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from resnet_mlflow.serving.promotion import Answers, decide
+from resnet_mlflow.statistics import (
+    Floats,
+    Ints,
+    Moments,
+    crossed_moments,
+    difference_p_value,
+    difference_reach,
+    effective_items,
+    holm,
+    item_weights,
+    macro_f1_interval,
+    paired_p_value,
+    proportion_limits,
+    score_reach,
+)
+
+# Largest over smallest class of a long-tailed test split.
+TAIL = 50.0
+# Values that a batch of simulations may hold.
+BATCH_VALUES = 4_000_000
+# What of an item's chance to be right, on the scale of a probit, is common to all methods, and to all seeds of one.
+ITEM_SHARE, METHOD_SHARE = 0.5, 0.15
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is simulated.
+
+    Attributes:
+        n_items: Test items.
+        n_classes: Classes; 1 means that classes play no part.
+        accuracy: Expected accuracy of each class on average; of the first method where there are two.
+        tail: Whether classes have a long tail of test items, else as many each.
+        falling: Whether errors grow towards the last class, else all classes have the same recall.
+        n_seeds: Seeds.
+        seed_deviation: Standard deviation of accuracy over seeds.
+        gain: First accuracy minus second.
+        disagreement: Share of the possible items on which two classifiers differ by chance.
+        held_out: What seeds hold out of common training items, over what they train on.
+    """
+
+    n_items: int
+    n_classes: int = 1
+    accuracy: float = 0.9
+    tail: bool = False
+    falling: bool = False
+    n_seeds: int = 1
+    seed_deviation: float = 0.0
+    gain: float = 0.0
+    disagreement: float = 0.5
+    held_out: float = 0.0
+
+    def support(self) -> Ints:
+        """Return the test items of each class, ``(n_classes,)``."""
+        if not self.tail:
+            return np.bincount(np.arange(self.n_items) % self.n_classes, minlength=self.n_classes)
+        shares = TAIL ** (-np.arange(self.n_classes) / max(self.n_classes - 1, 1))
+        return np.maximum(1, np.round(shares / shares.sum() * self.n_items)).astype(np.int64)
+
+    def recalls(self) -> Floats:
+        """Return the expected recall of each class, ``(n_classes,)``."""
+        steps = np.linspace(0.2, 1.8, self.n_classes) if self.falling else np.ones(self.n_classes)
+        return np.asarray(1 - np.minimum((1 - self.accuracy) * steps, 1))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found for one setting: ``share`` is a coverage, or how often a decision was made."""
+
+    part: str
+    setting: Setting
+    share: float
+
+
+Simulate = Callable[[Setting, int, np.random.Generator], float]
+
+
+def balanced_accuracy_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the interval of balanced accuracy holds it; of one class that of accuracy."""
+    support, recalls = setting.support(), setting.recalls()
+    hits = rng.binomial(support, recalls, size=(n_simulations, len(support)))
+    limits = proportion_limits((hits / support).mean(axis=1), effective_items(hits, support))
+    return _share_holding(limits, float(recalls.mean()))
+
+
+def macro_f1_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the interval of macro-F1 holds that of the expected confusions; errors are spread evenly."""
+    support, recalls = setting.support(), setting.recalls()
+    n_classes = len(support)
+    shares = np.repeat((1 - recalls)[:, None] / (n_classes - 1), n_classes, axis=1)
+    np.fill_diagonal(shares, recalls)
+    expected = shares * support[:, None]
+    truth = float((2 * np.diagonal(expected) / (expected.sum(axis=0) + support)).mean())
+    drawn = (rng.multinomial(support, shares) for _ in range(n_simulations))
+    ends = np.array([macro_f1_interval(confusion) for confusion in drawn])
+    return _share_holding((ends[:, 0], ends[:, 1]), truth)
+
+
+def seeded_score_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the interval over seeds and items together holds the expected accuracy."""
+    weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
+    held = []
+    for correct, _ in _seeded(setting, n_simulations, rng):
+        low, high = score_reach(correct, weights, labels, setting.held_out).together
+        held.append((low <= setting.accuracy) & (setting.accuracy <= high))
+    return float(np.concatenate(held).mean())
+
+
+def difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the interval of a difference of two runs holds it."""
+    moments, weights, _ = _paired_moments(setting, n_simulations, rng)
+    return _share_holding(difference_reach(moments, weights, 1).together, setting.gain)
+
+
+def false_gains(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often equal methods, of one seed each, are told apart: interval and test must both say so."""
+    moments, weights, signs = _paired_moments(setting, n_simulations, rng)
+    low, high = difference_reach(moments, weights, 1).together
+    apart = np.flatnonzero((low > 0) | (high < 0))
+    return sum(paired_p_value(signs(place), weights) < 0.05 for place in apart) / n_simulations
+
+
+def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the interval of a difference over seeds and items holds it."""
+    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
+    held = []
+    for first, second in _seeded(setting, n_simulations, rng):
+        moments = crossed_moments(first - second, weights)
+        low, high = difference_reach(moments, weights, setting.n_seeds, setting.held_out).together
+        held.append((low <= setting.gain) & (setting.gain <= high))
+    return float(np.concatenate(held).mean())
+
+
+def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 3) -> float:
+    """Return how often one of several equal methods over seeds is told apart from all others, which makes it bold."""
+    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
+    found = 0
+    for methods in _seeded(setting, n_simulations, rng, n_methods):
+        pairs = [(i, j) for i in range(n_methods) for j in range(i)]
+        moments = [crossed_moments(methods[i] - methods[j], weights) for i, j in pairs]
+        p_values = np.stack([difference_p_value(one, weights, setting.n_seeds, setting.held_out) for one in moments])
+        ends = [difference_reach(one, weights, setting.n_seeds, setting.held_out).together for one in moments]
+        signs = np.stack([np.where(low > 0, 1, np.where(high < 0, -1, 0)) for low, high in ends])
+        adjusted = np.stack([holm(list(column)) for column in p_values.T], axis=1)
+        signs = np.where(adjusted < 0.05, signs, 0)
+        wins = np.zeros((n_methods, signs.shape[1]), dtype=np.int64)
+        for (i, j), sign in zip(pairs, signs, strict=True):
+            wins[i] += sign > 0
+            wins[j] += sign < 0
+        found += int((wins == n_methods - 1).any(axis=0).sum())
+    return found / n_simulations
+
+
+def promotions(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often the gate promotes a candidate that is better by the setting's gain."""
+    support = setting.support()
+    labels = np.repeat(np.arange(len(support)), support).astype(str)
+    ids = np.arange(len(labels)).astype(str)
+    metric = "accuracy" if len(support) == 1 else "balanced_accuracy"
+    _, _, signs = _paired_moments(setting, n_simulations, rng)
+    n_promoted = 0
+    for place in range(n_simulations):
+        gains = signs(place)
+        answers = [Answers(ids, labels, np.where(right, labels, "other")) for right in (gains >= 0, gains <= 0)]
+        n_promoted += decide(*answers, metric, 0.0).promote
+    return n_promoted / n_simulations
+
+
+def _share_holding(limits: tuple[Floats, Floats], truth: float) -> float:
+    # Truths such as 0.9 are no floating-point numbers.
+    return float(np.mean((limits[0] <= truth + 1e-12) & (truth - 1e-12 <= limits[1])))
+
+
+def _labels(setting: Setting) -> NDArray[np.int64] | None:
+    return None if setting.n_classes == 1 else np.repeat(np.arange(setting.n_classes), setting.support())
+
+
+def _paired_moments(
+    setting: Setting, n_simulations: int, rng: np.random.Generator
+) -> tuple[Moments, Floats, Callable[[int], Floats]]:
+    """Return moments of the gains of one run over another, the items' weights, and what gives a simulation's gains."""
+    support, second = setting.support(), setting.recalls() - setting.gain
+    first = second + setting.gain
+    # By chance each is right alone on as many items as the other; at most on those that one of both has wrong.
+    chance = setting.disagreement * np.minimum(second, 1 - first)
+    shape = (n_simulations, len(support))
+    gained = rng.binomial(support, setting.gain + chance, size=shape)
+    lost = rng.binomial(support - gained, chance / (1 - setting.gain - chance), size=shape)
+    weights, _ = item_weights(int(support.sum()), np.repeat(np.arange(len(support)), support))
+    influence = 1 / support**2 / (1 / support).sum()
+    mean, square = ((gained - lost) / support).mean(axis=1), (gained + lost) @ influence
+    moments = Moments(mean, np.zeros(n_simulations), square, square, square)
+
+    def gains(place: int) -> Floats:
+        parts: list[Any] = [np.repeat([1.0, -1.0, 0.0], [b, c, n - b - c]) for b, c, n in _rows(place)]
+        return np.concatenate(parts)
+
+    def _rows(place: int) -> Iterator[tuple[int, int, int]]:
+        yield from zip(gained[place], lost[place], support, strict=True)
+
+    return moments, weights, gains
+
+
+def _seeded(
+    setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 2
+) -> Iterator[list[Floats]]:
+    """Yield batches of what methods get right, ``(n_batch, n_seeds, n_items)`` each.
+
+    Items are hard or easy for all methods by ``ITEM_SHARE``, and for a method with all its seeds by ``METHOD_SHARE``;
+    seeds shift a method's accuracy. Of seeds with common training items a part of the shift is common, Nadeau and
+    Bengio's ``n_test / (n_test + n_train)``.
+    """
+    n_seeds, n_items = setting.n_seeds, int(setting.support().sum())
+    shared = setting.held_out / (1 + setting.held_out)
+    size = max(1, BATCH_VALUES // (n_seeds * n_items))
+    for start in range(0, n_simulations, size):
+        n = min(size, n_simulations - start)
+        easy = np.sqrt(ITEM_SHARE) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
+        batch = []
+        for method in range(n_methods):
+            accuracy = setting.accuracy - (setting.gain if method else 0.0)
+            own, common = rng.standard_normal((n, n_seeds, 1)), rng.standard_normal((n, 1, 1))
+            shift = setting.seed_deviation * (np.sqrt(1 - shared) * own + np.sqrt(shared) * common)
+            threshold = special.ndtri(np.clip(accuracy + shift, 1e-4, 1 - 1e-4))
+            for_method = np.sqrt(METHOD_SHARE) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
+            noise = np.sqrt(1 - ITEM_SHARE - METHOD_SHARE) * rng.standard_normal(
+                (n, n_seeds, n_items), dtype=np.float32
+            )
+            batch.append((easy + for_method + noise < threshold).astype(np.float32))
+        yield batch

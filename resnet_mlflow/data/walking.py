@@ -1,0 +1,212 @@
+"""Folders of unknown origin, read to their end: links go nowhere twice, and nothing is left out in silence."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_mlflow.errors import InputError, printable
+
+_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# Their files are the system's state: some never end, and links in them lead everywhere.
+_PSEUDO = frozenset(
+    {
+        *("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs"),
+        *("efivarfs", "fusectl", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs"),
+    }
+)
+
+
+class Place(NamedTuple):
+    """What tells a folder from all others, by whatever path it is reached."""
+
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What lies below some folders.
+
+    Attributes:
+        files: Per folder the (parent, name) of its files, depth first, in order of the names.
+        unreadable: Per folder those below it that could not be read.
+        not_followed: Links to folders that are read by another path.
+    """
+
+    files: list[list[tuple[str, str]]]
+    unreadable: list[list[Path]]
+    not_followed: list[Path]
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name in _CLUTTER
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether the bytes of a name are UTF-8: Python shows others as lone surrogates, which nothing can store."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def check_root(folder: Path, rule: str) -> None:
+    """Refuse what is no folder on a disk that can be read.
+
+    Args:
+        folder: Any path.
+        rule: Begins the message, such as ``images must be a folder that exists``.
+
+    Raises:
+        InputError: If it is not there, no folder, unreadable, or the system's own, as ``/proc`` is.
+    """
+    shown = printable(str(folder))
+    if not is_utf8(str(folder)):
+        raise InputError(f"{rule} under a name in UTF-8, got {shown}; rename it")
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{rule}, got {shown}; check the path")
+        if kind := _pseudo_file_systems().get(folder.stat().st_dev):
+            raise InputError(f"{rule} on a disk, got {shown}, the system's own ({kind}); name another")
+        with os.scandir(folder):
+            return
+    except OSError as error:
+        raise InputError(
+            f"{rule} and can be read, got {shown} ({error.strerror}); check path and permissions"
+        ) from None
+
+
+def distinct_folders(folder: Path, outside: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the folders in a folder by name, and the links among them that lead to one of the others, or outside.
+
+    Args:
+        folder: Where to look; hidden folders and clutter do not count.
+        outside: Folders that no link may lead to, such as those above.
+    """
+    with os.scandir(folder) as entries:
+        folders = sorted(Path(entry) for entry in entries if not _is_clutter(entry.name) and _leads_to_folder(entry))
+    seen = {_place(path) for path in outside}
+    repeated = []
+    for path in sorted(folders, key=Path.is_symlink):
+        place = _place(path)
+        if place is not None and place in seen and path.is_symlink():
+            repeated.append(path)
+        seen.add(place)
+    return [path for path in folders if path not in repeated], repeated
+
+
+def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
+    """Return what lies below several folders, each file once.
+
+    What really lies in a folder belongs to it. Links to folders are followed after that, and only to where no other
+    path has led: not back up, and not into another of the folders.
+
+    Args:
+        roots: Where to look.
+        outside: Folders that links may not lead to either, such as those above.
+    """
+    walker = _Walker({_place(path) for path in outside})
+    roots = list(roots)
+    links = [root for root in roots if root.is_symlink()]
+    links += [link for root in roots if not root.is_symlink() for link in walker.enter(root)]
+    while links:
+        links += walker.enter(links.pop(0))
+    told = [walker.tell(str(root)) for root in roots]
+    return Walk([files for files, _ in told], [unreadable for _, unreadable in told], walker.not_followed)
+
+
+class _Walker:
+    """Folders that were read, by the path that led to them."""
+
+    def __init__(self, visited: set[Place | None]) -> None:
+        self.visited = visited
+        self.not_followed: list[Path] = []
+        # Names of files and of folders; nothing where it cannot be read.
+        self._listings: dict[str, tuple[list[str], list[str]] | None] = {}
+
+    def enter(self, start: Path) -> list[Path]:
+        """Read a folder and those really below it, and return the links to folders in them."""
+        links: list[Path] = []
+        waiting = [str(start)]
+        while waiting:
+            folder = waiting.pop()
+            place = _place(Path(folder))
+            if place in self.visited and place is not None:
+                self.not_followed.append(Path(folder))
+                continue
+            self.visited.add(place)
+            real, linked = self._list(folder, place)
+            waiting += real
+            links += map(Path, linked)
+        return sorted(links)
+
+    def _list(self, folder: str, place: Place | None) -> tuple[list[str], list[str]]:
+        files, real, linked = [], [], []
+        self._listings[folder] = None
+        if place is None or place.device in _pseudo_file_systems():
+            return [], []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is_clutter(entry.name):
+                        continue
+                    if not _leads_to_folder(entry):
+                        files.append(entry.name)
+                    elif entry.is_symlink():
+                        linked.append(entry.path)
+                    else:
+                        real.append(entry.path)
+        except OSError:
+            return [], []
+        self._listings[folder] = (sorted(files), sorted(real + linked))
+        return real, linked
+
+    def tell(self, root: str) -> tuple[list[tuple[str, str]], list[Path]]:
+        """Return the files below a folder as (parent, name), and the folders that could not be read."""
+        files: list[tuple[str, str]] = []
+        unreadable: list[Path] = []
+        waiting = [root] if root in self._listings else []
+        while waiting:
+            folder = waiting.pop()
+            listing = self._listings[folder]
+            if listing is None:
+                unreadable.append(Path(folder))
+                continue
+            files += [(folder, name) for name in listing[0]]
+            waiting += [below for below in reversed(listing[1]) if below in self._listings]
+        return files, unreadable
+
+
+def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # Counted as one that cannot be read.
+        return True
+
+
+def _place(folder: Path) -> Place | None:
+    """Return where a folder really is; None where it cannot be reached."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return Place(status.st_dev, status.st_ino)
+
+
+@lru_cache(maxsize=1)
+def _pseudo_file_systems() -> dict[int, str]:
+    """Return the kind of each mounted file system that holds no files of users, by device; empty where not told."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    kinds = {}
+    for line in lines:
+        # id, parent, major:minor, root, mount point, options, ..., "-", kind, ... (proc(5))
+        fields = line.split()
+        kind = fields[fields.index("-") + 1]
+        if kind in _PSEUDO:
+            major, minor = fields[2].split(":")
+            kinds[os.makedev(int(major), int(minor))] = kind
+    return kinds

@@ -1,0 +1,154 @@
+"""Entries of a feature store as files: sealed by checksums, and read as if anybody might have written them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_mlflow.data.datasets import ImageSplit
+from resnet_mlflow.features.identity import FeatureSet, FeatureSplit
+
+KEY = re.compile(r"[0-9A-Za-z]{1,64}")
+# All that an entry's checksums may name; names become paths.
+FILE = re.compile(r"(train|val|test)\.(features|labels|ids)\.npy")
+MAX_META_BYTES = 2**28  # one line per image left out
+BLOCK_ROWS = 4096
+
+
+class DamagedEntryError(Exception):
+    """An entry of the store that is not what was written."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What features from elsewhere must be of.
+
+    Attributes:
+        key: Their name.
+        splits: The images, by split.
+        class_names: Names of the classes 0, 1, ...
+        n_features: Length of a feature vector.
+    """
+
+    key: str
+    splits: Mapping[str, ImageSplit]
+    class_names: tuple[str, ...]
+    n_features: int
+
+    @property
+    def max_bytes(self) -> int:
+        """Return what all files of such an entry weigh at most."""
+        # Per image: a float32 per feature, a label, an id of 32 characters, and a line where it was left out.
+        return MAX_META_BYTES // 16 + sum(map(len, self.splits.values())) * (4 * self.n_features + 8 + 128 + 1024)
+
+
+def seal_entry(folder: Path, content: Mapping[str, Any], key: str) -> None:
+    """Write an entry's meta data with the checksums of its files and of itself."""
+    meta = {name: value for name, value in content.items() if name != "checksums"} | {"features_key": key}
+    checksums = {file.name: _checksum(file) for file in sorted(folder.glob("*.npy"))}
+    meta["checksums"] = checksums | {"meta": _meta_checksum(meta)}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def read_entry(folder: Path, key: str) -> FeatureSet:
+    """Return the checked content of an entry's folder.
+
+    Raises:
+        DamagedEntryError: If it is not what was written, or the entry of another key.
+        FileNotFoundError: If there is none.
+    """
+    meta = _read_meta(folder)
+    if key != meta["features_key"]:
+        raise DamagedEntryError(f"damaged features in {folder}: they are those of {meta['features_key']!r:.100}")
+    names = dict.fromkeys(name.split(".")[0] for name in meta["checksums"] if name.endswith(".features.npy"))
+    return FeatureSet(key, {name: _read_split(folder, name) for name in names}, meta)
+
+
+def check_entry(found: FeatureSet, expected: Expected) -> None:
+    """Refuse features that are not of the expected images: row by row where those left out are left out.
+
+    Raises:
+        DamagedEntryError: If a split, label, id, class, number or shape is another, or a number is none.
+    """
+    if set(found.splits) != set(expected.splits) or found.meta.get("class_names") != list(expected.class_names):
+        raise DamagedEntryError("its splits or classes are others")
+    left_out = _left_out(found.meta.get("skipped"), expected)
+    for name, images in expected.splits.items():
+        kept = np.setdiff1d(np.arange(len(images)), left_out[name])
+        split = found.splits[name]
+        if not np.array_equal(split.labels, images.labels[kept]) or not np.array_equal(
+            split.item_ids, images.item_ids[kept]
+        ):
+            raise DamagedEntryError(f"its {name} items or labels are others")
+        if split.features.shape != (len(kept), expected.n_features):
+            raise DamagedEntryError(f"its {name} features have shape {split.features.shape}")
+        blocks = range(0, len(kept), BLOCK_ROWS)
+        if not all(bool(np.isfinite(split.features[first : first + BLOCK_ROWS]).all()) for first in blocks):
+            raise DamagedEntryError(f"its {name} features hold NaN or infinity")
+
+
+def _left_out(skipped: Any, expected: Expected) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {name: [] for name in expected.splits}
+    try:
+        for item in skipped:
+            if not isinstance(item["path"], str) or not isinstance(item["reason"], str):
+                raise TypeError
+            rows[item["split"]].append(range(len(expected.splits[item["split"]]))[item["row"]])
+    except (TypeError, KeyError, IndexError):
+        raise DamagedEntryError("what it says of images left out is of other images") from None
+    return rows
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    file = folder / "meta.json"
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
+    try:
+        if file.stat().st_size > MAX_META_BYTES:
+            raise ValueError("too large")
+        meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        checksums: dict[str, Any] = {str(name): checksum for name, checksum in meta["checksums"].items()}
+        named = [str(name) for name in checksums if name != "meta" and not FILE.fullmatch(name)]
+        wrong = named or [name for name, checksum in checksums.items() if checksum != _actual(folder, name, meta)]
+        meta["features_key"], checksums["meta"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedEntryError(f"damaged features in {folder}: {file.name} cannot be read") from error
+    if wrong:
+        raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)[:200]}")
+    return meta
+
+
+def _actual(folder: Path, name: str, meta: dict[str, Any]) -> str:
+    if name == "meta":
+        return _meta_checksum(meta)
+    return _checksum(folder / name) if (folder / name).is_file() else "missing"
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _meta_checksum(meta: dict[str, Any]) -> str:
+    rest = {name: value for name, value in meta.items() if name != "checksums"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read_split(folder: Path, name: str) -> FeatureSplit:
+    try:
+        # Mapped first: a header that announces more than the file holds is refused, not made room for.
+        features, labels, ids = (
+            np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)
+            for part in ("features", "labels", "ids")
+        )
+    except (FileNotFoundError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise DamagedEntryError(f"damaged features in {folder}: {name} holds no arrays") from error
+    kinds = [(array.dtype.str, array.ndim) for array in (features, labels, ids)]
+    if kinds != [("<f4", 2), ("<i8", 1), ("<U32", 1)] or not len(features) == len(labels) == len(ids):
+        raise DamagedEntryError(f"damaged features in {folder}: {name} holds arrays of {kinds}")
+    return FeatureSplit(features, np.array(labels), np.array(ids))

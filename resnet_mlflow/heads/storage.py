@@ -1,0 +1,154 @@
+"""Heads read back from skops files: only the types that our heads are made of, whatever the file asks for.
+
+skops builds what it is told to trust, and more that it trusts by itself. A file from a shared store is therefore
+looked through before skops sees it: every node must be of a kind, and every type one, that our own heads have.
+"""
+
+import json
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.registry.heads import HEADS
+
+# Heads around heads, which other rooms build: by name, since those rooms build on this one.
+WRAPPERS = ("resnet_mlflow.longtail.adjusted.AdjustedHead",)
+# What our heads hold of scikit-learn.
+ESTIMATORS = ("sklearn.svm._classes.SVC", "sklearn.svm._classes.LinearSVC")
+CONTAINERS = {"DictNode": ("builtins.dict",), "ListNode": ("builtins.list",), "TupleNode": ("builtins.tuple",)}
+SCALARS = ("builtins.str", "builtins.int", "builtins.float", "builtins.bool")
+# Of a schema: ours have some hundred nodes, and a depth of about 20.
+MAX_SCHEMA_BYTES, MAX_NODES, MAX_DEPTH = 2**24, 100_000, 100
+MAX_FEATURES = 2**16
+_TORCH_SHIM = "sklearn.externals.array_api_compat.torch"
+
+
+@cache
+def head_types() -> tuple[str, ...]:
+    """Return the full names of the classes that a stored head may be of.
+
+    Example:
+        >>> "resnet_mlflow.heads.svm.SVMHead" in head_types()
+        True
+    """
+    return (*(head.estimator.replace(":", ".") for head in HEADS.values()), *WRAPPERS)
+
+
+def read_head(path: Path) -> HeadBase:
+    """Return the head in a skops file.
+
+    Raises:
+        InputError: If the file is damaged, holds any other type than those of a head, or a head that cannot answer.
+    """
+    with quiet_light_imports():
+        import skops.io
+
+    try:
+        _look_through(path)
+        head = skops.io.load(path, trusted=[*head_types(), *ESTIMATORS])
+        _try(head)
+    except InputError:
+        raise
+    except Exception as error:  # whatever skops, zipfile, NumPy and scikit-learn raise where numbers do not fit
+        told = (str(error).splitlines() or [""])[0][:150]
+        raise _refusal(path, f"a damaged one ({type(error).__name__}: {told})") from None
+    return head  # type: ignore[no-any-return]
+
+
+def _look_through(path: Path) -> None:
+    """Refuse a file that holds anything else than a head, before any of it is built."""
+    with zipfile.ZipFile(path) as archive:
+        announced = sum(member.file_size for member in archive.infolist())
+        # Ours are stored as they are, so that a small file cannot grow in memory.
+        if announced > path.stat().st_size or archive.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+            raise _refusal(path, f"{announced} bytes packed into {path.stat().st_size}")
+        schema = json.loads(archive.read("schema.json"))
+    for kind, name in _nodes(schema, path):
+        if not _is_trusted(kind, name):
+            raise _refusal(path, f"{name[:100]} ({kind[:40]})")
+    if _type_of(schema) not in head_types():
+        raise _refusal(path, f"{_type_of(schema)[:100]} itself")
+
+
+def _nodes(schema: Any, path: Path) -> Iterator[tuple[str, str]]:
+    """Yield kind and type of every node of a schema."""
+    pending, n_seen = [(schema, 0)], 0
+    while pending:
+        value, depth = pending.pop()
+        n_seen += 1
+        if depth > MAX_DEPTH or n_seen > MAX_NODES:
+            raise _refusal(path, "one of more parts or levels than a head has")
+        if isinstance(value, dict):
+            if "__loader__" in value:
+                yield str(value["__loader__"]), _type_of(value)
+            pending += [(part, depth + 1) for part in value.values()]
+        elif isinstance(value, list):
+            pending += [(part, depth + 1) for part in value]
+
+
+def _type_of(node: Any) -> str:
+    return f"{node.get('__module__')}.{node.get('__class__')}" if isinstance(node, dict) else type(node).__name__
+
+
+def _is_trusted(kind: str, name: str) -> bool:
+    if kind == "ObjectNode":
+        return name in (*head_types(), *ESTIMATORS)
+    if kind == "NdArrayNode":
+        return name == "numpy.ndarray" or name in _number_types()
+    if kind == "TypeNode":  # of the keys of a mapping
+        return name in SCALARS or name in _number_types()
+    # What JSON spells is text or a number; what is named a second time has been looked at the first.
+    return kind in ("JsonNode", "CachedNode") or name in CONTAINERS.get(kind, ())
+
+
+@cache
+def _number_types() -> frozenset[str]:
+    kinds = (kind for kind in np.sctypeDict.values() if issubclass(kind, np.number | np.bool_))
+    return frozenset(f"numpy.{kind.__name__}" for kind in kinds)
+
+
+def _try(head: Any) -> None:
+    """Let a head answer once: one whose parts do not fit each other must not end a stage hours later."""
+    n_features, n_classes = int(head.n_features_in_), len(head.classes_)
+    if not isinstance(head, HeadBase) or not 0 < n_features <= MAX_FEATURES:
+        raise ValueError(f"{type(head).__name__} of {n_features} features")
+    with np.errstate(all="ignore"):
+        answers = head.predict_proba(np.ones((2, n_features), dtype=np.float32))
+    if answers.shape != (2, n_classes) or not np.isfinite(answers).all():
+        raise ValueError(f"answers of shape {answers.shape} for {n_classes} classes")
+
+
+def _refusal(path: Path, got: str) -> InputError:
+    return InputError(
+        f"a stored head must hold arrays and this project's own types only, got {got} in {path.name}; "
+        "take another run, or fit the head again"
+    )
+
+
+@contextmanager
+def quiet_light_imports() -> Iterator[None]:
+    """Import without torch, which takes seconds, and without a warning that users cannot act on.
+
+    skops lists scikit-learn's estimators by walking its packages; one of them is a shim for torch
+    that holds no estimator. An entry of ``None`` makes its import fail, which the walk passes over.
+    MLflow warns of type hints in its own modules while it is imported.
+    """
+    hide = "torch" not in sys.modules and _TORCH_SHIM not in sys.modules
+    if hide:
+        sys.modules[_TORCH_SHIM] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+            yield
+    finally:
+        if hide:
+            del sys.modules[_TORCH_SHIM]

@@ -1,0 +1,136 @@
+"""What a request to the served model may hold: everything else is refused in one line."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pybase64
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.decoding import BadImageError, LargeImageError, read_size
+from resnet_mlflow.data.formats import N_HEAD, image_format
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.serving.classifier import Images
+
+COLUMN = "image"
+# 8192 x 8192, or 200 MB of memory per decoding thread: more than cameras make, less than what stops a server.
+MAX_PIXELS = 2**26
+
+
+class RequestError(MlflowException):
+    """A request that breaks a rule: HTTP status 400 with one line.
+
+    MLflow's server puts the whole request before an error's message; the answer keeps the line as it was.
+    """
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+        super().__init__(line, error_code=INVALID_PARAMETER_VALUE)
+
+    def serialize_as_json(self) -> str:
+        """Return the body of the HTTP answer."""
+        return json.dumps({"error_code": self.error_code, "message": self._line})
+
+
+def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
+    """Return a request's images: pixels as they are, or the content of the image files that it holds.
+
+    No cell is ever taken for a path or an address, and no image is decoded here.
+
+    Args:
+        model_input: What MLflow's parsers made of a request.
+        max_pixels: Most pixels that an image may have, by its header.
+
+    Raises:
+        InputError: If it holds no images, or something else.
+    """
+    cells = _cells(model_input)
+    if len(cells) == 0:
+        raise InputError("a request must hold at least one image, got none; add rows")
+    if isinstance(cells, np.ndarray) and cells.ndim > 1:
+        return _checked_pixels(cells)
+    return [_checked_file(row, cell, max_pixels) for row, cell in enumerate(cells)]
+
+
+def _cells(model_input: Any) -> Sequence[Any] | NDArray[Any]:
+    """Return what stands in the column of images, whichever way MLflow's parsers hand it over."""
+    if isinstance(model_input, list):
+        has_rows = bool(model_input) and all(isinstance(row, dict) for row in model_input)
+        model_input = pd.DataFrame(model_input) if has_rows else np.array(model_input)
+    if isinstance(model_input, np.ndarray):
+        return np.atleast_1d(model_input)
+    if isinstance(model_input, pd.DataFrame | dict):
+        if len(model_input) and COLUMN not in model_input:
+            raise InputError(f"a table must have a column {COLUMN!r}, got {list(model_input)[:5]}; rename it")
+        column: Any = model_input.get(COLUMN, [])
+        return np.atleast_1d(column) if isinstance(column, np.ndarray | str) else list(column)
+    raise InputError(f"a request must be a table or uint8 pixels, got {type(model_input).__name__}; send a table")
+
+
+def _checked_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape:
+        raise InputError(f"pixels must be (n_images, height, width, 3), got shape {pixels.shape}; add the missing axis")
+    if pixels.dtype == np.uint8:
+        return pixels
+    # Numbers in JSON come as int64.
+    if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+        raise InputError(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype}; scale and round them")
+    return pixels.astype(np.uint8)
+
+
+def _checked_file(row: int, cell: Any, max_pixels: int) -> bytes:
+    """Return the content of an image file, known to be of a format we read and of a size that fits into memory."""
+    cell = cell.item() if isinstance(cell, np.ndarray) and cell.ndim == 0 else cell
+    if isinstance(cell, str):
+        cell = _decoded(row, cell)
+    if not isinstance(cell, bytes | bytearray):
+        raise InputError(f"row {row}: an image must be base64 text or bytes, got {type(cell).__name__}; send the file")
+    content = bytes(cell)
+    if image_format(content[:N_HEAD]) is None:
+        raise InputError(f"row {row}: bytes must be an image file (JPEG, PNG, ...), got {len(content)} of another kind")
+    try:
+        read_size(Path(f"row {row}"), content, max_pixels)
+    except LargeImageError as error:
+        raise InputError(
+            f"row {row}: an image must have at most {max_pixels} pixels, got {error.found}; shrink it"
+        ) from None
+    except BadImageError as error:
+        raise InputError(damaged(f"row {row}", error.reason)) from None
+    return content
+
+
+def _decoded(row: int, text: str) -> bytes:
+    """Return what a base64 text holds; line breaks in it are allowed, and rare."""
+    for written in (text, "".join(text.split())):
+        with contextlib.suppress(ValueError):
+            return pybase64.b64decode(written, validate=True)
+    raise InputError(
+        f"row {row}: an image must be base64 text, got {text[:20]!r}, which is none; encode the file's bytes"
+    )
+
+
+def damaged(where: str, reason: str) -> str:
+    """Return the line that refuses an image which cannot be decoded."""
+    return f"{where}: an image must be whole, got a damaged one ({reason}); send it again"
+
+
+def read_top_k(params: Mapping[str, Any]) -> int:
+    """Return how many classes the answer names, 0 for all.
+
+    Raises:
+        InputError: If it is no whole number from 0.
+    """
+    given = params.get("top_k", 0)
+    try:
+        top_k = int(given)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"top_k must be a whole number, got {str(given)[:20]!r}; pass 1 or more") from None
+    if top_k < 0:
+        raise InputError(f"top_k must be at least 0 (0 means all classes), got {top_k}; pass 1 or more")
+    return top_k

@@ -1,0 +1,178 @@
+"""Intervals of scores that weigh classes alike: balanced accuracy and macro-F1, also with few images per class.
+
+A bootstrap within classes fails there: resampling the ``n`` items of a class has ``(n - 1) / n`` of their variance, and
+none where the class has no error. Here the variance is that of recalls shrunk towards their common mean, never less
+than if all classes had that mean. The score then counts like a share of as many items as give this variance (the
+effective number of items of survey statistics), and has their modified Wilson interval.
+
+References:
+    Korn and Graubard (1998), Confidence Intervals for Proportions with Small Expected Number of Positive Counts
+    Estimated from Survey Data, Survey Methodology 24; Franco, Little, Louis and Slud (2019), Comparative Study of
+    Confidence Intervals for Proportions in Complex Sample Surveys, JSSAM 7; pseudo-items as in Agresti and Coull
+    (1998), Approximate is Better than "Exact" for Interval Estimation of Binomial Proportions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics.intervals import Floats, Interval, Ints, proportion_limits
+
+# Items with the classes' mean recall that a class is shrunk by: z^2 at 95 %, as in Agresti and Coull.
+PSEUDO_ITEMS = 3.84
+# Items of a class up to which the bias of its F1 is summed; beyond it is below a hundredth of the interval.
+MOST_SUMMED = 20
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """What accuracy-like metrics need of a confusion matrix."""
+
+    hits: Ints  # items of each class that were predicted as it, (n_classes,)
+    support: Ints  # items of each class, (n_classes,)
+    predicted: Ints  # items predicted as each class, (n_classes,)
+
+    @classmethod
+    def of(cls, confusion: ArrayLike) -> "ClassCounts":
+        """Return the counts of one ``(n_classes, n_classes)`` confusion matrix, rows being labels."""
+        matrix = _counts(confusion)
+        return cls(np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
+def balanced_accuracy_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the interval of the mean recall over classes with items.
+
+    Where all classes have the same number of items it is the interval of accuracy, unless recalls differ so much by
+    class that the variance is larger.
+
+    Args:
+        confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
+        confidence: Coverage, in (0, 1).
+
+    Raises:
+        InputError: If ``confusion must be a square matrix of counts`` does not hold.
+
+    Example:
+        >>> [round(bound, 3) for bound in balanced_accuracy_interval([[15, 0], [0, 15]])]
+        [0.886, 1.0]
+    """
+    counts = ClassCounts.of(confusion)
+    present = counts.support > 0
+    hits, support = counts.hits[present].astype(np.float64), counts.support[present]
+    low, high = proportion_limits((hits / support).mean(), effective_items(hits, support), confidence)
+    return float(low), float(high)
+
+
+def effective_items(hits: ArrayLike, support: ArrayLike) -> Floats:
+    """Return how many items a balanced accuracy counts like: those with which accuracy would have its variance.
+
+    With ``a = 1 / (n_classes^2 support)`` the variance is ``sum(a p (1 - p))``, and ``p`` each class's recall shrunk by
+    ``PSEUDO_ITEMS`` towards the mean recall by ``a``; but at least ``sum(a) b (1 - b)``, ``b`` being the score itself.
+
+    Args:
+        hits: Right items by class, or their mean over seeds, ``(..., n_classes)``.
+        support: Items by class, all positive, ``(n_classes,)``.
+
+    Returns:
+        Of shape ``(...)``, at most ``1 / sum(a)``, which is the number of items where classes are of one size.
+    """
+    right, n = np.asarray(hits, dtype=np.float64), np.asarray(support, dtype=np.float64)
+    influence = 1 / (len(n) ** 2 * n)
+    score = (right / n).mean(axis=-1)
+    pooled = (right / n) @ influence / influence.sum()
+    shrunk = (right + PSEUDO_ITEMS * pooled[..., None]) / (n + PSEUDO_ITEMS)
+    return _effective(score, (shrunk * (1 - shrunk)) @ influence, float(influence.sum()))
+
+
+def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the interval of the mean F1 over classes with items.
+
+    The variance is that of the linear terms of F1 in the predictions of each class (delta method), rows of the
+    confusion matrix being shrunk as recalls are in ``effective_items``, errors in proportion to the columns' own.
+
+    Args:
+        confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
+        confidence: Coverage, in (0, 1).
+
+    Raises:
+        InputError: If ``confusion must be a square matrix of counts`` does not hold.
+
+    References:
+        Takahashi, Yamamoto, Kuchiba and Koyama (2022), Confidence Interval for Micro-Averaged F1 and Macro-Averaged F1
+        Scores, Applied Intelligence 52, for the delta method.
+
+    Example:
+        >>> [round(bound, 3) for bound in macro_f1_interval([[15, 0], [0, 15]])]
+        [0.886, 1.0]
+    """
+    matrix = _counts(confusion)
+    counts = ClassCounts.of(matrix)
+    present = counts.support > 0
+    n_present, n = int(present.sum()), counts.support[present].astype(np.float64)
+    totals = (counts.support + counts.predicted).astype(np.float64)
+    f1 = np.divide(2 * counts.hits, totals, out=np.zeros(len(totals)), where=totals > 0)
+    score = float(f1[present].mean())
+    # What one item of each label adds to the mean by its prediction; of classes without items only errors come.
+    gain = np.where(present, -f1 / np.maximum(totals, 1), 0.0) / n_present
+    hit = 2 / (np.maximum(totals, 1) * n_present)
+    influence = 1 / (n_present**2 * n)
+    shares = _shrunk_rows(matrix[present], np.flatnonzero(present), influence / influence.sum())
+    diagonal = shares[np.arange(n_present), np.flatnonzero(present)]
+    mean = shares @ gain + diagonal * hit[present]
+    square = shares @ gain**2 + diagonal * (2 * gain[present] * hit[present] + hit[present] ** 2)
+    variance = np.asarray(n @ (square - mean**2))
+    # F1 of a few images is too low or too high on average; the interval reaches to where it would be without that.
+    own = np.flatnonzero(present)
+    false = n @ shares[:, own] - n * diagonal
+    ends = np.clip([score, score - float(_f1_bias(n, diagonal, false).mean())], 0, 1)
+    effective = _effective(ends, variance, float(influence.sum()))
+    low, high = proportion_limits(ends, effective, confidence)
+    return float(low.min()), float(high.max())
+
+
+def _f1_bias(n_items: Floats, recall: Floats, n_false: Floats) -> Floats:
+    """Return by how much F1 of each class is off on average: hits are binomial, false alarms Poisson."""
+    bias, small = np.zeros(len(n_items)), n_items <= MOST_SUMMED
+    if not small.any():
+        return bias
+    n, p, rate = n_items[small], recall[small], np.minimum(n_false[small], MOST_SUMMED)
+    hits = np.arange(int(n.max()) + 1)[:, None, None]
+    # Six standard deviations of the most false alarms.
+    alarms = np.arange(int(rate.max() + 6 * np.sqrt(rate.max())) + 4)[None, :, None]
+    log_p, log_q = np.log(np.maximum(p, 1e-12)), np.log(np.maximum(1 - p, 1e-12))
+    ways = special.gammaln(n + 1) - special.gammaln(hits + 1) - special.gammaln(np.maximum(n - hits, 0) + 1)
+    chance = np.where(hits <= n, np.exp(ways + hits * log_p + (n - hits) * log_q), 0)
+    chance = chance * np.exp(alarms * np.log(np.maximum(rate, 1e-12)) - rate - special.gammaln(alarms + 1))
+    expected = (chance * 2 * hits / (n + hits + alarms)).sum(axis=(0, 1))
+    bias[small] = expected - 2 * n * p / (n + n * p + rate)
+    return bias
+
+
+def _shrunk_rows(rows: Ints, own: Ints, influence: Floats) -> Floats:
+    """Return shares of predictions by class, each row shrunk by ``PSEUDO_ITEMS`` towards the common recall."""
+    n, lines = rows.sum(axis=1), np.arange(len(rows))
+    recall = float(rows[lines, own] / n @ influence)
+    errors = rows.sum(axis=0).astype(np.float64)
+    errors[own] -= rows[lines, own]
+    spread = np.tile(errors + 1 / len(errors), (len(rows), 1))
+    spread[lines, own] = 0
+    prior = (1 - recall) * spread / np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
+    prior[lines, own] = recall
+    return np.asarray((rows + PSEUDO_ITEMS * prior) / (n[:, None] + PSEUDO_ITEMS))
+
+
+def _effective(score: Floats, variance: Floats, influence: float) -> Floats:
+    """Return the number of items of which a share has a variance, or that of equal recalls where it is larger."""
+    equal = score * (1 - score)
+    most = np.full(equal.shape, 1 / influence)
+    return np.asarray(np.minimum(most, np.divide(equal, variance, out=most.copy(), where=(variance > 0) & (equal > 0))))
+
+
+def _counts(confusion: ArrayLike) -> Ints:
+    matrix = np.asarray(confusion)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or (matrix < 0).any():
+        raise InputError(f"confusion must be a square matrix of counts, got shape {matrix.shape}; rows are labels")
+    return matrix.astype(np.int64)

@@ -1,0 +1,150 @@
+"""Artifacts fetched from a store that others write to: of a known kind, of an announced size, into a folder of ours.
+
+A size of nothing is refused: devices, pipes and files of /proc, which have no end, announce it.
+"""
+
+import json
+import posixpath
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from resnet_mlflow.errors import InputError, of_place
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.tracking.refusals import is_unreachable, shown_reason
+
+GIB = 2**30
+# Of one file, or of a folder with all its files. A KNN head holds all training features.
+MAX_BYTES = 16 * GIB
+MAX_BACKBONE_BYTES = GIB
+MAX_TABLE_BYTES = 2 * GIB
+MAX_JSON_BYTES = 2**24
+MAX_FILES, MAX_DEPTH = 100, 4
+# MLflow's codes for what is not there.
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class MissingArtifactError(InputError):
+    """A run or model does not hold what is looked for."""
+
+
+def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
+    """Return the local copy of a run's artifact folder or file, made in ``folder``.
+
+    Args:
+        run_id: The run.
+        path: Of the artifact, such as ``evaluation/test/predictions.parquet``.
+        folder: Where the copy goes.
+        max_bytes: What the artifact may weigh at most.
+
+    Raises:
+        InputError: If the run has no such artifact, or one that is too large.
+    """
+    return _fetch(f"runs:/{run_id}", path, folder, max_bytes)
+
+
+def download_model_part(uri: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
+    """Return the local copy of a file or folder of a model such as ``models:/NAME@champion``; see ``download``."""
+    root = uri
+    if uri.startswith("runs:/"):
+        run_id, _, name = uri.removeprefix("runs:/").partition("/")
+        root, path = f"runs:/{run_id}", posixpath.join(name, path)
+    return _fetch(root, path, folder, max_bytes)
+
+
+def load_config(run_id: str) -> dict[str, Any]:
+    """Return the ``config.json`` of a run: its parameters as typed values.
+
+    Raises:
+        InputError: If the run has none, or something else in its place.
+    """
+    return load_json(run_id, "config.json")
+
+
+def load_json(run_id: str, path: str) -> dict[str, Any]:
+    """Return the mapping in a JSON artifact of a run.
+
+    Raises:
+        InputError: If the run has no such artifact, or something else in its place.
+    """
+    with scratch_folder() as folder:
+        file = download(run_id, path, folder, MAX_JSON_BYTES)
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise unreadable_json(run_id, path, str(error)) from None
+    if not isinstance(content, dict):
+        raise unreadable_json(run_id, path, f"a {type(content).__name__}")
+    return content
+
+
+def unreadable_json(run_id: str, path: str, got: str) -> InputError:
+    """Return the refusal of a JSON artifact that does not hold what stages log there."""
+    return InputError(f"{path} must be JSON as stages log it, got {got:.100} in run {run_id}; take another run")
+
+
+def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
+    try:
+        found = list(_announced(root, path))
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        found = []
+    if not found:
+        raise MissingArtifactError(f"{root} must hold {path}, got no such artifact; take another run or model")
+    sizes = [entry.file_size or 0 for entry in found]
+    if min(sizes) <= 0:
+        raise InputError(f"artifacts must be files with content, got {path} of no size in {root}; take another run")
+    n_bytes = sum(sizes)
+    if n_bytes > max_bytes or len(found) > MAX_FILES:
+        raise InputError(
+            f"{path} must have at most {max_bytes} bytes in {MAX_FILES} files, got {n_bytes} in {len(found)} in "
+            f"{root}; take another run"
+        )
+    if shutil.disk_usage(folder).free < n_bytes:
+        raise InputError(
+            f"the folder for temporary files must have room for {path} ({n_bytes} bytes), got a full disk at {folder}; "
+            "free space, or set TMPDIR to another folder"
+        )
+    try:
+        if root.startswith("models:/"):
+            copied: str = get_artifact_repository(root).download_artifacts(path, str(folder))  # type: ignore[no-untyped-call]
+            return Path(copied)
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{root}/{path}", dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        if is_unreachable(error) or of_place(error) is not None:
+            raise
+        # Such as of a link that leads out of the store.
+        raise InputError(f"{path} of {root} must be there to be fetched, got {shown_reason(error)[:300]}") from None
+
+
+def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInfo]:
+    """Yield what a store says of an artifact: of the file, or of all files below the folder."""
+    parent, name = posixpath.split(path)
+    for entry in _listed(root, parent):
+        # Repositories differ in what they take paths to begin at.
+        if posixpath.basename(entry.path) == name:
+            yield from _below(root, path, depth) if entry.is_dir else [entry]
+
+
+def _below(root: str, path: str, depth: int) -> Iterator[FileInfo]:
+    for number, entry in enumerate(_listed(root, path)):
+        if number > MAX_FILES or depth == 0:
+            raise InputError(f"artifacts must be few files, got more in {path} of {root}; take another run")
+        name = posixpath.basename(entry.path)
+        yield from _below(root, f"{path}/{name}", depth - 1) if entry.is_dir else [entry]
+
+
+def _listed(root: str, path: str) -> list[FileInfo]:
+    found: list[FileInfo]
+    if root.startswith("models:/"):
+        found = get_artifact_repository(root).list_artifacts(path or None)
+    else:
+        found = mlflow.artifacts.list_artifacts(run_id=root.removeprefix("runs:/"), artifact_path=path or None)
+    return found

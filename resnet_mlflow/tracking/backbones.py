@@ -1,0 +1,70 @@
+"""The backbones that fine-tunings left in the store, fetched once per process."""
+
+import re
+import tempfile
+from functools import cache, lru_cache
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from resnet_mlflow.backbones.weights import file_digest
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.scratch import PREFIX
+from resnet_mlflow.tracking.artifacts import MAX_BACKBONE_BYTES, download
+from resnet_mlflow.tracking.opening import store_uri
+from resnet_mlflow.tracking.registry import run_of_model
+
+BACKBONE_ARTIFACT = "backbone/backbone.safetensors"
+_LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
+_RUN = re.compile(r"runs:/([\w-]+)(/.*)?")
+
+
+def download_backbone(uri: str) -> Path:
+    """Return the local copy of the backbone that a run of ours, or a model of one, holds; it goes with the process.
+
+    Args:
+        uri: ``runs:/<run id>`` of a fine-tuning, or ``models:/...`` logged by one.
+
+    Raises:
+        InputError: If there is no such run or model, or it holds no backbone, or another one than it logged.
+    """
+    try:
+        return _fetched(store_uri(), _run_behind(uri))
+    except (InputError, MlflowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"weights must name a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
+            "tags.stage = 'finetune'"
+        ) from None
+
+
+def _run_behind(uri: str) -> str:
+    """Return the id of the run that trained what an address names."""
+    if run := _RUN.fullmatch(uri):
+        return run[1]
+    client = mlflow.MlflowClient()
+    if not (logged := _LOGGED_MODEL.fullmatch(uri)):
+        return run_of_model(uri)
+    source = str(client.get_logged_model(logged[1]).source_run_id)
+    # A promoted model was logged by the promotion; its backbone lies with the run that trained it.
+    return str(client.get_run(source).data.tags.get("candidate", source))
+
+
+@lru_cache(maxsize=8)
+def _fetched(store: str, run_id: str) -> Path:
+    path = download(run_id, BACKBONE_ARTIFACT, Path(tempfile.mkdtemp(dir=_folder())), MAX_BACKBONE_BYTES)
+    logged = mlflow.get_run(run_id).data.tags.get("backbone_digest")
+    if logged is not None and not file_digest(path).startswith(logged):
+        raise InputError(f"a backbone must be the one that its run logged ({logged}), got another in run {run_id}")
+    return path
+
+
+@cache
+def _folder() -> str:
+    _KEPT.append(tempfile.TemporaryDirectory(prefix=PREFIX))
+    return _KEPT[-1].name
+
+
+# Removed when the process ends.
+_KEPT: "list[tempfile.TemporaryDirectory[str]]" = []

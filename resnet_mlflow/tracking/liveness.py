@@ -1,0 +1,94 @@
+"""Signs of life of runs: who works on one, and what ends those whose processes are gone."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from resnet_mlflow.process import is_gone, process_exists, process_mark
+from resnet_mlflow.tracking.queries import find_runs, search_runs
+
+logger = logging.getLogger(__name__)
+
+# The processes at a run, by their marks, and the second since 1970 of the last sign that one of them gave.
+PROCESS, ALIVE_AT = "process", "alive_at"
+BEAT_S = 60
+# A busy machine or a server that is restarted must not look like a dead process.
+SILENT_S = 15 * BEAT_S
+
+
+def signs(run: Run | None = None) -> dict[str, str]:
+    """Return the tags by which this process shows that it works on a run, beside others that still do.
+
+    Args:
+        run: As it was before; None where it is new.
+    """
+    before = run.data.tags.get(PROCESS, "").split() if run is not None else []
+    others = [mark for mark in before if is_gone(mark) is False and mark != process_mark()]
+    return {PROCESS: " ".join([*others, process_mark()]), ALIVE_AT: str(int(time.time()))}
+
+
+@contextmanager
+def beating(write: Callable[[str, str], object]) -> Iterator[None]:
+    """Write the time every minute, from another thread, until left.
+
+    Args:
+        write: Sets a tag, given its name and value.
+    """
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            # A store that is away is the run's own business.
+            with suppress(Exception):
+                write(ALIVE_AT, str(int(time.time())))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def end_abandoned_runs() -> None:
+    """End runs of ours as KILLED that nobody works on: their processes are gone, or gave no sign for a long time."""
+    for run in search_runs("attributes.status = 'RUNNING'"):
+        if is_abandoned(run.data.tags):
+            logger.warning("run %s (%s) was left by a process that is gone: KILLED", run.info.run_name, run.info.run_id)
+            with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
+                end_killed(run.info.run_id, run.data.tags.get("stage", ""))
+
+
+def is_abandoned(tags: Mapping[str, str]) -> bool:
+    """Return whether no process works any more on what has these tags, as far as can be told from here."""
+    if PROCESS not in tags:  # another project's, or of a version that did not tell
+        if "stage" not in tags:
+            return False
+        host, _, number = tags.get("worker", "").rpartition(":")
+        return host == socket.gethostname() and number.isdecimal() and not process_exists(int(number))
+    gone = [is_gone(mark) for mark in tags[PROCESS].split()]
+    if all(gone):
+        return True
+    last = tags.get(ALIVE_AT, "")
+    return False not in gone and last.isdecimal() and time.time() - int(last) > SILENT_S
+
+
+def end_killed(run_id: str, stage: str) -> None:
+    """End a run whose process is gone as KILLED."""
+    client = mlflow.MlflowClient()
+    if stage == "trial":
+        client.set_tag(run_id, "trial_state", "killed")
+    client.set_terminated(run_id, "KILLED")
+
+
+def end_abandoned_children(parent_run_id: str) -> None:
+    """End a run's children that still count as running as KILLED; to be called while nothing of the parent runs."""
+    for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
+        end_killed(run.info.run_id, run.data.tags.get("stage", ""))
