@@ -1,24 +1,39 @@
 """ResNets without their last layer: built, and given their weights."""
 
 import hashlib
-import pickle
-import warnings
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from resnet_mlflow.backbones.layouts import Group, choose, find_groups
+from resnet_mlflow.backbones.weight_files import read_weights_file, tensors_in
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.backbones import BACKBONES
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "model.", "backbone.")
+logger = logging.getLogger(__name__)
+
+_OTHER = "pass other weights, as no backbone here is built so"
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """A backbone and where its numbers come from.
+
+    Attributes:
+        network: See ``build_backbone``.
+        taken: Which tensors of the file were taken, and what was left aside; empty where there is nothing to say.
+    """
+
+    network: nn.Module
+    taken: str = ""
 
 
 def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
@@ -33,17 +48,23 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
     Raises:
         InputError: If the file cannot be read, or holds weights of something else.
     """
+    return load_backbone(name, resolved).network
+
+
+def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
+    """Return what ``build_backbone`` does, and which tensors of the file it took."""
     if resolved.path is None:
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: that would also seed the accelerators.
             torch.default_generator.manual_seed(resolved.seed or 0)
-            return _headless(name)
-    # Drawing numbers that a file then replaces would take longer than reading the file.
-    with torch.device("meta"):
-        backbone = _headless(name)
-    state = _matching(load_state_dict(resolved.path), backbone, name, resolved.path)
-    backbone.to_empty(device="cpu").load_state_dict(state)
-    return backbone
+            return LoadedBackbone(_headless(name))
+    backbone = _without_numbers(name)
+    tensors = tensors_in(read_weights_file(resolved.path))
+    group = _matching(tensors, backbone, name, resolved.path)
+    backbone.to_empty(device="cpu").load_state_dict(group.state)
+    if group.told:
+        _announce(f"weights of {name} from {resolved.path}: {group.told}")
+    return LoadedBackbone(backbone, group.told)
 
 
 def _headless(name: str) -> nn.Module:
@@ -52,26 +73,16 @@ def _headless(name: str) -> nn.Module:
     return backbone
 
 
-def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by their names in a bare ResNet, ``fc`` left out.
+def _without_numbers(name: str) -> nn.Module:
+    # Drawing numbers that a file then replaces would take longer than reading the file.
+    with torch.device("meta"):
+        return _headless(name)
 
-    Tensors may lie under ``state_dict`` or ``model``, and names may start with ``module.``, as training scripts
-    save them.
 
-    Raises:
-        InputError: If the file is damaged or holds anything but tensors.
-    """
-    content: Any = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"a weights file must hold named tensors, got something else in {path}; save a state_dict()")
-    state = dict(content)
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+@cache
+def _announce(message: str) -> None:
+    # Once: a study loads the same weights in every cell.
+    logger.info(message)
 
 
 def state_digest(state_dict: Mapping[str, Tensor]) -> str:
@@ -97,73 +108,51 @@ def save_backbone(backbone: nn.Module, path: Path) -> None:
     partial.replace(path)
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(_unreadable(path, error)) from error
+def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, path: Path) -> Group:
+    """Return the group of a file's tensors that are a backbone's.
 
-
-def _load_pickled(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
-            raise InputError(_unreadable(path, error)) from error
+    Raises:
+        InputError: If there is none, several that differ, or one with numbers that are not finite.
+    """
+    if not tensors:
+        raise InputError(f"a weights file must hold named tensors, got none in {path}; save a state_dict()")
+    groups = find_groups(tensors, backbone)
+    if not (groups and groups[0].fits):
+        raise InputError(_refusal(tensors, groups[0] if groups else None, name, path))
+    group = choose(groups)
+    if group is None:
+        places = " and ".join(other.place for other in groups if other.fits)
         raise InputError(
-            f"a weights file must hold tensors only, got other objects or a damaged file in {path}; "
-            "save model.state_dict() again"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise InputError(_unreadable(path, error)) from error
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"a weights file must be whole, got {path} ({first_line[:120]}); it may be truncated: copy it again"
-
-
-def _matching(state: dict[str, Tensor], backbone: nn.Module, name: str, path: Path) -> dict[str, Tensor]:
-    """Return the state if it fits the backbone; counters that old files lack are filled in."""
-    wanted = backbone.state_dict()
-    counters = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}
-    state = counters | state
-    if problems := _differences(state, wanted):
-        actual = next((other for other in BACKBONES if other != name and _fits(state, other)), None)
-        told = f"those of {actual}; pass backbone={actual}" if actual else f"{problems}; check the file"
-        raise InputError(f"weights must be those of {name}, got {path}: {told}")
-    broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+            f"weights must be those of one network, got {places} in {path}, which all fit {name} and differ; "
+            "save the one you mean as a file of its own"
+        )
+    broken = next((key for key, tensor in group.state.items() if not _is_finite(tensor)), None)
     if broken:
-        raise InputError(f"weights must be finite numbers, got NaN or infinity in {broken[0]} of {path}; train again")
-    return state
+        raise InputError(f"weights must be finite numbers, got NaN or infinity in {broken} of {path}; train again")
+    return group
 
 
-def _differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Return what is missing, unexpected or of another shape, in words; empty where nothing is."""
-    shapes = [
-        f"{key} is {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-    told = {
-        "missing": [key for key in wanted if key not in state],
-        "unexpected": [key for key in state if key not in wanted],
-        "shape": shapes,
-    }
-    return ", ".join(f"{kind} {_some(names)}" for kind, names in told.items() if names)
+def _refusal(tensors: Mapping[str, Tensor], nearest: Group | None, name: str, path: Path) -> str:
+    """Return what a file holds in place of a backbone's tensors, and what to do."""
+    rule = f"weights must be those of {name}, got {path}"
+    if any("attnpool." in tensor for tensor in tensors):
+        return f"{rule}: those of CLIP's ResNet, with three convolutions in its stem and attention pooling; {_OTHER}"
+    for other in BACKBONES:
+        found = next(iter(find_groups(tensors, _without_numbers(other))), None)
+        if found and found.fits:
+            return f"{rule}: those of {other}; pass backbone={other}"
+        if found and found.has_small_stem:
+            return f"{rule}: those of a {other} with a 3x3 stem for small images, as trained on CIFAR; {_OTHER}"
+    if nearest is None:
+        some = ", ".join(list(tensors)[:3])
+        return (
+            f"a weights file must hold named tensors, got something else in {path}: {some}, ... are names of no layers "
+            f"of {name}; save its state_dict()"
+        )
+    where = f" in {nearest.place}" if nearest.prefix else ""
+    return f"{rule}: {nearest.differences}{where}; check the file"
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return " ".join(names[:3]) + more
-
-
-def _fits(state: Mapping[str, Tensor], name: str) -> bool:
-    with torch.device("meta"):
-        wanted = _headless(name).state_dict()
-    trained = [key for key in wanted if not key.endswith("num_batches_tracked")]
-    return {key for key in state if not key.endswith("num_batches_tracked")} == set(trained) and all(
-        state[key].shape == wanted[key].shape for key in trained
-    )
+def _is_finite(tensor: Tensor) -> bool:
+    # A sum is finite where its terms are, unless it overflows: only then each number is looked at.
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

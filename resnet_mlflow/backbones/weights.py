@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO
 
+from resnet_mlflow.backbones.file_kinds import refuse_other_kinds
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.process import is_gone, process_mark
@@ -22,7 +23,6 @@ from resnet_mlflow.registry.backbones import BACKBONES
 
 logger = logging.getLogger(__name__)
 
-_FILE_SUFFIXES = (".pth", ".pt", ".safetensors")
 _TIMEOUT_S = 5.0
 
 
@@ -71,7 +71,7 @@ def resolve_weights(
     name = weights.rpartition("_Weights.")[2]
     if weights == "imagenet" or name in files:
         return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
-    if weights.endswith(_FILE_SUFFIXES) or user_path(weights, "weights").exists():
+    if _is_path(user_path(weights, "weights")):
         return _from_file(user_path(weights, "weights"))
     raise InputError(_unknown_weights(backbone, weights))
 
@@ -203,14 +203,34 @@ def _open_within(url: str, seconds: float) -> IO[bytes]:
     return outcome[0]
 
 
+def _is_path(path: Path) -> bool:
+    """Return whether a request names a file: one that exists, lies in a folder, or has a suffix."""
+    return path.exists() or len(path.parts) > 1 or (path.suffix != "" and "_Weights." not in path.name)
+
+
 def _from_file(path: Path) -> ResolvedWeights:
-    if not path.is_file() or path.suffix not in _FILE_SUFFIXES:
-        raise InputError(f"weights must be an existing {', '.join(_FILE_SUFFIXES)} file, got {path}; check the path")
+    if path.is_dir():
+        raise InputError(f"weights must be a file, got the folder {path}; pass the file in it that holds the tensors")
+    if not path.is_file():
+        raise InputError(f"weights must be an existing file, got {path}; check the path")
+    refuse_other_kinds(path)
+    digest = _digest_of(path, *_state_of(path))
+    return ResolvedWeights(f"file:{digest[:12]}", digest[:16], path=path.absolute())
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Return numbers that change when a file does."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+# A study names the same file in every cell, and a digest of 100 MB takes as long as loading them.
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, *state: int) -> str:
     try:
-        digest = file_digest(path)
+        return file_digest(path)
     except OSError as error:
         raise InputError(f"weights file must be readable, got {path} ({error.strerror}); check its rights") from error
-    return ResolvedWeights(f"file:{digest[:12]}", digest[:16], path=path.absolute())
 
 
 def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -> ResolvedWeights:
@@ -223,6 +243,6 @@ def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -
 def _unknown_weights(backbone: str, weights: str) -> str:
     known = ["auto", "imagenet", *BACKBONES[backbone].weights, "random"]
     return (
-        f"weights of {backbone} must be one of {', '.join(known)}, a .pth or .safetensors file, runs:/ID or "
+        f"weights of {backbone} must be one of {', '.join(known)}, a file, runs:/ID or "
         f"models:/NAME, got {weights!r}{nearest(weights, known)}"
     )

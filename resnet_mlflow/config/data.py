@@ -47,7 +47,7 @@ class FeatureConfig(DataConfig):
     weights: str = Field(
         "auto",
         min_length=1,
-        description="auto, imagenet, a torchvision weights name, random, a .pth or .safetensors file, "
+        description="auto, imagenet, a torchvision weights name, random, a file of any layout, "
         "runs:/ID or models:/NAME.",
     )
     weights_seed: Seed = Field(0, description="Seed of random backbone weights.")

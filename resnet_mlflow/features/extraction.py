@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from resnet_mlflow import __version__
 from resnet_mlflow.backbones.compilation import compile_stages, repays_compiling
 from resnet_mlflow.backbones.inference import InferenceForm, inference_form
-from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.networks import load_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
@@ -95,9 +96,12 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
     with store.lock(key) if fabric.global_rank == 0 else nullcontext():
         found = store.get(key) if fabric.global_rank == 0 else None
         if not fabric.broadcast(found is not None):
-            form = _build_form(request)
+            backbone = load_backbone(request.config.backbone, request.resolved)
+            form = _build_form(request, backbone.network)
             with store.writer(key) if fabric.global_rank == 0 else nullcontext() as entry:
                 _fill(request, form, entry)
+                if entry is not None:
+                    entry.meta["weights_taken"] = backbone.taken
         fabric.barrier()
     found = found or store.get(key)
     if found is None:
@@ -105,9 +109,9 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
     return found
 
 
-def _build_form(request: _Request) -> InferenceForm:
+def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
     backbone, identity, device = request.config.backbone, request.identity, request.fabric.device
-    form = inference_form(build_backbone(backbone, request.resolved), identity.precision, device)
+    form = inference_form(network, identity.precision, device)
     n_images = sum(len(split) for split in request.dataset.splits.values()) // request.fabric.world_size
     if device.type == "cpu" and repays_compiling(
         backbone, identity.image_size, n_images, identity.precision, n_cores()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_mlflow.backbones.networks import build_backbone, save_backbone
-from resnet_mlflow.backbones.weights import resolve_weights
+from resnet_mlflow.backbones.networks import load_backbone, save_backbone
+from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
 from resnet_mlflow.features.identity import FeatureSplit, identify
@@ -30,7 +30,7 @@ from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import extract_untracked
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run, narrow
 from resnet_mlflow.stages.longtail_sources import draw_rows
-from resnet_mlflow.stages.network_runs import Trained, image_splits, log_training, logged_epochs
+from resnet_mlflow.stages.network_runs import Trained, image_splits, log_training, logged_epochs, trained_weights
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbone, find_runs, load_head
 from resnet_mlflow.training.finetuning import (
@@ -115,7 +115,8 @@ class ImageSource:
         linear = build_linear(BACKBONES[config.backbone].n_features, len(counts), config.seed)
         loss = build_loss(parts, counts, {}, config.epochs, config.label_smoothing)
         layer = NormalizedLinear(linear.weight.detach().clone(), loss.scale) if loss.scale else linear
-        network = FinetuneNetwork(build_backbone(config.backbone, self.inputs.weights), layer, config.train_layers)
+        backbone = load_backbone(config.backbone, self.inputs.weights)
+        network = FinetuneNetwork(backbone.network, layer, config.train_layers)
         epochs = finetune_on_images(
             network,
             train,
@@ -130,14 +131,16 @@ class ImageSource:
         history = list(logged_epochs(run, epochs))
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
         save_backbone(network.backbone, backbone_file)
-        inputs, splits = self._features(config, str(backbone_file))
+        weights = trained_weights(config.backbone, backbone_file, self.inputs.weights, config.train_layers)
+        inputs, splits = self._features(config, dataclasses.replace(self.inputs, weights_taken=backbone.taken), weights)
         return Trained(head_of(layer, len(counts)), inputs, splits, history, backbone_file)
 
-    def _features(self, config: LongtailConfig, weights: str) -> tuple[Inputs, dict[str, FeatureSplit]]:
+    def _features(
+        self, config: LongtailConfig, inputs: Inputs, weights: ResolvedWeights
+    ) -> tuple[Inputs, dict[str, FeatureSplit]]:
         """Return the features of the long-tailed dataset by a trained backbone, and what they rest on."""
-        resolved = resolve_weights(config.backbone, weights, 0, download_backbone)
-        identity = identify(self.dataset, config, resolved)
-        tailed = dataclasses.replace(self.inputs, dataset=self.dataset, weights=resolved, identity=identity)
+        identity = identify(self.dataset, config, weights)
+        tailed = dataclasses.replace(inputs, dataset=self.dataset, weights=weights, identity=identity)
         features = extract_untracked(config, tailed)
         return dataclasses.replace(tailed, dataset=self.inputs.dataset), dict(features.splits)
 
@@ -146,7 +149,8 @@ class ImageSource:
         if self.base is None:
             own = dataclasses.replace(task, config=narrow(task.config, BASELINE, task.config.seed))
             run_id = find_runs({"stage": "longtail", "cache_key": own.cache_key})[0].info.run_id
-            inputs, splits = self._features(task.config, f"runs:/{run_id}")
+            weights = resolve_weights(task.config.backbone, f"runs:/{run_id}", 0, download_backbone)
+            inputs, splits = self._features(task.config, self.inputs, weights)
             head: HeadBase = load_head(f"runs:/{run_id}/head")
             self.base, self.base_run_id = Trained(head, inputs, splits, [], None), run_id
         return self.base

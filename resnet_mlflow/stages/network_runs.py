@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from resnet_mlflow.backbones.networks import build_backbone, save_backbone
-from resnet_mlflow.backbones.weights import resolve_weights
+from resnet_mlflow.backbones.networks import load_backbone, save_backbone
+from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
@@ -98,9 +98,9 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
 def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
     """Train the network on images; its backbone is then frozen, and the head judged on its features."""
     train, val = image_splits(config, inputs)
-    backbone = build_backbone(config.backbone, inputs.weights)
+    backbone = load_backbone(config.backbone, inputs.weights)
     layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
-    network = FinetuneNetwork(backbone, layer, config.train_layers)
+    network = FinetuneNetwork(backbone.network, layer, config.train_layers)
     epochs = finetune_on_images(
         network,
         train,
@@ -116,13 +116,26 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     if config.train_layers != "fc":
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
         save_backbone(network.backbone, backbone_file)
-        weights = resolve_weights(config.backbone, str(backbone_file), 0)
-        inputs = inputs.with_weights(weights)
+        weights = trained_weights(config.backbone, backbone_file, inputs.weights, config.train_layers)
+        inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=backbone.taken)
     # Not tracked as an extraction of its own: the features belong to this run's backbone.
     features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
     splits = partition(features, config.val_fraction, config.seed)
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)
+
+
+def trained_weights(backbone: str, file: Path, start: ResolvedWeights, train_layers: str) -> ResolvedWeights:
+    """Return the weights that a training wrote to a file, called after those that it started from.
+
+    Args:
+        backbone: Name of the network.
+        file: Of the trained backbone.
+        start: What the training started from.
+        train_layers: What was trained.
+    """
+    found = resolve_weights(backbone, str(file), 0)
+    return dataclasses.replace(found, label=f"{start.label}, trained further ({train_layers})")
 
 
 def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:

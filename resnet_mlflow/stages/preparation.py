@@ -35,6 +35,7 @@ class Inputs:
         cache_dir: The folder that it lies in.
         identity: What decides the features of ``dataset`` by ``weights``.
         n_undecodable: Images that decoding left out.
+        weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
     """
 
     dataset: ImageDataset
@@ -43,6 +44,7 @@ class Inputs:
     cache_dir: Path
     identity: FeatureIdentity
     n_undecodable: int = 0
+    weights_taken: str = ""
 
     @property
     def image_size(self) -> int:
@@ -64,8 +66,9 @@ class Inputs:
         return replace(self, weights=weights, identity=replace(self.identity, weights_digest=weights.digest))
 
     def without(self, features: FeatureSet) -> "Inputs":
-        """Return the inputs with what only decoding could show: how many images have no features."""
-        return replace(self, n_undecodable=len(features.meta["skipped"]))
+        """Return the inputs with what only the work could show: images without features, what was loaded."""
+        taken = self.weights_taken or features.meta.get("weights_taken", "")
+        return replace(self, n_undecodable=len(features.meta["skipped"]), weights_taken=taken)
 
     @property
     def n_skipped(self) -> int:
@@ -97,6 +100,8 @@ class Inputs:
         ]
         if self.weights.fell_back:
             remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
+        if self.weights_taken:
+            remarks.append(f"Taken from the file of weights: `{self.weights_taken}`.")
         if self.n_skipped:
             remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks

@@ -184,8 +184,9 @@ def test_resolve_weights_takes_artifacts_of_the_project(tmp_path: Path, address:
         ("resnet81", "random", "backbone must be one of resnet18, .*, got 'resnet81'; did you mean 'resnet18'"),
         ("resnet18", "imagnet", "weights of resnet18 must be one of .*, got 'imagnet'; did you mean 'imagenet'"),
         ("resnet18", "IMAGENET1K_V2", "weights of resnet18 must be one of auto, imagenet, IMAGENET1K_V1, random"),
-        ("resnet18", "/nowhere/mine.pth", "weights must be an existing .pth, .pt, .safetensors file, got /nowhere"),
-        ("resnet18", "/", "weights must be an existing .pth, .pt, .safetensors file, got /"),
+        ("resnet18", "/nowhere/mine.pth", "weights must be an existing file, got /nowhere/mine.pth; check the path"),
+        ("resnet18", "mine.tar", "weights must be an existing file, got mine.tar"),
+        ("resnet18", "/", "weights must be a file, got the folder /; pass the file in it"),
         ("resnet18", "runs:/0123", "weights runs:/0123 need a tracking server"),
     ],
 )

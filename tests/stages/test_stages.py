@@ -1,14 +1,18 @@
 """The stages in one process, on digits, with everything real: store, features, models."""
 
 import json
+import re
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from resnet_mlflow.backbones.networks import build_backbone
+from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import ExtractConfig, FinetuneConfig, FitHeadConfig
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.errors import InputError
@@ -139,6 +143,25 @@ def test_finetune_of_deeper_layers_leaves_a_backbone_that_heads_can_use(store):
     assert tags["weights"].startswith(weights)
     assert tags["features_key"] == run.data.tags["features_key"], "its features are stored already"
     assert find_runs({"stage": "extract"}, status=None) == []
+
+
+def test_a_note_says_what_the_weights_are(store, tmp_path):
+    own = build_backbone("resnet18", ResolvedWeights("", "", seed=3)).state_dict()
+    torch.save(
+        {"state_dict": {f"module.encoder_q.{key}": tensor for key, tensor in own.items()}}, tmp_path / "moco.tar"
+    )
+    taken = "Taken from the file of weights: `state_dict/module.encoder_q.*`."
+    file, tuning = str(tmp_path / "moco.tar"), {"train_layers": "layer4", "epochs": 1, "image_size": 16}
+    tuned = run_finetune(FinetuneConfig(weights="random", **tuning))
+    further = run_finetune(FinetuneConfig(weights=file, **tuning))
+    head = run_fit_head(FitHeadConfig(head="prototype", weights=file, image_size=16))
+    notes = [mlflow.get_run(one.run_id).data.tags["mlflow.note.content"] for one in (tuned, further, head)]
+    assert "random-seed0, trained further (layer4)" in notes[0]
+    assert "file:" not in notes[0]
+    assert re.search(r"file:[0-9a-f]{12}, trained further \(layer4\)", notes[1])
+    assert taken not in notes[0]
+    assert taken in notes[1]
+    assert taken in notes[2]
 
 
 def test_fit_head_refuses_a_run_without_a_backbone(store):

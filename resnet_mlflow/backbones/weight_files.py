@@ -1,0 +1,214 @@
+"""The content of a weights file, whatever its suffix: nested containers with tensors in them. Nothing is executed."""
+
+import argparse
+import contextlib
+import datetime
+import pickle
+import pickletools
+import re
+import threading
+import types
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from resnet_mlflow.backbones.file_kinds import is_safetensors, refuse_other_kinds, text_of
+from resnet_mlflow.errors import InputError
+
+
+class _Inert:
+    """Stands for an object beside the tensors that nothing here reads."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+class _AsDict:
+    """Stands for a subclass of dict, whose items a restricted reader puts into a plain one."""
+
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
+        return {}
+
+
+def _as_list(*_: object) -> list[Any]:
+    return []
+
+
+def _as_text(*parts: str) -> str:
+    return "/".join(parts)
+
+
+def _as_inert(*_: object) -> _Inert:
+    return _Inert()
+
+
+_PATHS, _KINDS_OF_PATH = ("pathlib", "pathlib._local"), ("PosixPath", "WindowsPath", "Path")
+_CORES = ("core", "_core")
+# What training scripts store beside their tensors, by name. Only these are read besides torch's own short list; what
+# need not be looked at is read as something inert, so that NumPy's or another package's code never runs.
+_PLAIN: dict[str, Any] = {
+    "argparse.Namespace": argparse.Namespace,  # timm's and torchvision's arguments
+    "types.SimpleNamespace": types.SimpleNamespace,
+    "collections.defaultdict": _AsDict,
+    "collections.deque": _as_list,
+    "datetime.datetime": datetime.datetime,
+    "datetime.date": datetime.date,
+    "datetime.timedelta": datetime.timedelta,
+    "datetime.timezone": datetime.timezone,
+    "builtins.dict": dict,
+    "builtins.list": list,
+    "builtins.tuple": tuple,
+    "builtins.frozenset": frozenset,
+    "builtins.int": int,
+    "builtins.float": float,
+    "builtins.str": str,
+    "builtins.bool": bool,
+    **dict.fromkeys(
+        [f"{module}.{pure}{kind}" for module in _PATHS for pure in ("", "Pure") for kind in _KINDS_OF_PATH], _as_text
+    ),
+    # Scores and states of random numbers.
+    **dict.fromkeys([f"numpy.{core}.multiarray.{f}" for core in _CORES for f in ("scalar", "_reconstruct")], _as_inert),
+    "numpy.dtype": _as_inert,
+    "numpy.ndarray": _Inert,
+    # Lightning's hyperparameters and fastai's lists of them.
+    "pytorch_lightning.utilities.parsing.AttributeDict": _AsDict,
+    "lightning.pytorch.utilities.parsing.AttributeDict": _AsDict,
+    "lightning.fabric.utilities.data.AttributeDict": _AsDict,
+    "lightning_fabric.utilities.data.AttributeDict": _AsDict,
+    "fastcore.foundation.L": _Inert,
+}
+# The list of allowed names is the process's.
+_LOCK = threading.Lock()
+
+
+def read_weights_file(path: Path) -> Any:
+    """Return what a weights file holds: a tensor, or containers of them.
+
+    The content decides how it is read: safetensors, or torch's format, old or new, without unpickling anything but
+    tensors and plain containers.
+
+    Raises:
+        InputError: If there is no such file, it is damaged, of another kind, or holds other objects.
+    """
+    if not path.is_file():
+        raise InputError(f"weights must be an existing file, got {path}; check the path")
+    refuse_other_kinds(path)
+    return _read_safetensors(path) if is_safetensors(path) else _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(), _plain_containers(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # of pickles that it then refuses
+            if zipfile.is_zipfile(path) and path.suffix.lower() != ".safetensors":
+                # Mapped, because the numbers are copied into a network anyhow: one copy instead of two.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            # As a file without a name, because torch goes by that.
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(_refused(path, error)) from error
+    except Exception as error:  # damage leads the reader to any: EOFError, KeyError, struct.error, RecursionError
+        raise InputError(_unreadable(path, error)) from error
+
+
+@contextlib.contextmanager
+def _plain_containers() -> Iterator[None]:
+    with _LOCK, torch.serialization.safe_globals([(kind, name) for name, kind in _PLAIN.items()]):
+        yield
+
+
+def _refused(path: Path, error: Exception) -> str:
+    """Return why the restricted reader stopped: an object, a text, or damage."""
+    found = re.search(r"GLOBAL (\S+) was not an allowed|unsupported GLOBAL (\S+) whose", str(error))
+    if found is None:
+        return _unreadable(path, error)
+    name = found[1] or found[2]
+    found_there = f"a whole pickled {name}" if _first_global(path) == name else f"{name} beside them"
+    return (
+        f"a weights file must hold tensors only, got other objects in {path}: {found_there}, which would run code when "
+        "read; save model.state_dict() again"
+    )
+
+
+def _first_global(path: Path) -> str:
+    """Return the type that the whole of a file is an object of, as its pickle names it; empty where it is none."""
+    # Of a file that was refused anyhow: whatever is wrong with it besides, there is no name.
+    with contextlib.suppress(Exception), _pickles(path) as (file, n_before):
+        for _ in range(n_before):
+            list(pickletools.genops(file))
+        for operation, argument, _ in pickletools.genops(file):
+            if operation.name == "GLOBAL":
+                return str(argument).replace(" ", ".").replace("__builtin__.", "builtins.")
+            if operation.name in ("EMPTY_DICT", "EMPTY_LIST"):
+                return ""
+    return ""
+
+
+@contextlib.contextmanager
+def _pickles(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """Yield the pickles of a file of torch's, and how many precede that of the content."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            is_torch = file.read(16)[2:3] == b"\x8a"  # torch's magic number, a long
+            file.seek(0)
+            yield file, 3 if is_torch else 0
+        return
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        with archive.open(name) as file:
+            yield file, 0
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if first := text_of(path):
+        return f"a weights file must hold named tensors, got a text that begins {first!r} in {path}; check the path"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"a weights file must be whole, got {path} ({reason[:120]}); it may be truncated: copy it again"
+
+
+def tensors_in(content: Any) -> dict[str, Tensor]:
+    """Return all tensors of nested containers by their paths: levels are parted by ``/``, names keep their dots.
+
+    Where two have the same path, ``{0: ..., "0": ...}``, neither goes by it.
+
+    Example:
+        >>> list(tensors_in({"model": {"module.fc.bias": torch.zeros(2)}, "epoch": 3}))
+        ['model/module.fc.bias']
+    """
+    found: dict[str, list[Tensor]] = {}
+    for path, tensor in _walk(content):
+        found.setdefault(path, []).append(tensor)
+    return {
+        path if len(tensors) == 1 else f"{path}~{i}": tensor
+        for path, tensors in found.items()
+        for i, tensor in enumerate(tensors)
+    }
+
+
+def _walk(content: Any) -> Iterator[tuple[str, Tensor]]:
+    # A stack of our own, because a file may nest deeper than Python calls; each container once, because they may
+    # refer to each other.
+    waiting, seen = [("", content)], set()
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield path, value
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+            waiting += [(f"{path}/{key}" if path else str(key), inner) for key, inner in reversed(items)]
