@@ -10,7 +10,7 @@ from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.tracking import StageRun, TrackedDataset, download, find_runs, stage_run
+from resnet_mlflow.tracking import StageRun, TrackedDataset, connect, download, find_runs, stage_run
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
     inputs = prepare(config)
     if rank() > 0:
         return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
+    connect()
     return _tracked_extraction(config, inputs, _present(config, inputs))
 
 

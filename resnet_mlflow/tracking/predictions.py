@@ -127,6 +127,8 @@ def _read_table(run_id: str, path: str, needed: tuple[str, ...]) -> pd.DataFrame
 def _is_plain(kind: Any) -> bool:
     from pyarrow import types
 
+    # Names of classes that repeat are stored once each.
+    kind = kind.value_type if types.is_dictionary(kind) else kind
     tests = (types.is_string, types.is_large_string, types.is_floating, types.is_integer)
     return any(test(kind) for test in tests)
 

@@ -1,5 +1,6 @@
 """The study that was really run, once, for all tests that read it; and stores with runs that were only written."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,18 @@ from analysis.separation import item_scores
 from benchmarks.run_store import Record, write_records
 
 
+@pytest.fixture(scope="session")
+def study_folder(demo_store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a copy of the study's database, to which repeated runs are added here."""
+    folder = tmp_path_factory.mktemp("study-copy")
+    shutil.copyfile(demo_store.removeprefix("sqlite:///"), folder / "mlflow.db")
+    return folder
+
+
 @pytest.fixture
-def study(demo_store: str, use_store: Callable) -> Iterator[Runs]:
+def study(study_folder: Path, use_store: Callable) -> Iterator[Runs]:
     """The runs of the finished study, its store being the one in use."""
-    with use_store(Path(demo_store.removeprefix("sqlite:///")).parent):
+    with use_store(study_folder):
         yield load_runs("resnet-mlflow")
 
 

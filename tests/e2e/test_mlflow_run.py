@@ -84,16 +84,16 @@ def test_main_runs_a_study_and_skips_its_finished_cells(mlflow_run, tmp_path):
         "name": "tiny",
         "seeds": [0, 1],
         "backbones": ["resnet18"],
-        "heads": {"prototype": None, "knn": {"k": 0}},
+        "heads": {"prototype": None, "svm": {"loss": "squared_hinge"}},
         "finetune": {"fc": {"epochs": 2}},
     }
     path = tmp_path / "tiny.yaml"
-    # k of 0 is refused by the head itself: those cells fail, and must not cost the others.
+    # That loss with another kernel is refused when the head is fitted: those cells fail, and must not cost the others.
     path.write_text(yaml.safe_dump(study))
     first = mlflow_run("main", f"study={path}")
     assert first.returncode != 0
     assert "[1/6] prototype resnet18 s0: val 0." in first.stderr or "prototype resnet18 s0" in first.stderr
-    assert "k" in first.stderr
+    assert "loss squared_hinge must go with kernel linear" in first.stderr
     parent = only_run("study")
     assert parent.info.status == "FAILED"
     assert parent.data.tags["error"] == "2 of 6 cells failed"

@@ -17,7 +17,7 @@ def evaluation(recalls: list[float], n_items: int = 4) -> Evaluation:
     right = np.concatenate([np.arange(n_items) < recall * n_items for recall in recalls])
     predictions = np.where(right, labels, (labels + 1) % n_classes)
     names = [f"c{label}" for label in range(n_classes)]
-    return evaluate(labels, np.eye(n_classes)[predictions], labels.astype(str), names, n_bootstrap=1)
+    return evaluate(labels, np.eye(n_classes)[predictions], labels.astype(str), names)
 
 
 def test_group_classes_counts_the_thresholds_as_medium() -> None:
@@ -79,7 +79,7 @@ def test_long_tail_metrics_are_zero_where_a_class_is_never_found() -> None:
 
 
 def test_class_recalls_of_a_class_without_items_is_nan() -> None:
-    seen = evaluate([0, 0], [[1, 0, 0], [0, 1, 0]], ["x", "y"], ["a", "b", "c"], n_bootstrap=1)
+    seen = evaluate([0, 0], [[1, 0, 0], [0, 1, 0]], ["x", "y"], ["a", "b", "c"])
     assert class_recalls(seen)[0] == 0.5
     assert np.isnan(class_recalls(seen)[1:]).all()
     assert long_tail_metrics(seen, [9, 9, 9])["accuracy_few"] == 0.5

@@ -43,12 +43,16 @@ def after_another_start(run_id):
 
 
 LONG_AGO = str(int(time.time()) - 2 * SILENT_S)
-NOW = str(int(time.time()))
+
+
+def now() -> str:
+    # When it is asked for: a whole test run takes longer than a process may be silent.
+    return str(int(time.time()))
 
 
 def test_stage_run_ends_what_dead_processes_left(store, dead_mark):
     assert after_another_start(running(process=dead_mark)).info.status == "KILLED"
-    assert after_another_start(running(process=f"{dead_mark} {dead_mark}", alive_at=NOW)).info.status == "KILLED"
+    assert after_another_start(running(process=f"{dead_mark} {dead_mark}", alive_at=now())).info.status == "KILLED"
     trial = after_another_start(running(process=dead_mark, stage="trial", trial_state="running"))
     assert (trial.info.status, trial.data.tags["trial_state"]) == ("KILLED", "killed")
 
@@ -67,8 +71,8 @@ def test_stage_run_leaves_what_lives_or_may_live(store, dead_mark):
     alive = [
         {"process": process_mark()},
         {"process": f"{dead_mark} {process_mark()}", "alive_at": LONG_AGO},
-        {"process": "elsewhere:1:1", "alive_at": NOW},
-        {"process": f"{dead_mark} elsewhere:1:1", "alive_at": NOW},
+        {"process": "elsewhere:1:1", "alive_at": now()},
+        {"process": f"{dead_mark} elsewhere:1:1", "alive_at": now()},
         {"process": "elsewhere:1:1"},
         {"process": "nonsense"},
         {"process": "elsewhere:1:1", "alive_at": "soon"},
