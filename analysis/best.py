@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.cells import VARIANT
+from analysis.table import Doubt
 from resnet_mlflow.backbones.complexity import backbone_complexity
+from resnet_mlflow.markdown import two_digits
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.statistics import Pair, SeededDifference, best_set, needed
 
@@ -18,8 +20,8 @@ REFERENCE_SIZE = 224
 
 def best_note(
     place: str, frame: pd.DataFrame, rows: Sequence[int], pairs: Sequence[Pair], metric: str, held_out: float
-) -> str:
-    """Return what to make of rows of which none is told apart from all others; empty where there is nothing to say.
+) -> tuple[str, Doubt] | None:
+    """Return what to make of rows of which none is told apart from all others, and the doubt about the first of them.
 
     Args:
         place: Which rows compete, with a colon, or empty.
@@ -28,12 +30,15 @@ def best_note(
         pairs: Their differences in the metric.
         metric: The score.
         held_out: As ``statistics.difference_over_seeds``.
+
+    Returns:
+        Nothing where there is nothing to say.
     """
     best = max(range(len(rows)), key=lambda i: float(frame[metric].iloc[rows[i]]))
     open_pairs = [pair for pair in pairs if best in (pair.first, pair.second) and not pair.separated]
     if len(rows) < 2 or not open_pairs:
-        return ""
-    names, chosen = [_name(frame, row) for row in rows], best_set(len(rows), pairs)
+        return None
+    names, chosen = [name_of(frame, row) for row in rows], best_set(len(rows), pairs)
     close = min(open_pairs, key=lambda pair: abs(pair.difference.difference))
     rival = close.second if close.first == best else close.first
     found, (low, high) = close.difference, close.difference.interval
@@ -43,10 +48,24 @@ def best_note(
     )
     if len(chosen) > 1:
         told += f" Cheapest of them: {_cheapest(frame, [rows[i] for i in chosen])}."
+    doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
     return (
         f"{told} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
         f"{low:+.4f} to {high:+.4f}, Holm p {close.adjusted_p:.2g}; {_needed(found, len(rows) - 1, held_out)}."
-    )
+    ), doubt
+
+
+def doubt_about(claim: str, found: SeededDifference, n_rivals: int, held_out: float) -> Doubt:
+    """Return a difference that is not told from chance as a doubt, with the test images that it needs.
+
+    Args:
+        claim: What is said to be better than what.
+        found: Their difference.
+        n_rivals: Comparisons that share the level.
+        held_out: As ``statistics.difference_over_seeds``.
+    """
+    wanted = needed(found, n_rivals, held_out).n_items if found.difference else math.nan
+    return Doubt(claim, abs(found.difference), found.n_items, wanted)
 
 
 def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
@@ -58,7 +77,7 @@ def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
         return "the difference would be large enough alone; the number of comparisons leaves it open"
     ways = []
     if wanted.n_items <= MOST_ITEMS:
-        ways.append(f"{_rounded(wanted.n_items)} test images instead of {found.n_items:,}")
+        ways.append(f"{two_digits(wanted.n_items)} test images instead of {found.n_items:,}")
     if not math.isnan(wanted.n_seeds):
         ways.append(f"{int(wanted.n_seeds)} seeds instead of {found.n_seeds}")
     if not ways:
@@ -73,15 +92,15 @@ def _cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> str:
         macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
         least = [row for row, own in zip(rows, macs, strict=True) if own == min(macs)]
         if len(least) == 1:
-            return f"{_name(frame, least[0])} (fewest MACs per image)"
+            return f"{name_of(frame, least[0])} (fewest MACs per image)"
         rows = least
     if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
-        return _name(frame, rows[0])
+        return name_of(frame, rows[0])
     row = min(rows, key=lambda row: float(frame[COST].iloc[row]))
-    return f"{_name(frame, row)} ({frame[COST].iloc[row]:.2f} s to fit)"
+    return f"{name_of(frame, row)} ({frame[COST].iloc[row]:.2f} s to fit)"
 
 
-def _name(frame: pd.DataFrame, row: int) -> str:
+def name_of(frame: pd.DataFrame, row: int) -> str:
     """Return what sets a row apart: its labels that are not all alike, and its parameters."""
     labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
@@ -94,9 +113,3 @@ def _words(metric: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _rounded(number: float) -> str:
-    """Return a number to two digits, which is as many as such an estimate has."""
-    digits = max(0, len(str(int(number))) - 2)
-    return f"{round(int(number), -digits):,}"

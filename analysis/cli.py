@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> NoReturn:
-    """Run a command and exit: 0, 1 where a repeated run differs, 2 for bad input."""
+    """Run a command and exit: 0, 1 where a run does not repeat, 2 for bad input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("alembic", "mlflow", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -143,7 +143,7 @@ COMMANDS: dict[str, tuple[Callable[..., object], str, tuple[str, ...]]] = {
     "report": (_report, "Write the report of an experiment, and print where it is.", ()),
     "table": (_table, "Print one comparison table.", ("name",)),
     "explain": (_explain, "Print everything behind the numbers of a run, and how to repeat it.", ("run_id",)),
-    "repeat": (_repeat, "Run a run again, and compare metrics and predictions.", ("run_id",)),
+    "repeat": (_repeat, "Run a run again, and tell how far its numbers are the same.", ("run_id",)),
     "diff": (_diff, "Compare two runs: parameters, metrics, confusions, items.", ("run_a", "run_b")),
 }
 OPTIONS = {

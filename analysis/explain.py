@@ -12,6 +12,7 @@ from analysis.commands import command_of, project_command, typed_config
 from analysis.schema import config_of, defaults_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import find_runs, get_run, reach_store
 
 SCORES = ("val/accuracy", "test/accuracy", "test/balanced_accuracy", "test/macro_f1", "test/nll", "test/ece")
@@ -30,6 +31,7 @@ def explain(run_id: str) -> str:
         raise InputError(f"run_id must name a run of this project, got {run_id!r} without a stage tag; see tags.stage")
     sections = {
         "Numbers": _numbers(run),
+        "Warnings": _warnings(run),
         "To repeat it": _commands(stage, run_id),
         "Parameters": _parameters(stage, run_id),
         "Data": _data(run),
@@ -57,6 +59,12 @@ def _numbers(run: Run) -> list[str]:
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, f"{metrics[name]:.4f}", interval])
     return markdown_table(["metric", "value", "95 % interval over items"], rows) if rows else []
+
+
+def _warnings(run: Run) -> list[str]:
+    tags = run.data.tags
+    logged = {code: tags[f"{TAG}{code}"] for code in RUN_RULES if f"{TAG}{code}" in tags}
+    return [f"- {RUN_RULES[code].told([text])}" for code, text in logged.items()]
 
 
 def _commands(stage: str, run_id: str) -> list[str]:
@@ -108,7 +116,8 @@ def _code(run: Run) -> list[str]:
         f"- version {tags.get('version', 'unknown')}, commit {commit}, "
         f"{dirty.get(tags.get('git_dirty', ''), 'changes beside it unknown')}",
         f"- environment: {tags.get('environment', 'unknown')}",
-        f"- ran on {tags.get('worker', 'unknown')} by {tags.get('mlflow.user', 'unknown')}",
+        f"- ran on {tags.get('worker', 'unknown')} ({tags.get('processor', 'processor unknown')}) by "
+        f"{tags.get('mlflow.user', 'unknown')}",
     ]
 
 

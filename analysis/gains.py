@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.best import doubt_about, name_of
 from analysis.intervals import HELD_OUT, NOTHING, PARTS
 from analysis.separation import TESTS, MissingPredictions, paired_difference, runs_by_seed
-from analysis.table import Column, Table
+from analysis.table import Column, Doubt, Table
 from resnet_mlflow.statistics import SeededDifference, holm
 
 GAIN = "gain"
@@ -32,10 +33,12 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
     """
     rows = table.frame
     found: list[SeededDifference | None] = []
+    claims: list[str] = []
     notes = [note for note in table.notes if note != TESTS] + [TESTS]
     for position in range(len(rows)):
         row = rows.iloc[position]
         other = baseline(rows, row)
+        claims.append(f"{name_of(rows, position)} over {name_of(rows, position if other is None else other)}")
         if other is None or other == position:
             found.append(None)
             continue
@@ -52,4 +55,13 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
         frame[f"{GAIN}{part} low"], frame[f"{GAIN}{part} high"] = zip(*ends, strict=True)
     frame["p Holm"] = holm([math.nan if gain is None else gain.p_value for gain in found])
     columns = (*table.columns, Column(GAIN, "gain", "difference"), Column("p Holm", "p (Holm)", "p_value"))
-    return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes))
+    doubts = (*table.doubts, *_doubts(claims, found, float(rows[HELD_OUT].max()) if len(rows) else 0.0))
+    return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes), doubts=doubts)
+
+
+def _doubts(claims: Sequence[str], found: Sequence[SeededDifference | None], held_out: float) -> Iterator[Doubt]:
+    """Yield the gains above 0 whose intervals hold 0."""
+    n_gains = sum(gain is not None for gain in found)
+    for claim, gain in zip(claims, found, strict=True):
+        if gain is not None and gain.difference > 0 >= gain.interval[0]:
+            yield doubt_about(claim, gain, n_gains, held_out)

@@ -9,7 +9,7 @@ from analysis.best import COST, best_note
 from analysis.cells import VARIANT, score_rows
 from analysis.intervals import HELD_OUT, with_predictions
 from analysis.separation import TESTED, TESTS, MissingPredictions, compare_all_pairs, runs_by_seed, winner_of
-from analysis.table import SEEDS, Column, Table
+from analysis.table import SEEDS, Column, Doubt, Table
 
 ORDERED_BY = "val/accuracy"
 SCORES = (
@@ -57,13 +57,13 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     scores = [column.name for column in question.scores]
     frame = with_predictions(score_rows(cells, labels, [*scores, *({COST} - set(scores))]))
     frame = _ordered(frame, question)
-    winners, told = separate(frame, question.within, scores)
+    winners, told, doubts = separate(frame, question.within, scores)
     shown = [*question.labels]
     if (frame[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
     compared = [TESTS] if told or winners else []
     notes = (*context_notes(cells), *seed_notes(frame), *told, *compared, *question.notes)
-    return Table(question.name, question.title, frame, (*shown, *question.scores), notes, winners)
+    return Table(question.name, question.title, frame, (*shown, *question.scores), notes, winners, doubts)
 
 
 def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
@@ -77,8 +77,8 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 
 def separate(
     frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str]
-) -> tuple[frozenset[tuple[int, str]], list[str]]:
-    """Return the scores of a table that are told apart from all they compete with, and notes on those that are not.
+) -> tuple[frozenset[tuple[int, str]], list[str], tuple[Doubt, ...]]:
+    """Return the scores of a table that are told apart from all they compete with, and notes and doubts on others.
 
     Args:
         frame: Rows with ``seeds`` and ``run_ids``.
@@ -87,6 +87,7 @@ def separate(
     """
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
+    doubts: list[Doubt] = []
     for place, rows in competing(frame, within):
         for metric in (name for name in TESTED if name in scores):
             held_out = float(frame[HELD_OUT].iloc[rows].max())
@@ -100,8 +101,10 @@ def separate(
             if winner is not None:
                 winners.add((rows[winner], metric))
             elif metric == next(name for name in TESTED if name in scores):
-                notes += filter(None, [best_note(place, frame, rows, pairs, metric, held_out)])
-    return frozenset(winners), notes
+                for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, held_out)]):
+                    notes.append(note)
+                    doubts.append(doubt)
+    return frozenset(winners), notes, tuple(doubts)
 
 
 def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str, list[int]]]:

@@ -1,6 +1,6 @@
-"""A run, run again: are its numbers the same?"""
+"""A run, run again: are its numbers the same, and to how many digits?"""
 
-import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -12,16 +12,48 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis.commands import command_of, typed_config
+from analysis.sameness import (
+    MOST_DIGITS,
+    STATED_DIGITS,
+    Sameness,
+    SplitDifference,
+    classify,
+    compare_predictions,
+    expected,
+    shared_digits,
+)
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.markdown import markdown_table
-from resnet_mlflow.tracking import create_repeat, get_run, load_predictions, reach_store, store_uri
+from resnet_mlflow.tracking import Predictions, create_repeat, get_run, load_predictions, reach_store, store_uri
 
 # Other stages skip what has finished before, or have no predictions.
 STAGES = ("fit_head", "finetune")
 SPLITS = ("val", "test")
 # Times and speeds are of the machine, not of the method.
 COMPARED = ("val/", "test/", "train/")
+TELLING = (
+    "version",
+    "mlflow.source.git.commit",
+    "git_dirty",
+    "environment",
+    "processor",
+    "precision",
+    "dataset_digest",
+    "features_key",
+)
 PROJECT = Path(__file__).parents[1]
+
+
+FOUND = {
+    Sameness.BIT: "equal to the bit",
+    Sameness.DIGITS: "equal to {digits} digits",
+    Sameness.DIFFERS: "differs",
+}
+PROMISED = {
+    Sameness.BIT: "equal to the bit (fp32, one machine)",
+    Sameness.DIGITS: f"equal to {STATED_DIGITS} digits (fp32, any machine)",
+    Sameness.DIFFERS: "nothing (bf16, or its precision is unknown)",
+}
 
 
 @dataclass(frozen=True)
@@ -32,32 +64,47 @@ class Repetition:
         first: Id of the run.
         second: Id of its repetition.
         metrics: Both values of every metric that was compared; ``None`` where one run lacks it.
-        digests: Digests of both runs' predictions and scores, by split.
+        splits: How predictions differ, by split.
+        expected: The class of sameness that their precision and machines promise.
         remarks: What may explain differences.
     """
 
     first: str
     second: str
     metrics: Mapping[str, tuple[float | None, float | None]]
-    digests: Mapping[str, tuple[str, str]]
-    remarks: tuple[str, ...]
+    splits: Mapping[str, SplitDifference]
+    expected: Sameness
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> Sameness:
+        """Return the class of sameness that was found."""
+        return classify(self.metrics, self.splits)[0]
 
     @property
     def same(self) -> bool:
-        """Return whether all metrics and predictions are equal, to the bit."""
-        return all(one == other for one, other in [*self.metrics.values(), *self.digests.values()])
+        """Return whether the run repeats: to the bit, or to the stated digits where no more is promised."""
+        return self.found is Sameness.BIT or (self.found is Sameness.DIGITS and self.expected < Sameness.BIT)
 
     def to_markdown(self) -> str:
-        """Return what is equal and what is not."""
-        differing = {name: pair for name, pair in self.metrics.items() if pair[0] != pair[1]}
+        """Return the class of sameness, what is equal and what is not."""
+        digits = classify(self.metrics, self.splits)[1]
+        differing = {name: pair for name, pair in self.metrics.items() if shared_digits([pair]) < MOST_DIGITS}
         lines = [f"# Run {self.first}, repeated as {self.second}", ""]
         lines.append(f"{len(self.metrics) - len(differing)} of {len(self.metrics)} metrics are equal to the bit.")
-        rows = [[name, str(first), str(second)] for name, (first, second) in differing.items()]
-        lines += ["", *markdown_table(["metric", "then", "now"], rows)] if rows else []
-        told = [[split, *pair, "same" if pair[0] == pair[1] else "differ"] for split, pair in self.digests.items()]
-        lines += ["", *markdown_table(["predictions", "then", "now", ""], told)]
-        lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks and not self.same else []
-        return "\n".join([*lines, "", "The run repeats." if self.same else "The run does NOT repeat."])
+        rows = [[name, *map(str, pair), str(shared_digits([pair]))] for name, pair in differing.items()]
+        lines += ["", *markdown_table(["metric", "then", "now", "equal digits"], rows)] if rows else []
+        told = [[split, *_told(difference)] for split, difference in self.splits.items()]
+        lines += ["", *markdown_table(["predictions", "items that changed", "largest change of a score"], told)]
+        lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks and self.found < Sameness.BIT else []
+        verdict = "The run repeats." if self.same else "The run does NOT repeat."
+        classes = f"Found: {FOUND[self.found].format(digits=digits)}. Promised: {PROMISED[self.expected]}."
+        return "\n".join([*lines, "", f"{classes} {verdict}"])
+
+
+def _told(difference: SplitDifference) -> list[str]:
+    changed = f"{difference.n_changed} of {difference.n_items}"
+    return [changed, "other items" if math.isnan(difference.score) else f"{difference.score:.2g}"]
 
 
 def repeat(run_id: str) -> Repetition:
@@ -76,7 +123,7 @@ def repeat(run_id: str) -> Repetition:
             "command (see explain) on another store"
         )
     command = command_of(stage, typed_config(run_id))
-    then = {split: predictions_digest(run_id, split) for split in SPLITS}
+    then = {split: _predictions(run_id, split) for split in SPLITS}
     again = create_repeat(run)
     environment = os.environ | {"MLFLOW_RUN_ID": again, "MLFLOW_TRACKING_URI": store_uri()}
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
@@ -87,30 +134,35 @@ def repeat(run_id: str) -> Repetition:
     done = subprocess.run([sys.executable, *command], env=environment, check=False)
     if done.returncode != 0:
         raise InputError(f"the repetition must end well to be compared, got exit code {done.returncode}, run {again}")
-    other = get_run(again)
-    digests = {split: (digest, predictions_digest(again, split)) for split, digest in then.items()}
-    return Repetition(run_id, again, _metrics(run, other), digests, _remarks(run, other))
+    return compare_repeated(run, get_run(again), then, {split: _predictions(again, split) for split in SPLITS})
 
 
-def predictions_digest(run_id: str, split: str) -> str:
-    """Return 16 hexadecimal digits of a run's items, predictions and scores, whatever their order.
+def compare_repeated(
+    first: Run, second: Run, then: Mapping[str, Predictions], now: Mapping[str, Predictions]
+) -> Repetition:
+    """Return how a run and its repetition compare.
 
-    Raises:
-        InputError: If the run has no predictions of the split.
+    Args:
+        first: The run.
+        second: Its repetition.
+        then: Predictions of the run, by split.
+        now: Those of its repetition.
     """
+    splits = {split: compare_predictions(then[split], now[split]) for split in then}
+    precisions = [run.data.tags.get("precision") for run in (first, second)]
+    promised = expected(precisions, one_machine=_one_machine(first, second))
+    run_ids = first.info.run_id, second.info.run_id
+    return Repetition(*run_ids, _metrics(first, second), splits, promised, _remarks(first, second))
+
+
+def _predictions(run_id: str, split: str) -> Predictions:
     try:
-        stored = load_predictions(run_id, "val" if split == "val" else "test")
+        return load_predictions(run_id, "val" if split == "val" else "test")
     except (InputError, MlflowException, OSError) as error:
         raise InputError(
             f"a run must have predictions to be repeated, got run {run_id} without evaluation/{split}/"
             f"predictions.parquet ({str(error).splitlines()[0][:200]}); choose another"
         ) from None
-    order = stored.item_ids.argsort(kind="stable")
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (stored.item_ids, stored.predictions):
-        digest.update("\n".join(part[order].tolist()).encode())
-    digest.update(stored.scores[order].tobytes())
-    return digest.hexdigest()
 
 
 def _metrics(first: Run, second: Run) -> dict[str, tuple[float | None, float | None]]:
@@ -119,14 +171,20 @@ def _metrics(first: Run, second: Run) -> dict[str, tuple[float | None, float | N
     return {name: (then.get(name), now.get(name)) for name in names}
 
 
+def _one_machine(first: Run, second: Run) -> bool:
+    """Return whether two runs had one machine and as many threads; runs of earlier versions name the machine alone."""
+    tags = [run.data.tags for run in (first, second)]
+    hosts = {own.get("worker", "").split(":")[0] for own in tags}
+    return len(hosts) == 1 and len({own["processor"] for own in tags if "processor" in own}) < 2
+
+
 def _remarks(first: Run, second: Run) -> tuple[str, ...]:
     """Return why the two may differ: other code, packages, machine, data or arithmetic."""
-    tags = ("version", "mlflow.source.git.commit", "git_dirty", "environment", "dataset_digest", "features_key")
     then, now = first.data.tags, second.data.tags
-    remarks = [f"{tag}: {then.get(tag)} then, {now.get(tag)} now" for tag in tags if then.get(tag) != now.get(tag)]
+    remarks = [f"{tag}: {then.get(tag)} then, {now.get(tag)} now" for tag in TELLING if then.get(tag) != now.get(tag)]
     hosts = [run.data.tags.get("worker", "").split(":")[0] for run in (first, second)]
     if hosts[0] != hosts[1]:
-        remarks.append(f"machine: {hosts[0]} then, {hosts[1]} now; to the bit only the same machine repeats")
-    if then.get("precision") != "fp32":
-        remarks.append(f"precision {then.get('precision')}: to the bit only fp32 repeats")
+        remarks.append(f"machine: {hosts[0]} then, {hosts[1]} now")
+    if "bf16" in (then.get("precision"), now.get("precision")):
+        remarks.append("bf16 promises nothing, since processors round it differently; fp32 does (precision=fp32)")
     return tuple(remarks)

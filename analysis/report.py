@@ -17,6 +17,7 @@ from analysis.runs import Runs, load_runs
 from analysis.table import Table
 from analysis.tables import TABLES, chart_of
 from analysis.tables.row import TableRow
+from analysis.warnings import warnings_of_tables
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.files.scratch import scratch_folder
@@ -78,7 +79,7 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
         else:
             tables.append(_placed(table, place))
     links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
-    missing = (*runs.warnings, *left_out)
+    missing = (*runs.warnings, *warnings_of_tables(tables), *left_out)
     return Report(f"Experiment {runs.experiment}", tuple(_facts(runs, links)), tuple(tables), missing, links)
 
 

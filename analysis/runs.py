@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from analysis.schema import defaults_of, fits, setting_of, typed_value
 from analysis.warnings import warnings_of
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import experiment_runs, find_experiment
 
 CONFIG = "config."
@@ -39,6 +40,7 @@ TAGS = {
     "commit": "mlflow.source.git.commit",
     "dirty": "git_dirty",
     "error": "error",
+    **{f"{TAG}{code}": f"{TAG}{code}" for code in RUN_RULES},
 }
 # Of these, tables and files take their names.
 NAMES = ("stage", "dataset", "dataset_digest", "backbone", "weights", "head", "method")
@@ -58,8 +60,8 @@ class Runs:
             ``dataset_digest``, ``backbone``, ``weights``, ``head``, ``strategy`` (``frozen`` or the trained layers),
             ``method`` (of a long tail), ``seed``, ``image_size`` in pixels, ``setting``
             (equal for runs that differ in their seed alone), ``parent``, ``classifier_run``, ``version``, ``commit``,
-            ``dirty``, ``start``, ``end``, ``duration_s``; typed parameters as ``config.<name>``; metrics under their
-            own names.
+            ``dirty``, ``warning.<code>`` (what the run logged), ``start``, ``end``, ``duration_s``; typed parameters as
+            ``config.<name>``; metrics under their own names.
         warnings: What makes a comparison of these runs unfair or incomplete.
     """
 

@@ -31,6 +31,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A difference that a table shows and that its tests do not tell from chance.
+
+    Attributes:
+        claim: What is said to be better than what.
+        difference: By how much, above 0.
+        n_items: Test images there are.
+        n_needed: Test images that would tell; NaN where no number of them would.
+    """
+
+    claim: str
+    difference: float
+    n_items: int
+    n_needed: float
+
+
+@dataclass(frozen=True)
 class Table:
     """The answer to one question.
 
@@ -42,6 +59,7 @@ class Table:
         columns: What is shown, from left to right.
         notes: What a reader must know, and what is missing or unfair.
         winners: (row position, column name) of the scores shown in bold: those separated from every other.
+        doubts: Differences of best rows and gains that chance may have made.
     """
 
     name: str
@@ -50,3 +68,4 @@ class Table:
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
     winners: frozenset[tuple[int, str]] = field(default_factory=frozenset)
+    doubts: tuple[Doubt, ...] = ()

@@ -1,59 +1,131 @@
-"""What a reader must know of a set of runs before comparing them: seeds without a result, failures, versions."""
+"""What a reader must know of a set of runs before comparing them: the warnings that runs logged, and those of all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
+from analysis.baselines import missing_baselines
 from analysis.cells import few_shot, settings_of_tested
+from analysis.table import Table
+from resnet_mlflow.markdown import two_digits
+from resnet_mlflow.registry import Registry
+from resnet_mlflow.review import RUN_RULES, TAG, Rule, find
 
 STAGES = ("fit_head", "finetune", "longtail", "robustness")
 SHOWN = 5
+# No one has more test images.
+MOST_ITEMS = 10_000_000
+# Of what a run logged: runs may be anyone's.
+MAX_TEXT = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Reviewed:
+    """The runs of an experiment, as they are reviewed.
+
+    Attributes:
+        frame: As ``runs.load_runs`` gives them.
+    """
+
+    frame: pd.DataFrame
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Return the runs of classifiers, under a ``setting`` that is equal for those that differ in their seed."""
+        cells = self.frame[self.frame["stage"].isin(STAGES) & self.frame["seed"].notna()]
+        # A classifier's own run and the test of it are two cells.
+        return cells.assign(setting=cells["stage"] + settings_of_tested(cells, self.frame))
+
+    @cached_property
+    def done(self) -> pd.DataFrame:
+        """Return those that have finished."""
+        return self.cells[self.cells["status"] == "FINISHED"]
+
+    @cached_property
+    def finished(self) -> set[tuple[object, object]]:
+        """Return their settings and seeds."""
+        return set(zip(self.done["setting"], self.done["seed"], strict=True))
 
 
 def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield one sentence per thing that makes the runs' comparison unfair or incomplete.
+    """Yield a line per warning that runs logged of themselves, then per thing that makes their comparison unfair.
 
     Args:
         frame: Runs, as ``runs.load_runs`` gives them.
     """
-    cells = frame[frame["stage"].isin(STAGES) & frame["seed"].notna()]
-    # A classifier's own run and the test of it are two cells.
-    cells = cells.assign(setting=cells["stage"] + settings_of_tested(cells, frame))
-    done = cells[cells["status"] == "FINISHED"]
-    yield from _unfinished(cells, done)
-    yield from _failed(cells, done)
-    for column, word in (("version", "versions of the project"), ("commit", "commits")):
-        values = sorted(done[column].dropna().unique())
-        if len(values) > 1:
-            yield f"Mixed {word}: {', '.join(str(value)[:12] for value in values)}."
-    if (n_dirty := int((done["dirty"] == "true").sum())) > 0:
-        yield f"{n_dirty} run{'s' if n_dirty > 1 else ''} came from a working tree with changes that no commit holds."
+    reviewed = Reviewed(frame)
+    for code, rule in RUN_RULES.items():
+        if logged := _logged(reviewed.done, f"{TAG}{code}"):
+            yield rule.told(_first(logged))
+    for finding in find(EXPERIMENT_RULES, reviewed):
+        yield EXPERIMENT_RULES[finding.code].told(_first(finding.clauses))
 
 
-def _unfinished(cells: pd.DataFrame, done: pd.DataFrame) -> Iterator[str]:
-    """Name the settings that lack a seed which another setting of the same parent and stage has."""
-    finished = set(zip(done["setting"], done["seed"], strict=True))
+def warnings_of_tables(tables: Sequence[Table]) -> Iterator[str]:
+    """Yield a line per warning that only tables can show: they read what runs predicted."""
+    for finding in find(TABLE_RULES, tables):
+        yield TABLE_RULES[finding.code].told(_first(finding.clauses))
+
+
+def _logged(done: pd.DataFrame, column: str) -> list[str]:
+    """Return what runs logged under a code, each with the names of the runs, those of most runs first."""
+    told = done[done[column].notna()]
+    texts = told[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
+    names = {text: [str(name) for name in own["name"]] for text, own in told.groupby(texts, sort=False)}
+    order = sorted(names, key=lambda text: -len(names[text]))
+    return [f"{text} ({_runs(names[text])})" for text in order]
+
+
+def _runs(names: Sequence[str]) -> str:
+    first = sorted(names)[0]
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
+
+
+def _small_differences(tables: Sequence[Table]) -> Iterator[str]:
+    """Yield the differences that tables show and that their test images are too few for."""
+    for table in tables:
+        for doubt in table.doubts:
+            if doubt.n_items < doubt.n_needed <= MOST_ITEMS:
+                yield (
+                    f"table {table.name}, {doubt.claim} by {doubt.difference:.4f} needs about "
+                    f"{two_digits(doubt.n_needed)} test images, there are {doubt.n_items:,}"
+                )
+
+
+def _unfinished(reviewed: Reviewed) -> Iterator[str]:
+    """Yield the settings that lack a seed which another setting of the same parent and stage has."""
     lines: dict[str, None] = {}
-    nested = cells[cells["parent"].notna()]
+    nested = reviewed.cells[reviewed.cells["parent"].notna()]
     # Samples of a few images have seeds of their own.
     for _, group in nested.groupby([nested["parent"], nested["stage"], few_shot(nested)]):
         seeds = sorted(set(group["seed"]))
         for setting, own in group.groupby("setting"):
-            missing = [seed for seed in seeds if (setting, seed) not in finished]
+            missing = [seed for seed in seeds if (setting, seed) not in reviewed.finished]
             if missing:
                 name = _without_seed(str(own["name"].iloc[0]))
                 lines[f"{name} lacks seed {', '.join(map(str, missing))}"] = None
-    if lines:
-        yield f"Unfinished seeds: {_first(list(lines))}."
+    yield from lines
 
 
-def _failed(cells: pd.DataFrame, done: pd.DataFrame) -> Iterator[str]:
-    finished = set(zip(done["setting"], done["seed"], strict=True))
-    broken = cells[cells["status"].isin(["FAILED", "KILLED"])]
-    open_cells = [row for row in broken.itertuples() if (row.setting, row.seed) not in finished]
-    if open_cells:
-        told = [f"{row.name} ({row.status}{_reason(row.error)})" for row in open_cells]
-        yield f"Cells without a result: {_first(told)}."
+def _failed(reviewed: Reviewed) -> Iterator[str]:
+    broken = reviewed.cells[reviewed.cells["status"].isin(["FAILED", "KILLED"])]
+    for row in broken.itertuples():
+        if (row.setting, row.seed) not in reviewed.finished:
+            yield f"{row.name} ({row.status}{_reason(row.error)})"
+
+
+def _mixed(reviewed: Reviewed) -> Iterator[str]:
+    for column, word in (("version", "versions"), ("commit", "commits")):
+        values = sorted(reviewed.done[column].dropna().unique())
+        if len(values) > 1:
+            yield f"{word} {', '.join(str(value)[:12] for value in values)}"
+
+
+def _uncommitted(reviewed: Reviewed) -> Iterator[str]:
+    if (n_dirty := int((reviewed.done["dirty"] == "true").sum())) > 0:
+        yield f"{n_dirty} run{'s' if n_dirty > 1 else ''}"
 
 
 def _reason(error: object) -> str:
@@ -65,6 +137,60 @@ def _without_seed(name: str) -> str:
     return stem if last.startswith("s") and last[1:].isdigit() else name
 
 
-def _first(items: list[str]) -> str:
-    more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return "; ".join(items[:SHOWN]) + more
+def _first(items: Sequence[str]) -> list[str]:
+    more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [*items[:SHOWN], *more]
+
+
+TABLE_RULES: Registry[Rule[Sequence[Table]]] = Registry(
+    "warning",
+    Rule(
+        "W05",
+        "Fewer test images than a difference needs",
+        "A table shows a gain over a baseline, or a best row before its closest rival, that its tests do not tell from "
+        "chance, and more test images would (power 80 %, were the difference as found).",
+        "Bring more test images, or do not claim the difference.",
+        _small_differences,
+    ),
+)
+EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
+    "warning",
+    Rule(
+        "W06",
+        "A strong baseline is missing",
+        "Fine-tuned networks without a linear head on frozen features of the same backbone, heads without the linear "
+        "one, or remedies for a long tail without `none` or without logit adjustment.",
+        "Run the baseline on the same data: what does not beat it needs no further reading.",
+        lambda reviewed: missing_baselines(reviewed.done),
+    ),
+    Rule(
+        "W07",
+        "Unfinished seeds",
+        "A setting lacks a seed that another one of the same study has.",
+        "Run the study again: what has finished is skipped.",
+        _unfinished,
+    ),
+    Rule(
+        "W08",
+        "Cells without a result",
+        "A run failed or was killed, and none with its setting and seed has finished since.",
+        "Mend what stopped it and run it again.",
+        _failed,
+    ),
+    Rule(
+        "W09",
+        "Mixed code",
+        "Finished runs come from several versions of the project, or from several commits.",
+        "Compare runs of one version, or run the older ones again.",
+        _mixed,
+    ),
+    Rule(
+        "W10",
+        "Uncommitted changes",
+        "Finished runs came from a working tree with changes that no commit holds.",
+        "Commit, and run again what is to be published.",
+        _uncommitted,
+    ),
+)
+# Every warning, whoever gives it.
+ALL_RULES: Mapping[str, Rule[object]] = {**RUN_RULES, **TABLE_RULES, **EXPERIMENT_RULES}  # type: ignore[dict-item]

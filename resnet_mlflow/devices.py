@@ -9,6 +9,7 @@ from pathlib import Path
 from resnet_mlflow.errors import InputError
 
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_VECTORS = {"avx512": "avx512f", "avx2": "avx2", "neon": "asimd"}
 # One of these exists where a driver could give torch an accelerator (NVIDIA, NVIDIA on WSL, AMD).
 _ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg", "/dev/kfd")
 
@@ -53,11 +54,27 @@ def pick_device(device: str) -> str:
 def cpu_has_bf16() -> bool:
     """Return whether the processor multiplies bf16 natively; False where that cannot be told."""
     # Only x86-64 was measured: elsewhere fp32 is the safe answer.
-    cpu_info = Path("/proc/cpuinfo")
-    if platform.machine().lower() not in {"x86_64", "amd64"} or not cpu_info.exists():
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
-    flags = next((line for line in cpu_info.read_text().splitlines() if line.startswith("flags")), "")
-    return bool(_CPU_BF16_FLAGS & set(flags.split()))
+    return bool(_CPU_BF16_FLAGS & set(_cpu_info("flags").split()))
+
+
+def processor() -> str:
+    """Return what the last bits of sums depend on: processor, vectors, threads; such as ``EPYC, avx2, 2 threads``."""
+    flags = _cpu_info("flags").split()
+    vectors = next((f"{name}, " for name, flag in _VECTORS.items() if flag in flags), "")
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    n_threads = int(given) if given.isdecimal() else n_cores()
+    name = _cpu_info("model name") or platform.processor() or platform.machine()
+    return f"{name}, {vectors}{n_threads} thread{'s' if n_threads > 1 else ''}"
+
+
+def _cpu_info(field: str) -> str:
+    """Return a field of the first core in Linux's list; empty where there is none."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    found = next((line for line in lines if line.startswith(field)), "")
+    return found.partition(":")[2].strip()
 
 
 def _may_have_accelerator() -> bool:

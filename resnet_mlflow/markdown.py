@@ -25,6 +25,17 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     return [_line(cells, widths) for cells in (titles, ["-" * width for width in widths], *rows)]
 
 
+def two_digits(number: float) -> str:
+    """Return a number of 1 or more to two digits, which is as many as an estimate of a size has.
+
+    Example:
+        >>> two_digits(1234.5), two_digits(98)
+        ('1,200', '98')
+    """
+    digits = max(0, len(str(int(number))) - 2)
+    return f"{round(int(number), -digits):,}"
+
+
 def plus_minus(mean: str, std: float, digits: int) -> str:
     """Return a mean with its standard deviation; the mean alone where the deviation is NaN.
 

@@ -83,6 +83,9 @@ def special() -> Iterator[Case]:
         ("fit_head", "dataset", "nope"),
         ("fit_head", "weights", "runs:/" + "0" * 32), ("extract", "dataset", "folder:/proc/x"),
         ("extract", "dataset", "folder:" + "n" * 300), ("fit_head", "dataset", "folder:/dev/null"),
+        ("fit_head", "dataset", "table:/proc/x.csv"), ("extract", "dataset", "table:/dev/zero"),
+        ("extract", "dataset", "table:" + "n" * 300 + ".csv"), ("extract", "dataset", "table:"),
+        ("longtail", "dataset", "table:/etc/passwd"), ("promote", "dataset", "table:~nobody-there/x.csv"),
     ):  # fmt: skip
         yield name, (f"--{field}", text), {}
     for variable, text in (

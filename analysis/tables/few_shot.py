@@ -1,5 +1,7 @@
 """Accuracy against the number of labelled images."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from analysis.cells import config_column, few_shot, finished_cells
@@ -32,9 +34,7 @@ def few_shots(frame: pd.DataFrame) -> Table | None:
         return None
     order = table.frame.sort_values(["backbone", "shots"], kind="stable").index
     winners = frozenset((list(order).index(row), name) for row, name in table.winners)
-    return Table(
-        table.name, table.title, table.frame.loc[order].reset_index(drop=True), table.columns, table.notes, winners
-    )
+    return replace(table, frame=table.frame.loc[order].reset_index(drop=True), winners=winners)
 
 
 ROW = TableRow(

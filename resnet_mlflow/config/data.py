@@ -17,7 +17,10 @@ class DatasetConfig(Config):
         min_length=1,
         description=f"The images: {', '.join(kind.written for kind in DATASETS.values())} (such as cifar10).",
     )
-    data_dir: str = Field("", description="Where named datasets are downloaded to; empty means the cache folder.")
+    data_dir: str = Field(
+        "",
+        description="Where named datasets are downloaded to, and paths in tables may start; empty: the cache folder.",
+    )
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail", description="What an unreadable image does: fail names it and stops, skip counts it."
     )

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.table_files import ENDINGS
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.datasets import DATASETS
 
@@ -18,7 +20,7 @@ def load_dataset(
     """Return a dataset by its name.
 
     Args:
-        name: Of a kind in ``registry.datasets``: ``digits``, ``folder:PATH``, or a name that torchvision knows.
+        name: Of a kind in ``registry.datasets``: ``digits``, ``folder:PATH``, ``table:FILE``, or a name of torchvision.
         data_dir: Folder for downloads and for the memory of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
         max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
@@ -40,5 +42,7 @@ def load_dataset(
 def _unknown(name: str) -> str:
     *others, last = (kind.written for kind in DATASETS.values())
     known = [one for kind in DATASETS.values() for one in kind.known]
-    hint = f"; write folder:{name}" if Path(name).is_dir() else nearest(name, known)
+    path = Path(name)
+    kind = "folder" if path.is_dir() else "table" if path.suffix.lower() in ENDINGS and is_file(path) else ""
+    hint = f"; write {kind}:{name}" if kind else nearest(name, known)
     return f"dataset must be {', '.join(others)} or {last}, got {name!r}" + (hint or f"; known are {', '.join(known)}")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class ImageSplit:
         paths: One file per image, or None.
         encoded: What such a file holds, per image, or None.
         max_pixels: Files whose header tells of more pixels are refused before they are decoded.
+        columns: What a table says of each image besides, by the column's name, such as ``group``: texts.
     """
 
     labels: NDArray[np.int64]
@@ -39,14 +40,15 @@ class ImageSplit:
     paths: tuple[Path, ...] | None = None
     encoded: tuple[bytes, ...] | None = None
     max_pixels: int = MAX_PIXELS
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = [source for source in (self.images, self.paths, self.encoded) if source is not None]
         if len(given) != 1:
             raise ValueError(f"a split must have one of images, paths and encoded, got {len(given)} of them")
-        lengths = {len(self.labels), len(self.item_ids), len(given[0])}
+        lengths = {len(self.labels), len(self.item_ids), len(given[0]), *map(len, self.columns.values())}
         if len(lengths) > 1:
-            raise ValueError(f"labels, item_ids and images must be equally many, got {sorted(lengths)}")
+            raise ValueError(f"labels, item_ids, images and columns must be equally many, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,6 +63,7 @@ class ImageSplit:
             images=None if self.images is None else self.images[rows],
             paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
             encoded=None if self.encoded is None else tuple(self.encoded[row] for row in rows),
+            columns={name: tuple(values[row] for row in rows) for name, values in self.columns.items()},
         )
 
     def read_image(self, row: int) -> NDArray[np.uint8]:

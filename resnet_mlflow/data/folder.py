@@ -1,25 +1,20 @@
 """Folders of images as datasets: train/val/test, train/test or train/val, or classes only."""
 
 import logging
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset
-from resnet_mlflow.data.decoding import BadImageError, read_size
-from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_files
-from resnet_mlflow.data.formats import EXTENSIONS, MAX_PIXELS
-from resnet_mlflow.data.walking import check_root, distinct_folders, is_utf8, walk
+from resnet_mlflow.data.datasets import ImageDataset, build_dataset
+from resnet_mlflow.data.files import LabelledPaths, default_image_size, manifest_path, splits_of_files
+from resnet_mlflow.data.formats import EXTENSIONS, MAX_PIXELS, extension_of
+from resnet_mlflow.data.layout import find_layout
+from resnet_mlflow.data.walking import check_root, distinct_folders, glance, is_utf8, walk
 from resnet_mlflow.errors import InputError, printable
 from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
-
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 # Class folders by class name: a name that was written in two ways has two.
 _ClassFolders = Mapping[str, Sequence[Path]]
@@ -28,9 +23,10 @@ _ClassFolders = Mapping[str, Sequence[Path]]
 def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS) -> ImageDataset:
     """Return the dataset in a folder.
 
-    The folder holds ``train``, ``val`` and ``test``, each with one folder per class; or ``train`` and one
-    of the others, which then is the test split: selection may never touch the only held-out images; or
-    class folders only, of which a seeded, stratified fifth is the test split.
+    The folder holds ``train``, ``val`` and ``test``, under whatever names mean these, each with one folder per class;
+    or ``train`` and one of the others, which then is the test split: selection may never touch the only held-out
+    images; or class folders only, of which a seeded, stratified fifth is the test split. It may lie in a folder that
+    holds nothing else.
 
     Class names that differ in Unicode's normal form only, as macOS and Linux write them, are one class. Links to
     folders that are read anyway, or lie above, are not followed.
@@ -49,10 +45,15 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
     root = user_path(name.removeprefix("folder:"), "dataset")
     check_root(root, "the dataset's folder must exist")
     root = root.resolve()
-    split_folders = _find_splits(root)
-    outside = [root, *root.parents, *split_folders.values()]
+    layout = find_layout(root)
+    _tell_not_followed(root, layout.repeated)
+    if layout.beside:
+        names = printable(", ".join(folder.name for folder in layout.beside))
+        logger.warning("%s: folders beside the splits are not read: %s", layout.top, names)
+    split_folders = layout.splits
+    outside = [layout.top, *layout.top.parents, *split_folders.values()]
     class_folders = {split: _class_folders(folder, outside) for split, folder in split_folders.items()}
-    class_names = _shared_classes(root, split_folders, class_folders)
+    class_names = _shared_classes(split_folders, class_folders)
     listed = _list_images(root, class_folders, outside)
     if not any(listed.values()):
         raise InputError(f"the dataset's folder must hold images in class folders, got none in {root}; add images")
@@ -64,7 +65,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         short_name=printable(root.name),
         class_names=class_names,
         splits=splits,
-        default_image_size=_default_image_size(next(iter(splits.values()))),
+        default_image_size=default_image_size(next(iter(splits.values()))),
         source=str(root),
         skipped_paths=skipped,
     )
@@ -81,36 +82,11 @@ def find_images(folder: Path) -> list[Path]:
     check_root(folder, "images must be a folder that exists")
     found = walk([folder], folder.resolve().parents)
     _tell_not_followed(folder, found.not_followed)
-    paths = [Path(parent, file) for parent, file in found.files[0] if _extension(file) in EXTENSIONS]
+    paths = [Path(parent, file) for parent, file in found.files[0] if extension_of(file) in EXTENSIONS]
     paths += found.unreadable[0]
     if not paths:
         raise InputError(f"images must be a folder with image files, got none in {folder}; add {', '.join(EXTENSIONS)}")
     return paths
-
-
-def _find_splits(root: Path) -> dict[str, Path]:
-    """Return the folder of each split, or that of all images under ``all``."""
-    folders, repeated = distinct_folders(root, [root, *root.parents])
-    found = {_SPLIT_NAMES[folder.name.lower()]: folder for folder in folders if folder.name.lower() in _SPLIT_NAMES}
-    if not folders:
-        raise InputError(f"the dataset's folder must hold one folder per class, got none in {root}; add them")
-    if "train" not in found:
-        return {"all": root}
-    if len(found) == 1:
-        if len(folders) > 1:
-            return {"all": root}
-        raise InputError(
-            f"a train folder must lie beside a test or val folder, got neither in {root}; "
-            f"name folder:{found['train']} for a seeded split"
-        )
-    _tell_not_followed(root, repeated)
-    others = [folder.name for folder in folders if folder not in found.values()]
-    if others:
-        logger.warning("%s: folders beside the splits are not read: %s", root, printable(", ".join(others)))
-    if "test" not in found:
-        logger.warning("%s has no test folder: %s is the test split, train gives validation", root, found["val"].name)
-        found["test"] = found.pop("val")
-    return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
 def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
@@ -118,6 +94,8 @@ def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
     check_root(folder, "the folder of a split must exist")
     folders, repeated = distinct_folders(folder, outside)
     _tell_not_followed(folder, repeated)
+    if folders and glance(folder).has_images:
+        logger.warning("%s: images beside the folders of classes are not read", folder)
     classes: dict[str, list[Path]] = {}
     for path in folders:
         if not is_utf8(path.name):
@@ -126,19 +104,27 @@ def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
     return dict(sorted(classes.items()))
 
 
-def _shared_classes(
-    root: Path, split_folders: Mapping[str, Path], class_folders: Mapping[str, _ClassFolders]
-) -> list[str]:
-    first, *rest = class_folders
-    for split in rest:
-        differing = sorted(set(class_folders[first]) ^ set(class_folders[split]))
+def _shared_classes(split_folders: Mapping[str, Path], class_folders: Mapping[str, _ClassFolders]) -> list[str]:
+    first = next(iter(class_folders))
+    known = set(class_folders[first])
+    for split, classes in class_folders.items():
+        folder = split_folders[split]
+        place = printable(str(folder))
+        apart = f"; images without labels are for predict (images={place}), once they lie outside the dataset"
+        if not classes:
+            has_images = glance(folder).has_images
+            got = "images without labels" if has_images else "none"
+            raise InputError(
+                f"each split must hold one folder per class, got {got} in {place}; add them, or name the labels "
+                "in a table (table:FILE)" + (apart if has_images and split != first else "")
+            )
+        differing = sorted(known ^ set(classes))
         if differing:
             raise InputError(
-                f"all splits must have the same classes, got {', '.join(map(repr, differing[:5]))} "
-                f"in only one of {first} and {split} of {root}; add or remove class folders"
+                f"all splits must have the same classes, got {', '.join(map(repr, differing[:5]))} in only one of "
+                f"{printable(split_folders[first].name)} and {printable(folder.name)} ({place}); add or remove folders"
+                + (apart if known.isdisjoint(classes) else "")
             )
-    if not class_folders[first]:
-        raise InputError(f"each split must hold one folder per class, got none in {split_folders[first]}; add them")
     return list(class_folders[first])
 
 
@@ -161,10 +147,10 @@ def _list_images(
     ignored: Counter[str] = Counter()
     for (split, label, _), files, unreadable in zip(roots, found.files, found.unreadable, strict=True):
         for parent, file in files:
-            if _extension(file) in EXTENSIONS:
+            if extension_of(file) in EXTENSIONS:
                 listed[split].append((Path(parent, file), label))
             else:
-                ignored[_extension(file) or "no extension"] += 1
+                ignored[extension_of(file) or "no extension"] += 1
         listed[split] += [(path, label) for path in unreadable]
     if ignored:
         counts = ", ".join(f"{count} {printable(extension)}" for extension, count in ignored.most_common(5))
@@ -176,20 +162,3 @@ def _tell_not_followed(folder: Path, links: Sequence[Path]) -> None:
     if links:
         first = printable(str(links[0].relative_to(folder)))
         logger.warning("%s: %d links to folders that are read anyway are not followed: %s", folder, len(links), first)
-
-
-def _extension(file: str) -> str:
-    return os.path.splitext(file)[1].lower()  # noqa: PTH122 - a Path per file doubles the time
-
-
-def _default_image_size(split: ImageSplit) -> int:
-    """Return 64 where images are about 32 pixels wide, else 224, by a sample of the files' headers."""
-    sides = []
-    assert split.paths is not None
-    for path in split.paths[:: max(1, len(split) // 64)]:
-        try:
-            sides.append(min(read_size(path)))
-        except BadImageError:
-            # Decoding will name the file.
-            continue
-    return 64 if sides and np.median(sides) <= 40 else 224

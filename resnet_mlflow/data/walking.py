@@ -7,9 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_mlflow.data.clutter import is_clutter
+from resnet_mlflow.data.formats import EXTENSIONS, extension_of
 from resnet_mlflow.errors import InputError, printable
 
-_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 # Their files are the system's state: some never end, and links in them lead everywhere.
 _PSEUDO = frozenset(
     {
@@ -39,10 +40,6 @@ class Walk:
     files: list[list[tuple[str, str]]]
     unreadable: list[list[Path]]
     not_followed: list[Path]
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name in _CLUTTER
 
 
 def is_utf8(name: str) -> bool:
@@ -84,7 +81,7 @@ def distinct_folders(folder: Path, outside: Iterable[Path]) -> tuple[list[Path],
         outside: Folders that no link may lead to, such as those above.
     """
     with os.scandir(folder) as entries:
-        folders = sorted(Path(entry) for entry in entries if not _is_clutter(entry.name) and _leads_to_folder(entry))
+        folders = sorted(Path(entry) for entry in entries if not is_clutter(entry.name) and _leads_to_folder(entry))
     seen = {_place(path) for path in outside}
     repeated = []
     for path in sorted(folders, key=Path.is_symlink):
@@ -93,6 +90,34 @@ def distinct_folders(folder: Path, outside: Iterable[Path]) -> tuple[list[Path],
             repeated.append(path)
         seen.add(place)
     return [path for path in folders if path not in repeated], repeated
+
+
+class Glance(NamedTuple):
+    """What a folder holds itself: its folders by name, or that there are images, where there are any."""
+
+    folders: tuple[Path, ...]
+    has_images: bool
+
+
+def glance(folder: Path) -> Glance:
+    """Return what a folder holds itself, as far as it can be read; the first image ends the search."""
+    folders = []
+    place = _place(folder)
+    if place is None or place.device in _pseudo_file_systems():
+        return Glance((), False)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_clutter(entry.name):
+                    continue
+                if _leads_to_folder(entry):
+                    folders.append(Path(entry))
+                elif extension_of(entry.name) in EXTENSIONS:
+                    return Glance((), True)
+    except OSError:
+        # Whoever reads it will say so.
+        return Glance((), False)
+    return Glance(tuple(sorted(folders)), False)
 
 
 def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
@@ -148,7 +173,7 @@ class _Walker:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if _is_clutter(entry.name):
+                    if is_clutter(entry.name):
                         continue
                     if not _leads_to_folder(entry):
                         files.append(entry.name)

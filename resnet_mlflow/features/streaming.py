@@ -41,7 +41,7 @@ def extract_split(
     """Yield rows and their features, ``(n_rows,)`` and ``(n_rows, n_features)`` float32, in order.
 
     Args:
-        form: The backbone, see ``inference.inference_form``.
+        form: The backbone, see ``backbones.inference.inference_form``.
         split: Its images.
         image_size: Side of the network's input in pixels.
         batch_size: Images per batch.

@@ -1,5 +1,6 @@
 """What all heads share: validation, preprocessing, prediction from logits, calibration by one temperature."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -41,6 +42,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: The labels, sorted; columns of logits and probabilities follow their order.
         temperature_: What logits are divided by to give probabilities; 1 until ``calibrate``.
+        temperature_bound_: ``low`` or ``high`` where validation asks ``calibrate`` for no temperature within its range.
         offset_: What preprocessing subtracts, of shape (n_features,).
         scale_: What preprocessing divides by, of shape (n_features,).
     """
@@ -56,6 +58,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     on_epoch: "Callable[[EpochResult], None] | None" = None
     classes_: Array
     temperature_: float
+    temperature_bound_: str
     offset_: Array
     scale_: Array
 
@@ -106,8 +109,9 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         References:
             Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
         """
-        logits = self.logits(X_val)
-        self.temperature_ = fit_temperature(logits, self._label_indices(y_val))
+        logits, labels = self.logits(X_val), self._label_indices(y_val)
+        self.temperature_ = fit_temperature(logits, labels)
+        self.temperature_bound_ = temperature_bound(logits, labels, self.temperature_)
         return self
 
     def to_torch(self) -> "nn.Module":
@@ -225,18 +229,48 @@ def fit_temperature(logits: Array, labels: Array) -> float:
         >>> round(2.0 / fit_temperature(logits, np.array([0, 0, 0, 1])), 4) == round(float(np.log(3)), 4)
         True
     """
-    spread = float(logits.std())
-    if spread == 0:
+    low, high = _temperature_range(logits)
+    if low == 0:
         return 1.0
-    of_truth = logits[np.arange(len(labels)), labels]
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        temperature = np.exp(log_temperature)
-        return float(np.mean(logsumexp(logits / temperature, axis=1) - of_truth / temperature))
-
-    bounds = (np.log(spread * SHARPEST), np.log(spread * SOFTEST))
-    found = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-8})
+    of_log = partial(_log_loss, logits, labels)
+    found = minimize_scalar(of_log, bounds=(np.log(low), np.log(high)), method="bounded", options={"xatol": 1e-8})
     return float(np.exp(found.x))
+
+
+def temperature_bound(logits: Array, labels: Array, temperature: float) -> str:
+    """Return ``low`` or ``high`` where that end of the range is as good as the temperature found, else nothing.
+
+    Without an error in sight the likelihood rises towards the lower end, and is level to the last digit before it.
+
+    Args:
+        logits: Of shape (n_items, n_classes).
+        labels: Columns of the true classes, of shape (n_items,).
+        temperature: As ``fit_temperature`` returned it.
+
+    Example:
+        >>> logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+        >>> [temperature_bound(logits, y, fit_temperature(logits, y)) for y in (np.array([0, 1]), np.array([1, 0]))]
+        ['low', 'high']
+    """
+    low, high = _temperature_range(logits)
+    if low == 0:
+        return ""
+    loss = _log_loss(logits, labels, np.log(temperature))
+    ends = {"low": low, "high": high}
+    return next((name for name, end in ends.items() if _log_loss(logits, labels, np.log(end)) <= loss), "")
+
+
+def _temperature_range(logits: Array) -> tuple[float, float]:
+    """Return the lowest and the highest temperature of calibration; 0 and infinity where all logits are equal."""
+    spread = float(logits.std())
+    return (spread * SHARPEST, spread * SOFTEST) if spread > 0 else (0.0, float("inf"))
+
+
+def _log_loss(logits: Array, labels: Array, log_temperature: float) -> float:
+    """Return the mean negative log-likelihood of ``softmax(logits / T)``."""
+    temperature = np.exp(log_temperature)
+    of_truth = logits[np.arange(len(labels)), labels]
+    return float(np.mean(logsumexp(logits / temperature, axis=1) - of_truth / temperature))
 
 
 def _check_class_weight(class_weight: Any, classes: Array) -> None:

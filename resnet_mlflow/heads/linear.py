@@ -53,7 +53,7 @@ class LinearHead(WeightedHead):
     SEARCH_SPACES: ClassVar[str] = """
 linear:
   preprocessing: [none, standardize, l2, cl2n]
-  C: {low: 0.000001, high: 100000, log: true, grid: 12}
+  C: {low: 0.000001, high: 10000000, log: true, grid: 14}
 # DINOv2 (Oquab et al., 2023): 45 values of C from 10^-6 to 10^5.
 linear-dinov2:
   preprocessing: [none]

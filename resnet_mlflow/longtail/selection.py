@@ -1,8 +1,11 @@
-"""Which remedies a text names, how they may be combined, and which of them apply to a head."""
+"""Which remedies a text names, how they may be combined, which of them apply to a head, and what is chosen for them."""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.longtail.method import Hyperparameter
 from resnet_mlflow.longtail.methods import METHODS
+from resnet_mlflow.review import Searched
 
 FORCE = "force:"
 
@@ -122,3 +125,26 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     for part in method_parts(name):
         merged |= METHODS[part].hyperparameters
     return merged
+
+
+def searched_on_grid(
+    name: str, chosen: Mapping[str, float], tried: Sequence[Mapping[str, float]]
+) -> Iterator[Searched]:
+    """Yield the hyperparameters that were chosen among three values or more, with where they were looked for.
+
+    Args:
+        name: A method or a combination.
+        chosen: Its hyperparameters.
+        tried: Each set of them that was tried.
+
+    Example:
+        >>> grid = [{"tau": 0.5}, {"tau": 1.0}, {"tau": 1.5}, {"tau": 2.0}]
+        >>> [one.edge for one in searched_on_grid("logit_adjust_loss", {"tau": 2.0}, grid)]
+        ['high']
+    """
+    for parameter, rule in hyperparameters(name).items():
+        values = sorted({params[parameter] for params in tried if parameter in params})
+        if len(values) > 2 and parameter in chosen:
+            low, high = values[0], values[-1]
+            limits = {"open_below": low > rule.low, "open_above": high < rule.high}
+            yield Searched(parameter, chosen[parameter], low, high, margin=0.0, **limits)

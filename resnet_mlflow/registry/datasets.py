@@ -43,6 +43,7 @@ DATASETS = Registry(
     "dataset",
     DatasetKind("digits", "resnet_mlflow.data.digits:load_digits"),
     DatasetKind("folder", "resnet_mlflow.data.folder:load_folder", place="PATH"),
+    DatasetKind("table", "resnet_mlflow.data.table:load_table", place="FILE"),
     DatasetKind(
         "torchvision",
         "resnet_mlflow.data.torchvision_datasets:load_torchvision",

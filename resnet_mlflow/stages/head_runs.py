@@ -54,7 +54,8 @@ def fit_and_conclude(
     train, val = splits["train"], splits["val"]
     head.fit(train.features, train.labels, val.features, val.labels)
     times = {"time/fit_s": time.perf_counter() - start}
-    outcome = conclude(run, inputs, head, splits, config, f"{config.head} on frozen {config.backbone}", times)
+    title, few_shot = f"{config.head} on frozen {config.backbone}", config.shots > 0
+    outcome = conclude(run, inputs, head, splits, config, title, times, scarce=few_shot)
     if config.attention_maps:
         from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
 

@@ -16,9 +16,12 @@ from resnet_mlflow.longtail.fitting import FittedMethod
 from resnet_mlflow.longtail.groups import group_tertiles, long_tail_metrics
 from resnet_mlflow.longtail.posthoc import class_priors, prior_offsets
 from resnet_mlflow.longtail.priors import implied_prior
+from resnet_mlflow.longtail.selection import searched_on_grid
 from resnet_mlflow.longtail.table import MethodRun
+from resnet_mlflow.review import RunFacts
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
 from resnet_mlflow.stages.reporting import conclude
+from resnet_mlflow.stages.reviewing import review_run
 from resnet_mlflow.tracking import StageRun, find_runs, load_predictions, stage_run
 
 
@@ -109,7 +112,10 @@ def log_fitted(
     title = f"{task.method} with {task.config.head} on {task.train_counts.sum():,} long-tailed images"
     implied = implied_prior(task.method, task.train_counts, fitted.chosen)
     more = further_scores(task.config, task.train_counts, implied)
-    outcome = conclude(run, task.inputs, fitted.head, splits, task.config, title, times, step, more)
+    outcome = conclude(run, task.inputs, fitted.head, splits, task.config, title, times, step, more, scarce=True)
+    if not task.config.n_trials:  # trials go as far as a hyperparameter does
+        tried = [params for params, _ in fitted.curve]
+        review_run(run, RunFacts(searched=tuple(searched_on_grid(task.method, fitted.chosen, tried))))
     test = outcome.evaluations["test"]
     return MethodRun(
         task.method,

@@ -15,6 +15,7 @@ from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.stages.preparation import Inputs, track_split
+from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
 from resnet_mlflow.tracking import StageRun, log_head
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Outcome:
     run_id: str
     metrics: dict[str, float]
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    n_train: int = 0
 
 
 def conclude(
@@ -39,6 +41,7 @@ def conclude(
     times: Mapping[str, float],
     step: int = 0,
     more: Callable[[Evaluation], Mapping[str, float]] | None = None,
+    scarce: bool = False,
 ) -> Outcome:
     """Calibrate on validation, evaluate on validation and test, and log all of it.
 
@@ -52,8 +55,10 @@ def conclude(
         times: Further metrics under ``time/`` and ``throughput/``.
         step: Step of the scores; after training, the last epoch, so that MLflow takes them for the latest.
         more: Further metrics of an evaluation, without the split's name.
+        scarce: Whether classes were made to have few training images.
     """
-    if config.calibration == "temperature":
+    calibrated = config.calibration == "temperature"
+    if calibrated:
         head.calibrate(splits["val"].features, splits["val"].labels)
     tracked = {name: track_split(run, inputs, name, split) for name, split in splits.items()}
     names = inputs.dataset.class_names
@@ -73,10 +78,11 @@ def conclude(
         _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
     run.set_tags({"n_skipped_images": inputs.n_skipped})
     run.log_note(_note(title, inputs, evaluations))
+    review_run(run, facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce))
     low, high = evaluations["test"].intervals["accuracy"]
     scores = f"val accuracy {metrics['val/accuracy']:.4f}, test accuracy {metrics['test/accuracy']:.4f}"
     logger.info("%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
-    return Outcome(run.run_id, metrics | dict(times), evaluations)
+    return Outcome(run.run_id, metrics | dict(times), evaluations, len(splits["train"].labels))
 
 
 def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:

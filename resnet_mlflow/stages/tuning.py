@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, TuningConfig
+from resnet_mlflow.review import RunFacts
 from resnet_mlflow.stages.preparation import Inputs, digest_of
 from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.stages.reviewing import review_run
 from resnet_mlflow.stages.trials import Trials
 from resnet_mlflow.tracking import StageRun, connect, finish_run, get_run, leave_launched_run, stage_run, store_uri
+from resnet_mlflow.tuning.edges import searched_numbers
 from resnet_mlflow.tuning.figures import write_study_figures
 from resnet_mlflow.tuning.objective import Objective
 from resnet_mlflow.tuning.samplers import build_pruner, check_sampler
@@ -182,8 +185,20 @@ def _conclude(run: StageRun, search: Search, study: SharedStudy, overheads_s: li
         }
     )
     outcome = search.conclude(run, chosen)
+    review_run(run, _facts(search, study, chosen, outcome))
     _log_study(run, study, best, overheads_s)
     return outcome
+
+
+def _facts(search: Search, study: SharedStudy, chosen: Mapping[str, Any], outcome: Outcome) -> RunFacts:
+    on_grid = search.config.sampler == "grid"
+    n_val = len(outcome.evaluations["val"].labels)
+    return RunFacts(
+        searched=tuple(searched_numbers(search.space, search.method, chosen, on_grid=on_grid)),
+        n_trials=count_states(study.trials())["complete"],
+        n_judged_on=outcome.n_train if search.config.cv_folds else n_val,
+        val_accuracy=outcome.metrics["val/accuracy"],
+    )
 
 
 def _log_study(run: StageRun, study: SharedStudy, best: "FrozenTrial", overheads_s: list[float]) -> None:

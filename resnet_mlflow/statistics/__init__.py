@@ -46,6 +46,7 @@ from resnet_mlflow.statistics.ranks import (
     nemenyi_critical_difference,
     wilcoxon_p_value,
 )
+from resnet_mlflow.statistics.selection import expected_largest, images_for_luck, luck_of_the_best
 from resnet_mlflow.statistics.significance import EXACT_BELOW, McNemarTest, holm, mcnemar, paired_p_value
 
 __all__ = [
@@ -75,9 +76,12 @@ __all__ = [
     "difference_reach",
     "distinct_seeds",
     "effective_items",
+    "expected_largest",
     "friedman",
     "holm",
+    "images_for_luck",
     "item_weights",
+    "luck_of_the_best",
     "macro_f1_interval",
     "mcnemar",
     "nadeau_bengio_test",

@@ -6,19 +6,22 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from resnet_mlflow.devices import processor
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "scikit-learn", "scikit-learn-intelex", "numpy", "scipy", "optuna", "mlflow")
 
 
 @cache
 def code_tags() -> dict[str, str]:
-    """Return ``environment`` (Python and packages) and, inside a git repository, ``git_dirty``.
+    """Return ``environment`` (Python and packages), ``processor`` and, inside a git repository, ``git_dirty``.
 
     ``git_dirty`` is ``true`` where files that git knows have changes no commit holds: the commit alone then does not
     lead back to the numbers.
     """
     found = [f"{name} {number}" for name in PACKAGES if (number := _version(name))]
-    tags = {"environment": ", ".join([f"Python {platform.python_version()}", *found, platform.platform()])}
+    environment = ", ".join([f"Python {platform.python_version()}", *found, platform.platform()])
+    tags = {"environment": environment, "processor": processor()}
     dirty = _is_dirty()
     return tags if dirty is None else tags | {"git_dirty": str(dirty).lower()}
 

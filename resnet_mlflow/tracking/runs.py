@@ -18,6 +18,7 @@ from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import process_name, stop_asked
+from resnet_mlflow.review import TAG
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.liveness import beating, end_abandoned_runs, signs
@@ -44,6 +45,8 @@ class StageRun:
         self.failure = ""
         # Set where other processes work on the same run: while they do, leaving it does not end it.
         self.others_at_work: Callable[[], bool] = lambda: False
+        self._note = ""
+        self._warnings: dict[str, str] = {}
         self._unsent: list[dict[str, Any]] = []
         self._next_try_s = 0.0
 
@@ -88,8 +91,22 @@ class StageRun:
         mlflow.set_tags({key: str(value)[:8000] for key, value in tags.items()})
 
     def log_note(self, markdown: str) -> None:
-        """Set the run's description."""
-        mlflow.set_tag(NOTE, markdown)
+        """Set the run's description; warnings stand below it."""
+        self._note = markdown
+        told = "\n".join(f"- {line}" for line in self._warnings.values())
+        mlflow.set_tag(NOTE, f"{markdown}\n\n{told}" if told else markdown)
+
+    def log_warnings(self, found: Mapping[str, str], lines: Mapping[str, str]) -> None:
+        """Set a tag ``warning.<code>`` for each warning, and add them to the run's description.
+
+        Args:
+            found: What was found, by code.
+            lines: The same with what it means, by code.
+        """
+        if found:
+            self._warnings |= lines
+            self.set_tags({f"{TAG}{code}": text for code, text in found.items()})
+            self.log_note(self._note)
 
     def log_dataset(self, dataset: TrackedDataset, context: str) -> None:
         """Log a dataset as an input of the run, in the role ``context``."""

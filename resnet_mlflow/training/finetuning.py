@@ -129,8 +129,8 @@ def finetune_on_features(
         train: Features to train on.
         val: Features that pick the best epoch.
         config: ``trains_on_features`` must hold for it.
-        checkpoint: See ``training.fit``.
-        fingerprint: See ``training.fit``.
+        checkpoint: See ``training.loop.fit``.
+        fingerprint: See ``training.loop.fit``.
     """
     batches = tensor_batches(*_tensors(train), config.batch_size, config.seed)
     val_features, val_labels = _tensors(val)
@@ -179,8 +179,8 @@ def finetune_on_images(
         image_size: Side in pixels.
         preprocessing: What the network's weights are used to.
         fabric: From ``build_fabric``.
-        checkpoint: See ``training.fit``.
-        fingerprint: See ``training.fit``.
+        checkpoint: See ``training.loop.fit``.
+        fingerprint: See ``training.loop.fit``.
         remedy: Rows and loss instead of every row once and cross-entropy.
 
     Raises:

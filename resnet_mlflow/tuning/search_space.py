@@ -274,12 +274,17 @@ def _check_fit(space: SearchSpace, method: str) -> None:
             )
         for value in parameter.extremes():
             try:
-                _try_value(method, name, value)
+                try_value(method, name, value)
             except InputError as error:
                 raise InputError(f"search space {space.name}: {error}") from None
 
 
-def _try_value(method: str, name: str, value: Value) -> None:
+def try_value(method: str, name: str, value: Value) -> None:
+    """Refuse a value that a parameter of a head, or of ``finetune``, cannot have.
+
+    Raises:
+        InputError: If it cannot.
+    """
     if method == "finetune":
         # Warm-up is checked against epochs, which a trial brings along.
         validate(FinetuneConfig, {"epochs": 10_000, name: value})

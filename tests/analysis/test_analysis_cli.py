@@ -2,25 +2,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from run_records import run_id_of
 
 from analysis.cli import run
 from analysis.commands import command_of, project_command
 from analysis.diff import compare_runs
-from analysis.repeat import predictions_digest, repeat
 from analysis.tables import TABLES
 from benchmarks.run_store import Record, write_records
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import load_predictions
-
-
-def run_id_of(study, name):
-    return study.frame.loc[study.frame["name"] == name, "run_id"].iloc[0]
 
 
 def test_table_prints_the_table(study, capsys):
@@ -97,25 +92,6 @@ def test_command_of_gives_back_the_configuration():
 def test_command_of_refuses_a_run_that_no_entry_point_makes():
     with pytest.raises(InputError, match="must come from an entry point to be repeated, got stage 'trial'"):
         command_of("trial", {})
-
-
-def test_repeat_gives_the_same_predictions_to_the_bit(study):
-    run_id = run_id_of(study, "fit_head prototype resnet18 digits s0")
-    found = repeat(run_id)
-    assert found.same, found.to_markdown()
-    assert "The run repeats." in found.to_markdown()
-    again = mlflow.get_run(found.second)
-    assert again.data.tags["repeat_of"] == run_id
-    assert again.info.status == "FINISHED"
-    assert found.metrics["test/accuracy"][1] == again.data.metrics["test/accuracy"]
-    other = run_id_of(study, "fit_head prototype resnet18 digits s1")
-    assert predictions_digest(other, "val") != predictions_digest(run_id, "val")
-
-
-def test_repeat_refuses_runs_of_other_stages(study):
-    parent = study.frame.loc[study.frame["stage"] == "study", "run_id"].item()
-    with pytest.raises(InputError, match=r"must be a FINISHED one of fit_head or finetune .* \(study, FINISHED\)"):
-        repeat(parent)
 
 
 def test_compare_runs_counts_what_changed_sides(study):

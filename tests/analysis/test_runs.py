@@ -120,15 +120,19 @@ def test_warnings_name_unfinished_seeds_failures_and_mixed_versions(written):
         cell(3),
     )
     assert list(runs.warnings) == [
-        "Unfinished seeds: fit_head knn resnet18 digits lacks seed 1, 2.",
-        "Cells without a result: fit_head knn resnet18 digits s1 (FAILED: out of memory).",
-        "Mixed versions of the project: 1, 2.",
+        "W06 A strong baseline is missing: heads on frozen features without the linear head (fit_head head=linear), on "
+        "resnet18 and digits. Run the baseline on the same data: what does not beat it needs no further reading.",
+        "W07 Unfinished seeds: fit_head knn resnet18 digits lacks seed 1, 2. Run the study again: what has finished is "
+        "skipped.",
+        "W08 Cells without a result: fit_head knn resnet18 digits s1 (FAILED: out of memory). Mend what stopped it and "
+        "run it again.",
+        "W09 Mixed code: versions 1, 2. Compare runs of one version, or run the older ones again.",
     ]
 
 
 def test_warnings_count_runs_of_uncommitted_code(written):
     assert written(cell(0, git_dirty="true"), cell(1, git_dirty="false")).warnings == (
-        "1 run came from a working tree with changes that no commit holds.",
+        "W10 Uncommitted changes: 1 run. Commit, and run again what is to be published.",
     )
 
 

@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from run_records import cell, log_predictions
 
 from analysis.cells import finished_cells
 from analysis.documentation import with_tables
@@ -23,29 +24,6 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.statistics import score_over_seeds
 from resnet_mlflow.tracking import load_predictions
-
-
-def cell(seed, score, head="svm", digest="d1", stage="fit_head", params=None, metrics=None, **tags):
-    own = {"stage": stage, "dataset": digest, "dataset_digest": digest, "backbone": "resnet18", "head": head}
-    own |= {"seed": str(seed), "image_size": "32", "weights": "random-seed0"} | tags
-    scores = {f"{split}/accuracy{end}": score + add for split in ("val", "test") for end, add in ENDS.items()}
-    scores |= {"val/balanced_accuracy": score, "test/balanced_accuracy": score, "time/fit_s": 1.0}
-    given = {"seed": str(seed), "head": head, "backbone": own["backbone"]} | (params or {})
-    return Record(f"{stage} {head} s{seed}", own, given, scores | (metrics or {}))
-
-
-ENDS = {"": 0.0, "_ci_low": -0.05, "_ci_high": 0.05}
-
-
-def log_predictions(run_id, folder, correct):
-    """Store predictions of two classes in which the given items are right."""
-    labels = np.arange(len(correct)) % 2
-    predictions = np.where(correct, labels, 1 - labels)
-    frame = pd.DataFrame({"item_id": [f"i{i:04d}" for i in range(len(correct))], "label": labels.astype(str)})
-    frame = frame.assign(prediction=predictions.astype(str), score_0=0.5, score_1=0.5)
-    path = folder / "predictions.parquet"
-    frame.to_parquet(path)
-    mlflow.MlflowClient().log_artifact(run_id, str(path), "evaluation/test")
 
 
 def test_tables_answer_from_a_real_study(study):
@@ -273,14 +251,14 @@ def test_networks_trained_whole_are_one_row_over_their_seeds_under_corruption(wr
     assert table.frame["robustness/mild/accuracy n"].tolist() == [2, 2]
     assert sorted(table.frame["variant"]) == ["", "augmentation=crop"]
     assert any(note.endswith("backbone weights: random-seed0.") for note in table.notes)
-    assert not runs.warnings
+    assert [warning[:3] for warning in runs.warnings] == ["W06"]  # these networks have no linear head beside them
 
     (lost,) = mlflow.MlflowClient().search_runs(
         [runs.experiment_id], f"tags.stage = 'robustness' and tags.classifier_run = '{newest_first['run_id'].iloc[0]}'"
     )
     mlflow.MlflowClient().set_terminated(lost.info.run_id, "FAILED")
     warnings = load_runs("synthetic").warnings
-    assert warnings[0] == "Unfinished seeds: robustness finetune linear lacks seed 1."
+    assert warnings[1].startswith("W07 Unfinished seeds: robustness finetune linear lacks seed 1. ")
 
 
 def test_tuning_gains_over_defaults_of_the_same_classifier(written, tmp_path):

@@ -98,7 +98,7 @@ def test_load_folder_names_a_bad_file_or_skips_it(birds, spoil, reason, caplog):
 
 
 def manifest_of(root: Path) -> Path:
-    (path,) = (root.parent / "cache" / "manifests").iterdir()
+    (path,) = (root.parent / "cache" / ".manifests").iterdir()
     return path
 
 

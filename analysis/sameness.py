@@ -1,0 +1,111 @@
+"""How far the numbers of two runs are the same, and how far they should be."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from resnet_mlflow.tracking import Predictions
+
+# Digits after the point to which fp32 metrics are equal on any machine.
+STATED_DIGITS = 4
+# What equal numbers share; others share fewer, however near they are.
+MOST_DIGITS = 15
+
+
+class Sameness(IntEnum):
+    """A class of sameness; a higher one promises more. ``docs/evidence.md`` says when which is to be expected."""
+
+    DIFFERS = 0
+    DIGITS = 1
+    BIT = 2
+
+
+@dataclass(frozen=True)
+class SplitDifference:
+    """How the predictions of two runs differ on a split.
+
+    Attributes:
+        n_items: Items that either has.
+        n_changed: Items with other predictions, or that one of both lacks.
+        score: Largest difference of a score, in [0, 1]; NaN where items or classes differ.
+    """
+
+    n_items: int
+    n_changed: int
+    score: float
+
+    @property
+    def same(self) -> bool:
+        """Return whether nothing differs."""
+        return self.n_changed == 0 and self.score == 0
+
+
+def compare_predictions(first: Predictions, second: Predictions) -> SplitDifference:
+    """Return how the predictions of two runs differ, items matched by id; equal items in the order they were logged."""
+    left, right = (run.item_ids.argsort(kind="stable") for run in (first, second))
+    if not np.array_equal(first.item_ids[left], second.item_ids[right]) or first.class_names != second.class_names:
+        n_items = max(len(left), len(right))
+        return SplitDifference(n_items, n_items, math.nan)
+    changed = first.predictions[left] != second.predictions[right]
+    scores = np.abs(first.scores[left].astype(np.float64) - second.scores[right])
+    return SplitDifference(len(left), int(changed.sum()), float(scores.max(initial=0.0)))
+
+
+def shared_digits(pairs: Iterable[tuple[float | None, float | None]]) -> int:
+    """Return to how many digits after the point all pairs of numbers are equal; of numbers above 1, relative to them.
+
+    Args:
+        pairs: Numbers of two runs; ``None`` where one has none, which shares no digit.
+
+    Example:
+        >>> shared_digits([(0.9, 0.9), (0.12345678, 0.12345612)]), shared_digits([(0.972, 0.969)])
+        (5, 2)
+    """
+    return min((_digits(*pair) for pair in pairs), default=MOST_DIGITS)
+
+
+def _digits(first: float | None, second: float | None) -> int:
+    if first is None or second is None:
+        return 0
+    if first == second or (math.isnan(first) and math.isnan(second)):
+        return MOST_DIGITS
+    distance = abs(first - second) / max(1.0, abs(first), abs(second))
+    if not math.isfinite(distance):
+        return 0
+    # Less than half a unit of the last digit.
+    return min(MOST_DIGITS - 1, max(0, math.floor(-math.log10(2 * distance))))
+
+
+def classify(
+    metrics: Mapping[str, tuple[float | None, float | None]], splits: Mapping[str, SplitDifference]
+) -> tuple[Sameness, int]:
+    """Return the class of sameness of two runs, and to how many digits their metrics are equal.
+
+    Args:
+        metrics: Both values of each metric, by name.
+        splits: How predictions differ, by split.
+    """
+    digits = shared_digits(metrics.values())
+    if digits == MOST_DIGITS and all(split.same for split in splits.values()):
+        return Sameness.BIT, digits
+    unchanged = all(split.n_changed == 0 for split in splits.values())
+    return (Sameness.DIGITS if unchanged and digits >= STATED_DIGITS else Sameness.DIFFERS), digits
+
+
+def expected(precisions: Iterable[str | None], *, one_machine: bool) -> Sameness:
+    """Return the class of sameness that two runs of the same code and data should have.
+
+    Args:
+        precisions: Of both runs, ``fp32`` or ``bf16``; ``None`` where it is not known.
+        one_machine: Whether both ran on one machine, with as many threads.
+
+    Example:
+        >>> expected(["fp32", "fp32"], one_machine=False).name, expected(["fp32", "bf16"], one_machine=True).name
+        ('DIGITS', 'DIFFERS')
+    """
+    if set(precisions) != {"fp32"}:
+        return Sameness.DIFFERS
+    return Sameness.BIT if one_machine else Sameness.DIGITS

@@ -1,0 +1,29 @@
+"""Names of what systems, archives and network storages leave among people's files."""
+
+import re
+
+# Whatever the case: some of these have been spelled differently over the years.
+_CLUTTER = re.compile(
+    r"""
+    \..*                                                           # hidden: .DS_Store, ._x.jpg, .thumbnails, .@__thumb
+    | __macosx | __pycache__ | icon\r
+    | (?:eh)?thumbs(?:_vista)?(?:\.db)(?::.*)? | desktop\.ini | \$recycle\.bin | system\ volume\ information
+    | found\.\d{3} | lost\+found                                   # what a check of the disk found
+    | [@\#](?:recycler?|snapshots?|tmp|recently-snapshot|sharesnap|sharebin|transcode|__thumbs?)  # QNAP, Synology
+    | @(?:eadir|__qini|appstore|database|download|quarantine|synologydrive|deleted).*
+    | ~snapshot                                                    # NetApp
+    | syno(?:photo|file|video|index)_.*                            # thumbnails that were copied out of @eaDir
+    | network\ trash\ folder | temporary\ items | thevolumesettingsfolder
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_clutter(name: str) -> bool:
+    r"""Return whether a file or folder of this name is nobody's: hidden, or made by a system for itself.
+
+    Example:
+        >>> [name for name in ("crow", "@eaDir", "lost+found", "Thumbs.db", "#recycle", "thumbs") if is_clutter(name)]
+        ['@eaDir', 'lost+found', 'Thumbs.db', '#recycle']
+    """
+    return _CLUTTER.fullmatch(name) is not None

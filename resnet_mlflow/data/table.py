@@ -1,0 +1,224 @@
+"""Datasets that a table lists: one row per image, with its path, its label, and what else is known of it."""
+
+import logging
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset
+from resnet_mlflow.data.files import LabelledPaths, default_image_size, manifest_path, splits_of_files
+from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.split_names import are_splits, read_split_name, splits_of_roles
+from resnet_mlflow.data.table_files import ENDINGS, Table, read_table
+from resnet_mlflow.data.table_paths import locate, refuse_rows
+from resnet_mlflow.data.walking import is_utf8
+from resnet_mlflow.errors import InputError, printable, shown
+from resnet_mlflow.files.paths import user_path
+
+logger = logging.getLogger(__name__)
+
+# file_name is what Hugging Face's image folders call it.
+_PATH_COLUMNS = ("path", "file_name")
+_METADATA = "metadata"
+# As long as the name of a class folder may be.
+_MOST_CHARACTERS = 255
+# No system takes longer ones; a small Parquet file can repeat a long one often.
+_MOST_OF_A_PATH = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class _Listing:
+    """What a table says, checked: columns of equal length.
+
+    Attributes:
+        paths: Files that images are to be in, each once.
+        labels: Names of classes.
+        splits: What each row calls its split; empty where there is no such column.
+        others: The other columns, by name in lower case.
+    """
+
+    paths: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str]
+    others: Mapping[str, Sequence[str]]
+
+
+def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS) -> ImageDataset:
+    """Return the dataset that a table lists.
+
+    The table is CSV, TSV, JSON lines or Parquet. Its columns ``path`` (or ``file_name``) and ``label`` are needed, in
+    whatever case. ``split`` says train, val or test in any of the words that folders may be called. Without it the
+    folders that files lie in are the splits, if they are called so; else a seeded, stratified fifth is the test split.
+    Other columns, such as ``group``, are kept with the images. The order of the rows changes nothing.
+
+    Paths start from the table's folder, or where more files lie so from ``data_dir``; they lead out of neither.
+
+    Args:
+        name: ``table:FILE``, or ``table:FOLDER`` for a ``metadata.csv`` or such in it or in each of its splits.
+        data_dir: Where paths may start, and where the hashes of files are remembered.
+        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images, missing or too large.
+        max_pixels: Most pixels that an image's header may tell of.
+
+    Raises:
+        InputError: If the table is missing, damaged or too large, or a row breaks a rule; the rows are named.
+        BadImageError: If a file is no image, and ``on_bad_image`` is ``fail``.
+    """
+    # Links stay: what a link to a table names lies beside the link.
+    place = user_path(name.removeprefix("table:"), "dataset").absolute()
+    if not is_utf8(str(place)):
+        raise InputError(f"a table must have a name in UTF-8, got {printable(str(place))}; rename it")
+    listing = _joined([_check(read_table(file), data_dir, on_bad_image) for file in _files(place)])
+    class_names = _class_names(listing.labels)
+    splits, skipped = splits_of_files(
+        _by_split(place, listing, class_names),
+        manifest=manifest_path(data_dir, place),
+        on_bad_image=on_bad_image,
+        max_pixels=max_pixels,
+    )
+    return build_dataset(
+        name=name,
+        short_name=printable(place.parent.name if place.stem.lower() == _METADATA else place.stem),
+        class_names=class_names,
+        splits={split: _with_columns(images, listing) for split, images in splits.items()},
+        default_image_size=default_image_size(next(iter(splits.values()))),
+        source=str(place),
+        skipped_paths=skipped,
+    )
+
+
+def _files(place: Path) -> list[Path]:
+    """Return the table itself, or those in a folder that is laid out as Hugging Face's image folders."""
+    if not place.is_dir():
+        return [place]
+    for pattern in (f"{_METADATA}.*", f"*/{_METADATA}.*"):
+        found = sorted(path for path in place.glob(pattern) if path.suffix.lower() in ENDINGS)
+        if found:
+            break
+    if not found or len({path.parent for path in found}) < len(found):
+        got = ", ".join(path.name for path in found[:3]) or "none"
+        raise InputError(
+            f"a folder must hold one {_METADATA}{{{','.join(ENDINGS)}}}, or one in each of its folders, got {got} in "
+            f"{printable(str(place))}; name the file (table:FILE), or write folder:{printable(str(place))}"
+        )
+    return found
+
+
+def _joined(listings: Sequence[_Listing]) -> _Listing:
+    names = {name: None for one in listings for name in one.others}
+    return _Listing(
+        [path for one in listings for path in one.paths],
+        [label for one in listings for label in one.labels],
+        [split for one in listings for split in one.splits] if all(one.splits for one in listings) else (),
+        {name: [value for one in listings for value in one.others.get(name, [""] * len(one.paths))] for name in names},
+    )
+
+
+def _check(table: Table, data_dir: Path, on_bad_image: str) -> _Listing:
+    """Return what a table says.
+
+    Raises:
+        InputError: If columns are missing, or rows break a rule.
+    """
+    names = {name.lower(): name for name in table.columns}
+    path_columns = [names[name] for name in _PATH_COLUMNS if name in names]
+    if len(path_columns) != 1 or "label" not in names or len(names) < len(table.columns):
+        raise InputError(
+            "a table must have one column path (or file_name) and one column label, got "
+            f"{shown(list(table.columns), 200)} in {printable(str(table.path))}; name them in its header"
+        )
+    paths, labels = table.columns[path_columns[0]], table.columns[names["label"]]
+    splits = table.columns[names["split"]] if "split" in names else ()
+    used = {path_columns[0], names["label"], names.get("split")}
+    _refuse(
+        table,
+        paths,
+        _is_path,
+        f"paths must be names of files, of at most {_MOST_OF_A_PATH} characters",
+        "write them, or leave these rows out",
+    )
+    _refuse(
+        table,
+        labels,
+        _is_label,
+        f"labels must be names of at most {_MOST_CHARACTERS} characters that neither begin nor end with blanks",
+        "mend them, or leave these rows out",
+    )
+    _refuse(table, splits, _is_split, "splits must be train, val or test", "rename them, or leave these rows out")
+    return _Listing(
+        locate(table, paths, data_dir, missing_allowed=on_bad_image == "skip"),
+        [unicodedata.normalize("NFC", label) for label in labels],
+        splits,
+        {name.lower(): values for name, values in table.columns.items() if name and name not in used},
+    )
+
+
+def _refuse(table: Table, values: Sequence[str], is_right: Callable[[str], bool], rule: str, remedy: str) -> None:
+    wrong = {value for value in set(values) if not is_right(value)}
+    if wrong:
+        refuse_rows(table, values, [index for index, value in enumerate(values) if value in wrong], rule, remedy)
+
+
+def _is_path(text: str) -> bool:
+    return bool(text.strip()) and "\0" not in text and len(text) <= _MOST_OF_A_PATH
+
+
+def _is_label(text: str) -> bool:
+    return text == text.strip() and 0 < len(text) <= _MOST_CHARACTERS
+
+
+def _is_split(text: str) -> bool:
+    name = read_split_name(text)
+    return name is not None and (name.sure or not name.rest)
+
+
+def _class_names(labels: Iterable[str]) -> list[str]:
+    """Return the classes in order; as numbers, where all are."""
+    names = set(labels)
+    if all(name.isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _by_split(place: Path, listing: _Listing, class_names: Sequence[str]) -> dict[str, LabelledPaths]:
+    """Return the files of each split by class, then by path; under ``all`` where nothing says how to split them."""
+    names = listing.splits or _folders(listing)
+    roles = {name: found.role for name in set(names) if (found := read_split_name(name))}
+    if listing.splits and not are_splits(roles.values()):
+        raise InputError(
+            f"the splits of a table must be train and at least one of val and test, got {', '.join(sorted(roles))} in "
+            f"{printable(str(place))}; leave the column out for a seeded split"
+        )
+    splits = splits_of_roles(set(roles.values()))
+    for name, role in sorted(roles.items()):
+        if splits[role] != role:
+            logger.warning("%s: %s is the %s split", place, printable(name), splits[role])
+    label_of = {name: label for label, name in enumerate(class_names)}
+    present = [split for split in ("train", "val", "test") if split in splits.values()]
+    listed: dict[str, LabelledPaths] = {split: [] for split in present or ["all"]}
+    rows = zip(listing.paths, listing.labels, names or ["all"] * len(listing.paths), strict=True)
+    for path, label, name in sorted(rows, key=lambda row: (label_of[row[1]], row[0])):
+        listed[splits[roles[name]] if roles else "all"].append((Path(path), label_of[label]))
+    return listed
+
+
+def _folders(listing: _Listing) -> list[str]:
+    """Return the folder of each file below the one that all have in common, if splits are called so; else nothing."""
+    # Whatever the first and the last in order have in common, all have.
+    common = os.path.commonpath([min(listing.paths), max(listing.paths)])
+    n_common = len(common.rstrip(os.sep)) + 1
+    folders = [path[n_common:].partition(os.sep)[0] for path in listing.paths]
+    names = [read_split_name(folder) for folder in set(folders)]
+    known = [name.role for name in names if name is not None and name.sure]
+    if len(known) < len(names) or not are_splits(known) or set(folders) <= set(listing.labels):
+        return []
+    logger.info("splits are read from the folders %s", ", ".join(sorted(set(folders))))
+    return folders
+
+
+def _with_columns(split: ImageSplit, listing: _Listing) -> ImageSplit:
+    assert split.paths is not None
+    row_of = {path: row for row, path in enumerate(listing.paths)}
+    rows = [row_of[str(path)] for path in split.paths]
+    return replace(split, columns={name: tuple(values[row] for row in rows) for name, values in listing.others.items()})

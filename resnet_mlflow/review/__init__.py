@@ -1,0 +1,7 @@
+"""What a careful reviewer would object to: warnings, a row each, with a code and what to do."""
+
+from resnet_mlflow.review.facts import RunFacts, Searched
+from resnet_mlflow.review.rule import TAG, Finding, Rule, find
+from resnet_mlflow.review.run_rules import RUN_RULES
+
+__all__ = ["RUN_RULES", "TAG", "Finding", "Rule", "RunFacts", "Searched", "find"]

@@ -1,0 +1,92 @@
+"""The warnings of single runs, which log them: tag ``warning.<code>`` and the run's note."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from resnet_mlflow.markdown import two_digits
+from resnet_mlflow.registry import Registry
+from resnet_mlflow.review.facts import EDGE, RunFacts
+from resnet_mlflow.review.rule import Rule
+from resnet_mlflow.statistics import images_for_luck, luck_of_the_best
+
+# Fewer images of a class say little of it: one of 10 moves its recall by 10 points.
+FEWEST = {"train": 10, "val": 5, "test": 10}
+MOST_LUCK = 0.03
+SHOWN_CLASSES = 3
+
+
+def at_edge_of_space(facts: RunFacts) -> Iterator[str]:
+    """Yield the parameters whose chosen value lies at an edge of where it was searched."""
+    for one in facts.searched:
+        if one.edge:
+            yield f"{one.name} = {one.value:.4g} is at the {one.edge} end of {one.low:g} to {one.high:g}"
+
+
+def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
+    """Yield by how much luck alone may have lifted the best trial, where that is much."""
+    if not facts.n_judged_on:
+        return
+    luck = luck_of_the_best(facts.n_trials, facts.n_judged_on, facts.val_accuracy)
+    if luck > MOST_LUCK:
+        wanted = two_digits(images_for_luck(MOST_LUCK, facts.n_trials, facts.n_judged_on, facts.val_accuracy))
+        yield (
+            f"the best of {facts.n_trials:,} trials on {facts.n_judged_on:,} validation images may owe up to "
+            f"{100 * luck:.1f} points of accuracy to luck; about {wanted} images would bring that to "
+            f"{100 * MOST_LUCK:g}"
+        )
+
+
+def classes_with_few_images(facts: RunFacts) -> Iterator[str]:
+    """Yield the splits in which classes have fewer images than say something of them."""
+    for split, counts in facts.class_counts.items():
+        fewest = FEWEST[split]
+        (small,) = np.nonzero(counts < fewest)
+        if len(small) and not (split == "train" and facts.scarce_by_design):
+            order = small[np.argsort(counts[small], kind="stable")]
+            told = ", ".join(f"{facts.class_names[label]} {counts[label]}" for label in order[:SHOWN_CLASSES])
+            more = ", ..." if len(order) > SHOWN_CLASSES else ""
+            yield f"{len(small)} of {len(counts)} classes have fewer than {fewest} {split} images ({told}{more})"
+
+
+def temperature_at_bound(facts: RunFacts) -> Iterator[str]:
+    """Yield at which end of its range the temperature lies, if it does."""
+    if facts.temperature_bound:
+        yield f"no temperature is {'too low' if facts.temperature_bound == 'low' else 'too high'} for validation"
+
+
+RUN_RULES: Registry[Rule[RunFacts]] = Registry(
+    "warning",
+    Rule(
+        "W01",
+        "Tuned value at the edge of its search space",
+        f"A number that validation chose lies in the outer {100 * EDGE:g} % of its range (of its logarithm, where that "
+        "is searched), or is the first or last of three or more on a grid, and the parameter itself could go further.",
+        "Widen the space at that end (search_space=FILE; for methods of a long tail n_trials), or give the value.",
+        at_edge_of_space,
+    ),
+    Rule(
+        "W02",
+        "Validation too small for so many trials",
+        f"The best of equally good trials would seem better than it is by more than {100 * MOST_LUCK:g} points of "
+        "accuracy, were their errors independent.",
+        "Raise val_fraction, pass cv_folds (every training image then judges), or search with fewer trials.",
+        more_trials_than_images_bear,
+    ),
+    Rule(
+        "W03",
+        "Classes with too few images",
+        f"A class has fewer than {FEWEST['train']} training, {FEWEST['val']} validation or {FEWEST['test']} test "
+        "images. Training images of few-shot and long-tail runs are few by design and do not count.",
+        "Add images or merge classes; read balanced accuracy and single classes with their intervals.",
+        classes_with_few_images,
+    ),
+    Rule(
+        "W04",
+        "Calibration temperature at its bound",
+        "The lowest temperature is as good as the one found, since no validation error bounds the confidence; or the "
+        "highest is, since scores tell nothing.",
+        "Do not trust probabilities, NLL and ECE; use more or harder validation images, or pass calibration=none.",
+        temperature_at_bound,
+    ),
+)
