@@ -101,6 +101,7 @@ _DATA_TAGS = {
     "backbone digest": "backbone_digest",
     "image size (px)": "image_size",
     "precision": "precision",
+    "preprocessing of images": "preprocessing",
     "seed (validation split, initial weights, order)": "seed",
     "images skipped": "n_skipped_images",
     "duplicates across splits": "duplicates_across_splits",

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "heads-20000": ("heads", "heads_20000"),
     "heads-50000": ("heads", "heads_50000"),
     "log-model": ("heads", "log_model"),
+    "weights": ("weights", "load_file"),
     "memory": ("processes", "memory"),
     "second-fit": ("processes", "second_fit"),
     "longtail": ("longtail", "all_methods"),

@@ -33,7 +33,7 @@ def test_parse_takes_values_with_spaces_and_braces():
         (["--share_features", "maybe"], r"^share_features must be true or false, got 'maybe'$"),
         (
             ["--backbone", "resnet19"],
-            r"^backbone must be one of .*'resnet152', got 'resnet19'; did you mean 'resnet18'",
+            r"^backbone must be one of .*'wide_resnet101_2' or 'timm:NAME', got 'resnet19'; did you mean 'resnet18'",
         ),
         (["--image_size", "7"], r"^image_size must be 0 .* or in \[16, 4096\], got '7'$"),
         (["--image_size", "100000"], r"^image_size must be at most 4096, got '100000'$"),

@@ -30,7 +30,9 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     best = rows.sort_values("val/accuracy", ascending=False, kind="stable").drop_duplicates(["backbone", "head"])
     best = best.reset_index(drop=True)
     heads = [head for head in HEADS if head in set(best["head"])]
-    backbones = [backbone for backbone in BACKBONES if backbone in set(best["backbone"])]
+    seen = set(map(str, best["backbone"]))
+    # timm's, which the registry does not count, after its own.
+    backbones = [*(name for name in BACKBONES if name in seen), *sorted(seen - set(BACKBONES))]
     grid = pd.DataFrame([_grid_row(backbone, heads, best) for backbone in backbones])
     bold, notes, _ = separate(best, ("backbone",), [METRIC])
     winners = frozenset((backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in bold)

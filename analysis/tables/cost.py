@@ -11,8 +11,7 @@ from analysis.pareto import pareto_front
 from analysis.questions import context_notes, seed_notes
 from analysis.table import Column, Table
 from analysis.tables.row import TableRow
-from resnet_mlflow.backbones.complexity import backbone_complexity
-from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.backbones.complexity import backbone_complexity, is_countable
 
 EXTRACTION = "throughput/extract_images_per_s"
 LABELS = ("backbone", "head", "strategy")
@@ -36,7 +35,8 @@ def cost(frame: pd.DataFrame) -> Table | None:
     fit seconds, and better in one of them.
     """
     cells = frozen_or_tuned(frame)
-    cells = cells[cells["backbone"].isin(list(BACKBONES)) & cells["image_size"].notna()]
+    countable = {name: is_countable(str(name)) for name in cells["backbone"].unique()}
+    cells = cells[cells["backbone"].map(countable).astype(bool) & cells["image_size"].notna()]
     if cells.empty:
         return None
     rows = score_rows(cells, [*LABELS, "image_size"], ["val/accuracy", "test/accuracy", "time/fit_s"])
@@ -58,6 +58,7 @@ def cost(frame: pd.DataFrame) -> Table | None:
         "Fit seconds leave out the extraction of features, which all heads of a backbone share; times are of the "
         "machine that ran them.",
         "On the front: no other is at least as accurate (validation) for at most the same MACs and fit seconds.",
+        *(f"Left out: {name}, which is not known on this machine." for name, known in countable.items() if not known),
     )
     told = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
     columns = (*COLUMNS[: len(LABELS)], *told, *COLUMNS[len(LABELS) :])

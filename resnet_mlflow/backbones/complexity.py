@@ -1,8 +1,10 @@
-"""Size and work of ResNet backbones, counted from their structure: no network is built."""
+"""Size and work of ResNet backbones, counted from their structure: none of torchvision's is built for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry.backbones import BACKBONES, Backbone
 
 BYTES_PER_PARAMETER = 4
@@ -58,11 +60,22 @@ def backbone_complexity(backbone: str, image_size: int) -> Complexity:
         (23508032, 4.09, 2048)
     """
     row = BACKBONES.find(backbone)
+    if not row.blocks:
+        return _counted(row, image_size)
     layers = list(_convolutions(row, image_size))
     # A BatchNorm with a scale and a shift per channel follows each convolution.
     n_parameters = sum(layer.n_weights + 2 * layer.n_out for layer in layers)
     macs = sum(layer.n_weights * layer.side**2 for layer in layers)
     return Complexity(n_parameters, macs, row.n_features)
+
+
+def is_countable(backbone: str) -> bool:
+    """Return whether there is such a backbone on this machine: a run of another may have one of timm's."""
+    try:
+        BACKBONES.find(backbone)
+    except InputError:
+        return False
+    return True
 
 
 def _convolutions(row: Backbone, image_size: int) -> Iterator[_Convolution]:
@@ -86,6 +99,21 @@ def _convolutions(row: Backbone, image_size: int) -> Iterator[_Convolution]:
             if strided or width != outer:
                 yield _Convolution(width, outer, 1, side)
             width = outer
+
+
+@cache
+def _counted(row: Backbone, image_size: int) -> Complexity:
+    """Return what a network comes to whose structure no row knows, by a pass of shapes through its layers."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from resnet_mlflow.backbones.networks import without_numbers
+
+    network = without_numbers(row.name).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.empty(1, 3, image_size, image_size, device="meta"))
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Complexity(n_parameters, counter.get_total_flops() // 2, row.n_features)
 
 
 def _halved(side: int) -> int:

@@ -41,6 +41,9 @@ _EXPORTED = _Kind("a program of torch.export", "save its state_dict with torch.s
 _NUMPY_ARCHIVE = _Kind("an archive of NumPy arrays", _CONVERT)
 _ZIP = _Kind("a zip archive that torch.save did not write", _UNPACK)
 _EMPTY = _Kind("the empty", "copy or download it again")
+_PICKLE = _Kind("a pickle that torch.save did not write", "write model.state_dict() with torch.save")
+# The number that torch.save wrote first until it wrote zip archives, as a pickle has it.
+_TORCH_OF_OLD = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 _MARKUP = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<error")
 # Tags of ONNX's second field: producer's name and version, domain, model version, doc, graph, operator sets.
 _ONNX_NEXT = b"\x12\x1a\x22\x28\x32\x3a\x42"
@@ -101,6 +104,8 @@ def _kind_of(head: bytes, path: Path) -> _Kind | None:
         return _WEB_PAGE
     if _is_onnx(head):
         return _ONNX
+    if re.match(rb"\x80[\x02-\x05]", head) and _TORCH_OF_OLD not in head[:64]:
+        return _PICKLE
     # The first torch.save, of 2016, wrote a tar archive of three members, which torch.load reads.
     is_tar = head[257:262] == b"ustar" and not re.match(rb"(storages|tensors|pickle)\0", head)
     return _TAR if is_tar else None

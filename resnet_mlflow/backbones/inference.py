@@ -1,4 +1,8 @@
-"""Frozen backbones in the form that infers fastest: BatchNorm folded, channels last, small maps as one product."""
+"""Frozen backbones in the form that infers fastest: BatchNorm folded, channels last, small maps as one product.
+
+That form is known for networks whose layers act one after the other in the order of their names: torchvision's ResNets
+and timm's of that class. Any other runs as it is.
+"""
 
 import copy
 from itertools import pairwise
@@ -27,7 +31,8 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     for parent in list(folded.modules()):
         children = list(parent.named_children())
         for (_, first), (next_name, second) in pairwise(children):
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            # By their very type: subclasses of both do more, such as an activation.
+            if type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d:
                 _take_in(first, second)
                 setattr(parent, next_name, nn.Identity())
     return folded
@@ -41,7 +46,7 @@ def _take_in(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def _multiply_small_maps(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and _is_plain_3x3(child):
+            if type(child) is nn.Conv2d and _is_plain_3x3(child):
                 setattr(parent, name, SmallMapConv(child))
 
 
@@ -49,24 +54,40 @@ def _compare_bits(module: nn.Module) -> None:
     for parent in list(module.modules()):
         children = list(parent.named_children())
         for name, child in children:
-            if isinstance(child, nn.ReLU):
+            if type(child) is nn.ReLU and child.inplace:
                 setattr(parent, name, BitReLU())
         for (name, first), (next_name, second) in pairwise(children):
-            if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d):
+            if type(first) is nn.ReLU and type(second) is nn.MaxPool2d and _is_plain_pooling(second):
                 setattr(parent, name, nn.Identity())
                 setattr(parent, next_name, BitReLUMaxPool())
 
 
 def _is_plain_3x3(conv: nn.Conv2d) -> bool:
     shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1 and conv.bias is not None
+
+
+def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
+    return (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode) == (3, 2, 1, 1, False)
+
+
+def _stages(backbone: nn.Module) -> list[nn.Module] | None:
+    """Return the layers that act one after the other and whose last maps' mean the features are; None where unknown."""
+    kind = (type(backbone).__module__, type(backbone).__name__)
+    if kind == ("torchvision.models.resnet", "ResNet"):
+        rest = ("avgpool", "fc")
+    elif kind == ("timm.models.resnet", "ResNet") and getattr(backbone.global_pool, "pool_type", "") == "avg":
+        rest = ("global_pool", "fc")
+    else:
+        return None
+    return [child for name, child in backbone.named_children() if name not in rest]
 
 
 class InferenceForm(nn.Module):
     """A frozen backbone for inference only: normalized images to float32 features.
 
     Args:
-        backbone: A ResNet; it is copied and left as it is.
+        backbone: Images to features or, without its pooling, to maps; it is copied and left as it is.
         precision: ``fp32`` or ``bf16``.
         device: Where it runs.
     """
@@ -74,11 +95,12 @@ class InferenceForm(nn.Module):
     def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
         super().__init__()
         self.dtype = _DTYPES[precision]
-        frozen = fold_batchnorm(backbone)
-        stages = [child for name, child in frozen.named_children() if name not in ("avgpool", "fc")]
+        is_known = _stages(backbone) is not None
+        frozen = fold_batchnorm(backbone) if is_known else copy.deepcopy(backbone).requires_grad_(False)
+        stages = _stages(frozen) or [frozen]
         # At once, so that weights are copied once.
         self.stages: nn.Module = nn.Sequential(*stages).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if torch.device(device).type == "cpu":
+        if torch.device(device).type == "cpu" and is_known:
             _multiply_small_maps(self.stages)
             if self.dtype == torch.bfloat16:
                 _compare_bits(self.stages)
@@ -86,10 +108,9 @@ class InferenceForm(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``(n_images, n_features)`` float32 of normalized ``(n_images, 3, side, side)``."""
-        maps = self.stages(images.to(self.dtype, memory_format=torch.channels_last))
+        maps: Tensor = self.stages(images.to(self.dtype, memory_format=torch.channels_last)).float()
         # The mean is taken in float32: it costs nothing, and bf16 would round it once more.
-        pooled: Tensor = maps.float().mean(dim=(2, 3))
-        return pooled
+        return maps.mean(dim=(2, 3)) if maps.ndim == 4 else maps
 
 
 def inference_form(backbone: nn.Module, precision: str, device: torch.device | str = "cpu") -> InferenceForm:

@@ -220,7 +220,7 @@ def _body(scheme: str, network: nn.Module) -> frozenset[str]:
 
 
 def _is_head(name: str, child: nn.Module) -> bool:
-    return name in ("fc", "head") and not any(child.parameters())
+    return name in ("fc", "head", "last_linear") and not list(child.parameters())
 
 
 def _is_of_body(name: str, body: frozenset[str]) -> bool:

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from resnet_mlflow.backbones.layouts import Group, choose, find_groups
 from resnet_mlflow.backbones.weight_files import read_weights_file, tensors_in
+from resnet_mlflow.backbones.weight_notes import PREPROCESSING_NOTE
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -54,29 +58,54 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
 def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     """Return what ``build_backbone`` does, and which tensors of the file it took."""
     if resolved.path is None:
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: that would also seed the accelerators.
-            torch.default_generator.manual_seed(resolved.seed or 0)
-            return LoadedBackbone(_headless(name))
-    backbone = _without_numbers(name)
+        return LoadedBackbone(_drawn(name, resolved.seed or 0))
+    # Drawing numbers that a file then replaces would take longer than reading the file. Networks of other libraries may
+    # hold numbers that no file has, and are made whole.
+    is_plain = bool(BACKBONES.find(name).blocks)
+    backbone = without_numbers(name) if is_plain else _drawn(name, 0)
     tensors = tensors_in(read_weights_file(resolved.path))
     group = _matching(tensors, backbone, name, resolved.path)
-    backbone.to_empty(device="cpu").load_state_dict(group.state)
+    if is_plain:
+        backbone.to_empty(device="cpu")
+    backbone.load_state_dict(group.state)
     if group.told:
         _announce(f"weights of {name} from {resolved.path}: {group.told}")
     return LoadedBackbone(backbone, group.told)
 
 
 def _headless(name: str) -> nn.Module:
-    backbone: nn.Module = load(BACKBONES.find(name).builder)(weights=None)
-    backbone.fc = nn.Identity()
+    row = BACKBONES.find(name)
+    backbone: nn.Module = load(row.builder)(**row.arguments)
+    if hasattr(backbone, "fc"):
+        backbone.fc = nn.Identity()
     return backbone
 
 
-def _without_numbers(name: str) -> nn.Module:
-    # Drawing numbers that a file then replaces would take longer than reading the file.
-    with torch.device("meta"):
+def _drawn(name: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would also seed the accelerators.
+        torch.default_generator.manual_seed(seed)
         return _headless(name)
+
+
+def without_numbers(name: str) -> nn.Module:
+    """Return a backbone on the meta device: its layers and shapes."""
+    with torch.device("meta"), _NoNumbers():
+        return _headless(name)
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Leaves tensors as they are where they would be drawn or filled: that is two thirds of building a network."""
+
+    _FILLING: ClassVar[set[Any]] = {
+        *(torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_),
+        *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, nn.init.constant_),
+    }
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in self._FILLING:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 @cache
@@ -100,11 +129,18 @@ def state_digest(state_dict: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_backbone(backbone: nn.Module, path: Path) -> None:
-    """Write the weights of a backbone as safetensors, renamed into place when whole."""
+def save_backbone(backbone: nn.Module, path: Path, preprocessing: Preprocessing = PLAIN) -> None:
+    """Write the weights of a backbone as safetensors, renamed into place when whole.
+
+    Args:
+        backbone: As ``build_backbone`` gives it.
+        path: Where to.
+        preprocessing: What the weights are used to; noted in the file where it is no plain one.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
+    notes = None if preprocessing == PLAIN else {PREPROCESSING_NOTE: str(preprocessing)}
     partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor for name, tensor in state.items() if not name.startswith("fc.")}, partial)
+    save_file({name: tensor for name, tensor in state.items() if not name.startswith("fc.")}, partial, notes)
     partial.replace(path)
 
 
@@ -138,7 +174,7 @@ def _refusal(tensors: Mapping[str, Tensor], nearest: Group | None, name: str, pa
     if any("attnpool." in tensor for tensor in tensors):
         return f"{rule}: those of CLIP's ResNet, with three convolutions in its stem and attention pooling; {_OTHER}"
     for other in BACKBONES:
-        found = next(iter(find_groups(tensors, _without_numbers(other))), None)
+        found = next(iter(find_groups(tensors, without_numbers(other))), None)
         if found and found.fits:
             return f"{rule}: those of {other}; pass backbone={other}"
         if found and found.has_small_stem:

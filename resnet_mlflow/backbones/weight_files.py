@@ -178,6 +178,8 @@ def _unreadable(path: Path, error: Exception) -> str:
     if first := text_of(path):
         return f"a weights file must hold named tensors, got a text that begins {first!r} in {path}; check the path"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if reason.startswith("Weights only load failed"):  # whose advice is to run whatever the file holds
+        reason = "torch cannot read it"
     return f"a weights file must be whole, got {path} ({reason[:120]}); it may be truncated: copy it again"
 
 

@@ -10,16 +10,18 @@ import re
 import threading
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from resnet_mlflow.backbones.file_kinds import refuse_other_kinds
+from resnet_mlflow.backbones.weight_notes import preprocessing_of
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.process import is_gone, process_mark
-from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.backbones import BACKBONES, TIMM
+from resnet_mlflow.registry.preprocessing import IMAGENET, PLAIN, Preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ class ResolvedWeights:
         digest: Identity of the numbers: the start of the file's SHA-256, or the recipe of seeded random weights.
         path: The file, where there is one.
         seed: The seed, where the weights are random.
+        preprocessing: What they are used to.
+        preprocessing_problem: Why it is not known, where their notes say something that cannot be done here.
         fell_back: Whether ``auto`` found no ImageNet weights and took random ones.
     """
 
@@ -43,6 +47,8 @@ class ResolvedWeights:
     path: Path | None = None
     seed: int | None = None
     fell_back: bool = False
+    preprocessing: Preprocessing = PLAIN
+    preprocessing_problem: str = ""
 
 
 def resolve_weights(
@@ -61,29 +67,35 @@ def resolve_weights(
     Raises:
         InputError: If the request names nothing known, or what it names cannot be had.
     """
-    files = BACKBONES.find(backbone).weights
+    row = BACKBONES.find(backbone)
     if weights == "random":
-        return _random(weights_seed)
+        return _random(backbone, weights_seed)
     if weights == "auto":
         return _imagenet_or_random(backbone, weights_seed)
     if weights.startswith(("runs:/", "models:/")):
         return _from_artifact(weights, fetch_artifact)
-    name = weights.rpartition("_Weights.")[2]
-    if weights == "imagenet" or name in files:
-        return _torchvision(backbone, default_name(backbone) if weights == "imagenet" else name)
+    name = weights.removeprefix(f"{row.weights_class}.")
+    if weights == "imagenet" or name in row.weights:
+        return _published(backbone, default_name(backbone) if weights == "imagenet" else name)
     if _is_path(user_path(weights, "weights")):
         return _from_file(user_path(weights, "weights"))
     raise InputError(_unknown_weights(backbone, weights))
 
 
 def default_name(backbone: str) -> str:
-    """Return the name of torchvision's default weights of a backbone.
+    """Return the name of the default weights of a backbone, torchvision's or timm's.
+
+    Raises:
+        InputError: If there are none.
 
     Example:
         >>> default_name("resnet18"), default_name("resnet50")
         ('IMAGENET1K_V1', 'IMAGENET1K_V2')
     """
-    return list(BACKBONES[backbone].weights)[-1]
+    names = list(BACKBONES[backbone].weights)
+    if not names:
+        raise InputError(f"weights must be random or a file for {backbone}, which has no published ones, got imagenet")
+    return names[-1]
 
 
 def checkpoint_folder() -> Path:
@@ -99,11 +111,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _random(seed: int, fell_back: bool = False) -> ResolvedWeights:
-    # The numbers a seed gives may change with torch's generators and initialisers, hence its version.
-    torch_version = ".".join(importlib.metadata.version("torch").split(".")[:2])
+def _random(backbone: str, seed: int, fell_back: bool = False) -> ResolvedWeights:
+    # The numbers a seed gives may change with torch's generators and a library's initialisers, hence their versions.
+    libraries = ("torch", "timm") if backbone.startswith(TIMM) else ("torch",)
+    versions = (f"{name}{'.'.join(importlib.metadata.version(name).split('.')[:2])}" for name in libraries)
     label = f"random-seed{seed}"
-    return ResolvedWeights(label, f"{label}-torch{torch_version}", seed=seed, fell_back=fell_back)
+    return ResolvedWeights(label, "-".join([label, *versions]), seed=seed, fell_back=fell_back)
 
 
 @cache
@@ -114,33 +127,34 @@ def _announce(message: str) -> None:
 
 def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
     try:
-        return _torchvision(backbone, default_name(backbone))
+        return _published(backbone, default_name(backbone))
     except InputError as error:
         _announce(f"{error}: weights=auto falls back to a random backbone (seed {seed})")
-        return _random(seed, fell_back=True)
+        return _random(backbone, seed, fell_back=True)
 
 
-def _torchvision(backbone: str, name: str) -> ResolvedWeights:
+def _published(backbone: str, name: str) -> ResolvedWeights:
     row = BACKBONES[backbone]
-    label = f"{row.weights_class}.{name}"
-    digest, problem = _obtain(row.weights[name], checkpoint_folder())
-    path = checkpoint_folder() / row.weights[name]
+    label, file = f"{row.weights_class}.{name}", row.weights[name]
+    digest, problem = _obtain(file, checkpoint_folder(), row.addresses.get(file, ""))
+    path = checkpoint_folder() / file
     if problem:
         raise InputError(
             f"weights {label} must be in {path.parent} or reachable, got {problem}; "
             f"copy {path.name} there, or pass weights=random"
         )
-    return ResolvedWeights(label, digest, path=path)
+    return ResolvedWeights(label, digest, path=path, preprocessing=row.preprocessing.get(name, IMAGENET))
 
 
 # A study asks for the same file once per cell: a failed fetch is not tried again in the same process.
 @lru_cache(maxsize=64)
-def _obtain(file_name: str, folder: Path) -> tuple[str, str]:
-    """Return the digest of a torchvision file, fetched where it is missing, and what went wrong."""
-    path, prefix = folder / file_name, file_name.rpartition("-")[2].removesuffix(".pth")
+def _obtain(file_name: str, folder: Path, address: str = "") -> tuple[str, str]:
+    """Return the digest of a published file, fetched where it is missing, and what went wrong."""
+    path, named = folder / file_name, re.search(r"-([0-9a-f]{8,64})\.pth$", file_name)
+    prefix = named[1] if named else ""
     try:
         if not path.exists():
-            _fetch(_torchvision_url(file_name), path, prefix)
+            _fetch(address or _torchvision_url(file_name), path, prefix)
         digest = file_digest(path)
     except (OSError, ValueError) as error:  # a malformed address or proxy gives a ValueError
         return "", f"{' '.join(str(error).split()) or type(error).__name__}"
@@ -162,7 +176,8 @@ def _torchvision_url(file_name: str) -> str:
 
 def _fetch(url: str, path: Path, prefix: str) -> None:
     """Write what an address holds to ``path``, renamed only once its digest is right."""
-    response = _open_within(url, _TIMEOUT_S)
+    response: Any = _open_within(url, _TIMEOUT_S)
+    length = response.headers.get("Content-Length") if hasattr(response, "headers") else None
     path.parent.mkdir(parents=True, exist_ok=True)
     logger.info("fetching %s", url)
     for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # of a process that was killed
@@ -175,7 +190,8 @@ def _fetch(url: str, path: Path, prefix: str) -> None:
             while block := response.read(1 << 20):
                 digest.update(block)
                 file.write(block)
-            if not digest.hexdigest().startswith(prefix):
+            is_whole = length is None or int(length) == file.tell()
+            if not (is_whole and digest.hexdigest().startswith(prefix)):
                 raise OSError(f"a damaged download of {path.name}")
             file.flush()
             beside.replace(path)
@@ -215,7 +231,14 @@ def _from_file(path: Path) -> ResolvedWeights:
         raise InputError(f"weights must be an existing file, got {path}; check the path")
     refuse_other_kinds(path)
     digest = _digest_of(path, *_state_of(path))
-    return ResolvedWeights(f"file:{digest[:12]}", digest[:16], path=path.absolute())
+    preprocessing, problem = preprocessing_of(path)
+    return ResolvedWeights(
+        f"file:{digest[:12]}",
+        digest[:16],
+        path=path.absolute(),
+        preprocessing=preprocessing,
+        preprocessing_problem=problem,
+    )
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
@@ -237,7 +260,7 @@ def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -
     if fetch_artifact is None:
         raise InputError(f"weights {address} need a tracking server, and none is in use here; pass a file")
     found = _from_file(fetch_artifact(address))
-    return ResolvedWeights(f"{address}#{found.digest[:12]}", found.digest, path=found.path)
+    return replace(found, label=f"{address}#{found.digest[:12]}")
 
 
 def _unknown_weights(backbone: str, weights: str) -> str:

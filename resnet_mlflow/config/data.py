@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from resnet_mlflow.config.base import Backbone, Config, MaxPixels, Seed
+from resnet_mlflow.config.base import BACKBONE_CHOICES, Backbone, Config, MaxPixels, Seed
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.registry.datasets import DATASETS
 
@@ -43,16 +43,35 @@ class DataConfig(DatasetConfig):
 class FeatureConfig(DataConfig):
     """How images become features."""
 
-    backbone: Backbone = Field("resnet18", description="The network that turns images into features.")
+    backbone: Backbone = Field(
+        "resnet18", description=f"The network that turns images into features. {BACKBONE_CHOICES}"
+    )
     weights: str = Field(
         "auto",
         min_length=1,
-        description="auto, imagenet, a torchvision weights name, random, a file of any layout, "
+        description="auto, imagenet, a name of torchvision's or timm's, random, a file of any layout, "
         "runs:/ID or models:/NAME.",
     )
     weights_seed: Seed = Field(0, description="Seed of random backbone weights.")
     image_size: int = Field(
         0, ge=0, le=4096, description="Side of the network's input in pixels; 0 means the dataset's own default."
+    )
+    resize: int = Field(
+        0,
+        ge=0,
+        le=8192,
+        description="Shorter side in pixels to which images are resized before the middle is cut out to "
+        "image_size; 0 means as the weights are used to.",
+    )
+    interpolation: Literal["auto", "bilinear", "bicubic"] = Field(
+        "auto", description="How images are resized; auto means as the weights are used to."
+    )
+    mean: str = Field(
+        "", description="Mean per channel, such as 0.485,0.456,0.406; empty means as the weights are used to."
+    )
+    std: str = Field(
+        "",
+        description="Deviation per channel, such as 0.229,0.224,0.225; empty means as the weights are used to.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network; auto is bf16 where the device has it natively."

@@ -66,10 +66,11 @@ def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:
         return f"{name} {message}, got {shown(detail['input'])}" if name else message
     rule = RULES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
     value = detail["input"]
-    hint = _choice_hint(str(value)[:100], name, config_class) if detail["type"] == "literal_error" else ""
+    hint = _choice_hint(str(value)[:100], detail, config_class) if detail["type"] == "literal_error" else ""
     return f"{name[:100]} {' '.join(rule.split())}, got {shown(value)}{hint}"
 
 
-def _choice_hint(value: str, name: str, config_class: type[Config]) -> str:
-    field = config_class.model_fields.get(name)
-    return nearest(value, map(str, typing.get_args(field.annotation))) if field else ""
+def _choice_hint(value: str, detail: ErrorDetails, config_class: type[Config]) -> str:
+    field = config_class.model_fields.get(str(detail["loc"][0]))
+    choices = detail.get("ctx", {}).get("choices") or (typing.get_args(field.annotation) if field else ())
+    return nearest(value, map(str, choices))

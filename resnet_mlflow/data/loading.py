@@ -20,9 +20,7 @@ from resnet_mlflow.data.decoding import BadImageError, decode
 from resnet_mlflow.data.resizing import resize_crop as resize_crop
 from resnet_mlflow.data.resizing import resize_crops
 from resnet_mlflow.devices import n_cores
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
 # Images per task of a thread: enough to hide the cost of a task, few enough to share a batch evenly.
 _CHUNK = 32
@@ -59,18 +57,22 @@ def decode_image(path: Path) -> Tensor:
 
 
 def normalize(
-    images: Tensor, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.channels_last
+    images: Tensor,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.channels_last,
+    preprocessing: Preprocessing = PLAIN,
 ) -> Tensor:
-    """Return uint8 images as ``(x / 255 - mean) / std``, with ImageNet's mean and deviation per channel.
+    """Return uint8 images as ``(x / 255 - mean) / std``, by default with ImageNet's mean and deviation per channel.
 
     Args:
         images: uint8, shape ``(n_images, 3, height, width)``.
         dtype: Of the result; the arithmetic is float32.
         memory_format: Of the result.
+        preprocessing: Holds mean and deviation.
     """
     n_images, n_channels, height, width = images.shape
-    std = torch.tensor(IMAGENET_STD, device=images.device)
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)
+    std = torch.tensor(preprocessing.std, device=images.device)
+    mean = torch.tensor(preprocessing.mean, device=images.device)
     # Over whole lines of pixels, because torch is 7 times slower where the inner axis has 3 elements.
     scale, shift = (1 / (255 * std)).repeat(width), (-mean / std).repeat(width)
     lines = images.permute(0, 2, 3, 1).reshape(n_images * height, width * n_channels)
@@ -88,6 +90,7 @@ def iterate_batches(
     skip_bad: bool = False,
     on_skip: Callable[[int, BadImageError], None] | None = None,
     change: Change | None = None,
+    preprocessing: Preprocessing = PLAIN,
 ) -> Iterator[ImageBatch]:
     """Yield the images of a split in order, decoded ahead by threads.
 
@@ -102,13 +105,15 @@ def iterate_batches(
         skip_bad: Whether to leave out images that cannot be decoded.
         on_skip: Called with the row and the error of each of them, in order.
         change: Applied to the decoded images before they are resized, in the threads.
+        preprocessing: How they are resized.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``skip_bad`` is False; the first in order.
     """
     rows = np.arange(len(split)) if rows is None else np.asarray(rows, dtype=np.int64)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    for batch, buffer, failures in _load_batches(_Loader(split, skip_bad, change), batches, image_size, num_workers):
+    loader = _Loader(split, skip_bad, change, preprocessing)
+    for batch, buffer, failures in _load_batches(loader, batches, image_size, num_workers):
         if not failures:
             yield ImageBatch(torch.from_numpy(buffer).permute(0, 3, 1, 2), batch)
             continue
@@ -127,10 +132,11 @@ class _Loader:
     split: ImageSplit
     skip_bad: bool
     change: Change | None
+    preprocessing: Preprocessing
 
     def fit(self, images: NDArray[np.uint8], rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
         """Return images of one shape, changed where that is wanted, at their final size."""
-        return resize_crops(images if self.change is None else self.change(images, rows), size)
+        return resize_crops(images if self.change is None else self.change(images, rows), size, self.preprocessing)
 
 
 def _load_batches(

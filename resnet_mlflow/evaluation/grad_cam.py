@@ -55,6 +55,9 @@ def grad_cam(
         equations 1 and 2.
     """
     layer = getattr(backbone, stage, None)
+    stages = getattr(backbone, "stages", None)
+    if isinstance(stages, nn.Sequential) and len(stages) == 4:  # as timm's ResNetV2 has them
+        layer = stages[int(stage[-1]) - 1]
     if not isinstance(layer, nn.Module):
         raise InputError(f"Grad-CAM needs a backbone with a {stage}, got {type(backbone).__name__}; use a ResNet")
     classes = np.asarray(targets, dtype=np.int64)

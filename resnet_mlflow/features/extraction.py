@@ -32,6 +32,7 @@ from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -166,6 +167,7 @@ def _write_split(request: _Request, form: InferenceForm, file: Path, name: str, 
                 num_workers=config.num_workers,
                 rows=share,
                 on_skip=note if config.on_bad_image == "skip" else None,
+                preprocessing=Preprocessing.read(request.identity.preprocessing),
             )
             for rows, features in blocks:
                 rows_file.write(rows, features)

@@ -17,11 +17,14 @@ from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.splits import draw_shots, split_validation
 from resnet_mlflow.devices import pick_device, pick_precision
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing, changed
 
 logger = logging.getLogger(__name__)
 
-# Names what resizing.resize_crop and loading.normalize do: a change there needs a new name here.
-PREPROCESSING = "resize-crop-7/8-antialias-imagenet"
+# What features are made with where weights do not say otherwise: a change of resizing.resize_crop or
+# loading.normalize needs a new text.
+PREPROCESSING = str(PLAIN)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class FeatureIdentity:
         split_ids: Digest of each split's items and labels, in the order of the rows.
         backbone: Name of the network.
         weights_digest: Identity of its weights.
-        preprocessing: Name of the resizing and normalisation.
+        preprocessing: Text of the resizing and normalisation, see ``registry.preprocessing``.
         image_size: Side of the network's input in pixels.
         precision: ``fp32`` or ``bf16``.
     """
@@ -82,16 +85,31 @@ def identify(dataset: ImageDataset, config: FeatureConfig, resolved: ResolvedWei
     """Return what the features of a request would be, without computing them or importing torch.
 
     Raises:
-        InputError: If the device asked for is not there.
+        InputError: If the device asked for is not there, or images cannot be prepared as the weights or the request
+            want it.
     """
+    image_size = config.image_size or dataset.default_image_size
     return FeatureIdentity(
         dataset_digest=dataset.digest,
         split_ids={name: split_digest(split) for name, split in sorted(dataset.splits.items())},
         backbone=config.backbone,
         weights_digest=resolved.digest,
-        preprocessing=PREPROCESSING,
-        image_size=config.image_size or dataset.default_image_size,
+        preprocessing=str(_preprocessing(config, resolved, image_size)),
+        image_size=image_size,
         precision=pick_precision(config.precision, pick_device(config.device)),
+    )
+
+
+def _preprocessing(config: FeatureConfig, resolved: ResolvedWeights, image_size: int) -> Preprocessing:
+    if resolved.preprocessing_problem and not config.resize:
+        raise InputError(resolved.preprocessing_problem)
+    return changed(
+        resolved.preprocessing,
+        image_size,
+        resize=config.resize,
+        interpolation=config.interpolation,
+        mean=config.mean,
+        std=config.std,
     )
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import Change, iterate_batches, normalize
 from resnet_mlflow.devices import n_cores
 from resnet_mlflow.process import one_thread
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
 # Pixels that one core's forward pass works on at a time. Beyond, feature maps fall out of its cache, and the first
 # ones pass the 16 MiB or so that the allocator keeps: asking the system for them anew takes 5 % of the time.
 _PIXELS_PER_TASK = 8 * 224 * 224
 
 Block = tuple[NDArray[np.int64], NDArray[np.float32]]
+_Piece = tuple[NDArray[np.int64], torch.Tensor]
+_Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 
 def extract_split(
@@ -32,6 +36,7 @@ def extract_split(
     rows: NDArray[np.int64] | None = None,
     on_skip: Callable[[int, BadImageError], None] | None = None,
     change: Change | None = None,
+    preprocessing: Preprocessing = PLAIN,
 ) -> Iterator[Block]:
     """Yield rows and their features, ``(n_rows,)`` and ``(n_rows, n_features)`` float32, in order.
 
@@ -44,13 +49,14 @@ def extract_split(
         rows: Which rows; None means all.
         on_skip: Called with the row and the error of each image that cannot be decoded; None raises the error.
         change: See ``loading.iterate_batches``.
+        preprocessing: What the backbone's weights are used to.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``on_skip`` is None.
     """
     batches = iterate_batches(
         split, image_size, batch_size, num_workers, rows=rows, skip_bad=on_skip is not None, on_skip=on_skip,
-        change=change,
+        change=change, preprocessing=preprocessing,
     )  # fmt: skip
     device = next(form.parameters()).device
     pieces = (
@@ -59,10 +65,13 @@ def extract_split(
         for size in [images_per_task(image_size) if device.type == "cpu" else batch_size]
         for at in range(0, len(batch.rows), size)
     )
-    return _forward_on_cores(form, pieces) if device.type == "cpu" else _forward_on_device(form, pieces, device)
+    prepare = partial(normalize, dtype=form.dtype, preprocessing=preprocessing)
+    if device.type == "cpu":
+        return _forward_on_cores(form, pieces, prepare)
+    return _forward_on_device(form, pieces, device, prepare)
 
 
-def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]]) -> Iterator[Block]:
+def _forward_on_cores(form: InferenceForm, pieces: Iterable[_Piece], prepare: _Prepare) -> Iterator[Block]:
     """Yield each piece's features, one piece per core at a time.
 
     Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
@@ -71,7 +80,7 @@ def _forward_on_cores(form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int
 
     @torch.inference_mode()
     def forward(images: torch.Tensor) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = form(normalize(images, dtype=form.dtype)).numpy()
+        features: NDArray[np.float32] = form(prepare(images)).numpy()
         return features
 
     n_threads = n_cores()
@@ -94,7 +103,7 @@ def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]
 
 
 def _forward_on_device(
-    form: InferenceForm, pieces: Iterable[tuple[NDArray[np.int64], torch.Tensor]], device: torch.device
+    form: InferenceForm, pieces: Iterable[_Piece], device: torch.device, prepare: _Prepare
 ) -> Iterator[Block]:
     """Yield each piece's features one step late, so that the device computes while the next is prepared."""
     waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None
@@ -102,7 +111,7 @@ def _forward_on_device(
         # From pinned memory a copy to a GPU runs beside its computing.
         source = images.pin_memory() if device.type == "cuda" else images
         with torch.inference_mode():
-            features = form(normalize(source.to(device, non_blocking=True), dtype=form.dtype))
+            features = form(prepare(source.to(device, non_blocking=True)))
         if waiting is not None:
             yield waiting[0], waiting[1].cpu().numpy()
         waiting = rows, features

@@ -1,25 +1,38 @@
-"""Which backbones there are: a row each; what follows from a network's structure is computed from it."""
+"""Which backbones there are: a row each; what follows from a network's structure is computed from it.
+
+timm's ResNets, ``timm:NAME``, are rows too, made when they are asked for.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from resnet_mlflow.registry import Registry
+from resnet_mlflow.registry import Registry, load
+from resnet_mlflow.registry.preprocessing import Preprocessing
+
+TIMM = "timm:"
+# torchvision's second recipe for ImageNet.
+_RESIZE_232 = Preprocessing(resize=232)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """One network of the ResNet family.
 
     Attributes:
         name: What users call it; torchvision's name.
         builder: Returns the network with random weights, ``module:attribute``.
-        blocks: Residual blocks per stage.
+        blocks: Residual blocks per stage; empty where they are not those of torchvision's ResNet.
         bottleneck: Whether a block has three convolutions, the last of four times the width, instead of two.
         groups: Groups of a bottleneck's 3x3 convolution.
         width_per_group: Channels per group of the first stage; 64 is the plain ResNet.
         weights_class: torchvision's enumeration of its weights, which labels are made of.
-        weights: File by name; the last is the default. A file's name ends in the first 8 hexadecimal digits of its
-            SHA-256.
+        weights: File by name; the last is the default. A file's name ends in the first 8 or more hexadecimal digits
+            of its SHA-256, where those are known.
+        preprocessing: What those weights are used to, by their name; torchvision's 256 and crop where none is named.
+        addresses: Of files that torchvision does not name.
+        arguments: Of the builder.
+        width: The channels of its last stage, where they do not follow from its blocks.
         colour: In every figure; empty means one that is free.
         marker: In figures, of matplotlib and of plotly: the same shape in both.
 
@@ -30,22 +43,47 @@ class Backbone:
 
     name: str
     builder: str
-    blocks: tuple[int, int, int, int]
-    bottleneck: bool
+    blocks: tuple[int, ...] = ()
+    bottleneck: bool = False
     groups: int = 1
     width_per_group: int = 64
     weights_class: str = ""
     weights: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=lambda: {"weights": None})
+    width: int = 0
     colour: str = ""
     marker: tuple[str, str] = ("o", "circle")
 
     @property
     def n_features(self) -> int:
         """Return the length of its features, the channels of its last stage."""
-        return 2048 if self.bottleneck else 512
+        return self.width or (2048 if self.bottleneck else 512)
 
 
-BACKBONES = Registry(
+class Backbones(Registry[Backbone]):
+    """Rows by name; those of timm are found, but not counted among those that there are."""
+
+    def find(self, name: str) -> Backbone:
+        """Return the row of a name that a user wrote.
+
+        Raises:
+            InputError: If there is none.
+        """
+        return self[name] if name.startswith(TIMM) else super().find(name)
+
+    def __getitem__(self, name: str) -> Backbone:
+        if name.startswith(TIMM):
+            row: Backbone = load("resnet_mlflow.backbones.timm_family:timm_row")(name)
+            return row
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+
+BACKBONES = Backbones(
     "backbone",
     Backbone(
         "resnet18",
@@ -74,6 +112,7 @@ BACKBONES = Registry(
         bottleneck=True,
         weights_class="ResNet50_Weights",
         weights={"IMAGENET1K_V1": "resnet50-0676ba61.pth", "IMAGENET1K_V2": "resnet50-11ad3fa6.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
         colour="#21918c",
         marker=("s", "square"),
     ),
@@ -84,6 +123,7 @@ BACKBONES = Registry(
         bottleneck=True,
         weights_class="ResNet101_Weights",
         weights={"IMAGENET1K_V1": "resnet101-63fe2227.pth", "IMAGENET1K_V2": "resnet101-cd907fc2.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
         colour="#2fb47c",
         marker=("D", "diamond"),
     ),
@@ -94,7 +134,66 @@ BACKBONES = Registry(
         bottleneck=True,
         weights_class="ResNet152_Weights",
         weights={"IMAGENET1K_V1": "resnet152-394f9c45.pth", "IMAGENET1K_V2": "resnet152-f82ba261.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
         colour="#5ec962",
         marker=("P", "cross"),
+    ),
+    Backbone(
+        "resnext50_32x4d",
+        "torchvision.models:resnext50_32x4d",
+        (3, 4, 6, 3),
+        bottleneck=True,
+        groups=32,
+        width_per_group=4,
+        weights_class="ResNeXt50_32X4D_Weights",
+        weights={"IMAGENET1K_V1": "resnext50_32x4d-7cdf4587.pth", "IMAGENET1K_V2": "resnext50_32x4d-1a0047aa.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
+        marker=("p", "pentagon"),
+    ),
+    Backbone(
+        "resnext101_32x8d",
+        "torchvision.models:resnext101_32x8d",
+        (3, 4, 23, 3),
+        bottleneck=True,
+        groups=32,
+        width_per_group=8,
+        weights_class="ResNeXt101_32X8D_Weights",
+        weights={"IMAGENET1K_V1": "resnext101_32x8d-8ba56ff5.pth", "IMAGENET1K_V2": "resnext101_32x8d-110c445d.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
+        marker=("h", "hexagon"),
+    ),
+    Backbone(
+        "resnext101_64x4d",
+        "torchvision.models:resnext101_64x4d",
+        (3, 4, 23, 3),
+        bottleneck=True,
+        groups=64,
+        width_per_group=4,
+        weights_class="ResNeXt101_64X4D_Weights",
+        weights={"IMAGENET1K_V1": "resnext101_64x4d-173b62eb.pth"},
+        preprocessing={"IMAGENET1K_V1": _RESIZE_232},
+        marker=("8", "octagon"),
+    ),
+    Backbone(
+        "wide_resnet50_2",
+        "torchvision.models:wide_resnet50_2",
+        (3, 4, 6, 3),
+        bottleneck=True,
+        width_per_group=128,
+        weights_class="Wide_ResNet50_2_Weights",
+        weights={"IMAGENET1K_V1": "wide_resnet50_2-95faca4d.pth", "IMAGENET1K_V2": "wide_resnet50_2-9ba9bcbe.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
+        marker=("^", "triangle-up"),
+    ),
+    Backbone(
+        "wide_resnet101_2",
+        "torchvision.models:wide_resnet101_2",
+        (3, 4, 23, 3),
+        bottleneck=True,
+        width_per_group=128,
+        weights_class="Wide_ResNet101_2_Weights",
+        weights={"IMAGENET1K_V1": "wide_resnet101_2-32ee1156.pth", "IMAGENET1K_V2": "wide_resnet101_2-d733dc28.pth"},
+        preprocessing={"IMAGENET1K_V2": _RESIZE_232},
+        marker=("X", "x"),
     ),
 )

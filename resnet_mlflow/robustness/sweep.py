@@ -13,6 +13,7 @@ from resnet_mlflow.data.loading import Change, iterate_batches
 from resnet_mlflow.data.resizing import resize_shorter
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.streaming import extract_split
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.severities import SMALLEST_SIDE, constants_for, table_resolution
@@ -123,6 +124,7 @@ def compute_features(
     *,
     batch_size: int,
     num_workers: int,
+    preprocessing: Preprocessing = PLAIN,
 ) -> NDArray[np.float32]:
     """Return the features of the images under a corruption, ``(n_items, n_features)``.
 
@@ -133,6 +135,7 @@ def compute_features(
         n_features: How many features the backbone gives.
         batch_size: Images per batch.
         num_workers: Threads that decode and corrupt; -1 means one per core.
+        preprocessing: What the backbone's weights are used to.
 
     Raises:
         BadImageError: If an image cannot be decoded.
@@ -145,6 +148,7 @@ def compute_features(
         batch_size=batch_size,
         num_workers=num_workers,
         change=images.corrupting(cell),
+        preprocessing=preprocessing,
     )
     for rows, block in blocks:
         features[rows] = block

@@ -25,6 +25,7 @@ from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.storage import read_head
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.preprocessing import Preprocessing
 
 BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
 MAX_DESCRIPTION_BYTES = 2**24
@@ -67,11 +68,7 @@ class Classifier:
     """
 
     def __init__(self, description: Description, backbone: nn.Module, head: HeadBase, device: str = "auto") -> None:
-        if description.preprocessing != PREPROCESSING:
-            raise InputError(
-                f"a classifier's preprocessing must be {PREPROCESSING!r}, which this version has, got "
-                f"{description.preprocessing!r}; load it with the version it was promoted by"
-            )
+        self._preprocessing = Preprocessing.read(description.preprocessing)
         self.description = description
         self.head = head
         self._form = inference_form(backbone, description.precision, pick_device(device))
@@ -119,6 +116,7 @@ class Classifier:
             self._form,
             _as_split(images, max_pixels),
             self.description.image_size,
+            preprocessing=self._preprocessing,
             batch_size=batch_size,
             num_workers=num_workers,
             on_skip=on_skip,

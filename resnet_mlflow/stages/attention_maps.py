@@ -38,10 +38,11 @@ def log_attention_maps(
     evaluation = evaluate_head(head, test, inputs.dataset.class_names)
     rows = np.concatenate(choose_items(evaluation, config.attention_maps, config.seed))
     images = rows_of(inputs.dataset.splits["test"], test)
-    batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=rows))
+    how = inputs.preprocessing
+    batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=rows, preprocessing=how))
     backbone = build_backbone(config.backbone, inputs.weights)
     targets, stage = evaluation.predictions[rows], locating_stage(inputs.image_size)
-    maps = grad_cam(backbone, head.to_torch(), normalize(batch.images), targets, stage)
+    maps = grad_cam(backbone, head.to_torch(), normalize(batch.images, preprocessing=how), targets, stage)
     figure = attention_figure(evaluation, rows, batch.images.permute(0, 2, 3, 1).numpy(), maps)
     with run.artifacts() as folder:
         (folder / "figures").mkdir()

@@ -1,7 +1,7 @@
 """The classifier that a finished run left behind: its head, and the backbone its features came from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -9,8 +9,10 @@ from mlflow.entities import Run
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.identity import PREPROCESSING
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.stages.preparation import Inputs, prepare
 from resnet_mlflow.tracking import get_run, load_config, load_head
 
@@ -63,7 +65,7 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"({stage or 'no stage of ours'}, {run.info.status}); list them in MLflow by tags.stage"
         )
     config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update={"cache_dir": "", **(here or {})})
-    inputs = prepare(config)
+    inputs = _prepared_as_then(prepare(config), run)
     if (then := run.data.tags.get("dataset_digest")) != inputs.dataset.digest:
         raise InputError(
             f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset} "
@@ -77,6 +79,12 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; fit it again"
         )
     return RunClassifier(run, config, inputs, head)
+
+
+def _prepared_as_then(inputs: Inputs, run: Run) -> Inputs:
+    """Return the inputs with the images prepared as the run had them: before it was a tag, there was one way."""
+    text = run.data.tags.get("preprocessing", PREPROCESSING)
+    return replace(inputs, identity=replace(inputs.identity, preprocessing=str(Preprocessing.read(text))))
 
 
 def precision_of(classifier: RunClassifier) -> str:

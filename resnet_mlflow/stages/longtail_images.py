@@ -123,6 +123,7 @@ class ImageSource:
             val,
             config,
             image_size=self.inputs.image_size,
+            preprocessing=self.inputs.preprocessing,
             fabric=build_fabric(config.device, self.inputs.precision),
             checkpoint=folder / "last.ckpt",
             fingerprint=task.cache_key,
@@ -130,7 +131,7 @@ class ImageSource:
         )
         history = list(logged_epochs(run, epochs))
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
-        save_backbone(network.backbone, backbone_file)
+        save_backbone(network.backbone, backbone_file, self.inputs.preprocessing)
         weights = trained_weights(config.backbone, backbone_file, self.inputs.weights, config.train_layers)
         inputs, splits = self._features(config, dataclasses.replace(self.inputs, weights_taken=backbone.taken), weights)
         return Trained(head_of(layer, len(counts)), inputs, splits, history, backbone_file)

@@ -107,6 +107,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         val,
         config,
         image_size=inputs.image_size,
+        preprocessing=inputs.preprocessing,
         fabric=build_fabric(config.device, inputs.precision),
         checkpoint=folder / "last.ckpt",
         fingerprint=key,
@@ -115,7 +116,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     backbone_file = None
     if config.train_layers != "fc":
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
-        save_backbone(network.backbone, backbone_file)
+        save_backbone(network.backbone, backbone_file, inputs.preprocessing)
         weights = trained_weights(config.backbone, backbone_file, inputs.weights, config.train_layers)
         inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=backbone.taken)
     # Not tracked as an extraction of its own: the features belong to this run's backbone.

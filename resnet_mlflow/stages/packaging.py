@@ -13,6 +13,7 @@ from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.registry.backbones import TIMM
 from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS
@@ -40,7 +41,9 @@ def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -
     logged = load_predictions(candidate.info.run_id)
     tested = _tested(dataset.splits["test"], logged)
     precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
-    description = Description(config.backbone, classifier.class_names, inputs.image_size, precision)
+    description = Description(
+        config.backbone, classifier.class_names, inputs.image_size, precision, inputs.identity.preprocessing
+    )
     with scratch_folder() as scratch:
         folder = scratch / "classifier"
         folder.mkdir()
@@ -48,7 +51,8 @@ def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -
         write_classifier(folder, description, backbone, classifier.head)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
         model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
-        model_id = log_classifier(folder, _example(tested), metadata, model_config)
+        requirements = ("timm",) if config.backbone.startswith(TIMM) else ()
+        model_id = log_classifier(folder, _example(tested), metadata, model_config, requirements)
     _check(model_id, candidate, logged, tested, classifier.config.batch_size)
     return model_id
 

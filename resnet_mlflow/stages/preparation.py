@@ -19,6 +19,7 @@ from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, FeatureSplit, features_key, identify
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
+from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,11 @@ class Inputs:
     def image_size(self) -> int:
         """Return the side of the network's input in pixels."""
         return self.identity.image_size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return how images are resized, cropped and normalised."""
+        return Preprocessing.read(self.identity.preprocessing)
 
     @property
     def precision(self) -> str:
@@ -86,6 +92,7 @@ class Inputs:
             "features_key": self.features_key,
             "image_size": str(self.image_size),
             "precision": self.precision,
+            "preprocessing": self.identity.preprocessing,
             "n_skipped_images": str(self.n_skipped),
             "duplicates_across_splits": json.dumps(duplicates),
         }

@@ -102,10 +102,11 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
-    """Return the classifiers by backbone, weights, image size and precision, in the order of their first ones."""
-    groups: dict[tuple[str, str, int, str], list[RunClassifier]] = {}
+    """Return the classifiers by backbone, weights, preprocessing and precision, in the order of their first ones."""
+    groups: dict[tuple[object, ...], list[RunClassifier]] = {}
     for one in classifiers:
-        key = (one.config.backbone, one.inputs.weights.digest, one.inputs.image_size, precision_of(one))
+        how = one.inputs.identity
+        key = (how.backbone, how.weights_digest, how.preprocessing, how.image_size, precision_of(one))
         groups.setdefault(key, []).append(one)
     return [Group(tuple(members)) for members in groups.values()]
 

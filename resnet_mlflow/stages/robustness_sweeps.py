@@ -15,7 +15,7 @@ from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.devices import pick_device
 from resnet_mlflow.evaluation.scores import expected_calibration_error
-from resnet_mlflow.features.identity import PREPROCESSING, split_digest
+from resnet_mlflow.features.identity import split_digest
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.registry.backbones import BACKBONES
@@ -83,7 +83,7 @@ class Sweep:
             items=split_digest(self.images.split),
             backbone=first.config.backbone,
             weights_digest=first.inputs.weights.digest,
-            preprocessing=PREPROCESSING,
+            preprocessing=first.inputs.identity.preprocessing,
             image_size=self.images.image_size,
             precision=self.group.precision,
             corruption=cell.corruption,
@@ -124,6 +124,7 @@ class Sweep:
             BACKBONES[self.group.first.config.backbone].n_features,
             batch_size=self.config.batch_size,
             num_workers=self.config.num_workers,
+            preprocessing=self.group.first.inputs.preprocessing,
         )
         if self.config.store_features:
             with store.writer(key) as entry:

@@ -94,7 +94,15 @@ class _Work:
         backbone = build_backbone(config.backbone, self.inputs.weights)
         network = FinetuneNetwork(backbone, layer, config.train_layers)
         fabric = build_fabric(config.device, self.inputs.precision)
-        return finetune_on_images(network, train, val, config, image_size=self.inputs.image_size, fabric=fabric)
+        return finetune_on_images(
+            network,
+            train,
+            val,
+            config,
+            image_size=self.inputs.image_size,
+            preprocessing=self.inputs.preprocessing,
+            fabric=fabric,
+        )
 
     def _trial_config(self, params: dict[str, Any]) -> FinetuneConfig:
         return validate(FinetuneConfig, {**self.config.model_dump(), **params})

@@ -2,7 +2,7 @@
 
 import base64
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ SERVING_REQUIREMENTS = (
 )
 
 
-def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any], model_config: Mapping[str, Any]) -> str:
+def log_classifier(
+    folder: Path,
+    example: bytes,
+    metadata: Mapping[str, Any],
+    model_config: Mapping[str, Any],
+    requirements: Sequence[str] = (),
+) -> str:
     """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
 
     Args:
@@ -28,6 +34,7 @@ def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any], mo
         example: An image file, shown as the input example.
         metadata: Kept in the model's ``MLmodel``.
         model_config: What may be set where the model is loaded, with the defaults.
+        requirements: Packages that this classifier's backbone needs besides.
     """
     import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
 
@@ -39,7 +46,7 @@ def log_classifier(folder: Path, example: bytes, metadata: Mapping[str, Any], mo
         signature=_signature(),
         input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
         # Named here, since MLflow would find them in a subprocess that takes seconds.
-        pip_requirements=[f"{name}=={_released_version(name)}" for name in SERVING_REQUIREMENTS],
+        pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
         metadata=dict(metadata),
         model_config=dict(model_config),
     )

@@ -22,6 +22,7 @@ from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
 from resnet_mlflow.training.optimization import cross_entropy
 
@@ -46,12 +47,18 @@ class FinetuneNetwork(nn.Module):
             backbone: Images (n_images, 3, size, size) to features; its children are named as torchvision's.
             head: From ``build_linear``, or another module from features to logits.
             train_layers: ``fc``, ``layer4``, ``layer3+`` or ``all``.
+
+        Raises:
+            InputError: If the backbone has no stages of these names.
         """
         super().__init__()
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = head
         stages = TRAINED_STAGES[train_layers]
         children = dict(backbone.named_children())
+        if missing := set(stages or ()) - set(children):
+            kind = type(backbone).__name__
+            raise InputError(f"train_layers must be fc or all for a {kind} without {min(missing)}, got {train_layers}")
         self.trained_stages = tuple(children) if stages is None else stages
         for name, stage in children.items():
             stage.requires_grad_(name in self.trained_stages)
@@ -156,6 +163,7 @@ def finetune_on_images(
     config: ImageTrainingConfig,
     *,
     image_size: int,
+    preprocessing: Preprocessing = PLAIN,
     fabric: "Fabric",
     checkpoint: Path | None = None,
     fingerprint: str = "",
@@ -169,6 +177,7 @@ def finetune_on_images(
         val: Images that pick the best epoch.
         config: Training, batches, augmentation and the seed are read.
         image_size: Side in pixels.
+        preprocessing: What the network's weights are used to.
         fabric: From ``build_fabric``.
         checkpoint: See ``training.loop.fit``.
         fingerprint: See ``training.loop.fit``.
@@ -178,8 +187,8 @@ def finetune_on_images(
         InputError: If ``batch_size`` is 1 and BatchNorm is trained.
     """
     n_rows = _n_rows_per_epoch(len(train), config)
-    training = _Images(train, config, image_size, fabric.device)
-    validation = _Images(val, config, image_size, fabric.device)
+    training = _Images(train, config, image_size, preprocessing, fabric.device)
+    validation = _Images(val, config, image_size, preprocessing, fabric.device)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         rows = shuffled_rows(len(train), config.seed, epoch).numpy() if remedy is None else remedy.rows(epoch)
@@ -241,6 +250,7 @@ class _Images:
     split: ImageSplit
     config: ImageTrainingConfig
     image_size: int
+    preprocessing: Preprocessing
     device: torch.device
     skipped: set[Path] = field(default_factory=set)
 
@@ -260,11 +270,13 @@ class _Images:
             rows=rows,
             skip_bad=self.config.on_bad_image == "skip",
             on_skip=self._warn,
+            preprocessing=self.preprocessing,
         )
         for batch in stream:
             images = augment(batch.images, item_seeds(self.config.seed, epoch, batch.rows))
             # To the device as bytes: a quarter of what floats would be.
-            yield normalize(images.to(self.device)), torch.from_numpy(self.split.labels[batch.rows]).to(self.device)
+            inputs = normalize(images.to(self.device), preprocessing=self.preprocessing)
+            yield inputs, torch.from_numpy(self.split.labels[batch.rows]).to(self.device)
 
     def _warn(self, row: int, error: BadImageError) -> None:
         if error.path not in self.skipped:  # once, not in every epoch

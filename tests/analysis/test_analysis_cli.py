@@ -75,6 +75,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
         row["version"],
         row["parent"],
         features,
+        "preprocessing of images: resize-crop-7/8-antialias-imagenet",
         "Python 3.",
         f"{row['test/accuracy']:.4f}",
     ):

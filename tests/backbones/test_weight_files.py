@@ -82,7 +82,7 @@ OTHERS = "a weights file must hold tensors only, got other objects in .*: "
         (pickled_model, OTHERS + "a whole pickled torch.nn.modules.container.Sequential, which would run code"),
         (pickled_model_of_old, OTHERS + "a whole pickled torch.nn.modules.linear.Linear, which would run code"),
         (object_beside, OTHERS + "random.Random beside them"),
-        (plain_pickle, "a weights file must"),
+        (plain_pickle, f"{NO_TENSORS} a pickle that torch.save did not write in"),
         (torch_script, f"{NO_TENSORS} a TorchScript program in .*; save torch.jit.load"),
         (onnx, f"{NO_TENSORS} an ONNX graph in .*; export"),
         (lambda path: path.write_bytes(LFS), f"{NO_TENSORS} a Git LFS pointer, .* in .*; run git lfs pull"),

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import normalize, resize_crop
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads import build_head
+from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.serving.classifier import Classifier, Description, read_classifier, write_classifier
 
 DESCRIPTION = Description("resnet18", ("red", "green", "blue"), 32, "fp32")
@@ -99,6 +101,17 @@ def test_write_classifier_round_trips_without_pickle(classifier, backbone, head,
     loaded = read_classifier(tmp_path)
     assert loaded.description == DESCRIPTION
     np.testing.assert_array_equal(loaded.predict_proba(pixels), classifier.predict_proba(pixels))
+
+
+def test_classifiers_prepare_images_in_their_own_way(backbone, head, pixels, tmp_path):
+    own = Preprocessing(40, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    description = replace(DESCRIPTION, preprocessing=str(own))
+    write_classifier(tmp_path, description, backbone, head)
+    images = torch.stack([resize_crop(torch.from_numpy(image).permute(2, 0, 1), 32, own) for image in pixels])
+    form = inference_form(backbone, DESCRIPTION.precision)
+    with torch.inference_mode():
+        expected = head.predict_proba(form(normalize(images, preprocessing=own)).numpy())
+    np.testing.assert_allclose(read_classifier(tmp_path).predict_proba(pixels), expected, atol=1e-5)
 
 
 def test_read_classifier_refuses_another_preprocessing(backbone, head, tmp_path):

@@ -36,6 +36,23 @@ def n_versions(name):
     return len(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
 
 
+def test_a_package_prepares_images_as_its_weights_are_used_to(runs):
+    own = {"image_size": 32, "resize": 40, "interpolation": "bicubic", "mean": "0.5,0.5,0.5", "precision": "fp32"}
+    tuned = run_finetune(FinetuneConfig(weights="random", train_layers="layer4", epochs=1, learning_rate=1e-4, **own))
+    # Nothing is said here: the fine-tuned network's file knows.
+    given = {"weights": f"runs:/{tuned.run_id}", "image_size": 32, "precision": "fp32"}
+    fitted = run_fit_head(FitHeadConfig(head="prototype", **given))
+    texts = {get_run(one.run_id).data.tags["preprocessing"] for one in (tuned, fitted)}
+    assert texts == {"resize-40/32-bicubic-mean-0.5,0.5,0.5-std-0.229,0.224,0.225"}
+    keys = {get_run(one.run_id).data.tags["features_key"] for one in (tuned, fitted)}
+    assert len(keys) == 1
+    for run_id in (tuned.run_id, fitted.run_id):
+        promoted = run_promote(PromoteConfig(run_id=run_id, model_name=f"own-{run_id[:6]}"))
+        assert promoted.decision.promote
+        classifier = load_served(f"models:/own-{run_id[:6]}@champion").get_raw_model()
+        assert classifier.description.preprocessing in texts
+
+
 def test_promote_first_champion_then_a_challenger_then_a_better_one(runs):
     first = run_promote(PromoteConfig(run_id=runs["prototype"]))
     assert (first.model_name, first.version, first.decision.promote) == ("digits-classifier", 1, True)

@@ -152,6 +152,7 @@ def test_a_note_says_what_the_weights_are(store, tmp_path):
     )
     taken = "Taken from the file of weights: `state_dict/module.encoder_q.*`."
     file, tuning = str(tmp_path / "moco.tar"), {"train_layers": "layer4", "epochs": 1, "image_size": 16}
+    tuning |= {"precision": "fp32", "learning_rate": 1e-4}
     tuned = run_finetune(FinetuneConfig(weights="random", **tuning))
     further = run_finetune(FinetuneConfig(weights=file, **tuning))
     head = run_fit_head(FitHeadConfig(head="prototype", weights=file, image_size=16))
