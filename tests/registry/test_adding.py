@@ -67,7 +67,7 @@ class House:
 
     def add_row(self, registry: str, what: str, row: str) -> None:
         path = self.root / "resnet_mlflow" / "registry" / f"{registry}.py"
-        start = f'Registry(\n    "{what}",\n'
+        start = f'(\n    "{what}",\n'
         before, after = path.read_text().split(start)
         path.write_text(before + start + row + after)
 
