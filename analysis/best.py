@@ -104,7 +104,10 @@ def name_of(frame: pd.DataFrame, row: int) -> str:
     """Return what sets a row apart: its labels that are not all alike, and its parameters."""
     labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
-    return " ".join(text for name in telling if (text := str(frame[name].iloc[row])))
+    values = {name: frame[name].iloc[row] for name in telling}
+    # A number alone, as of trials, would name nothing.
+    told = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
+    return " ".join(filter(None, told))
 
 
 def _words(metric: str) -> str:

@@ -55,7 +55,8 @@ def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Tab
         frame[f"{GAIN}{part} low"], frame[f"{GAIN}{part} high"] = zip(*ends, strict=True)
     frame["p Holm"] = holm([math.nan if gain is None else gain.p_value for gain in found])
     columns = (*table.columns, Column(GAIN, "gain", "difference"), Column("p Holm", "p (Holm)", "p_value"))
-    doubts = (*table.doubts, *_doubts(claims, found, float(rows[HELD_OUT].max()) if len(rows) else 0.0))
+    # What such a table claims is its gains, not the lead of its best row.
+    doubts = tuple(_doubts(claims, found, float(rows[HELD_OUT].max()) if len(rows) else 0.0))
     return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes), doubts=doubts)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow.errors import InputError, nearest
@@ -79,6 +80,7 @@ def create_repeat(run: Run) -> str:
     Args:
         run: What is repeated.
     """
-    tags = {"repeat_of": run.info.run_id}
+    # Who made it from which commit: MLflow tells that of runs that it starts itself.
+    tags = resolve_tags({"repeat_of": run.info.run_id})
     created = mlflow.MlflowClient().create_run(run.info.experiment_id, run_name=run.info.run_name, tags=tags)
     return str(created.info.run_id)

@@ -63,7 +63,9 @@ def test_compare_predictions_matches_items_by_id():
     ],
 )
 def test_expected_follows_precision_and_machine(precisions, one_machine, promised):
-    assert expected(precisions, one_machine=one_machine) is promised
+    assert expected(precisions, one_machine=one_machine, trains_network=False) is promised
+    of_network = Sameness.DIFFERS if promised is Sameness.DIGITS else promised
+    assert expected(precisions, one_machine=one_machine, trains_network=True) is of_network
 
 
 def tagged(run, metrics=None, **tags):
@@ -103,6 +105,10 @@ def test_repeat_names_the_class_that_it_found(study):
     assert (rounded.found, rounded.expected, rounded.same) == (Sameness.DIFFERS, Sameness.DIFFERS, False)
     assert "Found: differs. Promised: nothing (bf16" in rounded.to_markdown()
     assert "- precision: fp32 then, bf16 now" in rounded.to_markdown()
+
+    network = tagged(run, precision="fp32", train_layers="layer4")
+    elsewhere = tagged(network, worker="another:1")
+    assert compare_repeated(network, elsewhere, {"test": test}, {"test": near}).expected is Sameness.DIFFERS
 
     flipped = replace(test, predictions=np.where(np.arange(len(test.predictions)) == 0, "?", test.predictions))
     assert compare(flipped, worker="another:1").found is Sameness.DIFFERS

@@ -92,6 +92,17 @@ def test_w05_names_differences_that_the_test_images_cannot_show(written, tmp_pat
     assert "table heads, resnet18: svm over linear by 0.0200 needs about 590 test images, there are 200" in line
 
 
+def test_w05_of_a_table_of_gains_is_about_its_gains(written, tmp_path):
+    runs = written(cell(0, 0.8), cell(0, 0.82, params={"n_trials": "20"}), cell(0, 0.79, "linear"))
+    right = np.arange(200) % 10 < 8
+    better = right.copy()
+    better[[8, 9, 18, 19, 28]], better[0] = True, False
+    for row in runs.frame.itertuples():
+        log_predictions(row.run_id, tmp_path, better if runs.frame.loc[row.Index, "config.n_trials"] else right)
+    (table,) = [table for table in build_report(runs).tables if table.name == "tuning"]
+    assert [(doubt.claim, round(doubt.difference, 4)) for doubt in table.doubts] == [("trials 20 over trials 0", 0.02)]
+
+
 def test_w05_is_silent_where_the_images_suffice_or_nothing_differs(written, tmp_path):
     runs = written(cell(0, 0.5, "linear"), cell(0, 0.9, "svm"), cell(0, 0.5, "knn"))
     right = {"linear": 5, "svm": 9, "knn": 5}
