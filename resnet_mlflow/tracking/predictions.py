@@ -99,11 +99,14 @@ def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
         MissingArtifactError: If the run has no such predictions.
         InputError: If it has something else in their place.
     """
-    return _read_table(run_id, "robustness/predictions.parquet", ("item_id", "label", "clean"))
+    return _read_table(run_id, "robustness/predictions.parquet", ("item_id", "label", "clean"), coded=True)
 
 
-def _read_table(run_id: str, path: str, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Return a Parquet artifact of texts and numbers, whose size is known before any of it is unpacked."""
+def _read_table(run_id: str, path: str, needed: tuple[str, ...], *, coded: bool = False) -> pd.DataFrame:
+    """Return a Parquet artifact of texts and numbers, whose size is known before any of it is unpacked.
+
+    ``coded`` allows columns that hold each name once and numbers in its place, which need not grow with the file.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -112,7 +115,7 @@ def _read_table(run_id: str, path: str, needed: tuple[str, ...]) -> pd.DataFrame
         try:
             with parquet.ParquetFile(file) as table:
                 n_cells = table.metadata.num_rows * table.metadata.num_columns
-                plain = all(_is_plain(kind) for kind in table.schema_arrow.types)
+                plain = all(_is_plain(kind, coded) for kind in table.schema_arrow.types)
                 if n_cells > MAX_CELLS or not plain or not set(needed) <= set(table.schema_arrow.names):
                     raise _unreadable(run_id, path, f"{n_cells} cells of {str(table.schema_arrow.names)[:100]}")
                 # What a file says of pandas is left out: columns are all there is.
@@ -124,11 +127,10 @@ def _read_table(run_id: str, path: str, needed: tuple[str, ...]) -> pd.DataFrame
             raise _unreadable(run_id, path, str(error)) from None
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_plain(kind: Any, coded: bool) -> bool:
     from pyarrow import types
 
-    # Names of classes that repeat are stored once each.
-    kind = kind.value_type if types.is_dictionary(kind) else kind
+    kind = kind.value_type if coded and types.is_dictionary(kind) else kind
     tests = (types.is_string, types.is_large_string, types.is_floating, types.is_integer)
     return any(test(kind) for test in tests)
 
