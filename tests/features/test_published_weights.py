@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from tests.data.test_preprocessing import photo
 
 from resnet_mlflow.backbones.weights import checkpoint_folder, resolve_weights
 from resnet_mlflow.config import FeatureConfig
@@ -17,6 +16,7 @@ from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.features.extraction import extract_features
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.registry.backbones import BACKBONES
+from tests.data.test_weights_preprocessing import photo
 
 
 @pytest.fixture
