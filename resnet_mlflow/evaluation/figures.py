@@ -182,7 +182,7 @@ def display_names(names: Sequence[str], length: int = MAX_NAME_LENGTH) -> list[s
 
     Example:
         >>> display_names(["#1", "金魚"]), display_names(["a" * 30, "a" * 31], 9)
-        (['#1', '##1'], ['aa…aa #0', 'aa…aa #1'])
+        (['#1', '##1'], ['aa…aaa #0', 'aa…aaa #1'])
     """
     mark = "#"
     while any(name.startswith(mark) for name in names):
