@@ -53,7 +53,7 @@ class _CompiledStages(nn.Module):
         super().__init__()
         self.stages = stages
         self._shape = example.shape
-        # Weights become constants. One thread per pass, see forward.py: the number is compiled in.
+        # Weights become constants. One thread per pass, see features.streaming: the number is compiled in.
         self._compiled = torch.compile(stages, options={"freezing": True, "cpp.threads": 1}, dynamic=False)
         with torch.inference_mode():
             self._compiled(example)
