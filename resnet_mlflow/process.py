@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 _stop_asked = threading.Event()
+_claimed = threading.Event()
 
 
 def process_name() -> str:
@@ -93,6 +94,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
+
+
+def claim() -> None:
+    """Say that this process runs one of the project's commands only: it may import less than others would need."""
+    _claimed.set()
+
+
+def is_claimed() -> bool:
+    """Return whether this process runs one of the project's commands only."""
+    return _claimed.is_set()
 
 
 def listen_for_stop() -> None:

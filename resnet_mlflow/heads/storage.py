@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.process import is_claimed
 from resnet_mlflow.registry.heads import HEADS
 
 # Heads around heads, which other rooms build: by name, since those rooms build on this one.
@@ -62,6 +64,14 @@ def read_head(path: Path) -> HeadBase:
         told = (str(error).splitlines() or [""])[0][:150]
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {told})") from None
     return head  # type: ignore[no-any-return]
+
+
+def write_head(head: HeadBase, path: Path) -> None:
+    """Write a head to a skops file."""
+    with quiet_light_imports():
+        import skops.io
+
+    skops.io.dump(head, path)
 
 
 def _look_through(path: Path) -> None:
@@ -136,19 +146,35 @@ def _refusal(path: Path, got: str) -> InputError:
 
 @contextmanager
 def quiet_light_imports() -> Iterator[None]:
-    """Import without torch, which takes seconds, and without a warning that users cannot act on.
+    """Import skops and MLflow without what takes seconds, and without a warning that users cannot act on.
 
-    skops lists scikit-learn's estimators by walking its packages; one of them is a shim for torch
-    that holds no estimator. An entry of ``None`` makes its import fail, which the walk passes over.
-    MLflow warns of type hints in its own modules while it is imported.
+    skops imports all of scikit-learn, its tests included, to list the estimators that it trusts. Those that our heads
+    hold are all that our own commands need. In a process that others use too, it may look at all but a shim for torch,
+    which takes seconds and holds no estimator. MLflow warns of type hints in its own modules while it is imported.
     """
+    with warnings.catch_warnings(), _few_estimators() if is_claimed() else _no_torch():
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+        yield
+
+
+@contextmanager
+def _few_estimators() -> Iterator[None]:
+    """Let scikit-learn's ``all_estimators`` tell of ``ESTIMATORS`` only: types with their names, not imported."""
+    import sklearn.utils
+
+    names = [name.rpartition(".")[::2] for name in ESTIMATORS]
+    few = [(name, type(name, (), {"__module__": module})) for module, name in names]
+    with mock.patch.object(sklearn.utils, "all_estimators", return_value=few):
+        yield
+
+
+@contextmanager
+def _no_torch() -> Iterator[None]:
     hide = "torch" not in sys.modules and _TORCH_SHIM not in sys.modules
     if hide:
-        sys.modules[_TORCH_SHIM] = None  # type: ignore[assignment]
+        sys.modules[_TORCH_SHIM] = None  # type: ignore[assignment] # makes its import fail, which the walk passes over
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-            yield
+        yield
     finally:
         if hide:
             del sys.modules[_TORCH_SHIM]

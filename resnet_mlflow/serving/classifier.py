@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import skops.io
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
@@ -23,7 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
 from resnet_mlflow.features.streaming import extract_split
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.heads.storage import read_head
+from resnet_mlflow.heads.storage import read_head, write_head
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
 
@@ -142,7 +141,7 @@ def _as_split(images: Images, max_pixels: int) -> ImageSplit:
 def write_classifier(folder: Path, description: Description, backbone: nn.Module, head: HeadBase) -> None:
     """Write a classifier's folder: the backbone as safetensors, the head by skops, the rest as JSON."""
     save_backbone(backbone, folder / BACKBONE_FILE)
-    skops.io.dump(head, folder / HEAD_FILE)
+    write_head(head, folder / HEAD_FILE)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(description), indent=1), encoding="utf-8")
 
 

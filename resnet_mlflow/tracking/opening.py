@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 
@@ -180,7 +180,7 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def knock(uri: str) -> None:
-    """Make sure that the server of a database answers.
+    """Make sure that the server of a database answers; one that is reached by a socket in a folder is not asked.
 
     Raises:
         InputError: If it does not within seconds.
@@ -188,6 +188,8 @@ def knock(uri: str) -> None:
     import socket
 
     parts = urlsplit(uri)
+    if parts.hostname is None and "host" in parse_qs(parts.query):
+        return
     default_port = DATABASE_PORTS[parts.scheme.split("+")[0]]
     try:
         address = (parts.hostname or "localhost", parts.port or default_port)

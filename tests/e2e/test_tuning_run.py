@@ -1,13 +1,5 @@
 """Studies from the command line: killed and continued, and shared by processes through PostgreSQL."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import mlflow
 import optuna
 import processes
@@ -15,8 +7,6 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from processes import kill_at
-
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
 def start(*arguments):
@@ -80,39 +70,6 @@ def test_fifty_trials_of_an_svm_go_on_after_a_kill(store, tmp_path, cache_dir):
     figures = {entry.path for entry in mlflow.MlflowClient().list_artifacts(parent.info.run_id, "figures")}
     names = ("optimization_history", "param_importances", "parallel_coordinate", "slice")
     assert {f"figures/{name}.png" for name in names} <= figures
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server of this module's own, on a socket in a temporary folder; gives its URL."""
-    if not BINARIES:
-        pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: a socket's path has 107 characters at most
-    as_owner: list[str] = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        try:
-            os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        as_owner = ["runuser", "-u", "postgres", "--"]
-
-    def server(*command: str) -> None:
-        # Not a pipe: the server would inherit it, and it would never be at its end.
-        with (folder.parent / f"{folder.name}.log").open("w+") as log:
-            done = subprocess.run([*as_owner, *command], stdout=log, stderr=log, cwd="/", timeout=120, check=False)
-            log.seek(0)
-            assert done.returncode == 0, log.read()
-
-    data = str(folder / "data")
-    try:
-        server(str(BINARIES[-1] / "initdb"), "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        server(str(BINARIES[-1] / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
-        yield f"postgresql://postgres@/postgres?host={folder}"
-        server(str(BINARIES[-1] / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
 
 
 @pytest.mark.slow
