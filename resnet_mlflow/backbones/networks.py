@@ -66,7 +66,7 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     tensors = tensors_in(read_weights_file(resolved.path))
     group = _matching(tensors, backbone, name, resolved.path)
     if is_plain:
-        backbone.to_empty(device="cpu")
+        with_memory(backbone)
     backbone.load_state_dict(group.state)
     if group.told:
         _announce(f"weights of {name} from {resolved.path}: {group.told}")
@@ -92,6 +92,14 @@ def without_numbers(name: str) -> nn.Module:
     """Return a backbone on the meta device: its layers and shapes."""
     with torch.device("meta"), _NoNumbers():
         return _headless(name)
+
+
+def with_memory(module: nn.Module) -> None:
+    """Give a module that was made on the meta device memory on the CPU, not filled; ``Module.to_empty`` takes a second.
+
+    That imports sympy, by way of the meta device's ``empty_like``.
+    """
+    module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
 
 
 class _NoNumbers(TorchFunctionMode):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnet_mlflow.backbones.networks import with_memory
 from resnet_mlflow.config import ImageTrainingConfig
 from resnet_mlflow.data.augmentation import build_augmentation, item_seeds
 from resnet_mlflow.data.datasets import ImageSplit
@@ -80,7 +81,8 @@ class FinetuneNetwork(nn.Module):
 def build_linear(n_features: int, n_classes: int, seed: int) -> nn.Linear:
     """Return a linear layer with weights from the uniform distribution on ±1/sqrt(n_features), by the seed."""
     # Made without values, because those would be drawn from the global generator.
-    layer = nn.Linear(n_features, n_classes, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(n_features, n_classes, device="meta")
+    with_memory(layer)
     generator = torch.Generator().manual_seed(epoch_seed(seed, 0, INITIAL_WEIGHTS))
     bound = n_features**-0.5
     with torch.no_grad():

@@ -3,9 +3,10 @@
 A schedule keeps no state: a resumed training computes the same rates from the same history.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,23 @@ def build_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Op
     groups = [group for group in groups if group["params"]]
     # Fused kernels halve the time of a step of a small head; every parameter must be floating point.
     if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=0.9, nesterov=True, fused=True)
+        return _without_dynamo(torch.optim.SGD)(
+            groups, lr=options.learning_rate, momentum=0.9, nesterov=True, fused=True
+        )
     kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=options.learning_rate, fused=True)
+    return _without_dynamo(kind)(groups, lr=options.learning_rate, fused=True)
+
+
+@cache
+def _without_dynamo(kind: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """Return an optimizer that does not import ``torch._dynamo``, which takes 2 s: steps are never compiled here.
+
+    torch wraps the methods of its optimizers so that what compiles a training leaves them out. Below are the methods
+    themselves; what the wrapper of ``step`` does besides is to turn gradients off.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:

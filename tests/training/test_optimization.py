@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -103,3 +106,42 @@ def test_divide_gradients_skips_parameters_without_one():
     divide_gradients([with_gradient, without], 3)
     assert with_gradient.grad.tolist() == [2, 2]
     assert without.grad is None
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_build_optimizer_steps_as_the_one_of_torch_does(name):
+    own, plain = (nn.Linear(4, 3) for _ in range(2))
+    plain.load_state_dict(own.state_dict())
+    options = TrainingConfig(optimizer=name, learning_rate=0.1, weight_decay=0.01)
+    ours = build_optimizer(own, options)
+    groups = [dict(group) for group in ours.param_groups]
+    for group, parameter in zip(groups, (plain.weight, plain.bias), strict=True):
+        group["params"] = [parameter]
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups)
+    for model, optimizer in ((own, ours), (plain, theirs)):
+        for scale in (1.0, -0.5, 2.0):
+            optimizer.zero_grad()
+            (model(torch.ones(2, 4)).sum() * scale).backward()
+            optimizer.step()
+    assert torch.equal(own.weight, plain.weight)
+    assert torch.equal(own.bias, plain.bias)
+    assert isinstance(ours, type(theirs))
+
+
+def test_training_does_not_import_what_compiles():
+    script = """
+import sys
+import torch
+from resnet_mlflow.config import TrainingConfig
+from resnet_mlflow.training.finetuning import build_linear
+from resnet_mlflow.training.optimization import build_optimizer
+layer = build_linear(4, 2, 0)
+optimizer = build_optimizer(layer, TrainingConfig())
+layer(torch.ones(1, 4)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print(*{"torch._dynamo", "sympy"} & set(sys.modules))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout.strip() == ""
