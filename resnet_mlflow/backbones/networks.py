@@ -99,7 +99,7 @@ def with_memory(module: nn.Module) -> None:
 
     That imports sympy, by way of the meta device's ``empty_like``.
     """
-    module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
 
 
 class _NoNumbers(TorchFunctionMode):

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,11 @@ ONE_CYCLE_RISE = 0.3  # share of the steps that rise, where no warm-up is given
 ONE_CYCLE_START = 1 / 25  # first rate over the peak
 ONE_CYCLE_END = 1e-4  # last rate over the first
 PLATEAU_FACTOR = 0.1
+OPTIMIZERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+}
 PLATEAU_PATIENCE = 3  # epochs, where training has no patience of its own
 
 
@@ -46,16 +52,13 @@ def build_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Op
     ]
     groups = [group for group in groups if group["params"]]
     # Fused kernels halve the time of a step of a small head; every parameter must be floating point.
-    if options.optimizer == "sgd":
-        return _without_dynamo(torch.optim.SGD)(
-            groups, lr=options.learning_rate, momentum=0.9, nesterov=True, fused=True
-        )
-    kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
-    return _without_dynamo(kind)(groups, lr=options.learning_rate, fused=True)
+    kind, more = OPTIMIZERS[options.optimizer]
+    optimizer: torch.optim.Optimizer = _without_dynamo(kind)(groups, lr=options.learning_rate, fused=True, **more)
+    return optimizer
 
 
 @cache
-def _without_dynamo(kind: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+def _without_dynamo(kind: type[Any]) -> type[Any]:
     """Return an optimizer that does not import ``torch._dynamo``, which takes 2 s: steps are never compiled here.
 
     torch wraps the methods of its optimizers so that what compiles a training leaves them out. Below are the methods
