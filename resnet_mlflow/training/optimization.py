@@ -6,7 +6,7 @@ A schedule keeps no state: a resumed training computes the same rates from the s
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +20,6 @@ ONE_CYCLE_RISE = 0.3  # share of the steps that rise, where no warm-up is given
 ONE_CYCLE_START = 1 / 25  # first rate over the peak
 ONE_CYCLE_END = 1e-4  # last rate over the first
 PLATEAU_FACTOR = 0.1
-OPTIMIZERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
-    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-    "adam": (torch.optim.Adam, {}),
-    "adamw": (torch.optim.AdamW, {}),
-}
 PLATEAU_PATIENCE = 3  # epochs, where training has no patience of its own
 
 
@@ -53,11 +48,10 @@ def build_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Op
     groups = [group for group in groups if group["params"]]
     # Fused kernels halve the time of a step of a small head; every parameter must be floating point.
     kind, more = OPTIMIZERS[options.optimizer]
-    optimizer: torch.optim.Optimizer = _without_dynamo(kind)(groups, lr=options.learning_rate, fused=True, **more)
+    optimizer: torch.optim.Optimizer = kind(groups, lr=options.learning_rate, fused=True, **more)
     return optimizer
 
 
-@cache
 def _without_dynamo(kind: type[Any]) -> type[Any]:
     """Return an optimizer that does not import ``torch._dynamo``, which takes 2 s: steps are never compiled here.
 
@@ -67,6 +61,13 @@ def _without_dynamo(kind: type[Any]) -> type[Any]:
     names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+OPTIMIZERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "sgd": (_without_dynamo(torch.optim.SGD), {"momentum": 0.9, "nesterov": True}),
+    "adam": (_without_dynamo(torch.optim.Adam), {}),
+    "adamw": (_without_dynamo(torch.optim.AdamW), {}),
+}
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
