@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mlflow.entities import Run
-from numpy.typing import NDArray
 
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.data.folds import pool_names, pool_of
@@ -17,7 +16,7 @@ from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.stages.preparation import Inputs, track_items
 from resnet_mlflow.stages.reporting import Outcome, write_evaluation
 from resnet_mlflow.statistics import ResampledScore, cross_validated_score, resampled_score
-from resnet_mlflow.tracking import OUT_OF_FOLD, Predictions, StageRun
+from resnet_mlflow.tracking import OUT_OF_FOLD, OutOfFold, Predictions, StageRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,14 +52,16 @@ def log_folds(
         title: First words of the note.
     """
     inputs = replace(inputs, n_undecodable=_n_undecodable(inputs, folds))
-    evaluation = _evaluate(folds, inputs.dataset.class_names)
-    scores = _scores(config.folds, folds)
+    pooled = _pooled(folds)
+    evaluation = _evaluate(pooled.predictions, inputs.dataset.class_names)
+    scores = _scores(config.folds, folds, pooled)
     metrics = dict(_metrics(scores, evaluation)) | _means(folds)
     pool = pool_of(inputs.dataset)
     tracked = track_items(run, inputs, "pool", pool.labels, pool.item_ids, "cross-validation")
     run.log_metrics(metrics, dataset=tracked)
+    frame = evaluation.predictions_frame().assign(fold=pooled.folds, repeat=pooled.repeats)
     with run.artifacts() as folder:
-        write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, _out_of_fold(folds, evaluation))
+        write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
     run.set_tags({"n_skipped_images": inputs.n_skipped, "pool": "+".join(pool_names(inputs.dataset))})
     run.log_note(_note(title, inputs, config, scores, metrics, len(pool)))
@@ -78,20 +79,28 @@ def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
     return max(0, *counts)
 
 
-def _evaluate(folds: Sequence[FoldRun], class_names: tuple[str, ...]) -> Evaluation:
-    """Return the pooled evaluation: every image once per repeat."""
+def _pooled(folds: Sequence[FoldRun]) -> OutOfFold:
+    """Return what all folds predicted: every image once per repeat."""
+    texts = ("item_ids", "labels", "predictions", "scores")
+    columns = {name: np.concatenate([getattr(one.predictions, name) for one in folds]) for name in texts}
+    held, repeats = (
+        np.concatenate([np.full(len(one.predictions.labels), getattr(one, name)) for one in folds])
+        for name in ("fold", "repeat")
+    )
+    return OutOfFold(Predictions(**columns, class_names=folds[0].predictions.class_names), held, repeats)
+
+
+def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluation:
     index = {name: label for label, name in enumerate(class_names)}
-    labels = [index[name] for one in folds for name in one.predictions.labels.tolist()]
-    scores = np.concatenate([one.predictions.scores for one in folds])
-    item_ids = np.concatenate([one.predictions.item_ids for one in folds])
-    return evaluate(labels, scores, item_ids, class_names)
+    labels = [index[name] for name in predictions.labels.tolist()]
+    return evaluate(labels, predictions.scores, predictions.item_ids, class_names)
 
 
-def _scores(n_folds: int, folds: Sequence[FoldRun]) -> dict[str, ResampledScore]:
+def _scores(n_folds: int, folds: Sequence[FoldRun], pooled: OutOfFold) -> dict[str, ResampledScore]:
     """Return every test metric that all folds have, over folds, under its name without the split."""
-    correct, held, labels = aligned(folds)
+    crossed = pooled.crossed()
     found = {
-        name: cross_validated_score(correct, held, classes=labels if balanced else None)
+        name: cross_validated_score(crossed.correct, crossed.folds, classes=crossed.labels if balanced else None)
         for name, balanced in COUNTED.items()
     }
     for name in _shared(folds, "test/"):
@@ -100,23 +109,6 @@ def _scores(n_folds: int, folds: Sequence[FoldRun]) -> dict[str, ResampledScore]
             low, high = score.interval
             found[name] = replace(score, interval=(max(low, 0.0), high if name in UNBOUNDED else min(high, 1.0)))
     return found
-
-
-def aligned(folds: Sequence[FoldRun]) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.str_]]:
-    """Return what was right and which fold held it out, ``(n_repeats, n_items)``, and labels, ``(n_items,)``."""
-    correct, held = [], []
-    labels: NDArray[np.str_] = np.array([], dtype=np.str_)
-    for repeat in sorted({one.repeat for one in folds}):
-        own = [one for one in folds if one.repeat == repeat]
-        ids, texts = (
-            np.concatenate([getattr(one.predictions, name) for one in own]) for name in ("item_ids", "labels")
-        )
-        # Copies of an image have one id, and may have two labels.
-        order = np.lexsort((texts, ids))
-        labels = texts[order]
-        correct.append(np.concatenate([one.predictions.correct for one in own])[order])
-        held.append(np.concatenate([np.full(len(one.predictions.labels), one.fold) for one in own])[order])
-    return np.array(correct), np.array(held), labels
 
 
 def _shared(folds: Sequence[FoldRun], prefix: str) -> list[str]:
@@ -143,12 +135,6 @@ def _means(folds: Sequence[FoldRun]) -> dict[str, float]:
 
     found = {f"cv_val_{name}": mean(f"val/{name}") for name in _shared(folds, "val/") if "/" not in name}
     return found | {f"time/{name}": mean(f"time/{name}") for name in _shared(folds, "time/")}
-
-
-def _out_of_fold(folds: Sequence[FoldRun], evaluation: Evaluation) -> "pd.DataFrame":
-    repeats = np.concatenate([np.full(len(one.predictions.labels), one.repeat) for one in folds])
-    held = np.concatenate([np.full(len(one.predictions.labels), one.fold) for one in folds])
-    return evaluation.predictions_frame().assign(fold=held, repeat=repeats)
 
 
 def _table(folds: Sequence[FoldRun]) -> "pd.DataFrame":

@@ -22,6 +22,7 @@ from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import (
     OUT_OF_FOLD,
     ConfusionMatrix,
+    CrossedPredictions,
     OutOfFold,
     Predictions,
     load_confusion_matrix,
@@ -55,6 +56,7 @@ __all__ = [
     "OUT_OF_FOLD",
     "RUN_TAG",
     "ConfusionMatrix",
+    "CrossedPredictions",
     "MissingArtifactError",
     "OutOfFold",
     "Predictions",

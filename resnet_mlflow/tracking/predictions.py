@@ -86,6 +86,42 @@ class OutOfFold:
     folds: NDArray[np.int64]
     repeats: NDArray[np.int64]
 
+    def crossed(self) -> "CrossedPredictions":
+        """Return what was right by repeat and item, items in the order of their ids.
+
+        Raises:
+            InputError: If a repeat lacks items that another one has.
+        """
+        own = [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
+        # Copies of an image have one id, and may have two labels.
+        known = self.predictions.item_ids, self.predictions.labels
+        rows = [part[np.lexsort((known[1][part], known[0][part]))] for part in own]
+        if any(not all(np.array_equal(one[part], one[rows[0]]) for one in known) for part in rows if len(rows)):
+            sizes = ", ".join(str(len(part)) for part in rows)
+            raise InputError(
+                f"every repeat must hold the same items, got other ones in repeats of {sizes}; run it again"
+            )
+        item_ids, labels = (one[rows[0]] for one in known)
+        correct, folds = (np.array([one[part] for part in rows]) for one in (self.predictions.correct, self.folds))
+        return CrossedPredictions(item_ids, labels, correct, folds)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossedPredictions:
+    """What was predicted right in a cross-validation; one column per item, in the order of their ids.
+
+    Attributes:
+        item_ids: ``(n_items,)`` text.
+        labels: ``(n_items,)`` names of the true classes.
+        correct: ``(n_repeats, n_items)``.
+        folds: Which fold held the item out, of the same shape.
+    """
+
+    item_ids: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    correct: NDArray[np.bool_]
+    folds: NDArray[np.int64]
+
 
 def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:
     """Return what a run logged as ``evaluation/<split>/predictions.parquet``.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import partition
@@ -17,6 +17,7 @@ from resnet_mlflow.stages.cross_validation import divide_all, fold_inputs
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.finetune import run_finetune
 from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.preparation import prepare
 from resnet_mlflow.tracking import find_runs, load_out_of_fold, load_predictions
 
@@ -47,7 +48,9 @@ def divided(flat):
 
 
 def children(run_id, stage="fold"):
-    return [run for run in find_runs({"stage": stage}, status=None) if run.data.tags["mlflow.parentRunId"] == run_id]
+    return [
+        run for run in find_runs({"stage": stage}, status=None) if run.data.tags.get("mlflow.parentRunId") == run_id
+    ]
 
 
 def test_fit_head_predicts_every_image_once_per_repeat(divided):
@@ -189,3 +192,39 @@ def test_runs_of_folds_are_no_classifiers_to_go_on_with(divided):
         load_classifier(divided.run_id)
     with pytest.raises(InputError, match="a classifier must come from"):
         load_classifier(children(divided.run_id)[0].info.run_id)
+
+
+def test_longtail_compares_methods_on_the_same_folds(flat, capsys):
+    config = LongtailConfig(
+        dataset=flat,
+        folds=2,
+        methods="tau_norm",
+        imbalance_factor=2,
+        weights="random",
+        image_size=32,
+        head_params="{epochs: 2}",
+    )
+    assert run_longtail(config)
+    told = capsys.readouterr().out
+    assert "| tau_norm |" in told
+    assert "1 x 2 folds" in told
+    (whole,) = [run for run in find_runs({"stage": "longtail"}) if "methods" in run.data.tags]
+    methods = {run.data.tags["method"]: run for run in children(whole.info.run_id, "longtail")}
+    assert set(methods) == {"none", "tau_norm"}
+    for run in methods.values():
+        folds = children(run.info.run_id)
+        assert len(folds) == 2
+        assert run.data.metrics["cv_balanced_accuracy"] == pytest.approx(
+            np.mean([fold.data.metrics["test/balanced_accuracy"] for fold in folds])
+        )
+    first, second = (load_out_of_fold(run.info.run_id).crossed() for run in methods.values())
+    assert first.item_ids.tolist() == second.item_ids.tolist()
+    assert np.array_equal(first.folds, second.folds)
+    n_runs = len(find_runs({"stage": "fold"}))
+    assert run_longtail(config)
+    assert len(find_runs({"stage": "fold"})) == n_runs
+
+
+def test_longtail_refuses_seeds_beside_folds():
+    with pytest.raises(InputError, match="seeds must be left out where folds is above 0, got '0,1'; repeats draws"):
+        validate(LongtailConfig, {"folds": 2, "seeds": "0,1"})
