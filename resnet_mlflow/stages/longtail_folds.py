@@ -18,7 +18,7 @@ from resnet_mlflow.stages.longtail_kinds import sources
 from resnet_mlflow.stages.longtail_runs import MethodTask, comparison_name, comparison_tags, narrow, parse_prior
 from resnet_mlflow.stages.longtail_sources import FeatureSource
 from resnet_mlflow.stages.parents import parent_run
-from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, digest_of
 from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.tracking import StageRun, load_out_of_fold
 
@@ -41,7 +41,8 @@ def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequ
     parse_prior(config.test_prior, counts)  # Refused before there is a run.
     name = f"{comparison_name(config, inputs)} {config.repeats} x {config.folds} folds"
     tags = comparison_tags(config, inputs, methods) | {"folds": config.folds, "repeats": config.repeats}
-    key = compute_cache_key("longtail", config, inputs)
+    # Not that of a single method, whose configuration may be the same.
+    key = digest_of({"comparison": compute_cache_key("longtail", config, inputs)})
     failures: dict[str, str] = {}
     with parent_run("longtail", config, name, tags, key, inputs.cache_dir) as run:
         found, bases = [], Bases()
