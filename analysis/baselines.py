@@ -9,7 +9,7 @@ from analysis.cells import few_shot
 from resnet_mlflow.longtail.selection import FORCE
 
 # Equal for runs on the same images through the same weights, as far as tags tell.
-PLACE = ("dataset_digest", "backbone", "weights", "image_size")
+PLACE = ("dataset_digest", "backbone", "weights", "image_size", "config.folds", "config.repeats")
 TAIL = (*PLACE, "head", "strategy", "config.profile", "config.imbalance_factor")
 # Of a long tail, remedies that cost nothing, and that any other must beat.
 ADJUSTMENTS = ("logit_adjust_posthoc", "logit_adjust_loss", "balanced_softmax")

@@ -14,6 +14,8 @@ from resnet_mlflow.statistics import distinct_seeds
 
 CONFIG = "config."
 VARIANT = "variant"
+# What a cross-validation logs, and no other run.
+FOLDS_SCORE = "cv_accuracy"
 # What says where a cell stands, not how it differs from its neighbours.
 NOT_A_VARIANT = frozenset(
     f"{CONFIG}{name}"
@@ -22,7 +24,9 @@ NOT_A_VARIANT = frozenset(
 
 
 def finished_cells(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
-    """Return the newest finished run of every setting and seed, of one dataset.
+    """Return the newest finished run of every setting and seed, of one dataset; cross-validations are none of them.
+
+    Scores of one test split and scores over folds are of other images by other training images: no table mixes them.
 
     Args:
         frame: Runs, newest first, as ``runs.load_runs`` gives them.
@@ -31,6 +35,27 @@ def finished_cells(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     Raises:
         InputError: If the runs are of several dataset digests: their scores are not of the same items.
     """
+    return _newest(frame[~cross_validated(frame)], *stages)
+
+
+def cross_validated_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest finished cross-validation of every setting and seed, of one dataset.
+
+    Raises:
+        InputError: As ``finished_cells``.
+    """
+    done = frame[cross_validated(frame)]
+    return _newest(
+        done[done[FOLDS_SCORE].notna()] if FOLDS_SCORE in done else done.iloc[:0], "fit_head", "finetune", "longtail"
+    )
+
+
+def cross_validated(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which runs are of a cross-validated configuration; runs of single folds are a stage of their own."""
+    return config_column(frame, "folds", 0).astype(float) > 0
+
+
+def _newest(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     done = frame[frame["stage"].isin(stages) & (frame["status"] == "FINISHED") & frame["seed"].notna()]
     digests = done["dataset_digest"].dropna().unique()
     if len(digests) > 1:

@@ -10,6 +10,8 @@ from analysis.table import Column, Table
 
 LABEL_CHARACTERS = 48
 ENDS = ("", " low", " high")
+# What intervals cover, by the columns that hold their parts.
+PARTS = {"seeds": "seeds", "folds": "folds", "items": "images"}
 # Heads without a training loop are fitted in less than a clock can tell.
 LEAST_SECONDS = 1e-4
 
@@ -123,14 +125,10 @@ def rank_chart(table: Table) -> Chart:
 
 
 def coverage_of(table: Table, name: str) -> str:
-    """Return what the intervals of a column cover: images, seeds, or both."""
+    """Return what the intervals of a column cover: images, seeds or both; of a cross-validation, folds."""
     frame = table.frame
-    parts = [
-        part
-        for part in ("seeds", "items")
-        if f"{name} {part} low" in frame and frame[f"{name} {part} low"].notna().any()
-    ]
-    told = " and ".join({"seeds": "seeds", "items": "images"}[part] for part in parts)
+    parts = [part for part in PARTS if f"{name} {part} low" in frame and frame[f"{name} {part} low"].notna().any()]
+    told = " and ".join(PARTS[part] for part in parts)
     return f"95 % over {told}" if told else "without intervals"
 
 

@@ -1,6 +1,5 @@
 """Heads on features over scikit-learn's and faiss', and how long a fitted head takes to become a logged model."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from benchmarks.extraction import extract
+from benchmarks.features import features
 from benchmarks.harness import Row, alternate, limit_row, ratio_row, seconds
-from benchmarks.images import small_folder
 from benchmarks.peers import sklearn_heads
 from benchmarks.peers.faiss_search import FaissKNN
-from benchmarks.synthetic import N_CLASSES, N_FEATURES, clusters
+from benchmarks.synthetic import N_CLASSES, N_FEATURES
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.tracking import log_head
 
@@ -139,20 +137,6 @@ def _told(peer: Any) -> str:
 
 def _agreement(ours: Any, peer: Any, queries: NDArray[np.float32]) -> str:
     return f"{np.mean(ours.predict(queries) == peer.predict(queries)):.1%} equal predictions"
-
-
-def features(folder: Path, n_rows: int) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
-    """Return features and labels: resnet18's of CIFAR-10 where it can be had, else overlapping clusters."""
-    if os.environ.get("CIFAR10_FOLDER"):
-        images, _ = small_folder(folder / "for-features", n_rows)
-        _, found = extract(images, 64, folder / "features-store")
-        parts = found.splits.values()
-        X = np.concatenate([np.asarray(split.features) for split in parts])
-        y = np.concatenate([split.labels for split in parts])
-        # A class folder is read class by class; solvers must not profit from the order.
-        order = np.random.default_rng(0).permutation(len(X))
-        return X[order], y[order], "resnet18 features of CIFAR-10 at 64 px, random weights"
-    return clusters(n_rows)
 
 
 def _over_sklearn(folder: Path, n_rows: int, target: float, turns: int) -> Row:

@@ -48,6 +48,7 @@ BENCHMARKS = {
     "trial-overhead": ("tuning", "overhead"),
     "tuning": ("tuning", "against_searches"),
     "coverage": ("coverage", "coverage"),
+    "cross-validation": ("cross_validation", "estimates"),
 }
 
 # What --quick leaves out, so that the rest takes under 3 minutes.
@@ -57,7 +58,7 @@ NOT_QUICK = frozenset(
         *("svc-20000", "svc-predict", "heads-5000", "heads-20000", "heads-50000"),
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
-        *("robustness", "trial-overhead", "tuning", "coverage"),
+        *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
     }
 )
 

@@ -8,6 +8,7 @@ choices stand for "not given".
 
 from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Seed
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
+from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
@@ -25,6 +26,7 @@ __all__ = [
     "CalibrationConfig",
     "CompareConfig",
     "Config",
+    "CrossValidationConfig",
     "DataConfig",
     "DatasetConfig",
     "EvaluationConfig",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from resnet_mlflow.config.base import Config, Head, HeadOrAll
+from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.data import FeatureConfig
 from resnet_mlflow.config.tuning import TuningConfig
 from resnet_mlflow.registry.heads import HEADS
@@ -31,7 +32,7 @@ class EvaluationConfig(CalibrationConfig):
     attention_maps: int = Field(0, ge=0, le=64, description="Grad-CAM maps of that many right and wrong test images.")
 
 
-class FitHeadConfig(TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
+class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
     """Fit a head on the features of a frozen backbone, and evaluate it; with n_trials, search its parameters first."""
 
     head: HeadOrAll = Field("svm", description="The classifier fitted on features; all tunes each of them.")
@@ -56,4 +57,6 @@ class FitHeadConfig(TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
             raise ValueError(f"head all needs n_trials above 0, got 0; pass n_trials, or one of {', '.join(HEADS)}")
         if self.head == "all" and self.head_params != "{}":
             raise ValueError(f"head_params must be {{}} for head all, got {self.head_params!r}; pass search_space")
+        if self.head == "all" and self.folds:
+            raise ValueError(f"folds must be 0 for head all, got {self.folds}; cross-validate one head after the other")
         return self

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from resnet_mlflow.config.base import Config, Head
+from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.heads import CalibrationConfig, HeadConfig
 from resnet_mlflow.config.training import ImageTrainingConfig, TrainingConfig
 
@@ -36,7 +37,7 @@ class ProfileConfig(Config):
         return self
 
 
-class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
+class LongtailConfig(CrossValidationConfig, ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
     head: Head = Field("linear", description="The classifier that methods are applied to.")
@@ -64,7 +65,12 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTraining
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "LongtailConfig":
-        if self.seeds and self.seed:
+        if self.folds and self.seeds not in ("", LongtailConfig.model_fields["seeds"].default):
+            raise ValueError(
+                f"seeds must be left out where folds is above 0, got {self.seeds!r}; repeats draws folds by seed, "
+                "seed + 1, ..."
+            )
+        if self.seeds and self.seed and not self.folds:
             raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
         if self.train_layers != "fc" and self.head != "linear":
             raise ValueError(
@@ -97,5 +103,7 @@ class LongtailConfig(ProfileConfig, CalibrationConfig, HeadConfig, ImageTraining
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
-        """Return the seeds, in the order given."""
+        """Return the seeds, in the order given; with folds, one per repeat."""
+        if self.folds:
+            return tuple(range(self.seed, self.seed + self.repeats))
         return tuple(int(word) for word in self.seeds.split(",")) if self.seeds else (self.seed,)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from resnet_mlflow.config.base import Config
+from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.data import FeatureConfig
 from resnet_mlflow.config.heads import EvaluationConfig
 from resnet_mlflow.config.tuning import TuningConfig
@@ -46,7 +47,7 @@ class ImageTrainingConfig(TrainingConfig, FeatureConfig):
     """How a network is trained, and on which images."""
 
 
-class FinetuneConfig(TuningConfig, EvaluationConfig, ImageTrainingConfig):
+class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, ImageTrainingConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
 
     @model_validator(mode="after")

@@ -94,6 +94,7 @@ class ImageDataset:
         default_image_size: Side in pixels to resize to where the user names none.
         source: Where the images come from, for people.
         skipped_paths: Files left out because they are no images.
+        test_is_drawn: Whether the dataset came without a test split, so that ``test`` was drawn from all images.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ImageDataset:
     default_image_size: int
     source: str
     skipped_paths: tuple[Path, ...] = ()
+    test_is_drawn: bool = False
 
     @property
     def n_skipped(self) -> int:
@@ -150,7 +152,8 @@ def build_dataset(
     class_names = tuple(class_names)
     if len(class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {len(class_names)} in {name}; add a class")
-    if "all" in splits:
+    test_is_drawn = "all" in splits
+    if test_is_drawn:
         whole = splits["all"]
         rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names)
         check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
@@ -165,6 +168,7 @@ def build_dataset(
         default_image_size=default_image_size,
         source=source,
         skipped_paths=tuple(skipped_paths),
+        test_is_drawn=test_is_drawn,
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: in
     """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
 
     Args:
-        feature_set: Features of the splits ``train``, ``test`` and perhaps ``val``.
+        feature_set: Features of the splits ``train`` and perhaps ``val`` and ``test``: a refit has no test split.
         val_fraction: Share of train that validates, in (0, 1).
         seed: Seed of the draw, which is stratified by class.
         shots: Training items per class, drawn after the validation items; 0 means all.
@@ -141,7 +141,29 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: in
     if shots:
         rows = draw_shots(splits["train"].labels, shots, seed, class_names=feature_set.meta["class_names"])
         splits["train"] = splits["train"].select(rows)
-    return {name: splits[name] for name in ("train", "val", "test")}
+    return {name: splits[name] for name in ("train", "val", "test") if name in splits}
+
+
+def select_part(features: FeatureSet, pool: Sequence[str], item_ids: Mapping[str, NDArray[np.str_]]) -> FeatureSet:
+    """Return features under other splits, in the order in which the pool's splits hold them.
+
+    Args:
+        features: Of the whole dataset.
+        pool: Splits of it whose items are divided anew; equal items lie in one of the new splits.
+        item_ids: Of each new split; images that were left out have no features.
+    """
+    parts = [features.splits[name] for name in pool]
+    whole = parts[0] if len(parts) == 1 else _joined(parts)
+    splits = {name: whole.select(np.flatnonzero(np.isin(whole.item_ids, ids))) for name, ids in item_ids.items()}
+    return FeatureSet(features.key, splits, features.meta)
+
+
+def _joined(parts: Sequence[FeatureSplit]) -> FeatureSplit:
+    return FeatureSplit(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.item_ids for part in parts]),
+    )
 
 
 def refuse_skipped(feature_set: FeatureSet, on_bad_image: str) -> None:

@@ -64,6 +64,11 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"a classifier must come from a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got run {run_id} "
             f"({stage or 'no stage of ours'}, {run.info.status}); list them in MLflow by tags.stage"
         )
+    if "folds" in run.data.tags:
+        raise InputError(
+            f"a classifier must come from one fit, got the cross-validation {run_id}, which holds no classifier; "
+            "promote it (run_id=...), which fits one on all images"
+        )
     config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update={"cache_dir": "", **(here or {})})
     inputs = _prepared_as_then(prepare(config), run)
     if (then := run.data.tags.get("dataset_digest")) != inputs.dataset.digest:

@@ -3,9 +3,10 @@
 import logging
 
 from resnet_mlflow.config import ExtractConfig, FeatureConfig
+from resnet_mlflow.data.folds import pool_names
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import Expected
-from resnet_mlflow.features.identity import FeatureSet, refuse_skipped
+from resnet_mlflow.features.identity import FeatureSet, refuse_skipped, select_part
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.registry.backbones import BACKBONES
@@ -25,7 +26,12 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
 
 
 def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
-    """Return features from the local store, else from another machine's run, else by a nested run."""
+    """Return features from the local store, else from another machine's run, else by a nested run.
+
+    Those of a part are taken from those of the whole.
+    """
+    if inputs.whole is not None:
+        return _part_of(ensure_features(config, inputs.whole), inputs)
     found = _present(config, inputs)
     if found is not None:
         refuse_skipped(found, config.on_bad_image)
@@ -58,9 +64,17 @@ def _tracked_extraction(config: ExtractConfig, inputs: Inputs, present: FeatureS
 
 def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return the features after computing them into the store, without a run of their own."""
+    if inputs.whole is not None:
+        return _part_of(extract_untracked(config, inputs.whole), inputs)
     from resnet_mlflow.features.extraction import extract_features
 
     return extract_features(inputs.dataset, config, inputs.store, inputs.weights, identity=inputs.identity)
+
+
+def _part_of(features: FeatureSet, inputs: Inputs) -> FeatureSet:
+    assert inputs.whole is not None
+    item_ids = {name: split.item_ids for name, split in inputs.dataset.splits.items()}
+    return select_part(features, pool_names(inputs.whole.dataset), item_ids)
 
 
 def _fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:

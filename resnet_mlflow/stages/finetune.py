@@ -10,7 +10,9 @@ from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.process import n_ranks
-from resnet_mlflow.stages.network_runs import run_tags, train_and_conclude
+from resnet_mlflow.stages.cross_validation import CrossValidation, cross_validate
+from resnet_mlflow.stages.extract import ensure_features
+from resnet_mlflow.stages.network_runs import run_name, run_tags, train_and_conclude, trains_on_stored_features
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.tracking import stage_run
@@ -24,12 +26,22 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
     """
     if n_ranks() > 1:
         raise InputError(f"finetune must run in one process, got {n_ranks()} from torchrun; start it with python -m")
+    return _cross_validate(config) if config.folds else finetune(config)
+
+
+def finetune(config: FinetuneConfig, inputs: Inputs | None = None) -> Outcome:
+    """Return the scores of one fine-tuning, on the inputs of a part where they are given.
+
+    Args:
+        config: As given; its folds are not looked at.
+        inputs: What the run works on; prepared where there are none.
+    """
     if config.tunes:
         from resnet_mlflow.stages.tune_finetune import tune_finetune  # Optuna takes a second to import
 
-        return tune_finetune(config)
+        return tune_finetune(config, inputs)
     writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
-    inputs = prepare(config)
+    inputs = inputs or prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,12 +52,28 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
     return outcome
 
 
+def _cross_validate(config: FinetuneConfig) -> Outcome:
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
+    inputs = prepare(config)
+    return cross_validate(
+        CrossValidation(
+            stage="finetune",
+            config=config,
+            inputs=inputs,
+            name=run_name(config, inputs),
+            tags=run_tags(config, inputs, compute_cache_key("finetune", config, inputs)),
+            title=f"{config.backbone} fine-tuned ({config.train_layers})",
+            prepare=lambda: ensure_features(config, inputs) if trains_on_stored_features(config) else None,
+            run_fold=lambda own, part: finetune(own, part).run_id,
+        )
+    )
+
+
 def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -> Outcome:
-    name = f"finetune {config.train_layers} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
     tags = run_tags(config, inputs, cache_key)
     run_file = folder / "run.json"
     earlier = _earlier_run(run_file)
-    with stage_run("finetune", config, name, tags, resume=earlier) as run:
+    with stage_run(inputs.stage_of("finetune"), config, run_name(config, inputs), tags, resume=earlier) as run:
         _write_whole(run_file, json.dumps({"run_id": run.run_id}))
         return train_and_conclude(run, config, inputs, folder, cache_key)
 

@@ -17,7 +17,12 @@ from resnet_mlflow.tracking import StageRun
 def run_name(config: FitHeadConfig, inputs: Inputs) -> str:
     """Return the name of a head's run."""
     few = f" {config.shots} shots" if config.shots else ""
-    return f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name}{few} s{config.seed}"
+    return inputs.name_of(f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name}{few} s{config.seed}")
+
+
+def run_title(config: FitHeadConfig) -> str:
+    """Return what notes call the classifier of a head's run."""
+    return f"{config.head} on frozen {config.backbone}"
 
 
 def run_tags(config: FitHeadConfig, inputs: Inputs) -> dict[str, object]:
@@ -54,9 +59,9 @@ def fit_and_conclude(
     train, val = splits["train"], splits["val"]
     head.fit(train.features, train.labels, val.features, val.labels)
     times = {"time/fit_s": time.perf_counter() - start}
-    title, few_shot = f"{config.head} on frozen {config.backbone}", config.shots > 0
-    outcome = conclude(run, inputs, head, splits, config, title, times, scarce=few_shot)
-    if config.attention_maps:
+    few_shot = config.shots > 0
+    outcome = conclude(run, inputs, head, splits, config, run_title(config), times, scarce=few_shot)
+    if config.attention_maps and "test" in splits:
         from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
 
         log_attention_maps(run, inputs, config, head, splits["test"])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from resnet_mlflow.config import LongtailConfig
@@ -15,8 +15,16 @@ from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
 from resnet_mlflow.process import reason_of
-from resnet_mlflow.stages.longtail_runs import MethodTask, find_finished, narrow, parse_prior, thresholds
-from resnet_mlflow.stages.longtail_sources import Source, on_features
+from resnet_mlflow.stages.longtail_kinds import sources
+from resnet_mlflow.stages.longtail_runs import (
+    MethodTask,
+    comparison_name,
+    comparison_tags,
+    find_finished,
+    narrow,
+    parse_prior,
+    thresholds,
+)
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, connect
@@ -41,7 +49,12 @@ def run_longtail(config: LongtailConfig) -> bool:
     methods = choose_methods(config)
     build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refuses wrong parameters early.
     connect()
-    return _run_comparison(config, prepare(config), methods)
+    inputs = prepare(config)
+    if config.folds:
+        from resnet_mlflow.stages.longtail_folds import cross_validate_methods
+
+        return cross_validate_methods(config, inputs, methods)
+    return _run_comparison(config, inputs, methods)
 
 
 def choose_methods(config: LongtailConfig) -> list[str]:
@@ -64,17 +77,9 @@ def choose_methods(config: LongtailConfig) -> list[str]:
 
 
 def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> bool:
-    place = config.head if config.train_layers == "fc" else config.train_layers
-    name = f"longtail {place} {config.backbone} {inputs.dataset.short_name} F{config.imbalance_factor:g}"
-    tags = inputs.tags | {
-        "backbone": config.backbone,
-        "head": config.head,
-        "train_layers": config.train_layers,
-        "methods": ",".join(methods),
-        "seeds": ",".join(map(str, config.all_seeds)),
-    }
     key = compute_cache_key("longtail", config, inputs)
-    with parent_run("longtail", config, name, tags, key, inputs.cache_dir) as run:
+    tags = comparison_tags(config, inputs, methods)
+    with parent_run("longtail", config, comparison_name(config, inputs), tags, key, inputs.cache_dir) as run:
         comparison = _run_all(run, config, inputs, methods)
         markdown = _log_comparison(run, config, inputs, comparison)
         if comparison.failures:
@@ -86,7 +91,7 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
 
 def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> Comparison:
     comparison, n_all = Comparison(), len(methods) * len(config.all_seeds)
-    for seed, source in zip(config.all_seeds, _sources(config, inputs), strict=True):
+    for seed, source in zip(config.all_seeds, sources(config, inputs), strict=True):
         parse_prior(config.test_prior, source.train_counts)  # Refused before the first method runs.
         source.track(run)
         for method in methods:
@@ -94,14 +99,6 @@ def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Seq
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
             _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}")
     return comparison
-
-
-def _sources(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
-    if config.train_layers == "fc":
-        return on_features(config, inputs)
-    from resnet_mlflow.stages.longtail_images import on_images  # torch and Lightning take seconds to import
-
-    return on_images(config, inputs)
 
 
 def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comparison: Comparison, name: str) -> None:

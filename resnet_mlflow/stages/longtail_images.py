@@ -149,7 +149,7 @@ class ImageSource:
         """Return the network trained with none, from its finished run where this process did not train it."""
         if self.base is None:
             own = dataclasses.replace(task, config=narrow(task.config, BASELINE, task.config.seed))
-            run_id = find_runs({"stage": "longtail", "cache_key": own.cache_key})[0].info.run_id
+            run_id = find_runs({"stage": own.stage, "cache_key": own.cache_key})[0].info.run_id
             weights = resolve_weights(task.config.backbone, f"runs:/{run_id}", 0, download_backbone)
             inputs, splits = self._features(task.config, self.inputs, weights)
             head: HeadBase = load_head(f"runs:/{run_id}/head")

@@ -1,7 +1,7 @@
 """One method with one seed, as a run of its own: what it logs, and what of it is read back later."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -49,7 +49,27 @@ class MethodTask:
         """Return the run's name."""
         config = self.config
         place = config.head if config.train_layers == "fc" else config.train_layers
-        return f"longtail {self.method} {place} {config.backbone} {self.inputs.dataset.short_name} s{config.seed}"
+        name = f"longtail {self.method} {place} {config.backbone} {self.inputs.dataset.short_name} s{config.seed}"
+        return self.inputs.name_of(name)
+
+    @property
+    def stage(self) -> str:
+        """Return the run's ``stage`` tag."""
+        return self.inputs.stage_of("longtail")
+
+    @property
+    def tags(self) -> Mapping[str, object]:
+        """Return the run's tags."""
+        config = self.config
+        return {
+            **self.inputs.tags,
+            "backbone": config.backbone,
+            "head": config.head,
+            "train_layers": config.train_layers,
+            "method": self.method,
+            "seed": config.seed,
+            "cache_key": self.cache_key,
+        }
 
     @property
     def cache_key(self) -> str:
@@ -62,9 +82,27 @@ def narrow(config: LongtailConfig, method: str, seed: int) -> LongtailConfig:
     return config.model_copy(update={"methods": method, "seeds": "", "seed": seed})
 
 
+def comparison_name(config: LongtailConfig, inputs: Inputs) -> str:
+    """Return the name of the run that the methods' runs lie under."""
+    place = config.head if config.train_layers == "fc" else config.train_layers
+    return f"longtail {place} {config.backbone} {inputs.dataset.short_name} F{config.imbalance_factor:g}"
+
+
+def comparison_tags(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> dict[str, object]:
+    """Return the tags of the run that the methods' runs lie under."""
+    return {
+        **inputs.tags,
+        "backbone": config.backbone,
+        "head": config.head,
+        "train_layers": config.train_layers,
+        "methods": ",".join(methods),
+        "seeds": ",".join(map(str, config.all_seeds)),
+    }
+
+
 def find_finished(task: MethodTask) -> MethodRun | None:
     """Return what the task's run left behind, if one has finished."""
-    runs = find_runs({"stage": "longtail", "cache_key": task.cache_key})
+    runs = find_runs({"stage": task.stage, "cache_key": task.cache_key})
     if not runs:
         return None
     tested = load_predictions(runs[0].info.run_id)
@@ -87,16 +125,7 @@ def find_finished(task: MethodTask) -> MethodRun | None:
 
 def method_run(task: MethodTask) -> AbstractContextManager[StageRun]:
     """Return the task's run, to be entered."""
-    config = task.config
-    tags = task.inputs.tags | {
-        "backbone": config.backbone,
-        "head": config.head,
-        "train_layers": config.train_layers,
-        "method": task.method,
-        "seed": config.seed,
-        "cache_key": task.cache_key,
-    }
-    return stage_run("longtail", config, task.name, tags)
+    return stage_run(task.stage, task.config, task.name, task.tags)
 
 
 def log_fitted(

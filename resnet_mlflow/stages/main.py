@@ -24,6 +24,7 @@ from resnet_mlflow.study import (
     load_study,
     robustness_config,
 )
+from resnet_mlflow.study.folds_table import build_folds_table, folds_markdown
 from resnet_mlflow.study.table import CellResult, build_table, to_markdown
 from resnet_mlflow.tracking import connect, find_runs
 
@@ -51,8 +52,12 @@ def run_main(config: MainConfig) -> bool:
         # Their seeds are samples of images, not the study's: they are compared in tables of their own.
         failures |= _run_cells(few)[1]
         failures |= _run_comparisons(tails) | _test_robustness(study, results)
-        table = build_table(results, study.seeds)
-        markdown = to_markdown(table, study, failures)
+        if study.folds:
+            table = build_folds_table(results)
+            markdown = folds_markdown(table, study, failures)
+        else:
+            table = build_table(results, study.seeds)
+            markdown = to_markdown(table, study, failures)
         with run.artifacts() as folder:
             (folder / "comparison.md").write_text(markdown)
             table.to_csv(folder / "comparison.csv", index=False)

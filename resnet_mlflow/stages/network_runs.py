@@ -46,6 +46,17 @@ class Trained:
     backbone_file: Path | None
 
 
+def run_name(config: FinetuneConfig, inputs: Inputs) -> str:
+    """Return the name of a fine-tuning's run."""
+    what = "tuned" if config.tunes else config.train_layers
+    return inputs.name_of(f"finetune {what} {config.backbone} {inputs.dataset.short_name} s{config.seed}")
+
+
+def trains_on_stored_features(config: FinetuneConfig) -> bool:
+    """Return whether nothing but stored features is needed for training, and for all trials of a study."""
+    return trains_on_features(config) and not config.tunes
+
+
 def run_tags(config: FinetuneConfig, inputs: Inputs, cache_key: str) -> dict[str, object]:
     """Return the tags of a fine-tuning's run."""
     return inputs.tags | {
@@ -75,7 +86,7 @@ def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
     last_step = len(trained.history)
     outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
-    if config.attention_maps:
+    if config.attention_maps and "test" in trained.splits:
         from resnet_mlflow.stages.attention_maps import log_attention_maps  # captum takes seconds to import
 
         log_attention_maps(run, trained.inputs, config, trained.head, trained.splits["test"])

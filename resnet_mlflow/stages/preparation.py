@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,36 @@ from resnet_mlflow.config import EXECUTION_ONLY, Config, DatasetConfig, FeatureC
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, FeatureSplit, features_key, identify
+from resnet_mlflow.features.identity import (
+    FeatureIdentity,
+    FeatureSet,
+    FeatureSplit,
+    features_key,
+    identify,
+    split_digest,
+)
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run is a part of that works on other splits of a dataset than its own.
+
+    Attributes:
+        stage: What such runs are called: ``fold`` of a cross-validation, or ``refit`` on all images after it.
+        name: Ends the run's name.
+        of: The whole: its features are computed once, and hold those of the part.
+        tags: Of the run.
+    """
+
+    stage: Literal["fold", "refit"]
+    name: str
+    of: "Inputs"
+    tags: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -37,6 +62,7 @@ class Inputs:
         identity: What decides the features of ``dataset`` by ``weights``.
         n_undecodable: Images that decoding left out.
         weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
+        part: Where ``dataset`` has other splits than the dataset it is of: which, and of what.
     """
 
     dataset: ImageDataset
@@ -46,6 +72,7 @@ class Inputs:
     identity: FeatureIdentity
     n_undecodable: int = 0
     weights_taken: str = ""
+    part: Part | None = None
 
     @property
     def image_size(self) -> int:
@@ -65,7 +92,27 @@ class Inputs:
     @cached_property
     def features_key(self) -> str:
         """Return the name of the features in every store."""
-        return features_key(self.identity)
+        whole = self.whole
+        return features_key(self.identity) if whole is None else whole.features_key
+
+    @property
+    def whole(self) -> "Inputs | None":
+        """Return what holds the features of a part; nothing for a whole, and for a part with a backbone of its own."""
+        whole = None if self.part is None else self.part.of
+        return whole if whole and whole.identity.weights_digest == self.identity.weights_digest else None
+
+    def stage_of(self, entry_point: str) -> str:
+        """Return the ``stage`` tag of an entry point's run."""
+        return entry_point if self.part is None else self.part.stage
+
+    def name_of(self, name: str) -> str:
+        """Return a run's name, with the part at its end."""
+        return name if self.part is None else f"{name} {self.part.name}"
+
+    def with_part(self, part: Part, dataset: ImageDataset) -> "Inputs":
+        """Return the inputs for other splits of the same images."""
+        split_ids = {name: split_digest(split) for name, split in sorted(dataset.splits.items())}
+        return replace(self, dataset=dataset, identity=replace(self.identity, split_ids=split_ids), part=part)
 
     def with_weights(self, weights: ResolvedWeights) -> "Inputs":
         """Return the inputs for the same images and another backbone's weights."""
@@ -95,6 +142,7 @@ class Inputs:
             "preprocessing": self.identity.preprocessing,
             "n_skipped_images": str(self.n_skipped),
             "duplicates_across_splits": json.dumps(duplicates),
+            **({} if self.part is None else {tag: str(value) for tag, value in self.part.tags.items()}),
         }
 
     @property
@@ -151,12 +199,15 @@ def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int) -> Image
 
 def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
     """Return the digest of everything a run's numbers follow from, apart from chance on the machine."""
+    # A part is told by its items, so that it is found again by whoever divides the images alike.
+    part = {} if inputs.part is None else {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
     return digest_of(
         {
             "stage": stage,
             "config": config.model_dump(exclude=set(EXECUTION_ONLY | config.unread)),
             "features_key": inputs.features_key,
             "version": __version__,
+            **part,
         }
     )
 
@@ -168,19 +219,27 @@ def digest_of(content: Mapping[str, object]) -> str:
 
 def track_split(run: StageRun, inputs: Inputs, name: str, split: FeatureSplit) -> TrackedDataset:
     """Log one split as an input of the run, and return it for linking metrics to it."""
+    context = {"train": "training", "val": "validation", "test": "testing"}[name]
+    return track_items(run, inputs, name, split.labels, split.item_ids, context)
+
+
+def track_items(
+    run: StageRun, inputs: Inputs, name: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_], context: str
+) -> TrackedDataset:
+    """Log labelled items of a dataset as an input of the run in the role ``context``, and return them."""
     names = inputs.dataset.class_names
-    counts = np.bincount(split.labels, minlength=len(names)).tolist()
+    counts = np.bincount(labels, minlength=len(names)).tolist()
     tracked = TrackedDataset(
         f"{inputs.dataset.short_name}-{name}",
-        _split_digest(split.item_ids, split.labels),
+        _split_digest(item_ids, labels),
         inputs.dataset.source,
         {
-            "n_images": len(split.labels),
+            "n_images": len(labels),
             "dataset_digest": inputs.dataset.digest,
             "class_counts": dict(zip(names, counts, strict=True)),
         },
     )
-    run.log_dataset(tracked, context={"train": "training", "val": "validation", "test": "testing"}[name])
+    run.log_dataset(tracked, context=context)
     return tracked
 
 

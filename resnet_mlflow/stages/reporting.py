@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.data.datasets import ImageSplit
@@ -17,6 +17,9 @@ from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
 from resnet_mlflow.tracking import StageRun, log_head
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ def conclude(
     more: Callable[[Evaluation], Mapping[str, float]] | None = None,
     scarce: bool = False,
 ) -> Outcome:
-    """Calibrate on validation, evaluate on validation and test, and log all of it.
+    """Calibrate on validation, evaluate on validation and test, and log all of it; a refit has no test split.
 
     Args:
         run: The active run.
@@ -63,7 +66,7 @@ def conclude(
     tracked = {name: track_split(run, inputs, name, split) for name, split in splits.items()}
     names = inputs.dataset.class_names
     model_id = log_head(head, splits["train"].features.shape[1], names, {"head": type(head).__name__})
-    evaluations = {name: evaluate_head(head, splits[name], names) for name in ("val", "test")}
+    evaluations = {name: evaluate_head(head, splits[name], names) for name in ("val", "test") if name in splits}
     metrics: dict[str, float] = {}
     for name, evaluation in evaluations.items():
         own = split_metrics(name, evaluation)
@@ -74,14 +77,17 @@ def conclude(
     run.log_metrics(times)
     with run.artifacts() as folder:
         for name, evaluation in evaluations.items():
-            _write_evaluation(folder / "evaluation" / name, evaluation)
-        _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
+            write_evaluation(folder / "evaluation" / name, evaluation)
+        if "test" in splits:
+            _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
     run.set_tags({"n_skipped_images": inputs.n_skipped})
     run.log_note(_note(title, inputs, evaluations))
     review_run(run, facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce))
-    low, high = evaluations["test"].intervals["accuracy"]
-    scores = f"val accuracy {metrics['val/accuracy']:.4f}, test accuracy {metrics['test/accuracy']:.4f}"
-    logger.info("%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
+    scores = ", ".join(f"{name} accuracy {metrics[f'{name}/accuracy']:.4f}" for name in evaluations)
+    low, high = list(evaluations.values())[-1].intervals["accuracy"]
+    # A cross-validation's terminal shows folds.
+    level = logging.INFO if inputs.part is None else logging.DEBUG
+    logger.log(level, "%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
     return Outcome(run.run_id, metrics | dict(times), evaluations, len(splits["train"].labels))
 
 
@@ -98,14 +104,22 @@ def split_metrics(split: str, evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def _write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.DataFrame | None" = None) -> None:
+    """Write confusion matrix, report and predictions into a new folder.
+
+    Args:
+        folder: Is made.
+        evaluation: What is written.
+        predictions: Stand in place of the evaluation's own, with further columns.
+    """
     folder.mkdir(parents=True)
     figure = confusion_matrix_figure(evaluation.confusion, evaluation.class_names)
     figure.savefig(folder / "confusion_matrix.png")
     table = {"class_names": list(evaluation.class_names), "counts": evaluation.confusion.tolist()}
     _write_json(folder / "confusion_matrix.json", table)
     _write_json(folder / "classification_report.json", evaluation.report())
-    evaluation.predictions_frame().to_parquet(folder / "predictions.parquet", index=False)
+    frame = evaluation.predictions_frame() if predictions is None else predictions
+    frame.to_parquet(folder / "predictions.parquet", index=False)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

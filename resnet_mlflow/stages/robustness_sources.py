@@ -63,7 +63,7 @@ def choose_runs(config: RobustnessConfig) -> list[str]:
 
 def _fits(run: Run) -> bool:
     tags = run.data.tags
-    is_parent = "methods" in tags  # of a long-tail comparison
+    is_parent = "methods" in tags or "folds" in tags  # of a long-tail comparison, of folds
     finished = run.info.status == "FINISHED" and "features_key" in tags
     return tags.get("stage") in CLASSIFIER_STAGES and finished and not is_parent
 

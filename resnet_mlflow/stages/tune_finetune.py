@@ -13,7 +13,7 @@ from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features
-from resnet_mlflow.stages.network_runs import image_splits, run_tags, train_and_conclude
+from resnet_mlflow.stages.network_runs import image_splits, run_name, run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.stages.tuning import Search, run_search
@@ -31,24 +31,28 @@ from resnet_mlflow.tuning.objective import Measured, Objective, Report
 from resnet_mlflow.tuning.search_space import Parameter, SearchSpace, load_space
 
 
-def tune_finetune(config: FinetuneConfig) -> Outcome:
+def tune_finetune(config: FinetuneConfig, inputs: Inputs | None = None) -> Outcome:
     """Return the scores of a network that is fine-tuned with the parameters of the best trial.
+
+    Args:
+        config: As given.
+        inputs: What the run works on; prepared where there are none.
 
     Raises:
         InputError: If the search space, sampler or pruner do not fit.
     """
     space = load_space(config.search_space, "finetune", {})
     writable_folder(default_cache_dir(config.cache_dir), "cache_dir")
-    inputs = prepare(config)
+    inputs = inputs or prepare(config)
     key = compute_cache_key("finetune", config, inputs)
     work = _Work(config, inputs, key)
     return run_search(
         Search(
-            stage="finetune",
+            stage=inputs.stage_of("finetune"),
             config=config,
             inputs=inputs,
             method="finetune",
-            name=f"finetune tuned {config.backbone} {inputs.dataset.short_name} s{config.seed}",
+            name=run_name(config, inputs),
             tags=run_tags(config, inputs, key),
             prefix="",
             space=space,

@@ -23,8 +23,12 @@ from resnet_mlflow.tuning.shared_study import SharedStudy, Task
 logger = logging.getLogger(__name__)
 
 
-def tune_head(config: FitHeadConfig) -> Outcome:
+def tune_head(config: FitHeadConfig, inputs: Inputs | None = None) -> Outcome:
     """Return the scores of a head with the parameters of the best trial.
+
+    Args:
+        config: As given.
+        inputs: What the run works on; prepared where there are none.
 
     Raises:
         InputError: If the search space, sampler or pruner do not fit the head.
@@ -32,11 +36,11 @@ def tune_head(config: FitHeadConfig) -> Outcome:
     given = parse_head_params(config.head_params)
     defaults = build_head(config.head, given, config.seed).get_params()
     space = load_space(config.search_space, config.head, given)
-    inputs = prepare(config)
+    inputs = inputs or prepare(config)
     work = _Work(config, inputs, space)
     return run_search(
         Search(
-            stage="fit_head",
+            stage=inputs.stage_of("fit_head"),
             config=config,
             inputs=inputs,
             method=config.head,

@@ -36,7 +36,7 @@ class Search:
     """What a stage has to say about its study.
 
     Attributes:
-        stage: ``fit_head`` or ``finetune``.
+        stage: Value of the run's ``stage`` tag: that of the entry point, or of a part.
         config: As given.
         inputs: What the stage works on.
         method: The head, or ``finetune``.
@@ -133,10 +133,14 @@ def _task(search: Search) -> Task:
     if isinstance(config, FinetuneConfig):
         names = FinetuneConfig.model_fields.keys() & search.defaults.keys() - search.space.parameters.keys()
         identity["training"] = {name: getattr(config, name) for name in sorted(names)}
+    if inputs.part is not None:
+        identity |= {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
     # A study without a name of its own is that of one command: what stops or steers it is part of the name.
     steering = {name: getattr(config, name) for name in ("n_trials", "sampler", "pruner", "timeout_s", "target")}
     key = digest_of({**identity, **steering, "store": store_uri()})[:8]
-    name = config.study_name or f"{search.method} {config.backbone} {inputs.dataset.short_name} s{config.seed} {key}"
+    name = config.study_name or f"{search.method} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
+    if not config.study_name or inputs.part is not None:  # A name stands for the studies of all folds.
+        name = f"{inputs.name_of(name)} {key}"
     return Task(name, search.space, search.defaults, identity, search.n_epochs)
 
 

@@ -46,6 +46,14 @@ from resnet_mlflow.statistics.ranks import (
     nemenyi_critical_difference,
     wilcoxon_p_value,
 )
+from resnet_mlflow.statistics.resampled import (
+    ResampledScore,
+    cross_validated_difference,
+    cross_validated_score,
+    fold_scores,
+    held_out_of,
+    resampled_score,
+)
 from resnet_mlflow.statistics.selection import expected_largest, images_for_luck, luck_of_the_best
 from resnet_mlflow.statistics.significance import EXACT_BELOW, McNemarTest, holm, mcnemar, paired_p_value
 
@@ -62,6 +70,7 @@ __all__ = [
     "Moments",
     "Needed",
     "Pair",
+    "ResampledScore",
     "SeedSummary",
     "SeededDifference",
     "SeededScore",
@@ -70,6 +79,8 @@ __all__ = [
     "balanced_accuracy_interval",
     "best_set",
     "cliques",
+    "cross_validated_difference",
+    "cross_validated_score",
     "crossed_moments",
     "difference_over_seeds",
     "difference_p_value",
@@ -77,7 +88,9 @@ __all__ = [
     "distinct_seeds",
     "effective_items",
     "expected_largest",
+    "fold_scores",
     "friedman",
+    "held_out_of",
     "holm",
     "images_for_luck",
     "item_weights",
@@ -89,6 +102,7 @@ __all__ = [
     "nemenyi_critical_difference",
     "paired_p_value",
     "proportion_limits",
+    "resampled_score",
     "score_over_seeds",
     "score_reach",
     "seed_reach",

@@ -16,6 +16,8 @@ from resnet_mlflow.tuning.search_space import load_space
 
 # A cell sets these itself.
 CROSSED = ("backbone", "seed")
+# The study sets these for all cells alike.
+OF_THE_STUDY = ("folds", "repeats")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def cells(study: Study) -> Iterator[Cell]:
     """
     for backbone in study.backbones:
         for seed in study.seeds:
-            shared = _shared(study) | {"backbone": backbone, "seed": seed}
+            shared = _shared(study) | study.division | {"backbone": backbone, "seed": seed}
             for head, params in study.heads.items():
                 yield Cell(head, _head_config(head, params, shared))
             for head, params in study.tuning.items():
@@ -80,11 +82,17 @@ def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:
     """
     for backbone in study.backbones:
         features = {name: value for name, value in _shared(study).items() if name in LongtailConfig.model_fields}
-        shared = features | {"backbone": backbone, "seeds": ",".join(map(str, study.seeds))}
+        shared = features | {"backbone": backbone, **_seeds(study)}
         for name, params in study.longtail.items():
             where = f"longtail.{name}"
             if (own := _own_params(where, params, backbone, study)) is not None:
                 yield f"longtail {name} {backbone}", validated(LongtailConfig, where, own, shared)
+
+
+def _seeds(study: Study) -> dict[str, Any]:
+    if study.folds:
+        return {**study.division, "seeds": "", "seed": study.seeds[0]}
+    return {"seeds": ",".join(map(str, study.seeds))}
 
 
 def _shared(study: Study) -> dict[str, Any]:
@@ -92,6 +100,8 @@ def _shared(study: Study) -> dict[str, Any]:
         for key in getattr(study, section):
             if key in CROSSED:
                 raise InputError(f"{section} must not set {key!r}, which the study crosses; use {key}s")
+            if key in OF_THE_STUDY:
+                raise InputError(f"{section} must not set {key!r}, which all cells share; write it beside seeds")
             if key not in config_class.model_fields:
                 raise InputError(f"{section} has no parameter {key!r}{nearest(key, config_class.model_fields)}")
     return study.features | study.evaluation
@@ -143,6 +153,8 @@ def validated(config_class: type[ConfigT], where: str, own: dict[str, Any], shar
     Raises:
         InputError: If a parameter is unknown or breaks its rule; the line names the section.
     """
+    if misplaced := [name for name in OF_THE_STUDY if name in own]:
+        raise InputError(f"{where} must not set {misplaced[0]!r}, which all cells share; write it beside seeds")
     try:
         return validate(config_class, shared | own)
     except InputError as error:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from resnet_mlflow.config import Backbone, Config, Head, Seed
 
@@ -26,6 +26,8 @@ class Study(Config):
     features: dict[str, Any] = Field({}, description="Parameters of extract that all cells share.")
     evaluation: dict[str, Any] = Field({}, description="calibration and attention_maps of all cells.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Each cell runs once per seed.")
+    folds: int = Field(0, description="Cross-validates every cell in so many folds; 0 means the dataset's test split.")
+    repeats: int = Field(1, description="How often folds are drawn, by seed, seed + 1, ...")
     backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
     heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
     tuning: dict[str, dict[str, Any]] = Field(
@@ -50,3 +52,22 @@ class Study(Config):
         if len(set(values)) < len(values):
             raise ValueError("must not repeat a value")
         return values
+
+    @model_validator(mode="after")
+    def _folds_stand_alone(self) -> "Study":
+        if not self.folds:
+            return self
+        if len(self.seeds) > 1:
+            raise ValueError(
+                f"seeds must be one where folds is above 0, got {', '.join(map(str, self.seeds))}; repeats draws folds "
+                "by seed, seed + 1, ..."
+            )
+        for section, why in (("few_shot", "draws samples of its own"), ("robustness", "tests fitted classifiers")):
+            if getattr(self, section):
+                raise ValueError(f"{section} must be left out where folds is above 0, since it {why}; make it a study")
+        return self
+
+    @property
+    def division(self) -> dict[str, int]:
+        """Return folds and repeats as parameters of the cells; nothing where the test split decides."""
+        return {"folds": self.folds, "repeats": self.repeats} if self.folds or self.repeats != 1 else {}

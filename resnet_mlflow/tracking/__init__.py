@@ -20,10 +20,14 @@ from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import (
+    OUT_OF_FOLD,
     ConfusionMatrix,
+    CrossedPredictions,
+    OutOfFold,
     Predictions,
     load_confusion_matrix,
     load_corrupted_predictions,
+    load_out_of_fold,
     load_predictions,
 )
 from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
@@ -49,9 +53,12 @@ __all__ = [
     "BACKBONE_ARTIFACT",
     "CHALLENGER",
     "CHAMPION",
+    "OUT_OF_FOLD",
     "RUN_TAG",
     "ConfusionMatrix",
+    "CrossedPredictions",
     "MissingArtifactError",
+    "OutOfFold",
     "Predictions",
     "StageRun",
     "TrackedDataset",
@@ -76,6 +83,7 @@ __all__ = [
     "load_confusion_matrix",
     "load_corrupted_predictions",
     "load_head",
+    "load_out_of_fold",
     "load_predictions",
     "load_served",
     "log_classifier",

@@ -11,6 +11,8 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.artifacts import MAX_TABLE_BYTES, download, load_json, unreadable_json
 
+# What a cross-validation's run predicted of its images while they were held out.
+OUT_OF_FOLD = "evaluation/cross_validation/predictions.parquet"
 # Of a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.
 MAX_CELLS = 10**9
 
@@ -70,6 +72,57 @@ def load_confusion_matrix(run_id: str, split: Literal["val", "test"] = "test") -
     return ConfusionMatrix(class_names, counts)
 
 
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What the folds of a cross-validation said of the images that they held out; each image once per repeat.
+
+    Attributes:
+        predictions: In the order they were logged.
+        folds: Which fold held each item out, ``(n_predictions,)``.
+        repeats: In which repeat, of the same shape.
+    """
+
+    predictions: Predictions
+    folds: NDArray[np.int64]
+    repeats: NDArray[np.int64]
+
+    def crossed(self) -> "CrossedPredictions":
+        """Return what was right by repeat and item, items in the order of their ids.
+
+        Raises:
+            InputError: If a repeat lacks items that another one has.
+        """
+        own = [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
+        # Copies of an image have one id, and may have two labels.
+        known = self.predictions.item_ids, self.predictions.labels
+        rows = [part[np.lexsort((known[1][part], known[0][part]))] for part in own]
+        if any(not all(np.array_equal(one[part], one[rows[0]]) for one in known) for part in rows if len(rows)):
+            sizes = ", ".join(str(len(part)) for part in rows)
+            raise InputError(
+                f"every repeat must hold the same items, got other ones in repeats of {sizes}; run it again"
+            )
+        item_ids, labels = (one[rows[0]] for one in known)
+        correct, folds = (np.array([one[part] for part in rows]) for one in (self.predictions.correct, self.folds))
+        return CrossedPredictions(item_ids, labels, correct, folds)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossedPredictions:
+    """What was predicted right in a cross-validation; one column per item, in the order of their ids.
+
+    Attributes:
+        item_ids: ``(n_items,)`` text.
+        labels: ``(n_items,)`` names of the true classes.
+        correct: ``(n_repeats, n_items)``.
+        folds: Which fold held the item out, of the same shape.
+    """
+
+    item_ids: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    correct: NDArray[np.bool_]
+    folds: NDArray[np.int64]
+
+
 def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:
     """Return what a run logged as ``evaluation/<split>/predictions.parquet``.
 
@@ -78,7 +131,25 @@ def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Pre
         InputError: If it has something else in their place.
     """
     path = f"evaluation/{split}/predictions.parquet"
-    frame = _read_table(run_id, path, ("item_id", "label", "prediction"))
+    return _predictions(_read_table(run_id, path, ("item_id", "label", "prediction")), run_id, path)
+
+
+def load_out_of_fold(run_id: str) -> OutOfFold:
+    """Return what a cross-validation's run logged as ``evaluation/cross_validation/predictions.parquet``.
+
+    Raises:
+        MissingArtifactError: If the run has no such predictions.
+        InputError: If it has something else in their place.
+    """
+    frame = _read_table(run_id, OUT_OF_FOLD, ("item_id", "label", "prediction", "fold", "repeat"))
+    try:
+        folds, repeats = (frame[name].to_numpy(dtype=np.int64) for name in ("fold", "repeat"))
+    except (ValueError, TypeError) as error:
+        raise _unreadable(run_id, OUT_OF_FOLD, str(error)) from None
+    return OutOfFold(_predictions(frame, run_id, OUT_OF_FOLD), folds, repeats)
+
+
+def _predictions(frame: pd.DataFrame, run_id: str, path: str) -> Predictions:
     columns = [name for name in frame.columns if name.startswith("score_")]
     item_ids, labels, predictions = (frame[name].to_numpy(dtype=np.str_) for name in ("item_id", "label", "prediction"))
     class_names = tuple(name.removeprefix("score_") for name in columns)

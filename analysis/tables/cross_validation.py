@@ -1,0 +1,120 @@
+"""Cross-validated configurations: scores over folds, in a table of their own."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from analysis.best import name_of
+from analysis.cells import VARIANT, cross_validated_cells, variants
+from analysis.illustration import scores_chart
+from analysis.questions import competing, context_notes
+from analysis.resampling import COMPARED, TESTS, compare_divided
+from analysis.separation import winner_of
+from analysis.table import RUN_IDS, SEEDS, Column, Table
+from analysis.tables.row import TableRow
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics import best_set
+
+ORDERED_BY = "cv_val_accuracy"
+LABELS = ("division", "training", "backbone", "head", "strategy", "method")
+# Rows compete where folds and training images are the same.
+WITHIN = ("division", "training")
+SCORES = (
+    Column(ORDERED_BY, "val accuracy", "number"),
+    Column("cv_accuracy", "accuracy", "score"),
+    Column("cv_balanced_accuracy", "balanced accuracy", "score"),
+    Column("cv_nll", "NLL", "number"),
+    Column("cv_ece", "ECE", "score"),
+    Column("time/fit_s", "fit s", "seconds"),
+)
+
+
+def cross_validation(frame: pd.DataFrame) -> Table | None:
+    """Return scores over folds per configuration, those on the same folds competing; nothing without such runs."""
+    cells = cross_validated_cells(frame)
+    cells = cells[~((cells["stage"] == "longtail") & cells["method"].isna())]
+    if cells.empty:
+        return None
+    cells = cells.assign(division=cells.apply(_division, axis=1), training=cells.apply(_training, axis=1))
+    cells = cells.sort_values([*WITHIN, ORDERED_BY], ascending=[True, True, False], kind="stable").reset_index(
+        drop=True
+    )
+    rows = _rows(cells)
+    winners, told = _told_apart(rows)
+    shown = [Column(name, name) for name in LABELS if (rows[name] != "").any()]
+    if (rows[VARIANT] != "").any():
+        shown.append(Column(VARIANT, "parameters"))
+    scores = tuple(column for column in SCORES if column.name in rows)
+    return Table(ROW.name, ROW.question, rows, (*shown, *scores), (*_notes(cells), *told, TESTS), winners)
+
+
+def _division(run: "pd.Series[Any]") -> str:
+    return f"{int(run['config.repeats'])} x {int(run['config.folds'])} folds, seed {int(run['seed'])}"
+
+
+def _training(run: "pd.Series[Any]") -> str:
+    """Return how training parts are cut; nothing where they are whole."""
+    if run["stage"] == "longtail" and run["config.profile"] != "natural":
+        return f"{run['config.profile']} {run['config.imbalance_factor']:g}"
+    shots = run.get("config.shots")
+    return "" if shots is None or pd.isna(shots) or not shots else f"{int(shots)} shots"
+
+
+def _rows(cells: pd.DataFrame) -> pd.DataFrame:
+    rows = cells[list(LABELS)].fillna("").astype(str)
+    rows[VARIANT] = variants(cells, LABELS)
+    for name in (column.name for column in SCORES if column.name in cells):
+        rows[name] = cells[name].astype(float)
+        for end in ("low", "high"):
+            if f"{name}_ci_{end}" in cells:
+                # The interval is over folds, and that is all of it.
+                rows[f"{name} {end}"] = rows[f"{name} folds {end}"] = cells[f"{name}_ci_{end}"].astype(float)
+    rows[SEEDS] = [[int(seed)] for seed in cells["seed"]]
+    rows[RUN_IDS] = [[run_id] for run_id in cells["run_id"]]
+    return rows
+
+
+def _told_apart(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[str]]:
+    """Return the scores told apart from all that they compete with, and notes on the others."""
+    winners: set[tuple[int, str]] = set()
+    notes: list[str] = []
+    named = rows.drop(columns=list(WITHIN))
+    for place, positions in competing(rows, WITHIN):
+        run_ids = [rows[RUN_IDS].iloc[row][0] for row in positions]
+        for metric, balanced in COMPARED.items():
+            try:
+                pairs = compare_divided(run_ids, balanced=balanced)
+            except InputError as error:
+                notes.append(f"{place}nothing is bold, since {error}.")
+                break
+            winner = winner_of(len(positions), pairs)
+            if winner is not None:
+                winners.add((positions[winner], metric))
+            elif metric == "cv_accuracy" and len(positions) > 1:
+                names = [name_of(named, positions[row]) for row in best_set(len(positions), pairs)]
+                notes.append(
+                    f"{place}no accuracy is told apart from all others: {', '.join(names)} cannot be excluded (95 % "
+                    "confidence set of the best)."
+                )
+    return frozenset(winners), notes
+
+
+def _notes(cells: pd.DataFrame) -> Iterator[str]:
+    yield from context_notes(cells)
+    yield (
+        "Means over folds; every image was predicted once per repeat by a classifier that had not seen it. 95 % "
+        "intervals: corrected resampled t, never shorter than that of as many independent images. Rows are ordered by "
+        "accuracy on validation images of the training parts, by which configurations are chosen."
+    )
+    yield "Such scores are of smaller training parts than a fixed split's or the whole, and stand in no other table."
+
+
+ROW = TableRow(
+    "cross_validation",
+    "How good is each method when every image takes its turn at being tested?",
+    needs="finished runs with folds",
+    build=cross_validation,
+    chart=partial(scores_chart, coloured_by="head", name="cv_accuracy"),
+)

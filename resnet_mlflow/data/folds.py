@@ -1,0 +1,156 @@
+"""Folds of a dataset for cross-validation: which images are its pool, and which of them each fold holds out."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.errors import InputError
+
+# Of each class, in what a fold trains on: one to fit on and one to validate on.
+LEAST_TO_TRAIN = 2
+
+
+def draw_folds(
+    labels: NDArray[np.int64],
+    folds: int,
+    seed: int,
+    class_names: Sequence[str] | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Return which fold holds each item out, every class in all folds as evenly as groups allow.
+
+    Args:
+        labels: Class indices, shape ``(n_items,)``.
+        folds: Number of folds, at least 2.
+        seed: What the draw depends on.
+        class_names: Names of all classes, for errors.
+        groups: Items of equal numbers stay in one fold, shape ``(n_items,)``; None means that each is on its own.
+
+    Returns:
+        Fold of each item, in ``[0, folds)``.
+
+    Raises:
+        InputError: If a class has fewer items or groups than folds, or fewer than 2 items where another fold is out.
+
+    Example:
+        >>> draw_folds(np.array([0, 0, 0, 0, 1, 1, 1, 1]), folds=2, seed=0)
+        array([1, 1, 0, 0, 0, 1, 0, 1])
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels = np.asarray(labels)
+    names = [str(label) for label in np.unique(labels)] if class_names is None else list(class_names)
+    own = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    _check_groups(labels, own, folds, names)
+    grouped = len(np.unique(own)) < len(own)
+    splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    fold_of = np.empty(len(labels), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(splitter.split(labels, labels, own if grouped else None)):
+        fold_of[held_out] = fold
+    _check_training_parts(labels, fold_of, folds, names)
+    return fold_of
+
+
+def _check_groups(labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int, names: Sequence[str]) -> None:
+    # Of each class and group one row: how many groups a class has.
+    pairs = np.unique(np.column_stack([labels, groups]), axis=0)
+    counts = np.bincount(pairs[:, 0], minlength=len(names))
+    small = int(np.argmin(counts))
+    if counts[small] < folds:
+        what = "images" if len(pairs) == len(labels) else "groups of images"
+        raise InputError(
+            f"folds must be at most the {what} of the smallest class, got {folds} for {counts[small]} in class "
+            f"{names[small]!r}; lower folds, add images or remove the class"
+        )
+
+
+def _check_training_parts(
+    labels: NDArray[np.int64], fold_of: NDArray[np.int64], folds: int, names: Sequence[str]
+) -> None:
+    for fold in range(folds):
+        counts = np.bincount(labels[fold_of != fold], minlength=len(names))
+        small = int(np.argmin(counts))
+        if counts[small] < LEAST_TO_TRAIN or not (fold_of == fold).any():
+            raise InputError(
+                f"every class must keep at least {LEAST_TO_TRAIN} images where a fold is held out, one to fit and one "
+                f"to validate on, got {counts[small]} in class {names[small]!r}; add images or remove the class"
+            )
+
+
+def groups_of(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Return a number per item, equal where the content is: a copy must not be predicted by its twin.
+
+    Example:
+        >>> groups_of(np.array(["b", "a", "b"]))
+        array([1, 0, 1])
+    """
+    return np.unique(item_ids, return_inverse=True)[1].astype(np.int64)
+
+
+def pool_names(dataset: ImageDataset) -> tuple[str, ...]:
+    """Return the splits whose images are the pool: all, but for a test split that the dataset came with."""
+    return tuple(name for name in ("train", "val", "test") if name in dataset.splits and _is_of_pool(dataset, name))
+
+
+def _is_of_pool(dataset: ImageDataset, split: str) -> bool:
+    return split != "test" or dataset.test_is_drawn
+
+
+def pool_of(dataset: ImageDataset) -> ImageSplit:
+    """Return the images that cross-validation predicts: all, but for a test split that the dataset came with."""
+    return joined([dataset.splits[name] for name in pool_names(dataset)])
+
+
+def joined(splits: Sequence[ImageSplit]) -> ImageSplit:
+    """Return several splits of one dataset as one, in their order."""
+    fields = dataclasses.fields(ImageSplit)
+    return ImageSplit(**{field.name: _joined([getattr(one, field.name) for one in splits]) for field in fields})
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, np.ndarray):
+        return np.concatenate(values)
+    if isinstance(first, tuple):
+        return tuple(part for value in values for part in value)
+    if isinstance(first, Mapping):
+        return {name: _joined([value[name] for value in values]) for name in first}
+    return first
+
+
+def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return which fold holds out each image of a dataset's pool, in the order of ``pool_of``.
+
+    Copies of an image lie in one fold.
+
+    Args:
+        dataset: Whose pool is divided.
+        folds: Number of folds, at least 2.
+        seed: What the draw depends on.
+
+    Raises:
+        InputError: As ``draw_folds``.
+    """
+    splits = [dataset.splits[name] for name in pool_names(dataset)]
+    labels, item_ids = (np.concatenate([getattr(split, name) for split in splits]) for name in ("labels", "item_ids"))
+    return draw_folds(labels, folds, seed, dataset.class_names, groups_of(item_ids))
+
+
+def fold_of_dataset(dataset: ImageDataset, division: NDArray[np.int64], fold: int) -> ImageDataset:
+    """Return a dataset that trains on the pool without a fold and tests on the fold, under its name and digest.
+
+    Args:
+        dataset: Whose pool was divided.
+        division: As ``divide`` returns it.
+        fold: Which fold is held out.
+    """
+    pool = pool_of(dataset)
+    splits = {
+        "train": pool.select(np.flatnonzero(division != fold)),
+        "test": pool.select(np.flatnonzero(division == fold)),
+    }
+    return dataclasses.replace(dataset, splits=splits)

@@ -1,0 +1,190 @@
+"""What the run of a cross-validation logs: scores over folds with intervals, and all out-of-fold predictions."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mlflow.entities import Run
+
+from resnet_mlflow.config.cross_validation import CrossValidationConfig
+from resnet_mlflow.data.folds import pool_names, pool_of
+from resnet_mlflow.evaluation.scores import Evaluation, evaluate
+from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.review import RUN_RULES, TAG
+from resnet_mlflow.stages.preparation import Inputs, track_items
+from resnet_mlflow.stages.reporting import Outcome, write_evaluation
+from resnet_mlflow.statistics import ResampledScore, cross_validated_score, resampled_score
+from resnet_mlflow.tracking import OUT_OF_FOLD, OutOfFold, Predictions, StageRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+# Scores that predictions give item by item, and whether classes weigh the same in them.
+COUNTED = {"accuracy": False, "balanced_accuracy": True}
+UNBOUNDED = ("nll",)
+SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A finished fold: which one, its run, and what it predicted of the images held out."""
+
+    repeat: int
+    fold: int
+    run: Run
+    predictions: Predictions
+
+
+def log_folds(
+    run: StageRun, inputs: Inputs, config: CrossValidationConfig, folds: Sequence[FoldRun], title: str
+) -> Outcome:
+    """Log the scores over folds, the out-of-fold predictions and what they rest on, and return the scores.
+
+    Args:
+        run: The run of the configuration.
+        inputs: Of the whole dataset.
+        config: Says how many folds there are.
+        folds: Of all repeats.
+        title: First words of the note.
+    """
+    inputs = replace(inputs, n_undecodable=_n_undecodable(inputs, folds))
+    pooled = _pooled(folds)
+    evaluation = _evaluate(pooled.predictions, inputs.dataset.class_names)
+    scores = _scores(config.folds, folds, pooled)
+    metrics = dict(_metrics(scores, evaluation)) | _means(folds)
+    pool = pool_of(inputs.dataset)
+    tracked = track_items(run, inputs, "pool", pool.labels, pool.item_ids, "cross-validation")
+    run.log_metrics(metrics, dataset=tracked)
+    frame = evaluation.predictions_frame().assign(fold=pooled.folds, repeat=pooled.repeats)
+    with run.artifacts() as folder:
+        write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
+        _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
+    run.set_tags({"n_skipped_images": inputs.n_skipped, "pool": "+".join(pool_names(inputs.dataset))})
+    run.log_note(_note(title, inputs, config, scores, metrics, len(pool)))
+    _repeat_warnings(run, folds)
+    accuracy = scores["accuracy"]
+    logger.info(
+        "%s, %d x %d folds: accuracy %.4f (95 %% interval %.4f to %.4f), run %s",
+        *(title, config.repeats, config.folds, accuracy.mean, *accuracy.interval, run.run_id),
+    )
+    return Outcome(run.run_id, metrics)
+
+
+def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
+    counts = (int(one.run.data.tags.get("n_skipped_images", 0)) - inputs.dataset.n_skipped for one in folds)
+    return max(0, *counts)
+
+
+def _pooled(folds: Sequence[FoldRun]) -> OutOfFold:
+    """Return what all folds predicted: every image once per repeat."""
+    texts = ("item_ids", "labels", "predictions", "scores")
+    columns = {name: np.concatenate([getattr(one.predictions, name) for one in folds]) for name in texts}
+    held, repeats = (
+        np.concatenate([np.full(len(one.predictions.labels), getattr(one, name)) for one in folds])
+        for name in ("fold", "repeat")
+    )
+    return OutOfFold(Predictions(**columns, class_names=folds[0].predictions.class_names), held, repeats)
+
+
+def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluation:
+    index = {name: label for label, name in enumerate(class_names)}
+    labels = [index[name] for name in predictions.labels.tolist()]
+    return evaluate(labels, predictions.scores, predictions.item_ids, class_names)
+
+
+def _scores(n_folds: int, folds: Sequence[FoldRun], pooled: OutOfFold) -> dict[str, ResampledScore]:
+    """Return every test metric that all folds have, over folds, under its name without the split."""
+    crossed = pooled.crossed()
+    found = {
+        name: cross_validated_score(crossed.correct, crossed.folds, classes=crossed.labels if balanced else None)
+        for name, balanced in COUNTED.items()
+    }
+    for name in _shared(folds, "test/"):
+        if name not in found:
+            score = resampled_score([one.run.data.metrics[f"test/{name}"] for one in folds], n_folds)
+            low, high = score.interval
+            found[name] = replace(score, interval=(max(low, 0.0), high if name in UNBOUNDED else min(high, 1.0)))
+    return found
+
+
+def _shared(folds: Sequence[FoldRun], prefix: str) -> list[str]:
+    names = set.intersection(*(set(one.run.data.metrics) for one in folds))
+    return sorted(
+        name.removeprefix(prefix)
+        for name in names
+        if name.startswith(prefix) and not name.endswith(("_ci_low", "_ci_high"))
+    )
+
+
+def _metrics(scores: Mapping[str, ResampledScore], pooled: Evaluation) -> Iterator[tuple[str, float]]:
+    for name, score in scores.items():
+        yield from ((f"cv_{name}", score.mean), (f"cv_{name}_std", score.std))
+        yield from ((f"cv_{name}_ci_{end}", score.interval[i]) for i, end in enumerate(("low", "high")))
+    yield from ((f"cv_pooled_{name}", value) for name, value in pooled.metrics.items())
+
+
+def _means(folds: Sequence[FoldRun]) -> dict[str, float]:
+    """Return what validation said within training parts, by which configurations are chosen, and a fold's seconds."""
+
+    def mean(name: str) -> float:
+        return float(np.mean([one.run.data.metrics[name] for one in folds]))
+
+    found = {f"cv_val_{name}": mean(f"val/{name}") for name in _shared(folds, "val/") if "/" not in name}
+    return found | {f"time/{name}": mean(f"time/{name}") for name in _shared(folds, "time/")}
+
+
+def _table(folds: Sequence[FoldRun]) -> "pd.DataFrame":
+    import pandas as pd
+
+    names = [f"{split}/{name}" for split in ("test", "val") for name in _shared(folds, f"{split}/")]
+    rows = [
+        {"repeat": one.repeat, "fold": one.fold, "run_id": one.run.info.run_id, "n_images": len(one.predictions.labels)}
+        | {name: one.run.data.metrics[name] for name in names}
+        for one in folds
+    ]
+    return pd.DataFrame(rows)
+
+
+def _repeat_warnings(run: StageRun, folds: Sequence[FoldRun]) -> None:
+    """Log the folds' warnings on the run of the configuration, each as the first fold that has it tells it."""
+    found: dict[str, str] = {}
+    for code in RUN_RULES:
+        told = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
+        if told:
+            found[code] = told[0] + (f" (in {len(told)} of {len(folds)} folds)" if len(folds) > 1 else "")
+    run.log_warnings(found, {code: RUN_RULES[code].told([text]) for code, text in found.items()})
+
+
+def _note(
+    title: str,
+    inputs: Inputs,
+    config: CrossValidationConfig,
+    scores: Mapping[str, ResampledScore],
+    metrics: Mapping[str, float],
+    n_images: int,
+) -> str:
+    rows = [
+        [
+            name,
+            f"{score.mean:.4f}",
+            "{:.4f} to {:.4f}".format(*score.interval),
+            f"{score.std:.4f}",
+            f"{metrics[f'cv_pooled_{name}']:.4f}",
+        ]
+        for name, score in ((name, scores[name]) for name in SHOWN)
+    ]
+    table = markdown_table(["score", "mean over folds", "95 % interval", "deviation over folds", "pooled"], rows)
+    given = len(inputs.dataset.splits["test"])
+    untouched = f" The test split that the dataset came with ({given} images) was not looked at."
+    times = "once" if config.repeats == 1 else f"{config.repeats} times"
+    said = (
+        f"Each of {n_images} images was predicted {times} by a classifier that had not seen it ({config.repeats} x "
+        f"{config.folds} folds). Everything was chosen within what a fold trains on. Intervals: corrected resampled t "
+        f"(Nadeau and Bengio).{'' if inputs.dataset.test_is_drawn else untouched}"
+    )
+    heading = f"**{title}**, cross-validated on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"
+    return "\n\n".join([heading, said, "\n".join(table), *inputs.remarks])

@@ -1,0 +1,183 @@
+"""Scores and differences over the folds of a cross-validation, whose training parts overlap.
+
+Each fold trains on most of what the others train on, so that their scores are no independent observations. The
+corrected resampled t test takes the variance of a mean over ``k`` folds as ``1/k + n_test/n_train`` times their sample
+variance. It knows the images by the spread of the folds alone, which is none where a classifier makes no error: no
+interval here is shorter than that of as many independent images, and no test finds more than one on the items.
+
+References:
+    Nadeau and Bengio (2003), Inference for the Generalization Error, Machine Learning 52, equation 9; Bouckaert and
+    Frank (2004), Evaluating the Replicability of Significance Tests for Comparing Learning Algorithms, PAKDD, for
+    folds that are drawn repeatedly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics.crossed import (
+    crossed_moments,
+    difference_reach,
+    item_error,
+    item_weights,
+    nadeau_bengio_test,
+    score_reach,
+    seed_reach,
+)
+from resnet_mlflow.statistics.intervals import Floats, Interval, Ints
+from resnet_mlflow.statistics.over_seeds import SeededDifference
+from resnet_mlflow.statistics.significance import paired_p_value
+
+
+@dataclass(frozen=True)
+class ResampledScore:
+    """A score over the folds of all repeats.
+
+    Attributes:
+        mean: Over folds.
+        std: Sample standard deviation over folds.
+        interval: Of the mean, for other images: training images and held-out ones.
+        n_folds: Folds of all repeats.
+    """
+
+    mean: float
+    std: float
+    interval: Interval
+    n_folds: int
+
+
+def held_out_of(n_folds: int) -> float:
+    """Return how many items a fold holds out over those that it leaves to train on.
+
+    Example:
+        >>> held_out_of(5)
+        0.25
+    """
+    return 1 / (n_folds - 1)
+
+
+def resampled_score(values: ArrayLike, n_folds: int, confidence: float = 0.95) -> ResampledScore:
+    """Return the mean of a metric over folds with the corrected resampled t interval.
+
+    Args:
+        values: One per fold of every repeat, at least two.
+        n_folds: Folds of one repeat.
+        confidence: Coverage, in (0, 1).
+
+    Example:
+        >>> found = resampled_score([0.8, 0.9, 0.8, 0.9, 0.85], n_folds=5)
+        >>> round(found.mean, 2), [round(end, 3) for end in found.interval]
+        (0.85, [0.757, 0.943])
+    """
+    array = np.asarray(values, dtype=np.float64)
+    mean, variance = float(array.mean()), float(array.var(ddof=1))
+    reach = float(seed_reach(variance, len(array), held_out_of(n_folds), confidence))
+    return ResampledScore(mean, variance**0.5, (mean - reach, mean + reach), len(array))
+
+
+def cross_validated_score(
+    correct: ArrayLike, folds: ArrayLike, *, classes: ArrayLike | None = None, confidence: float = 0.95
+) -> ResampledScore:
+    """Return the mean accuracy over folds with its interval, which is never shorter than that over the items alone.
+
+    Args:
+        correct: Which items were predicted right while held out, ``(n_repeats, n_items)``.
+        folds: Fold that held each item out, in ``[0, n_folds)``, of the same shape.
+        classes: Label of each item, ``(n_items,)``; with it the score is balanced accuracy.
+        confidence: Coverage, in (0, 1).
+
+    Raises:
+        InputError: If ``folds must hold one fold per prediction`` does not hold.
+    """
+    right, held = _checked(correct, folds)
+    found = resampled_score(fold_scores(right, held, classes), int(held.max()) + 1, confidence)
+    weights, labels = item_weights(right.shape[1], classes)
+    items = score_reach(right, weights, labels, confidence=confidence).over_items
+    low, high = _widest(found.interval, items)
+    return ResampledScore(found.mean, found.std, (max(low, 0.0), min(high, 1.0)), found.n_folds)
+
+
+def cross_validated_difference(
+    first: ArrayLike, second: ArrayLike, folds: ArrayLike, *, classes: ArrayLike | None = None, confidence: float = 0.95
+) -> SeededDifference:
+    """Return the mean over folds of the first accuracy minus the second, on the same folds.
+
+    The interval is the corrected resampled t interval, or Tango's over the items where that reaches further; p is the
+    larger of both tests' values.
+
+    Args:
+        first: Which items the first method predicts right while they are held out, ``(n_repeats, n_items)``.
+        second: The same of the second.
+        folds: Fold that held each item out, of the same shape.
+        classes: Label of each item, ``(n_items,)``; with it the scores are balanced accuracies.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        ``n_seeds`` counts the folds of all repeats, ``over_seeds`` is the resampled interval.
+
+    Raises:
+        InputError: If ``folds must hold one fold per prediction`` does not hold.
+    """
+    (left, held), (right, _) = _checked(first, folds), _checked(second, folds)
+    n_folds = int(held.max()) + 1
+    gains = fold_scores(left, held, classes) - fold_scores(right, held, classes)
+    found = resampled_score(gains, n_folds, confidence)
+    weights, _ = item_weights(left.shape[1], classes)
+    moments, k = crossed_moments(left - right, weights), len(left)
+    items, error = (
+        difference_reach(moments, weights, k, 0.0, confidence).over_items,
+        float(item_error(moments, weights, k)),
+    )
+    p_folds = nadeau_bengio_test(gains, n_train=n_folds - 1, n_test=1)[1]
+    return SeededDifference(
+        round(found.mean, 15),
+        _widest(found.interval, items),
+        max(p_folds, _item_p_value(left - right, weights, float(moments.mean), error)),
+        len(gains),
+        left.shape[1],
+        over_seeds=found.interval,
+        over_items=(float(items[0]), float(items[1])),
+        seed_variance=found.std**2,
+        item_error=error,
+    )
+
+
+def fold_scores(correct: Floats, folds: Ints, classes: ArrayLike | None = None) -> Floats:
+    """Return the accuracy of each fold, ``(n_repeats * n_folds,)``; balanced over the classes that the fold holds.
+
+    Example:
+        >>> fold_scores(np.array([[1.0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), classes=[0, 1, 0, 1]).tolist()
+        [0.5, 1.0]
+    """
+    labels = None if classes is None else np.asarray(classes)
+    scores = []
+    for right, held in zip(correct, folds, strict=True):
+        for fold in range(int(folds.max()) + 1):
+            rows = held == fold
+            weights, _ = item_weights(int(rows.sum()), None if labels is None else labels[rows])
+            scores.append(float(right[rows] @ weights))
+    # 15 digits, so that a fold without errors scores 1.
+    return np.round(scores, 15)
+
+
+def _item_p_value(gains: Floats, weights: Floats, mean: float, error: float) -> float:
+    """Return the p value over the items: exact of one repeat, by normal tails of the mean over several."""
+    if len(gains) == 1:
+        return paired_p_value(gains[0], weights)
+    return 1.0 if error <= 0 else 2 * float(special.ndtr(-abs(mean) / error))
+
+
+def _widest(first: Interval, second: tuple[Floats, Floats]) -> Interval:
+    return min(first[0], float(second[0])), max(first[1], float(second[1]))
+
+
+def _checked(correct: ArrayLike, folds: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    right, held = np.atleast_2d(np.asarray(correct, dtype=np.float64)), np.atleast_2d(np.asarray(folds, dtype=np.int64))
+    if right.shape != held.shape or held.min() < 0 or held.max() < 1:
+        raise InputError(
+            f"folds must hold one fold per prediction, two folds at least, got {held.shape} for {right.shape}; align"
+        )
+    return right, held
