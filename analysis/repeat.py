@@ -22,6 +22,7 @@ from analysis.sameness import (
     expected,
     shared_digits,
 )
+from resnet_mlflow.backbones.recipes import RANDOM, request_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.markdown import markdown_table
 from resnet_mlflow.tracking import Predictions, create_repeat, get_run, load_predictions, reach_store, store_uri
@@ -122,7 +123,7 @@ def repeat(run_id: str) -> Repetition:
             f"({stage or 'no stage of ours'}, {run.info.status}); other stages skip what has finished: run their "
             "command (see explain) on another store"
         )
-    command = command_of(stage, typed_config(run_id))
+    command = command_of(stage, typed_config(run_id) | _recipe_of_then(run))
     then = {split: _predictions(run_id, split) for split in SPLITS}
     again = create_repeat(run)
     environment = os.environ | {"MLFLOW_RUN_ID": again, "MLFLOW_TRACKING_URI": store_uri()}
@@ -135,6 +136,12 @@ def repeat(run_id: str) -> Repetition:
     if done.returncode != 0:
         raise InputError(f"the repetition must end well to be compared, got exit code {done.returncode}, run {again}")
     return compare_repeated(run, get_run(again), then, {split: _predictions(again, split) for split in SPLITS})
+
+
+def _recipe_of_then(run: Run) -> dict[str, str]:
+    """Return the weights to ask for where the run had random ones of another recipe than today's."""
+    request = request_of(run.data.tags.get("weights", ""))
+    return {} if request in ("", RANDOM) else {"weights": request}
 
 
 def compare_repeated(

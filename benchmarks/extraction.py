@@ -25,7 +25,9 @@ from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import one_thread
 
-WEIGHTS = resolve_weights("resnet18", "random", 0)
+# Those of all earlier measurements.
+RANDOM = "random:library"
+WEIGHTS = resolve_weights("resnet18", RANDOM, 0)
 WORKERS = (0, 2)
 OURS = "from the folder to the feature store"
 
@@ -108,8 +110,8 @@ def extract(
 ) -> tuple[ImageDataset, FeatureSet]:
     """Return a class folder and its features: read, hashed, and extracted where the store has none."""
     dataset = load_dataset(f"folder:{images}", data_dir=store / "data")
-    config = FeatureConfig(weights="random", device=device, image_size=image_size, backbone=backbone)
-    weights = resolve_weights(backbone, "random", 0)
+    config = FeatureConfig(weights=RANDOM, device=device, image_size=image_size, backbone=backbone)
+    weights = resolve_weights(backbone, RANDOM, 0)
     return dataset, extract_features(dataset, config, FeatureStore(store), weights, show_progress=False)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from resnet_mlflow.backbones.layouts import Group, choose, find_groups
+from resnet_mlflow.backbones.recipes import LIBRARY, STANDARDIZED
+from resnet_mlflow.backbones.standardized import standardize_weights
 from resnet_mlflow.backbones.weight_files import read_weights_file, tensors_in
 from resnet_mlflow.backbones.weight_notes import PREPROCESSING_NOTE
 from resnet_mlflow.backbones.weights import ResolvedWeights
@@ -47,7 +49,7 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
 
     Args:
         name: One of ``registry.backbones.BACKBONES``.
-        resolved: Its weights; seeded random ones follow torchvision's own initialisation.
+        resolved: Its weights; seeded random ones follow their recipe.
 
     Raises:
         InputError: If the file cannot be read, or holds weights of something else.
@@ -58,7 +60,7 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
 def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     """Return what ``build_backbone`` does, and which tensors of the file it took."""
     if resolved.path is None:
-        return LoadedBackbone(_drawn(name, resolved.seed or 0))
+        return LoadedBackbone(_RECIPES[resolved.recipe](name, resolved.seed or 0))
     # Drawing numbers that a file then replaces would take longer than reading the file. Networks of other libraries may
     # hold numbers that no file has, and are made whole.
     is_plain = bool(BACKBONES.find(name).blocks)
@@ -86,6 +88,17 @@ def _drawn(name: str, seed: int) -> nn.Module:
         # Not torch.manual_seed: that would also seed the accelerators.
         torch.default_generator.manual_seed(seed)
         return _headless(name)
+
+
+def _standardized(name: str, seed: int) -> nn.Module:
+    # Other libraries' networks may have layers of which the recipe knows nothing.
+    is_plain = bool(BACKBONES.find(name).blocks)
+    backbone = without_numbers(name).to_empty(device="cpu") if is_plain else _drawn(name, seed)
+    standardize_weights(backbone, seed)
+    return backbone
+
+
+_RECIPES = {STANDARDIZED.name: _standardized, LIBRARY.name: _drawn}
 
 
 def without_numbers(name: str) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import glob
 import hashlib
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -16,11 +15,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_mlflow.backbones.file_kinds import refuse_other_kinds
+from resnet_mlflow.backbones.recipes import (
+    LIBRARY,
+    RANDOM,
+    STANDARDIZED,
+    Recipe,
+    asks_for_random,
+    digest_of_random,
+    recipe_of,
+)
 from resnet_mlflow.backbones.weight_notes import preprocessing_of
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.process import is_gone, process_mark
-from resnet_mlflow.registry.backbones import BACKBONES, TIMM
+from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import IMAGENET, PLAIN, Preprocessing
 
 logger = logging.getLogger(__name__)
@@ -33,10 +41,12 @@ class ResolvedWeights:
     """Weights that are known to be there.
 
     Attributes:
-        label: What the ``weights`` tag shows, such as ``ResNet18_Weights.IMAGENET1K_V1`` or ``random-seed0``.
-        digest: Identity of the numbers: the start of the file's SHA-256, or the recipe of seeded random weights.
+        label: What the ``weights`` tag shows, such as ``ResNet18_Weights.IMAGENET1K_V1`` or
+            ``random-standardized-seed0``.
+        digest: Identity of the numbers: the start of the file's SHA-256, or recipe and seed of random weights.
         path: The file, where there is one.
         seed: The seed, where the weights are random.
+        recipe: What makes weights of the seed, one of ``recipes.RECIPES``.
         preprocessing: What they are used to.
         preprocessing_problem: Why it is not known, where their notes say something that cannot be done here.
         fell_back: Whether ``auto`` found no ImageNet weights and took random ones.
@@ -46,6 +56,7 @@ class ResolvedWeights:
     digest: str
     path: Path | None = None
     seed: int | None = None
+    recipe: str = LIBRARY.name
     fell_back: bool = False
     preprocessing: Preprocessing = PLAIN
     preprocessing_problem: str = ""
@@ -58,8 +69,8 @@ def resolve_weights(
 
     Args:
         backbone: One of ``registry.backbones.BACKBONES``.
-        weights: ``auto``, ``imagenet``, a torchvision weights name, ``random``, a file, ``runs:/ID`` or
-            ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same
+        weights: ``auto``, ``imagenet``, a torchvision weights name, ``random``, ``random:RECIPE``, a file, ``runs:/ID``
+            or ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same
             with random weights where those cannot be had.
         weights_seed: Seed of random weights.
         fetch_artifact: Gives the local ``backbone.safetensors`` of a ``runs:/`` or ``models:/`` address.
@@ -68,8 +79,8 @@ def resolve_weights(
         InputError: If the request names nothing known, or what it names cannot be had.
     """
     row = BACKBONES.find(backbone)
-    if weights == "random":
-        return _random(backbone, weights_seed)
+    if asks_for_random(weights):
+        return _random(backbone, recipe_of(weights), weights_seed)
     if weights == "auto":
         return _imagenet_or_random(backbone, weights_seed)
     if weights.startswith(("runs:/", "models:/")):
@@ -111,12 +122,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _random(backbone: str, seed: int, fell_back: bool = False) -> ResolvedWeights:
-    # The numbers a seed gives may change with torch's generators and a library's initialisers, hence their versions.
-    libraries = ("torch", "timm") if backbone.startswith(TIMM) else ("torch",)
-    versions = (f"{name}{'.'.join(importlib.metadata.version(name).split('.')[:2])}" for name in libraries)
-    label = f"random-seed{seed}"
-    return ResolvedWeights(label, "-".join([label, *versions]), seed=seed, fell_back=fell_back)
+def _random(backbone: str, recipe: Recipe, seed: int, fell_back: bool = False) -> ResolvedWeights:
+    label, digest = f"{recipe.label}{seed}", digest_of_random(recipe, backbone, seed)
+    return ResolvedWeights(label, digest, seed=seed, recipe=recipe.name, fell_back=fell_back)
 
 
 @cache
@@ -130,7 +138,7 @@ def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
         return _published(backbone, default_name(backbone))
     except InputError as error:
         _announce(f"{error}: weights=auto falls back to a random backbone (seed {seed})")
-        return _random(backbone, seed, fell_back=True)
+        return _random(backbone, STANDARDIZED, seed, fell_back=True)
 
 
 def _published(backbone: str, name: str) -> ResolvedWeights:
@@ -264,7 +272,7 @@ def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -
 
 
 def _unknown_weights(backbone: str, weights: str) -> str:
-    known = ["auto", "imagenet", *BACKBONES[backbone].weights, "random"]
+    known = ["auto", "imagenet", *BACKBONES[backbone].weights, RANDOM]
     return (
         f"weights of {backbone} must be one of {', '.join(known)}, a file, runs:/ID or "
         f"models:/NAME, got {weights!r}{nearest(weights, known)}"

@@ -49,8 +49,8 @@ class FeatureConfig(DataConfig):
     weights: str = Field(
         "auto",
         min_length=1,
-        description="auto, imagenet, a name of torchvision's or timm's, random, a file of any layout, "
-        "runs:/ID or models:/NAME.",
+        description="auto, imagenet, a name of torchvision's or timm's, random or random:RECIPE, a file of any "
+        "layout, runs:/ID or models:/NAME.",
     )
     weights_seed: Seed = Field(0, description="Seed of random backbone weights.")
     image_size: int = Field(

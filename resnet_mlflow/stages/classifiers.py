@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
+from resnet_mlflow.backbones.recipes import request_of
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError
@@ -109,6 +110,7 @@ def _feature_config(config_class: type[Config], run: Run) -> FeatureConfig:
     if not Path(config.data_dir).is_dir():
         config = config.model_copy(update={"data_dir": ""})
     if getattr(config, "train_layers", "fc") == "fc":
-        return config
+        # What "random" and "auto" stand for may have another recipe by now.
+        return config.model_copy(update={"weights": request_of(run.data.tags.get("weights", "")) or config.weights})
     # A network trained deeper than its last layer is kept by the run that trained it.
     return config.model_copy(update={"weights": f"runs:/{run.data.tags.get('backbone_run', run.info.run_id)}"})

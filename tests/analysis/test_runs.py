@@ -50,7 +50,11 @@ def test_load_runs_gives_one_typed_row_per_run(study):
     frame = study.frame
     row = frame[frame["name"] == "fit_head knn resnet18 digits s1"].iloc[0]
     assert (row["stage"], row["status"], row["strategy"], row["seed"]) == ("fit_head", "FINISHED", "frozen", 1)
-    assert (row["config.head_params"], row["config.image_size"], row["weights"]) == ('{"k": 5}', 0, "random-seed0")
+    assert (row["config.head_params"], row["config.image_size"], row["weights"]) == (
+        '{"k": 5}',
+        0,
+        "random-standardized-seed0",
+    )
     assert row["test/accuracy"] == mlflow.get_run(row["run_id"]).data.metrics["test/accuracy"]
     assert row["duration_s"] > 0
     assert row["start"].tzinfo is not None

@@ -193,12 +193,23 @@ def test_a_download_that_ends_early_is_not_kept(monkeypatch: pytest.MonkeyPatch,
 def test_networks_without_published_weights_fall_back_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
     resolved = resolve_weights("timm:skresnet50", "auto", 0)
     assert resolved.fell_back
-    assert resolved.digest.startswith("random-seed0-torch2.")
+    assert resolved.digest.startswith("random-standardized-seed0-torch2.")
     assert "-timm1." in resolved.digest
     with pytest.raises(
         InputError, match="weights must be random or a file for timm:skresnet50, which has no published"
     ):
         resolve_weights("timm:skresnet50", "imagenet", 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standardized_random_weights_tell_images_apart(name: str) -> None:
+    network = build_backbone(f"timm:{name}", resolve_weights(f"timm:{name}", "random", 0)).eval()
+    images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = network(images)
+    spread = (features - features.mean(0)).norm() / features.norm()
+    assert 0.02 < spread < 1
+    assert 0.05 < features.square().mean().sqrt() < 20
 
 
 @pytest.mark.parametrize("train_layers", ["fc", "layer4", "layer3+", "all"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnet_mlflow.backbones import weights as weights_module
+from resnet_mlflow.backbones.recipes import request_of
 from resnet_mlflow.backbones.weights import (
     checkpoint_folder,
     default_name,
@@ -127,7 +128,7 @@ def test_resolve_weights_auto_falls_back_to_random_and_says_so(caplog: pytest.Lo
         resolved = resolve_weights("resnet34", "auto", 3)
 
     assert resolved.fell_back
-    assert (resolved.label, resolved.seed, resolved.path) == ("random-seed3", 3, None)
+    assert (resolved.label, resolved.seed, resolved.path) == ("random-standardized-seed3", 3, None)
     assert "falls back to a random backbone (seed 3)" in caplog.text
 
 
@@ -147,9 +148,26 @@ def test_resolve_weights_tries_a_missing_file_once_per_process(monkeypatch: pyte
 def test_resolve_weights_random_is_told_apart_by_its_seed() -> None:
     first, second = resolve_weights("resnet18", "random", 0), resolve_weights("resnet18", "random", 1)
 
-    assert (first.label, second.label) == ("random-seed0", "random-seed1")
-    assert first.digest.startswith("random-seed0-torch2.")
+    assert (first.label, second.label) == ("random-standardized-seed0", "random-standardized-seed1")
+    # Its numbers are this project's own: no version of a library changes them.
+    assert first.digest == first.label
     assert not first.fell_back
+
+
+def test_resolve_weights_keeps_the_recipe_of_earlier_versions_by_name() -> None:
+    earlier = resolve_weights("resnet18", "random:library", 3)
+    assert (earlier.label, earlier.recipe) == ("random-seed3", "library")
+    assert earlier.digest.startswith("random-seed3-torch2.")
+    assert resolve_weights("resnet18", "random:standardized", 3) == resolve_weights("resnet18", "random", 3)
+    for label in (earlier.label, "random-standardized-seed3"):
+        assert resolve_weights("resnet18", request_of(label), 3).label == label
+
+
+def test_resolve_weights_refuses_recipes_that_there_are_not() -> None:
+    with pytest.raises(
+        InputError, match=r"random weights must be one of random:standardized, random:library, got .*did"
+    ):
+        resolve_weights("resnet18", "random:standardised", 0)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])

@@ -15,7 +15,7 @@ from PIL import Image
 from resnet_mlflow import __version__
 from resnet_mlflow.backbones.inference import inference_form
 from resnet_mlflow.backbones.networks import build_backbone, state_digest
-from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
+from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
@@ -91,7 +91,7 @@ def test_extract_features_fp32_equals_plain_forward_passes(digits: ImageDataset,
 def test_extract_features_bf16_points_where_fp32_does(digits: ImageDataset, store: FeatureStore) -> None:
     config = FeatureConfig(precision="bf16", device="cpu")
     found = extract_features(digits, config, store, SEED_0, show_progress=False)
-    assert cosine(found.splits["train"].features, eager_features(digits.splits["train"], 32)).min() >= 0.9999
+    assert cosine(found.splits["train"].features, eager_features(digits.splits["train"], 32)).min() >= 0.9997
 
 
 def test_extract_features_says_where_they_come_from(digits: ImageDataset, store: FeatureStore) -> None:
@@ -102,7 +102,7 @@ def test_extract_features_says_where_they_come_from(digits: ImageDataset, store:
         "dataset_digest": digits.digest,
         "class_names": list("0123456789"),
         "backbone": "resnet18",
-        "weights": "random-seed0",
+        "weights": "random-standardized-seed0",
         "weights_digest": SEED_0.digest,
         "image_size": 48,
         "precision": "fp32",
@@ -415,12 +415,12 @@ def test_extract_features_memory_does_not_grow_with_the_dataset(store: FeatureSt
 
 
 def test_inference_form_takes_weights_from_a_file(jpegs: Path, store: FeatureStore, tmp_path: Path) -> None:
-    torch.save(build_backbone("resnet18", ResolvedWeights("", "", seed=4)).state_dict(), tmp_path / "mine.pth")
+    random = resolve_weights("resnet18", "random", 4)
+    torch.save(build_backbone("resnet18", random).state_dict(), tmp_path / "mine.pth")
     dataset = load(jpegs)
     from_file = resolve_weights("resnet18", str(tmp_path / "mine.pth"), 0)
     found: list[FeatureSet] = [
-        extract_features(dataset, FP32, store, weights, show_progress=False)
-        for weights in (from_file, resolve_weights("resnet18", "random", 4))
+        extract_features(dataset, FP32, store, weights, show_progress=False) for weights in (from_file, random)
     ]
     assert found[0].key != found[1].key
     assert np.array_equal(found[0].splits["train"].features, found[1].splits["train"].features)

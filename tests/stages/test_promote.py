@@ -105,7 +105,7 @@ def test_promote_writes_what_the_version_rests_on(runs):
         "dataset": "digits",
         "dataset_digest": load_digits().digest,
         "backbone": "resnet18",
-        "weights": "random-seed0",
+        "weights": "random-standardized-seed0",
         "head": "svm",
         "val_accuracy": f"{metrics['val/accuracy']:.4f}",
         "test_accuracy": f"{metrics['test/accuracy']:.4f}",

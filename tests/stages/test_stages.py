@@ -157,7 +157,7 @@ def test_a_note_says_what_the_weights_are(store, tmp_path):
     further = run_finetune(FinetuneConfig(weights=file, **tuning))
     head = run_fit_head(FitHeadConfig(head="prototype", weights=file, image_size=16))
     notes = [mlflow.get_run(one.run_id).data.tags["mlflow.note.content"] for one in (tuned, further, head)]
-    assert "random-seed0, trained further (layer4)" in notes[0]
+    assert "random-standardized-seed0, trained further (layer4)" in notes[0]
     assert "file:" not in notes[0]
     assert re.search(r"file:[0-9a-f]{12}, trained further \(layer4\)", notes[1])
     assert taken not in notes[0]
