@@ -74,7 +74,8 @@ def _inner_filters(draws: NDArray[np.float64]) -> NDArray[np.float32]:
     squares = n_inputs * np.einsum("oi,oi->o", flat, flat).astype(np.int64)
     squares -= np.square(sums.astype(np.int64)).sum(axis=(1, 2, 3))
     scale = np.sqrt(n_inputs / (squares * _RECTIFIED_VARIANCE))
-    return ((draws - sums / n_inputs) * scale[:, None, None, None]).astype(np.float32)
+    filters: NDArray[np.float32] = ((draws - sums / n_inputs) * scale[:, None, None, None]).astype(np.float32)
+    return filters
 
 
 def _stem_filters(draws: NDArray[np.float64]) -> NDArray[np.float32]:
