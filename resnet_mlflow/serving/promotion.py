@@ -1,6 +1,6 @@
 """Whether a candidate replaces the champion, and what people read about the one that is registered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import confused_pairs, count_confusion
 from resnet_mlflow.markdown import markdown_table
-from resnet_mlflow.statistics import EXACT_BELOW, SeededDifference, difference_over_seeds
+from resnet_mlflow.statistics import (
+    EXACT_BELOW,
+    SeededDifference,
+    cross_validated_difference,
+    difference_over_seeds,
+)
 
 N_WORST_PAIRS = 5
 # Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
@@ -31,6 +36,23 @@ class Answers:
     item_ids: Names
     labels: Names
     predictions: Names
+
+
+@dataclass(frozen=True, eq=False)
+class FoldAnswers:
+    """What a classifier's configuration got right over folds, items in the order of their ids.
+
+    Attributes:
+        item_ids: ``(n_items,)``.
+        labels: True class names, ``(n_items,)``.
+        correct: ``(n_repeats, n_items)``.
+        folds: Which fold held the item out, of the same shape.
+    """
+
+    item_ids: Names
+    labels: Names
+    correct: NDArray[np.bool_]
+    folds: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -85,6 +107,45 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float, lo
     return Decision(above and sure, reason, found, look)
 
 
+def decide_over_folds(
+    candidate: FoldAnswers, champion: FoldAnswers, metric: str, margin: float, look: int = 1
+) -> Decision:
+    """Return whether the interval of the difference over folds lies above the margin, and its test agrees.
+
+    Args:
+        candidate: Its answers while images were held out.
+        champion: Those of the present champion, over the same folds.
+        metric: ``accuracy`` or ``balanced_accuracy``.
+        margin: In [0, 1).
+        look: Which decision on these images it is, from 1; see ``level_of_look``.
+
+    Raises:
+        InputError: If ``both must have been cross-validated over the same folds`` does not hold.
+
+    References:
+        Nadeau and Bengio (2003), Machine Learning 52, equation 9; see ``statistics.resampled``.
+    """
+    names = ("item_ids", "labels", "folds")
+    if not all(np.array_equal(getattr(candidate, name), getattr(champion, name)) for name in names):
+        raise InputError(
+            "both must have been cross-validated over the same folds, got other images or folds; run both with "
+            "the same folds, repeats, seed and on_bad_image"
+        )
+    level = level_of_look(look)
+    found = cross_validated_difference(
+        candidate.correct,
+        champion.correct,
+        candidate.folds,
+        classes=candidate.labels if metric == "balanced_accuracy" else None,
+        confidence=1 - level,
+    )
+    above, sure = found.interval[0] > margin, found.p_value <= level
+    reason = _reason(found, metric, margin, look, what="cross-validated")
+    if above and not sure:
+        reason += f", but the corrected test has p {found.p_value:.2g}"
+    return Decision(above and sure, reason, found, look)
+
+
 def level_of_look(look: int) -> float:
     """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
 
@@ -101,12 +162,14 @@ def level_of_look(look: int) -> float:
     return LEVEL * 2 / (look * (look + 1))
 
 
-def _reason(found: SeededDifference, metric: str, margin: float, look: int) -> str:
+def _reason(found: SeededDifference, metric: str, margin: float, look: int, what: str = "test") -> str:
     low, high = found.interval
-    again = f" (decision {look} on this test split)" if look > 1 else ""
+    where = "this test split" if what == "test" else "these images"
+    again = f" (decision {look} on {where})" if look > 1 else ""
+    level, side = 100 * (1 - level_of_look(look)), "above" if low > margin else "not above"
     return (
-        f"test {metric.replace('_', ' ')} differs by {found.difference:+.4f}, {100 * (1 - level_of_look(look)):.4g} % "
-        f"interval {low:+.4f} to {high:+.4f}{again}, {'above' if low > margin else 'not above'} the margin {margin:g}"
+        f"{what} {metric.replace('_', ' ')} differs by {found.difference:+.4f}, {level:.4g} % interval {low:+.4f} to "
+        f"{high:+.4f}{again}, {side} the margin {margin:g}"
     )
 
 
@@ -116,7 +179,9 @@ def _in_one_order(answers: Answers) -> Answers:
     return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order])
 
 
-def describe_version(title: str, metrics: Mapping[str, float], answers: Answers, reason: str) -> str:
+def describe_version(
+    title: str, metrics: Mapping[str, float], answers: Answers, reason: str, splits: Sequence[str] = ("val", "test")
+) -> str:
     """Return a model version's description in Markdown: scores with intervals, worst pairs, and the reason.
 
     Args:
@@ -124,19 +189,21 @@ def describe_version(title: str, metrics: Mapping[str, float], answers: Answers,
         metrics: The run's, under the tracking schema's names.
         answers: On the test split.
         reason: Why the version is champion or not.
+        splits: What metrics are named after.
     """
     scores = [
         [split, *(_score_with_interval(metrics, split, name) for name in ("accuracy", "balanced_accuracy", "macro_f1"))]
-        for split in ("val", "test")
+        for split in splits
     ]
     names, (labels, predictions) = _indices(answers.labels, answers.predictions)
     pairs = confused_pairs(count_confusion(labels, predictions, len(names)), N_WORST_PAIRS)
     n_items = np.bincount(labels, minlength=len(names))
+    tested = "test" if "test" in splits else "held-out"
     worst = [[names[i], names[j], f"{count} of {n_items[i]}"] for i, j, count in pairs]
     lines = [
         f"**{title}**",
         "\n".join(markdown_table(["split", "accuracy", "balanced accuracy", "macro-F1"], scores)),
-        "Most confused test images:" if worst else "No test image was confused.",
+        f"Most confused {tested} images:" if worst else f"No {tested} image was confused.",
         *(["\n".join(markdown_table(["class", "taken for", "images"], worst))] if worst else []),
         f"Decision: {reason}.",
         REQUEST,

@@ -34,6 +34,7 @@ from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, searc
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
+    REFIT_TAG,
     RUN_TAG,
     download_classifier,
     move_alias,
@@ -54,6 +55,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "OUT_OF_FOLD",
+    "REFIT_TAG",
     "RUN_TAG",
     "ConfusionMatrix",
     "CrossedPredictions",

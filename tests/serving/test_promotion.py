@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.promotion import Answers, decide, describe_version, level_of_look
+from resnet_mlflow.serving.promotion import (
+    Answers,
+    FoldAnswers,
+    decide,
+    decide_over_folds,
+    describe_version,
+    level_of_look,
+)
 
 
 def answers(n_right, n_items=100, n_cats=50):
@@ -92,3 +99,22 @@ def test_level_of_look_never_spends_more_than_five_percent_a_side():
     levels = [level_of_look(look) for look in range(1, 10_000)]
     assert levels[0] == 0.05
     assert sum(levels) / 2 <= 0.05
+
+
+def test_decide_over_folds_needs_interval_and_corrected_test():
+    rng, folds = np.random.default_rng(0), np.arange(200)[None] % 5
+    ids, labels = np.array([f"{i:03d}" for i in range(200)]), np.where(np.arange(200) % 2, "a", "b")
+
+    def over_folds(accuracy):
+        return FoldAnswers(ids, labels, rng.random((1, 200)) < accuracy, folds)
+
+    good, poor = over_folds(0.95), over_folds(0.6)
+    assert decide_over_folds(good, poor, "accuracy", 0.0).promote
+    assert not decide_over_folds(good, poor, "accuracy", 0.5).promote
+    back = decide_over_folds(poor, good, "balanced_accuracy", 0.0, look=2)
+    assert not back.promote
+    assert "cross-validated balanced accuracy differs by" in back.reason
+    assert "(decision 2 on these images)" in back.reason
+    other = FoldAnswers(ids, labels, good.correct, folds[:, ::-1])
+    with pytest.raises(InputError, match="over the same folds, got other images or folds"):
+        decide_over_folds(good, other, "accuracy", 0.0)
