@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis.diff_figures import changed_items_figure, confusion_difference_figure
 from analysis.diff_images import load_test_images
 from analysis.render import csv_of
+from analysis.resampling import refuse_divided
 from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
@@ -63,6 +64,8 @@ def compare_runs(first: str, second: str) -> RunDiff:
     """
     reach_store()
     runs = get_run(first), get_run(second)
+    for run in runs:
+        refuse_divided(run, "diff", "table cross_validation compares them")
     digests = [run.data.tags.get("dataset_digest") for run in runs]
     if digests[0] != digests[1]:
         raise InputError(
