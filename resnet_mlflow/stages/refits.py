@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mlflow.entities import Run
 
+from resnet_mlflow.backbones.recipes import request_of
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
 from resnet_mlflow.data.folds import pool_of
 from resnet_mlflow.errors import InputError
@@ -31,7 +32,10 @@ def refit(candidate: Run, here: Mapping[str, object]) -> Run:
     Raises:
         InputError: If the dataset has changed since.
     """
-    config = config_of_run(candidate).model_copy(update=dict(here))
+    config = config_of_run(candidate)
+    # What "random" and "auto" stand for may have another recipe by now.
+    weights = request_of(candidate.data.tags.get("weights", "")) or config.weights
+    config = config.model_copy(update={"weights": weights, **here})
     inputs, run_id = prepare(config), candidate.info.run_id
     if inputs.dataset.digest != candidate.data.tags["dataset_digest"]:
         raise InputError(
