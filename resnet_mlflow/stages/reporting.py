@@ -14,6 +14,7 @@ from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.division import log_division
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
 from resnet_mlflow.tracking import StageRun, log_head
@@ -80,6 +81,7 @@ def conclude(
             write_evaluation(folder / "evaluation" / name, evaluation)
         if "test" in splits:
             _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
+    log_division(run, inputs.dataset, splits)
     run.set_tags({"n_skipped_images": inputs.n_skipped})
     run.log_note(_note(title, inputs, evaluations))
     review_run(run, facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce))
