@@ -127,8 +127,13 @@ def _nothing(dataset: ImageDataset, group_by: str) -> str:
 
 
 def named_groups(dataset: ImageDataset, split: ImageSplit) -> list[str]:
-    """Return what each image's group has in common; the first digits of its content id where that is not said."""
+    """Return what each image's group has in common; the first digits of its content id where that is not said.
+
+    Where each image of the dataset is a group of its own, texts are empty.
+    """
     names = dataset.group_names
+    if not names and not dataset.has_groups:
+        return [""] * len(split)
     return [
         (names[number] if names else "") or item_id[:12]
         for number, item_id in zip(split.groups.tolist(), split.item_ids.tolist(), strict=True)

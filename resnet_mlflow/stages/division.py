@@ -38,7 +38,7 @@ def imbalance_of(dataset: ImageDataset, val_fraction: float, seed: int) -> Imbal
         InputError: If groups leave a class out of the validation split, or nothing of it to train on.
     """
     names, found = dataset.class_names, {}
-    if "all" in dataset.given:
+    if "all" in dataset.given and dataset.has_groups:
         whole, test = _sizes(dataset, dataset.given["all"].labels, dataset.splits["test"].labels)
         found["test"] = unbalanced(whole, test, TEST_FRACTION)
     train = dataset.splits["train"]

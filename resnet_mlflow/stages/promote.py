@@ -11,13 +11,21 @@ from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version, level_of_look
+from resnet_mlflow.serving.promotion import (
+    Answers,
+    Decision,
+    decide,
+    demand_of_slices,
+    describe_version,
+    level_of_look,
+)
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.tracking import (
     CHALLENGER,
     CHAMPION,
     RUN_TAG,
+    SLICE,
     MissingArtifactError,
     connect,
     find_runs,
@@ -133,7 +141,8 @@ def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
             f"a classifier must know the classes of {dataset.name}, {list(dataset.class_names)[:10]}, got "
             f"{list(logged.class_names)[:10]} in run {run.info.run_id}; pass another model_name"
         )
-    return Answers(logged.item_ids, logged.labels, logged.predictions)
+    slices = {name.removeprefix(SLICE): values for name, values in logged.known.items() if name.startswith(SLICE)}
+    return Answers(logged.item_ids, logged.labels, logged.predictions, slices)
 
 
 def _decide(
@@ -157,7 +166,8 @@ def _decide(
             "images, or pass another model_name"
         )
     look = _count_looks(champion, candidate.info.run_id, dataset.digest)
-    return decide(answers, others, config.metric, config.margin, look)
+    decision = decide(answers, others, config.metric, config.margin, look)
+    return decision if config.slices == "ignore" else demand_of_slices(decision, answers, others, config.slices)
 
 
 def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:

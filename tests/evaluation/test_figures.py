@@ -177,6 +177,16 @@ def test_confused_pairs_figure_shows_the_surest_mistakes_first() -> None:
     assert [text for text in texts if text.startswith("p =")] == ["p = 0.70", "p = 0.60"]
 
 
+def test_confused_pairs_figure_names_files() -> None:
+    paths = ["crow/0.png", "crow/a_very_long_name_of_a_file_1.png", "crow/$x$.png", *[""] * 7]
+    figure = confused_pairs_figure(small_evaluation(), lambda row: np.zeros((8, 8, 3), dtype=np.uint8), paths)
+    figure.canvas.draw()
+    texts = visible_texts(figure)
+    told = [text.get_text() for text in texts if text.get_text().startswith("p =")]
+    assert told == ["p = 0.70  $x$.png", "p = 0.60  …_a_file_1.png", "p = 0.50  0.png"]
+    assert overlapping(texts) == []
+
+
 def test_confused_pairs_figure_without_mistakes_says_so() -> None:
     figure = confused_pairs_figure(small_evaluation(0), lambda row: np.zeros((8, 8, 3), dtype=np.uint8))
     assert "No confusions: all 10 items are right." in [text.get_text() for text in visible_texts(figure)]

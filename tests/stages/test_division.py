@@ -20,7 +20,7 @@ from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.network_runs import image_splits
 from resnet_mlflow.stages.preparation import compute_cache_key, prepare
 from resnet_mlflow.stages.promote import run_promote
-from resnet_mlflow.tracking import find_runs
+from resnet_mlflow.tracking import find_runs, load_predictions, load_thumbnails
 
 PATIENT = r"patient_(\d+)"
 
@@ -79,6 +79,45 @@ def test_runs_tell_of_groups_and_contradictions(module_store, ward, caplog):
     # 12 patients with 4 images each, and one image more: 20 % of either class cannot be had.
     assert "unbalanced_by_groups" in tags
     assert "images contradict each other" in caplog.text
+
+
+def test_predictions_name_files_groups_and_splits(module_store, ward):
+    (run,) = find_runs({"stage": "fit_head", "head": "prototype", "group_by": PATIENT, "n_groups": "15"})[-1:]
+    root = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+    known = {split: load_predictions(run.info.run_id, split) for split in ("train", "val", "test")}
+    assert sum(len(one.labels) for one in known.values()) == 61
+    for split, one in known.items():
+        assert set(one.known["split"]) == {split}
+        for path, group, label in zip(one.paths, one.known["group"], one.labels, strict=True):
+            assert path.startswith(f"{label}/")
+            assert path == "green/copy.png" or f"patient_{group}_" in path
+    frame = pd.read_parquet(root / "evaluation" / "test" / "predictions.parquet")
+    assert list(frame) == ["item_id", "path", "group", "split", "label", "prediction", "score_green", "score_red"]
+
+
+@pytest.mark.parametrize(("wanted", "head", "kept"), [("never", "prototype", False), ("always", "knn", True)])
+def test_train_predictions_are_kept_as_asked_for(module_store, ward, wanted, head, kept):
+    outcome = run_fit_head(FitHeadConfig(**options(ward, head=head, train_predictions=wanted)))
+    root = Path(mlflow.artifacts.download_artifacts(run_id=outcome.run_id))
+    assert (root / "evaluation" / "train" / "predictions.parquet").exists() == kept
+
+
+def test_worst_mistakes_are_a_table_with_thumbnails(module_store, tmp_path):
+    # Nothing tells these classes apart, so that there are mistakes.
+    root, rng = tmp_path / "noise", np.random.default_rng(0)
+    for number in range(40):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    outcome = run_fit_head(FitHeadConfig(**options(root, group_by="", head="linear")))
+    place = Path(mlflow.artifacts.download_artifacts(run_id=outcome.run_id)) / "evaluation" / "test"
+    table = pd.read_csv(place / "mistakes.csv", keep_default_na=False)
+    assert len(table) == len(load_thumbnails(outcome.run_id)) > 0
+    assert all((root / path).is_file() for path in table["path"])
+    assert (table["label"] != table["prediction"]).all()
+    page = (place / "mistakes.html").read_text()
+    assert page.count("<img") == len(table)
+    assert table["path"][0] in page
 
 
 def test_all_ways_to_the_splits_keep_groups_whole(module_store, ward):
