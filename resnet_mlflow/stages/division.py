@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,15 @@ def division_remarks(dataset: ImageDataset, group_by: str, imbalance: Imbalance)
 
 def _left(dataset: ImageDataset) -> list[tuple[str, int]]:
     return list(dataset.n_left_out.items())
+
+
+def seen_before(splits: Mapping[str, FeatureSplit]) -> dict[str, tuple[int, int]]:
+    """Return how many items of a split are of groups that an earlier split has, and how many there are, by pair."""
+    shared = {
+        f"{first}/{second}": (int(np.isin(splits[second].groups, splits[first].groups).sum()), len(splits[second]))
+        for first, second in combinations([name for name in ("train", "val", "test") if name in splits], 2)
+    }
+    return {pair: counts for pair, counts in shared.items() if counts[0]}
 
 
 def log_division(run: StageRun, dataset: ImageDataset, splits: Mapping[str, FeatureSplit]) -> None:

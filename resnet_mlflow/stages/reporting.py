@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.stages.division import log_division
+from resnet_mlflow.stages.division import log_division, seen_before
 from resnet_mlflow.stages.items import Items, items_of
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
@@ -98,7 +98,8 @@ def conclude(
     log_division(run, inputs.dataset, splits)
     run.set_tags({"n_skipped_images": inputs.n_skipped})
     run.log_note(_note(title, inputs, evaluations, slice_remarks(by_slice)))
-    review_run(run, facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce))
+    facts = facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce)
+    review_run(run, replace(facts, seen_before=seen_before(splits)))
     scores = ", ".join(f"{name} accuracy {metrics[f'{name}/accuracy']:.4f}" for name in evaluations)
     low, high = list(evaluations.values())[-1].intervals["accuracy"]
     # A cross-validation's terminal shows folds.

@@ -177,6 +177,9 @@ def test_what_given_splits_share_is_listed_and_left_out(module_store, tmp_path, 
     run = mlflow.get_run(kept.run_id)
     assert json.loads(run.data.tags["duplicates_across_splits"]) == {"train/test": 1}
     assert json.loads(run.data.tags["groups_across_splits"]) == {"train/test": 5}
+    # Validation was drawn from train: a group of either is known.
+    told = "4 of 17 test images are known from train; 1 of 17 test images are known from val"
+    assert run.data.tags["warning.W11"] == told
     copies = artifact(kept.run_id, "data/copies_across_splits.csv")
     assert copies["path"].tolist() == ["train/red/patient_1_0.png", "test/red/again.png"]
     assert set(artifact(kept.run_id, "data/groups_across_splits.csv")["group"]) == {1, 7}
