@@ -78,9 +78,10 @@ class GroupTable:
     def order(self, seed: int) -> Ints:
         """Return all groups in the order in which their first items come in the draws of their classes."""
         place = np.empty(len(self.labels))
-        for label in np.unique(self.labels):
-            rows = np.flatnonzero(self.labels == label)
-            drawn = rows[np.random.default_rng([seed, int(label)]).permutation(len(rows))]
+        by_class = np.argsort(self.labels, kind="stable")
+        for rows in np.split(by_class, np.flatnonzero(np.diff(self.labels[by_class])) + 1):
+            label = int(self.labels[rows[0]])
+            drawn = rows[np.random.default_rng([seed, label]).permutation(len(rows))]
             place[drawn] = np.arange(len(rows)) / len(rows)
         first = np.unique(self.of_item, return_index=True)[1]
         return np.argsort(place[first], kind="stable").astype(np.int64)

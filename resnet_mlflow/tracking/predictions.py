@@ -200,8 +200,8 @@ def load_thumbnails(run_id: str) -> dict[str, str]:
 def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
     """Return what a robustness run logged as ``robustness/predictions.parquet``: one row per test image.
 
-    Columns are ``item_id``, ``label``, ``clean`` and one per corrupted test set, such as ``fog 3``; all but the first
-    are names of classes.
+    Columns are ``item_id``, ``path`` (not of versions before 0.2.0), ``label``, ``clean`` and one per corrupted test
+    set, such as ``fog 3``; from ``label`` on they are names of classes.
 
     Raises:
         MissingArtifactError: If the run has no such predictions.
