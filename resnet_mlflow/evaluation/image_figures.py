@@ -51,7 +51,7 @@ def confused_pairs_figure(
         for column, row in enumerate(rows[sure][:n_images]):
             _draw_tile(axes, read_image(int(row)), column, y + 0.24, 0.97)
             probability = f"p = {evaluation.probabilities[row, prediction]:.2f}"
-            told = f"{probability}  {file_name(paths[row], 14)}" if paths else probability
+            told = f"{probability}  {file_name(paths[row], 11)}" if paths else probability
             axes.text(column, y + 1.33, told.rstrip(), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
     return figure
 

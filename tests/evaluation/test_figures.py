@@ -183,7 +183,7 @@ def test_confused_pairs_figure_names_files() -> None:
     figure.canvas.draw()
     texts = visible_texts(figure)
     told = [text.get_text() for text in texts if text.get_text().startswith("p =")]
-    assert told == ["p = 0.70  $x$.png", "p = 0.60  …_a_file_1.png", "p = 0.50  0.png"]
+    assert told == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
     assert overlapping(texts) == []
 
 
@@ -279,9 +279,11 @@ def test_attention_figure_names_label_and_prediction(n_items: int) -> None:
     images = np.full((n_items, 32, 32, 3), 128, dtype=np.uint8)
     maps = np.zeros((n_items, 32, 32), dtype=np.float32)
     maps[:, :8, :8] = 1
-    figure = attention_figure(evaluation, rows, images, maps)
+    paths = [f"crow/a_long_name_of_a_photograph_{row:04d}.jpg" for row in range(20)]
+    figure = attention_figure(evaluation, rows, images, maps, paths)
     figure.canvas.draw()
     texts = visible_texts(figure)
+    assert sum(text.get_text().endswith("_of_a_photograph_0000.jpg") for text in texts) == 1
     assert overlapping(texts) == []
     assert_inside(figure, texts)
     first = next(text.get_text() for text in texts if text.get_text().startswith(("right", "wrong")))
