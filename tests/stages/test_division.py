@@ -20,7 +20,7 @@ from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.network_runs import image_splits
 from resnet_mlflow.stages.preparation import compute_cache_key, prepare
 from resnet_mlflow.stages.promote import run_promote
-from resnet_mlflow.tracking import find_runs, load_predictions, load_thumbnails
+from resnet_mlflow.tracking import find_runs, load_out_of_fold, load_predictions, load_thumbnails
 
 PATIENT = r"patient_(\d+)"
 
@@ -150,6 +150,20 @@ def test_long_tail_fine_tuning_and_promotion_take_groups(module_store, ward):
 def test_tuning_folds_keep_groups_whole(module_store, ward):
     outcome = run_fit_head(FitHeadConfig(**options(ward, head="prototype", n_trials=1, cv_folds=3)))
     assert mlflow.get_run(outcome.run_id).info.status == "FINISHED"
+
+
+def test_cross_validation_keeps_groups_whole_and_names_files(module_store, ward):
+    outcome = run_fit_head(FitHeadConfig(**options(ward, head="prototype", folds=3)))
+    found = load_out_of_fold(outcome.run_id)
+    known = found.predictions.known
+    assert len(found.folds) == 61
+    assert set(known) == {"path", "group"}
+    assert sorted(known["path"]) == sorted(f"{path.parent.name}/{path.name}" for path in ward.glob("*/*.png"))
+    for group in set(known["group"]):
+        assert len(set(found.folds[known["group"] == group])) == 1
+    for run in find_runs({"stage": "fold", "group_by": PATIENT}):
+        assert run.data.metrics["groups/images_across_splits"] == 0
+        assert "warning.W11" not in run.data.tags
 
 
 def test_cache_keys_hold_groups_where_there_are_some(module_store, ward, tmp_path):
