@@ -42,7 +42,7 @@ class RunDiff:
         test: McNemar's test of both being equally accurate; its first is the first run.
         class_names: Names of classes.
         confusion: Confusions of the second minus those of the first, rows are labels, ``(n_classes, n_classes)``.
-        changed: Items that one of both got right: ``item_id``, ``label``, ``first``, ``second``, ``gained``.
+        changed: Items that one of both got right: ``item_id``, ``path``, ``label``, ``first``, ``second``, ``gained``.
     """
 
     runs: tuple[Run, Run]
@@ -210,6 +210,7 @@ def _changed(first: Predictions, second: Predictions) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "item_id": first.item_ids[rows],
+            "path": first.paths[rows],
             "label": first.labels[rows],
             "first": first.predictions[rows],
             "second": second.predictions[rows],

@@ -108,6 +108,8 @@ _DATA_TAGS = {
     "seed (validation split, initial weights, order)": "seed",
     "images skipped": "n_skipped_images",
     "duplicates across splits": "duplicates_across_splits",
+    "groups by": "group_by",
+    "groups across splits": "groups_across_splits",
 }
 
 

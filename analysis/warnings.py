@@ -192,5 +192,6 @@ EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
         _uncommitted,
     ),
 )
-# Every warning, whoever gives it.
-ALL_RULES: Mapping[str, Rule[object]] = {**RUN_RULES, **TABLE_RULES, **EXPERIMENT_RULES}  # type: ignore[dict-item]
+_GIVEN: Mapping[str, Rule[object]] = {**RUN_RULES, **TABLE_RULES, **EXPERIMENT_RULES}  # type: ignore[dict-item]
+# Every warning, whoever gives it, in the order of codes.
+ALL_RULES: Mapping[str, Rule[object]] = {code: _GIVEN[code] for code in sorted(_GIVEN)}

@@ -15,7 +15,9 @@ from analysis.tables import (
     few_shot,
     heads,
     longtail,
+    mistakes,
     robustness,
+    slices,
     strategies,
     tuning,
 )
@@ -36,6 +38,8 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TAIL_ROW,
     cost.ROW,
     confusions.ROW,
+    mistakes.ROW,
+    slices.ROW,
     few_shot.ROW,
     tuning.ROW,
     datasets.ROW,

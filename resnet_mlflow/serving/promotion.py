@@ -1,7 +1,7 @@
 """Whether a candidate replaces the champion, and what people read about the one that is registered."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from resnet_mlflow.statistics import (
     SeededDifference,
     cross_validated_difference,
     difference_over_seeds,
+    holm,
 )
 
 N_WORST_PAIRS = 5
@@ -31,11 +32,15 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``."""
+    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``.
+
+    ``slices`` has by column what each item has there; empty texts are in no slice.
+    """
 
     item_ids: Names
     labels: Names
     predictions: Names
+    slices: Mapping[str, Names] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +151,46 @@ def decide_over_folds(
     return Decision(above and sure, reason, found, look)
 
 
+def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, demand: str) -> Decision:
+    """Return a decision after what is demanded of each slice of the test split: a candidate that fails is not promoted.
+
+    Args:
+        decision: On the whole test split.
+        candidate: Its answers, with slices.
+        champion: Those of the present champion, on the same items in any order.
+        demand: ``not_worse``: McNemar's test shows it worse on no slice, at 0.05 after Holm over all of them.
+            ``not_lower``: on no slice it is right less often.
+
+    Raises:
+        InputError: If nothing is known of slices.
+    """
+    first, second = _in_one_order(candidate), _in_one_order(champion)
+    if not first.slices:
+        raise InputError(
+            f"slices={demand} must find slices in the candidate's predictions, got none; list the images in a table "
+            "with such a column and fit it again, or pass slices=ignore"
+        )
+    right = [answers.labels == answers.predictions for answers in (first, second)]
+    members = {
+        f"{column}={value}": values == value
+        for column, values in first.slices.items()
+        for value in np.unique(values[values != ""])
+    }
+    found = {name: difference_over_seeds(*(one[rows] for one in right)) for name, rows in members.items()}
+    p_values = dict(zip(found, holm([one.p_value for one in found.values()]), strict=True))
+    shown = {name: one for name, one in found.items() if one.difference < 0}
+    if demand == "not_worse":
+        shown = {name: one for name, one in shown.items() if p_values[name] <= LEVEL}
+    if not shown:
+        return replace(decision, reason=f"{decision.reason}; on none of {len(found)} slices {_said(demand)}")
+    told = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
+    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {told}")
+
+
+def _said(demand: str) -> str:
+    return {"not_worse": "shown to be worse", "not_lower": "right less often"}[demand]
+
+
 def level_of_look(look: int) -> float:
     """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
 
@@ -176,7 +221,8 @@ def _reason(found: SeededDifference, metric: str, margin: float, look: int, what
 def _in_one_order(answers: Answers) -> Answers:
     # Labels too, because an item may stand in the test split twice.
     order = np.lexsort((answers.labels, answers.item_ids))
-    return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order])
+    slices = {name: values[order] for name, values in answers.slices.items()}
+    return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order], slices)
 
 
 def describe_version(

@@ -52,6 +52,8 @@ def log_folds(
         folds: Of all repeats.
         title: First words of the note.
     """
+    import pandas as pd
+
     pool, names = pool_of(inputs.dataset), "+".join(pool_names(inputs.dataset))
     inputs = replace(_over_pool(inputs, pool), n_undecodable=_n_undecodable(inputs, folds))
     pooled = _pooled(folds)
@@ -60,7 +62,8 @@ def log_folds(
     metrics = dict(_metrics(scores, evaluation)) | _means(folds)
     tracked = track_items(run, inputs, "pool", pool.labels, pool.item_ids, "cross-validation")
     run.log_metrics(metrics, dataset=tracked)
-    frame = evaluation.predictions_frame().assign(fold=pooled.folds, repeat=pooled.repeats)
+    known = pd.DataFrame(dict(pooled.predictions.known)) if pooled.predictions.known else None
+    frame = evaluation.predictions_frame(known).assign(fold=pooled.folds, repeat=pooled.repeats)
     with run.artifacts() as folder:
         write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
@@ -90,13 +93,20 @@ def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
 
 def _pooled(folds: Sequence[FoldRun]) -> OutOfFold:
     """Return what all folds predicted: every image once per repeat."""
-    texts = ("item_ids", "labels", "predictions", "scores")
-    columns = {name: np.concatenate([getattr(one.predictions, name) for one in folds]) for name in texts}
+    parts = ("item_ids", "labels", "predictions", "scores")
+    item_ids, labels, predictions, scores = (
+        np.concatenate([getattr(one.predictions, name) for one in folds]) for name in parts
+    )
+    # Slices are those that all folds have; every item was of the split that a fold tests on.
+    names = set.intersection(*(set(one.predictions.known) for one in folds)) - {"split"}
+    ordered = [name for name in folds[0].predictions.known if name in names]
+    known = {name: np.concatenate([one.predictions.known[name] for one in folds]) for name in ordered}
     held, repeats = (
         np.concatenate([np.full(len(one.predictions.labels), getattr(one, name)) for one in folds])
         for name in ("fold", "repeat")
     )
-    return OutOfFold(Predictions(**columns, class_names=folds[0].predictions.class_names), held, repeats)
+    class_names = folds[0].predictions.class_names
+    return OutOfFold(Predictions(item_ids, labels, predictions, scores, class_names, known), held, repeats)
 
 
 def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluation:

@@ -11,7 +11,7 @@ from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Decision, describe_version, level_of_look
+from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version, level_of_look
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
@@ -163,7 +163,10 @@ def _decide(
             "images, or pass another model_name"
         )
     look = _count_looks(champion, candidate.info.run_id, dataset.digest)
-    return decide_between(evidence, others, config.metric, config.margin, look)
+    decision = decide_between(evidence, others, config.metric, config.margin, look)
+    if config.slices == "ignore":
+        return decision
+    return demand_of_slices(decision, evidence.answers, others.answers, config.slices)
 
 
 def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:

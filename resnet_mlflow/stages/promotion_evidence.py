@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.promotion import Answers, Decision, FoldAnswers, decide, decide_over_folds
-from resnet_mlflow.tracking import MissingArtifactError, Predictions, load_out_of_fold, load_predictions
+from resnet_mlflow.tracking import SLICE, MissingArtifactError, Predictions, load_out_of_fold, load_predictions
 
 # What descriptions and tags call out-of-fold scores.
 OUT_OF_FOLD = "cv"
@@ -79,7 +79,8 @@ def evidence_of(run: Run, dataset: ImageDataset) -> Evidence:
 
 
 def _answers(logged: Predictions, rows: "np.ndarray[tuple[int], np.dtype[np.intp]]") -> Answers:
-    return Answers(logged.item_ids[rows], logged.labels[rows], logged.predictions[rows])
+    slices = {name.removeprefix(SLICE): values[rows] for name, values in logged.known.items() if name.startswith(SLICE)}
+    return Answers(logged.item_ids[rows], logged.labels[rows], logged.predictions[rows], slices)
 
 
 def decide_between(candidate: Evidence, champion: Evidence, metric: str, margin: float, look: int) -> Decision:
