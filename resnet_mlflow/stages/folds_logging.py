@@ -67,8 +67,8 @@ def log_folds(
     with run.artifacts() as folder:
         write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
-    known = ("n_skipped_images", "duplicates_across_splits")
-    run.set_tags({name: inputs.tags[name] for name in known} | {"pool": names})
+    counted = ("n_skipped_images", "duplicates_across_splits")
+    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names})
     n_images = len(pooled.predictions.labels) // config.repeats
     run.log_note(_note(title, inputs, config, scores, metrics, n_images))
     _repeat_warnings(run, folds)
