@@ -62,8 +62,8 @@ def log_folds(
     metrics = dict(_metrics(scores, evaluation)) | _means(folds)
     tracked = track_items(run, inputs, "pool", pool.labels, pool.item_ids, "cross-validation")
     run.log_metrics(metrics, dataset=tracked)
-    known = pd.DataFrame(dict(pooled.predictions.known)) if pooled.predictions.known else None
-    frame = evaluation.predictions_frame(known).assign(fold=pooled.folds, repeat=pooled.repeats)
+    items = pd.DataFrame(dict(pooled.predictions.known)) if pooled.predictions.known else None
+    frame = evaluation.predictions_frame(items).assign(fold=pooled.folds, repeat=pooled.repeats)
     with run.artifacts() as folder:
         write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
