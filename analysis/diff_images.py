@@ -32,6 +32,7 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
             data_dir=data_dir,
             on_bad_image=params.get("on_bad_image", "fail"),
             max_pixels=int(params.get("max_pixels", MAX_PIXELS)),
+            corrections=params.get("corrections", ""),
         )
     except (InputError, OSError, RuntimeError, ValueError) as error:
         return None, f"the dataset could not be loaded ({str(error).splitlines()[0][:200]})"

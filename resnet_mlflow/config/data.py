@@ -27,6 +27,9 @@ class DatasetConfig(Config):
     max_pixels: MaxPixels = Field(
         MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )
+    corrections: str = Field(
+        "", description="Table of verdicts on images, such as an audit's issues.csv, that is applied; empty means none."
+    )
 
 
 class DataConfig(DatasetConfig):

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from resnet_mlflow.data.corrections import apply_corrections
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.table_files import ENDINGS
@@ -15,7 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_dataset(
-    name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS
+    name: str,
+    *,
+    data_dir: Path,
+    on_bad_image: str = "fail",
+    max_pixels: int = MAX_PIXELS,
+    corrections: str = "",
 ) -> ImageDataset:
     """Return a dataset by its name.
 
@@ -24,6 +30,7 @@ def load_dataset(
         data_dir: Folder for downloads and for the memory of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
         max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
+        corrections: Table of verdicts that is applied, see ``corrections.apply_corrections``; empty means none.
 
     Raises:
         InputError: If the name is unknown, or the dataset cannot be had or used.
@@ -33,6 +40,8 @@ def load_dataset(
         raise InputError(_unknown(name))
     loader = load(kind.loader)
     dataset: ImageDataset = loader(name, data_dir=data_dir, on_bad_image=on_bad_image, max_pixels=max_pixels)
+    if corrections:
+        dataset = apply_corrections(dataset, corrections)
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning("%s: %d %s images also lie in %s", dataset.name, count, second, first)

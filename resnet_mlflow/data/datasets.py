@@ -95,6 +95,7 @@ class ImageDataset:
         source: Where the images come from, for people.
         skipped_paths: Files left out because they are no images.
         test_is_drawn: Whether the dataset came without a test split, so that ``test`` was drawn from all images.
+        corrected_from: Digest of the dataset before corrections; empty where there are none.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ImageDataset:
     source: str
     skipped_paths: tuple[Path, ...] = ()
     test_is_drawn: bool = False
+    corrected_from: str = ""
 
     @property
     def n_skipped(self) -> int:
