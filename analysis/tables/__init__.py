@@ -15,9 +15,11 @@ from analysis.tables import (
     few_shot,
     heads,
     longtail,
+    repairs,
     robustness,
     strategies,
     tuning,
+    twins,
 )
 from analysis.tables.row import TableRow
 from resnet_mlflow.registry import Registry
@@ -36,9 +38,11 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TAIL_ROW,
     cost.ROW,
     confusions.ROW,
+    twins.ROW,
     few_shot.ROW,
     tuning.ROW,
     datasets.ROW,
+    repairs.ROW,
 )
 
 

@@ -115,8 +115,9 @@ def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
 def _pairs(
     pool: Pool, word: str, first: Ints, second: Ints, score: Iterable[float], change: Iterable[str]
 ) -> Iterator[_Issue]:
-    """Yield an issue for the later of two images in the order of splits; of one split, for the second."""
-    for one, other, likeness, how in zip(first.tolist(), second.tolist(), score, change, strict=True):
+    """Yield an issue for the later of two images in the order of splits, the most alike first."""
+    pairs = zip(first.tolist(), second.tolist(), score, change, strict=True)
+    for one, other, likeness, how in sorted(pairs, key=lambda pair: -pair[2]):
         across = pool.split_index[one] != pool.split_index[other]
         yield _Issue(f"{word}_{'across' if across else 'within'}", other, float(likeness), how, other=one)
         if pool.labels[one] != pool.labels[other]:

@@ -20,7 +20,7 @@ from resnet_mlflow.data.decoding import BadImageError
 TEMPLATES = Path(__file__).parent / "templates"
 _SIDE, _QUALITY = 160, 80
 _SHOWN = ("kind", "split", "path", "label", "suggested", "score", "details", "other_split", "other_path", "other_label",
-          "item_id")  # fmt: skip
+          "item_id", "other_item_id")  # fmt: skip
 
 
 def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDataset, n_shown: int) -> str:

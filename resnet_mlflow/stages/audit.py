@@ -82,7 +82,7 @@ def _progress(n_images: int) -> "Iterator[tqdm[Any]]":
     """Yield a bar of the whole audit, which tells the step and the time left."""
     total = n_images + round(_FOLDS_SHARE * n_images / N_FOLDS) * N_FOLDS
     total += sum(round(share * n_images) for share in _STEPS.values())
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
     # A log file wants a line now and then, a terminal a bar that moves.
     interval = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(total=total, desc="audit", bar_format=form, mininterval=interval) as bar:

@@ -77,9 +77,10 @@ def conclude(
             own |= {f"{name}/{metric}": value for metric, value in more(evaluation).items()}
         run.log_metrics(own, step=step, dataset=tracked[name], model_id=model_id)
         metrics |= own
-    apart = _without_twins(inputs, evaluations["test"])
-    run.log_metrics(apart, step=step, dataset=tracked["test"], model_id=model_id)
-    metrics |= apart
+    if "test" in splits:
+        apart = _without_twins(inputs, evaluations["test"])
+        run.log_metrics(apart, step=step, dataset=tracked["test"], model_id=model_id)
+        metrics |= apart
     run.log_metrics(times)
     with run.artifacts() as folder:
         for name, evaluation in evaluations.items():
