@@ -172,7 +172,7 @@ TABLE_RULES: Registry[Rule[Sequence[Table]]] = Registry(
         "W11",
         "Test images with a twin in train",
         "An audit of the data found test images whose picture stands in train or val too.",
-        "Read the second score, or drop the twins from train and give the table back as corrections.",
+        "Read the second score, or drop the twins and give the table back as corrections.",
         _leaked,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import CONFIG, VARIANT, few_shot, score_rows
+from analysis.cells import CONFIG, VARIANT, cross_validated, few_shot, score_rows
 from analysis.intervals import HELD_OUT, PARTS
 from analysis.schema import setting_of
 from analysis.separation import TESTS, MissingPredictions, runs_by_seed, stored_predictions
@@ -28,7 +28,8 @@ def repairs(frame: pd.DataFrame) -> Table | None:
 
     Nothing where no run on corrected data has its like before the corrections.
     """
-    done = frame[frame["stage"].isin(["fit_head", "finetune"]) & (frame["status"] == "FINISHED")]
+    whole = frame[~cross_validated(frame)]
+    done = whole[whole["stage"].isin(["fit_head", "finetune"]) & (whole["status"] == "FINISHED")]
     done = done[done["seed"].notna() & done["dataset_digest"].notna()]
     done = done[~few_shot(done)].drop_duplicates(["setting", "seed"]).sort_values("seed", kind="stable")
     after = done[done[CORRECTED].notna()]
@@ -101,7 +102,7 @@ def _stacked(pairs: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> tuple[Any,
 
 def _aligned(before: Predictions, after: Predictions) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return what runs after and before got right of the images that both have, by the labels after, ``(2, n)``."""
-    ids, mine, theirs = np.intersect1d(after.item_ids, before.item_ids, return_indices=True)
+    _, mine, theirs = np.intersect1d(after.item_ids, before.item_ids, return_indices=True)
     labels = after.labels[mine]
     return np.array([after.predictions[mine] == labels, before.predictions[theirs] == labels])
 

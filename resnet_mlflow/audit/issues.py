@@ -40,8 +40,8 @@ KINDS: Registry[IssueKind] = Registry(
     IssueKind("unreadable", "Unreadable", "Mend or remove the file."),
     IssueKind("label", "Suspicious label", "Look at the picture; write keep, drop or the right class."),
     IssueKind("contradiction", "One picture, two labels", "Write the right class for one of them, or drop both."),
-    IssueKind("copy_across", "Same file in another split", "Drop it from train, or the test score counts memory."),
-    IssueKind("twin_across", "Near twin in another split", "Drop it from train, or read the score without twins."),
+    IssueKind("copy_across", "Same file in another split", "Drop it: the test score counts memory."),
+    IssueKind("twin_across", "Near twin in another split", "Drop it, or read the score without twins."),
     IssueKind("copy_within", "Same file twice in a split", "Drop one: it counts twice."),
     IssueKind(
         "twin_within", "Near twin in the same split", "Keep it, unless the split is to have independent pictures."

@@ -77,12 +77,12 @@ def remarks_of(audit: Audit) -> list[str]:
     """Return what there is to say of the dataset as a whole, a sentence each."""
     low, high = audit.wrong.interval
     remarks = [
-        f"About {audit.wrong.count:,.0f} labels of {len(audit.rows):,} are wrong ({low:,.0f} to {high:,.0f})."
+        f"Wrong labels: about {audit.wrong.count:,.0f} of {len(audit.rows):,} ({low:,.0f} to {high:,.0f})."
         if audit.wrong.count >= 1
-        else f"No wrong labels are needed to explain what heads say; up to {high:,.0f} of {len(audit.rows):,} may be."
+        else f"Wrong labels: none is needed to explain what heads say, up to {high:,.0f} of {len(audit.rows):,} may be."
     ]
     if n_leaks := len(audit.leaks):
-        remarks.append(f"{n_leaks:,} test images have a copy or a twin in train or val: scores hold memory.")
+        remarks.append(f"Test images with a copy or a twin in train or val: {n_leaks:,}. Scores hold memory.")
     remarks += [
         f"{KINDS[name].title}: {share:.0%} of the images; that is how the dataset is, and none is listed for it."
         for name, share in audit.traits.items()

@@ -54,7 +54,9 @@ def run_audit(config: AuditConfig) -> Outcome:
         run.log_note(_note(inputs, audit))
     for remark in remarks_of(audit):
         logger.info("%s", remark)
-    logger.info("%d issues: artifacts audit/audit.html and audit/issues.csv of run %s", len(audit.issues), run.run_id)
+    logger.info(
+        "Issues: %d, in artifacts audit/audit.html and audit/issues.csv of run %s", len(audit.issues), run.run_id
+    )
     return Outcome(run.run_id, audit.metrics | times)
 
 

@@ -33,7 +33,7 @@ def test_find_twins_finds_every_change_and_nothing_else(planted):
 
 
 def test_find_twins_says_what_was_done(planted):
-    thumbs, originals, changes = planted
+    thumbs, _, changes = planted
     found = find_twins(thumbs)
     told = dict(zip(found.second.tolist(), found.change, strict=True))
     for place, change in enumerate(changes):

@@ -9,12 +9,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from synthetic_dataset import DRAWN, make_faulty_folder
 
-from resnet_mlflow.config import AuditConfig, FitHeadConfig
+from resnet_mlflow.config import AuditConfig, FitHeadConfig, MainConfig
 from resnet_mlflow.stages.audit import run_audit
 from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.main import run_main
 from resnet_mlflow.tracking import find_runs, get_run
 
 
@@ -98,6 +100,30 @@ def test_audit_of_arrays_in_memory_needs_no_files(store):
     outcome = run_audit(AuditConfig(dataset="digits", weights="random", image_size=32))
     assert outcome.metrics["audit/twin_pairs"] == 0
     assert outcome.metrics["audit/wrong_labels"] < 20
+
+
+def test_study_with_an_audit_logs_both_scores(audited, tmp_path):
+    study = {
+        "name": "audited",
+        "features": {
+            "weights": "random", "dataset": f"folder:{audited[0]}", "image_size": 32, "on_bad_image": "skip",
+            "cache_dir": str(tmp_path),
+        },
+        "audit": {"thumbnails": 10},
+        "backbones": ["resnet18"],
+        "heads": {"prototype": None},
+    }  # fmt: skip
+    (tmp_path / "audited.yaml").write_text(yaml.safe_dump(study))
+    n_before = len(find_runs({"stage": "audit"}))
+    for _ in range(2):  # the second time nothing is left to do
+        assert run_main(MainConfig(study=str(tmp_path / "audited.yaml"), report_dir=""))
+    assert len(find_runs({"stage": "audit"})) == n_before + 1
+    (run,) = find_runs({"stage": "fit_head", "dataset_digest": audits_digest(), "seed": "0", "head": "prototype"})[:1]
+    assert run.data.metrics["test/n_twins"] == 2
+
+
+def audits_digest() -> str:
+    return find_runs({"stage": "audit"})[0].data.tags["dataset_digest"]
 
 
 def test_audit_refuses_in_one_line(store):
