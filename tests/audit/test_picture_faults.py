@@ -7,8 +7,9 @@ from scipy.ndimage import gaussian_filter
 from synthetic_pictures import textures
 
 from resnet_mlflow.audit.cues import measure_cues
+from resnet_mlflow.audit.issues import KINDS
 from resnet_mlflow.audit.measuring import ImageFacts, measure_images
-from resnet_mlflow.audit.pictures import find_faults
+from resnet_mlflow.audit.pictures import FAULTS, find_faults
 from resnet_mlflow.data.datasets import ImageSplit
 
 
@@ -108,3 +109,7 @@ def test_measure_cues_find_the_format_that_gives_labels_away():
 def test_measure_cues_leave_out_what_is_equal_for_all():
     facts = ImageFacts(np.ones((50, 11)), np.full(50, "PNG"), np.zeros((50, 32, 32), np.uint8), {})
     assert measure_cues(facts, np.arange(50) % 2, np.arange(50), 2) == []
+
+
+def test_every_fault_is_a_kind_of_issue_and_has_a_picture_here():
+    assert {fault.name for fault in FAULTS} == set(ODD) <= set(KINDS)
