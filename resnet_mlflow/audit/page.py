@@ -16,6 +16,7 @@ from resnet_mlflow.audit.audit import Audit
 from resnet_mlflow.audit.issues import KINDS
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.relative_paths import relative_paths
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SIDE, _QUALITY = 160, 80
@@ -34,43 +35,52 @@ def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDa
         n_shown: Issues with pictures; of each kind the worst, kinds in turn.
     """
     issues = audit.issues
-    chosen = _chosen(issues["kind"].tolist(), n_shown)
     pictures = _Pictures(dataset)
-    rows = [_entry(issues.iloc[place], int(place), pictures) for place in chosen]
-    counts = issues["kind"].value_counts()
-    kinds = [
-        {"name": kind.name, "title": kind.title, "count": int(counts[kind.name]), "advice": kind.advice}
-        for kind in KINDS.values()
-        if kind.name in counts
-    ]
-    names = dataset.class_names
-    overlaps = [
-        {"names": f"{names[one.first]}, {names[one.second]}", "error": one.error, "interval": one.interval,
-         "n_images": one.n_images}
-        for one in audit.overlaps
-    ]  # fmt: skip
-    shown = (
-        f"All {len(issues):,} issues."
-        if len(rows) == len(issues)
-        else (f"The worst {len(rows):,} of {len(issues):,} issues; all stand in issues.csv.")
-    )
+    rows = [_entry(issues.iloc[place], place, pictures) for place in _chosen(issues["kind"].tolist(), n_shown)]
+    shown = f"All {len(issues):,} issues."
+    if len(rows) < len(issues):
+        shown = f"The worst {len(rows):,} of {len(issues):,} issues; all stand in issues.csv."
     titles = {kind.name: kind.title for kind in KINDS.values()}
-    data = {"issues": rows, "pictures": pictures.urls, "titles": titles, "class_names": list(names)}
+    names = list(dataset.class_names)
+    data = {"issues": rows, "pictures": pictures.urls, "titles": titles, "class_names": names}
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     return environment.get_template("audit.html.j2").render(
         title=title,
         facts=facts,
-        kinds=kinds,
+        kinds=_kinds(audit),
         remarks=remarks_of(audit),
         cues=audit.cues,
-        overlaps=overlaps,
+        overlaps=_overlaps(audit),
         shown=shown,
         splits=audit.pool.splits,
         class_names=names,
         data=_json(data),
     )
+
+
+def _kinds(audit: Audit) -> list[dict[str, Any]]:
+    """Return the kinds of issue that were found, as the page shows them."""
+    counts = audit.issues["kind"].value_counts()
+    return [
+        {"name": kind.name, "title": kind.title, "count": int(counts[kind.name]), "advice": kind.advice}
+        for kind in KINDS.values()
+        if kind.name in counts
+    ]
+
+
+def _overlaps(audit: Audit) -> list[dict[str, Any]]:
+    names = audit.pool.class_names
+    return [
+        {
+            "names": f"{names[one.first]}, {names[one.second]}",
+            "error": one.error,
+            "interval": one.interval,
+            "n_images": one.n_images,
+        }
+        for one in audit.overlaps
+    ]
 
 
 def remarks_of(audit: Audit) -> list[str]:
@@ -119,8 +129,6 @@ class _Pictures:
     """Pictures as addresses of data, each once."""
 
     def __init__(self, dataset: ImageDataset) -> None:
-        from resnet_mlflow.data.relative_paths import relative_paths
-
         self.dataset = dataset
         self.urls: list[str] = []
         self._row_of = {
