@@ -56,6 +56,8 @@ def cross_fit(
     judged = np.zeros(len(labels), dtype=bool)
     for fold in range(N_FOLDS):
         held_out = folds == fold
+        if not held_out.any():
+            continue
         probabilities[held_out], known = _predict(features, labels, held_out, n_classes, C)
         judged[held_out] = known[labels[held_out]]
         on_fold(1)
@@ -82,6 +84,9 @@ def _predict(
     features: NDArray[np.float32], labels: Ints, held_out: NDArray[np.bool_], n_classes: int, C: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return probabilities of the images held out, and which classes the head knew."""
+    if len(np.unique(labels[~held_out])) < 2:
+        # All of a class, or nearly all images, are twins of each other: nobody is left to judge them.
+        return np.full((int(held_out.sum()), n_classes), 1 / n_classes), np.zeros(n_classes, dtype=bool)
     # 1e-3: losses do not resolve more, and the last tenth of the way takes half of the steps.
     head = build_head("linear", {"C": C, "tol": 1e-3}, 0).fit(features[~held_out], labels[~held_out])
     probabilities = np.zeros((int(held_out.sum()), n_classes))
@@ -100,8 +105,8 @@ def _choose_strength(
     """Return the penalty under which labels of a sample are likeliest to heads that did not see them."""
     rows = np.random.default_rng(seed).permutation(len(labels))[:_C_SAMPLE]
     held_out = folds[rows] == 0
-    if held_out.all() or not held_out.any() or len(np.unique(labels[rows][~held_out])) < 2:
-        return 0.01
+    if not held_out.any():
+        return tried[0]
     losses = []
     for C in tried:
         probabilities, _ = _predict(features[rows], labels[rows], held_out, n_classes, C)

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 _SHARPNESSES = np.geomspace(0.5, 2.5, 17)
 _SHARES = expit(np.linspace(logit(1e-5), logit(0.6), 400))
 # Of a noise of that share, how much a head has learned and says again of every image: nothing, half, all of it.
-_LEARNED = (0.0, 0.5, 1.0)
+_LEARNED, _MOST_LEARNED = (0.0, 0.5, 1.0), 0.9
 _N_BINS = 400
 _FLOOR = 1e-7
 _BLOCK = 8192
@@ -107,7 +107,7 @@ def count_wrong(probabilities: Floats, labels: Ints) -> tuple[float, Interval, F
     share, found = 0.0, []
     for learned in _LEARNED:
         for _ in range(2):  # the share that was learned is that of the round before
-            fitted = _fit(probabilities, labels, learned * share * n_classes / max(n_classes - 1, 1))
+            fitted = _fit(probabilities, labels, min(_MOST_LEARNED, learned * share * n_classes / (n_classes - 1)))
             share = fitted.share
         found.append(fitted)
     middle = found[len(found) // 2]
@@ -161,13 +161,13 @@ def _log_likelihood(own: Floats, n_classes: int) -> Floats:
     means = np.divide(np.bincount(bins, own, _N_BINS), counts, out=np.zeros(_N_BINS), where=counts > 0)
     filled = counts > 0
     shares = _SHARES[:, None]
-    chance = (1 - shares) * means[filled] + shares * (1 - means[filled]) / max(n_classes - 1, 1)
+    chance = (1 - shares) * means[filled] + shares * (1 - means[filled]) / (n_classes - 1)
     return np.asarray(np.log(np.maximum(chance, 1e-300)) @ counts[filled])
 
 
 def _posterior(own: Floats, share: float, n_classes: int) -> Floats:
     """Return the probability that a label is wrong, given the probability of its class."""
-    by_chance = share * (1 - own) / max(n_classes - 1, 1)
+    by_chance = share * (1 - own) / (n_classes - 1)
     return np.asarray(by_chance / np.maximum((1 - share) * own + by_chance, 1e-300))
 
 

@@ -48,6 +48,23 @@ def test_cross_fit_does_not_judge_a_class_that_only_the_image_has():
     assert judge_labels(fitted.probabilities, labels).suspects(fitted.judged, labels).tolist().count(0) == 0
 
 
+def test_cross_fit_judges_nobody_where_all_are_twins_of_each_other():
+    features, labels = clusters(0, n_images=60, n_classes=2)
+    fitted = cross_fit(features, labels, np.zeros(60, np.int64), 2)
+    assert not fitted.judged.any()
+    judged = judge_labels(fitted.probabilities, labels)
+    assert len(judged.suspects(fitted.judged, labels)) == 0
+
+
+def test_count_wrong_bears_labels_that_mean_nothing():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    fitted = cross_fit(rng.normal(size=(300, 8)).astype(np.float32), labels, np.arange(300), 2)
+    count, (low, high), wrong = count_wrong(fitted.probabilities, labels)
+    assert 0 <= low <= count <= high <= 300
+    assert np.isfinite(wrong).all()
+
+
 @pytest.mark.parametrize("n_wrong", [0, 75, 300])
 def test_count_wrong_holds_the_true_number(n_wrong):
     hits = 0
