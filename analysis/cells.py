@@ -113,6 +113,21 @@ def config_column(cells: pd.DataFrame, name: str, default: Any) -> "pd.Series[An
     return column.astype(object).where(column.notna(), default)
 
 
+def best_by_validation(frame: pd.DataFrame, labels: Sequence[str]) -> "pd.Series[Any] | None":
+    """Return the row of ``score_rows`` with the highest validation accuracy; None where no run has one.
+
+    Args:
+        frame: Runs of one dataset.
+        labels: Columns that name a row.
+    """
+    cells = frozen_or_tuned(frame)
+    if cells.empty:
+        return None
+    rows = score_rows(cells, labels, ["val/accuracy"])
+    rows = rows[rows["val/accuracy"].notna()]
+    return None if rows.empty else rows.sort_values("val/accuracy", ascending=False, kind="stable").iloc[0]
+
+
 def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """Return one row per setting: its labels, what else sets it apart, and each metric over seeds.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis.diff_figures import changed_items_figure, confusion_difference_figure
 from analysis.diff_images import load_test_images
 from analysis.render import csv_of
+from analysis.resampling import refuse_divided
 from analysis.runs import to_frame
 from analysis.separation import paired_difference, stored_predictions
 from resnet_mlflow.errors import InputError
@@ -41,7 +42,7 @@ class RunDiff:
         test: McNemar's test of both being equally accurate; its first is the first run.
         class_names: Names of classes.
         confusion: Confusions of the second minus those of the first, rows are labels, ``(n_classes, n_classes)``.
-        changed: Items that one of both got right: ``item_id``, ``label``, ``first``, ``second``, ``gained``.
+        changed: Items that one of both got right: ``item_id``, ``path``, ``label``, ``first``, ``second``, ``gained``.
     """
 
     runs: tuple[Run, Run]
@@ -63,6 +64,8 @@ def compare_runs(first: str, second: str) -> RunDiff:
     """
     reach_store()
     runs = get_run(first), get_run(second)
+    for run in runs:
+        refuse_divided(run, "diff", "table cross_validation compares them")
     digests = [run.data.tags.get("dataset_digest") for run in runs]
     if digests[0] != digests[1]:
         raise InputError(
@@ -207,6 +210,7 @@ def _changed(first: Predictions, second: Predictions) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "item_id": first.item_ids[rows],
+            "path": first.paths[rows],
             "label": first.labels[rows],
             "first": first.predictions[rows],
             "second": second.predictions[rows],

@@ -16,11 +16,14 @@ from resnet_mlflow.evaluation.figures import (
     new_figure,
     tick_step,
 )
+from resnet_mlflow.evaluation.image_figures import file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NUMBERED_CLASSES = 20
+# Height of the title above a line of images and of the text below, in inches.
+LINE_INCHES = 1.0
 
 
 def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
@@ -63,7 +66,7 @@ def changed_items_figure(
     """Return images that one of two runs got right: a line of those gained, a line of those lost.
 
     Args:
-        changed: ``item_id``, ``label``, ``first``, ``second``, ``gained``.
+        changed: ``item_id``, ``path``, ``label``, ``first``, ``second``, ``gained``.
         read_image: Gives the image of an item.
         class_names: Names of all classes.
         n_images: Images per line, at most.
@@ -71,11 +74,11 @@ def changed_items_figure(
     sides = [("gained", "second", changed[changed["gained"]]), ("lost", "first", changed[~changed["gained"]])]
     lines = [side for side in sides if len(side[2])]
     tile = WIDTH_INCHES / (n_images + 0.6)
-    height = len(lines) * (tile + 0.85) + 0.1
+    height = len(lines) * (tile + LINE_INCHES) + 0.1
     figure = new_figure(height)
     shown = dict(zip(class_names, display_names(class_names, 10), strict=True))
     for line, (title, run, rows) in enumerate(lines):
-        top = height - line * (tile + 0.85)
+        top = height - line * (tile + LINE_INCHES)
         figure.text(0.03, (top - 0.25) / height, f"{title}: {len(rows)} items right in the {run} run only", fontsize=11)
         for column, row in enumerate(rows.head(n_images).itertuples()):
             left, side = (0.3 + column) * tile / WIDTH_INCHES, 0.92 * tile
@@ -84,6 +87,6 @@ def changed_items_figure(
             axes.imshow(read_image(str(row.item_id)), interpolation="nearest")
             axes.set_axis_off()
             names = [shown[str(name)] for name in (row.label, row.first, row.second)]
-            text = f"is {names[0]}\n{names[1]} → {names[2]}"
+            text = f"is {names[0]}\n{names[1]} → {names[2]}\n{file_name(str(row.path), 16)}".rstrip()
             figure.text(left, (bottom - 0.05) / height, text, fontsize=TEXT_POINTS, va="top", parse_math=False)
     return figure

@@ -12,6 +12,8 @@ from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 
+# Parameters by which images stay together or are left out.
+DIVISION = ("group_by", "duplicates", "crossing_groups")
 # From an item id to its image, (height, width, 3) uint8.
 ReadImage = Callable[[str], NDArray[np.uint8]]
 
@@ -33,6 +35,7 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
             on_bad_image=params.get("on_bad_image", "fail"),
             max_pixels=int(params.get("max_pixels", MAX_PIXELS)),
             corrections=params.get("corrections", ""),
+            **{name: params[name] for name in DIVISION if name in params},
         )
     except (InputError, OSError, RuntimeError, ValueError) as error:
         return None, f"the dataset could not be loaded ({str(error).splitlines()[0][:200]})"

@@ -16,6 +16,8 @@ from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import find_runs, get_run, reach_store
 
 SCORES = ("val/accuracy", "test/accuracy", "test/balanced_accuracy", "test/macro_f1", "test/nll", "test/ece")
+# Of a cross-validation: over folds.
+FOLDS_SCORES = ("cv_val_accuracy", "cv_accuracy", "cv_balanced_accuracy", "cv_macro_f1", "cv_nll", "cv_ece")
 
 
 def explain(run_id: str) -> str:
@@ -54,11 +56,12 @@ def _heading(run: Run) -> str:
 def _numbers(run: Run) -> list[str]:
     metrics = run.data.metrics
     rows = []
-    for name in (score for score in SCORES if score in metrics):
+    for name in (score for score in (*SCORES, *FOLDS_SCORES) if score in metrics):
         low, high = metrics.get(f"{name}_ci_low"), metrics.get(f"{name}_ci_high")
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, f"{metrics[name]:.4f}", interval])
-    return markdown_table(["metric", "value", "95 % interval over items"], rows) if rows else []
+    over = "folds" if FOLDS_SCORES[0] in metrics else "items"
+    return markdown_table(["metric", "value", f"95 % interval over {over}"], rows) if rows else []
 
 
 def _warnings(run: Run) -> list[str]:
@@ -105,6 +108,8 @@ _DATA_TAGS = {
     "seed (validation split, initial weights, order)": "seed",
     "images skipped": "n_skipped_images",
     "duplicates across splits": "duplicates_across_splits",
+    "groups by": "group_by",
+    "groups across splits": "groups_across_splits",
 }
 
 

@@ -73,7 +73,7 @@ def format_value(value: Any, kind: str) -> str:
     """
     if value is None or value == "" or value != value:
         return NOTHING
-    if isinstance(value, str) or kind == "text":
+    if isinstance(value, str) or kind in ("text", "image"):
         return str(value)
     number = float(value)
     if 0 < number < LEAST.get(kind, 0):
@@ -99,15 +99,16 @@ def format_interval(low: float, high: float, kind: str) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"{format_value(low, kind)} to {format_value(high, kind)}"
 
 
-def shown_columns(table: Table) -> tuple[Column, ...]:
-    """Return a table's columns, and after them the number of seeds where the frame holds it."""
-    counted = [f"{column.name} n" for column in table.columns if f"{column.name} n" in table.frame]
-    return (*table.columns, *(Column(name, "n", "count") for name in counted[:1]))
+def shown_columns(table: Table, *, images: bool = False) -> tuple[Column, ...]:
+    """Return a table's columns, without images where these cannot be shown, and after them the number of seeds."""
+    shown = [column for column in table.columns if images or column.kind != "image"]
+    counted = [f"{column.name} n" for column in shown if f"{column.name} n" in table.frame]
+    return (*shown, *(Column(name, "n", "count") for name in counted[:1]))
 
 
-def cells(table: Table) -> list[list[Entry]]:
+def cells(table: Table, *, images: bool = False) -> list[list[Entry]]:
     """Return a table as it is written, row by row, a cell per shown column."""
-    rows, columns = table.frame.to_dict("records"), shown_columns(table)
+    rows, columns = table.frame.to_dict("records"), shown_columns(table, images=images)
     return [
         [_cell(row, column, (position, column.name) in table.winners) for column in columns]
         for position, row in enumerate(rows)
@@ -116,7 +117,7 @@ def cells(table: Table) -> list[list[Entry]]:
 
 def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
     value = format_value(row[column.name], column.kind)
-    if value == NOTHING or column.kind == "text":
+    if value == NOTHING or column.kind in ("text", "image"):
         return Entry(value)
     std, n, low, high = (_part(row, column.name, part) for part in PARTS)
     if column.kind in WITH_DEVIATION and n > 1:
@@ -161,7 +162,7 @@ def _markdown(cell: Entry, intervals: bool) -> str:
 
 def to_csv(table: Table) -> str:
     """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
-    shown = [column.name for column in table.columns]
+    shown = [column.name for column in table.columns if column.kind != "image"]
     names = [name for column in shown for name in (column, *(f"{column} {part}" for part in (*PARTS, *MORE_PARTS)))]
     run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
     frame = table.frame[[name for name in names if name in table.frame.columns] + run_ids].copy()
@@ -234,21 +235,23 @@ def to_html(table: Table, url_of: Callable[[Sequence[str]], str]) -> str:
         table: What is shown.
         url_of: Gives the address that shows runs; empty where they cannot be shown.
     """
-    columns = shown_columns(table)
+    columns = shown_columns(table, images=True)
     head = "".join(f'<th scope="col"{_class(column)}>{escape(column.header)}</th>' for column in columns)
     body = "".join(
         f"<tr>{''.join(_html(cell, column, i == 0, url_of) for i, (cell, column) in enumerate(pairs))}</tr>\n"
-        for pairs in (list(zip(row, columns, strict=True)) for row in cells(table))
+        for pairs in (list(zip(row, columns, strict=True)) for row in cells(table, images=True))
     )
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
 
 
 def _class(column: Column) -> str:
-    return "" if column.kind == "text" else ' class="number"'
+    return "" if column.kind in ("text", "image") else ' class="number"'
 
 
 def _html(cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
     text = escape(cell.value)
+    if column.kind == "image" and cell.value != NOTHING:
+        return f'<td><img alt="" src="data:image/jpeg;base64,{text}"></td>'
     if cell.bold:
         text = f"<b>{text}</b>"
     if cell.run_ids and (url := url_of(cell.run_ids)):

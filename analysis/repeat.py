@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis.commands import command_of, typed_config
+from analysis.resampling import refuse_divided
 from analysis.sameness import (
     MOST_DIGITS,
     STATED_DIGITS,
@@ -123,6 +124,7 @@ def repeat(run_id: str) -> Repetition:
             f"({stage or 'no stage of ours'}, {run.info.status}); other stages skip what has finished: run their "
             "command (see explain) on another store"
         )
+    refuse_divided(run, "repeat", "run its command (see explain) on another store")
     command = command_of(stage, typed_config(run_id) | _recipe_of_then(run))
     then = {split: _predictions(run_id, split) for split in SPLITS}
     again = create_repeat(run)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis.separation import MissingPredictions
@@ -21,6 +22,18 @@ TESTS = (
     "(Nadeau and Bengio; Bouckaert and Frank), or Tango's interval over images where that reaches further, and the "
     "larger p value of both. In balanced accuracy classes weigh the same. Bold and p values are after Holm."
 )
+
+
+def refuse_divided(run: Run, what: str, instead: str) -> None:
+    """Refuse the run of a cross-validation where one of a single split is needed.
+
+    Args:
+        run: The run.
+        what: What needs a single split.
+        instead: What to do.
+    """
+    if "folds" in run.data.tags:
+        raise InputError(f"{what} needs runs of one split, got the cross-validation {run.info.run_id}; {instead}")
 
 
 @lru_cache(maxsize=1024)

@@ -72,10 +72,7 @@ def stored_predictions(run_id: str) -> Predictions:
             f"a run must have predictions of its test items to be compared, got run {run_id} without "
             f"evaluation/test/predictions.parquet ({reason}); run it again"
         ) from None
-    order = np.argsort(stored.item_ids, kind="stable")
-    texts = (stored.item_ids, stored.labels, stored.predictions)
-    item_ids, labels, predictions = (text[order] for text in texts)
-    return Predictions(item_ids, labels, predictions, stored.scores[order], stored.class_names)
+    return stored.take(np.argsort(stored.item_ids, kind="stable"))
 
 
 def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:

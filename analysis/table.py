@@ -5,7 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
-Kind = Literal["text", "score", "difference", "p_value", "seconds", "count", "number"]
+Kind = Literal["text", "score", "difference", "p_value", "seconds", "count", "number", "image"]
 
 RUN_IDS = "run_ids"
 # Seeds behind a row, in the order of its runs.
@@ -17,7 +17,8 @@ class Column:
     """A column as it is shown.
 
     A ``score`` or ``difference`` named ``x`` is a mean; the frame may hold its ``x std`` and ``x n`` over seeds, and
-    the ends ``x low`` and ``x high`` of its 95 % interval.
+    the ends ``x low`` and ``x high`` of its 95 % interval. An ``image`` is a JPEG file in
+    base64, which only pages show.
 
     Attributes:
         name: Column of the frame.

@@ -16,6 +16,7 @@ from benchmarks.coverage_simulation import (
     balanced_accuracy_coverage,
     difference_coverage,
     false_gains,
+    false_slices,
     false_winners,
     macro_f1_coverage,
     promotions,
@@ -64,6 +65,8 @@ def _plan() -> Iterator[tuple[str, Simulate, Setting]]:
     for setting in _seeds():
         yield "false bold of 3, over seeds", false_winners, setting
     yield from _gates()
+    for (n, n_slices), tail, accuracy in product(((30, 2), (100, 5), (360, 10)), (False, True), (0.7, 0.95)):
+        yield "false difference of slices", false_slices, Setting(n, n_slices, accuracy, tail)
 
 
 def _single_scores() -> Iterator[Setting]:

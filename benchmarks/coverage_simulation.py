@@ -27,6 +27,7 @@ from resnet_mlflow.statistics import (
     paired_p_value,
     proportion_limits,
     score_reach,
+    slices_p_value,
 )
 
 # Largest over smallest class of a long-tailed test split.
@@ -164,6 +165,13 @@ def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator
             wins[j] += sign < 0
         found += int((wins == n_methods - 1).any(axis=0).sum())
     return found / n_simulations
+
+
+def false_slices(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
+    """Return how often slices of one accuracy are told apart; classes stand for slices."""
+    slices = np.repeat(np.arange(setting.n_classes), setting.support())
+    drawn = (rng.random(len(slices)) < setting.accuracy for _ in range(n_simulations))
+    return float(np.mean([slices_p_value(right, slices, seed) <= 0.05 for seed, right in enumerate(drawn)]))
 
 
 def promotions(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:

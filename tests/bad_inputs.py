@@ -86,6 +86,7 @@ def special() -> Iterator[Case]:
         ("extract", "dataset", "folder:" + "n" * 300), ("fit_head", "dataset", "folder:/dev/null"),
         ("fit_head", "dataset", "table:/proc/x.csv"), ("extract", "dataset", "table:/dev/zero"),
         ("extract", "dataset", "table:" + "n" * 300 + ".csv"), ("extract", "dataset", "table:"),
+        ("fit_head", "group_by", "patient_("), ("extract", "group_by", "(" * 5000), ("promote", "group_by", "nobody"),
         ("longtail", "dataset", "table:/etc/passwd"), ("promote", "dataset", "table:~nobody-there/x.csv"),
     ):  # fmt: skip
         yield name, (f"--{field}", text), {}

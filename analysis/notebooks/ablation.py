@@ -21,6 +21,7 @@ import os
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
+from analysis.cells import cross_validated
 from analysis.figures import png
 from analysis.render import to_markdown
 from analysis.runs import load_runs
@@ -41,7 +42,8 @@ if (chart := chart_of(grid)) is not None:
 # Spread of test accuracy between heads (mean over backbones), between backbones (mean over heads), and over seeds.
 
 # %%
-cells = runs.frame[(runs.frame["stage"] == "fit_head") & (runs.frame["status"] == "FINISHED")]
+whole = runs.frame[~cross_validated(runs.frame)]
+cells = whole[(whole["stage"] == "fit_head") & (whole["status"] == "FINISHED")]
 mean = cells.pivot_table(index="backbone", columns="head", values="test/accuracy")
 over_seeds = cells.groupby(["backbone", "head"])["test/accuracy"].std().mean()
 pd.Series(

@@ -21,6 +21,7 @@ import os
 
 from IPython.display import Image, Markdown, display
 
+from analysis.cells import cross_validated
 from analysis.figures import png
 from analysis.render import to_markdown
 from analysis.runs import load_runs
@@ -52,6 +53,7 @@ change.sort_values("few", ascending=False)
 # metrics `selection/*`.
 
 # %%
-chosen = runs.frame[(runs.frame["stage"] == "longtail") & runs.frame["method"].notna()]
+whole = runs.frame[~cross_validated(runs.frame)]
+chosen = whole[(whole["stage"] == "longtail") & whole["method"].notna()]
 names = [name for name in chosen if name.startswith("selection/") and chosen[name].notna().any()]
 chosen[["method", "seed", *names]].dropna(subset=names, how="all").reset_index(drop=True)

@@ -21,6 +21,7 @@ import os
 
 from IPython.display import Image, Markdown, display
 
+from analysis.cells import cross_validated
 from analysis.figures import png
 from analysis.render import to_markdown
 from analysis.runs import load_runs
@@ -67,5 +68,5 @@ show("cost")
 # The frame itself is tidy: one row per run, parameters typed, metrics under their own names.
 
 # %%
-cells = runs.frame[runs.frame["stage"] == "fit_head"]
+cells = runs.frame[(runs.frame["stage"] == "fit_head") & ~cross_validated(runs.frame)]
 cells.pivot_table(index="backbone", columns="head", values="test/accuracy", aggfunc=["mean", "std", "count"]).round(4)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import frozen_or_tuned, score_rows
+from analysis.cells import best_by_validation
 from analysis.charts import HeatMap
 from analysis.table import RUN_IDS, SEEDS, Column, Table
 from analysis.tables.row import TableRow
@@ -28,14 +28,9 @@ def confusions(frame: pd.DataFrame) -> Table | None:
     Raises:
         InputError: If one of its runs holds no confusion matrix, or its seeds have other classes.
     """
-    cells = frozen_or_tuned(frame)
-    if cells.empty:
+    best = best_by_validation(frame, LABELS)
+    if best is None:
         return None
-    rows = score_rows(cells, list(LABELS), ["val/accuracy"])
-    rows = rows[rows["val/accuracy"].notna()]
-    if rows.empty:
-        return None
-    best = rows.sort_values("val/accuracy", ascending=False, kind="stable").iloc[0]
     matrix = _summed([load_confusion_matrix(run_id) for run_id in best[RUN_IDS]])
     shown = _most_confused(matrix.counts)
     names = [matrix.class_names[label] for label in shown]

@@ -30,6 +30,30 @@ class DatasetConfig(Config):
     corrections: str = Field(
         "", description="Table of verdicts on images, such as an audit's issues.csv, that is applied; empty means none."
     )
+    group_by: str = Field(
+        "",
+        description="What images of one group have in common, which are never parted: a column of the table, "
+        "exif_burst, or a regular expression on the path; empty: copies alone.",
+    )
+    duplicates: Literal["keep", "drop_from_train"] = Field(
+        "keep", description="What happens to training images that the dataset's own val or test split has, too."
+    )
+    crossing_groups: Literal["keep", "drop_from_train"] = Field(
+        "keep", description="What happens to training images of groups that the dataset's own val or test split has."
+    )
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Return the parameters that nothing reads: what is not asked for changes no number."""
+        names = ("group_by", "duplicates", "crossing_groups", "corrections")
+        return super().unread | {
+            name for name in names if getattr(self, name) == DatasetConfig.model_fields[name].default
+        }
+
+    @property
+    def division(self) -> dict[str, str]:
+        """Return what says which images stay together and which are left out, by parameter."""
+        return {name: getattr(self, name) for name in ("group_by", "duplicates", "crossing_groups")}
 
 
 class DataConfig(DatasetConfig):

@@ -24,6 +24,14 @@ class CalibrationConfig(Config):
     calibration: Literal["none", "temperature"] = Field(
         "temperature", description="How scores become probabilities: one temperature from validation, or as they are."
     )
+    train_predictions: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether predictions of the training images are kept, too; auto: where they cost little."
+    )
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Return the parameters that nothing reads: what is kept by default changes no number."""
+        return super().unread | ({"train_predictions"} if self.train_predictions == "auto" else set())
 
 
 class EvaluationConfig(CalibrationConfig):

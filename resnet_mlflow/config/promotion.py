@@ -18,6 +18,11 @@ class PromoteConfig(DatasetConfig):
     margin: float = Field(
         0.0, ge=0, lt=1, description="The interval of the test difference must lie above this for a new champion."
     )
+    slices: Literal["ignore", "not_worse", "not_lower"] = Field(
+        "ignore",
+        description="What is demanded of slices of the test split: not_worse, that no test shows the candidate worse "
+        "on one; not_lower, that it is right as often on each.",
+    )
     dry_run: bool = Field(False, description="Whether to explain the decision and change nothing.")
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."

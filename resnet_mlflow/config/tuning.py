@@ -99,4 +99,4 @@ class TuningConfig(Config):
     @property
     def unread(self) -> frozenset[str]:
         """Return the parameters that nothing reads, so that they are no part of what a run's numbers follow from."""
-        return frozenset() if self.tunes else frozenset(TuningConfig.model_fields)
+        return super().unread | (frozenset() if self.tunes else frozenset(TuningConfig.model_fields))

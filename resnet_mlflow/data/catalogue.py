@@ -1,18 +1,17 @@
 """Datasets by name."""
 
-import logging
 from pathlib import Path
 
 from resnet_mlflow.data.corrections import apply_corrections
+from resnet_mlflow.data.crossings import leave_out, tell_crossings
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.grouping import group_images
 from resnet_mlflow.data.table_files import ENDINGS
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.datasets import DATASETS
-
-logger = logging.getLogger(__name__)
 
 
 def load_dataset(
@@ -22,6 +21,9 @@ def load_dataset(
     on_bad_image: str = "fail",
     max_pixels: int = MAX_PIXELS,
     corrections: str = "",
+    group_by: str = "",
+    duplicates: str = "keep",
+    crossing_groups: str = "keep",
 ) -> ImageDataset:
     """Return a dataset by its name.
 
@@ -31,6 +33,9 @@ def load_dataset(
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
         max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
         corrections: Table of verdicts that is applied, see ``corrections.apply_corrections``; empty means none.
+        group_by: What images of one group have in common, see ``grouping.group_images``; empty means only copies.
+        duplicates: ``keep`` or ``drop_from_train``: what to do about copies across splits that the dataset comes with.
+        crossing_groups: The same about groups.
 
     Raises:
         InputError: If the name is unknown, or the dataset cannot be had or used.
@@ -40,11 +45,12 @@ def load_dataset(
         raise InputError(_unknown(name))
     loader = load(kind.loader)
     dataset: ImageDataset = loader(name, data_dir=data_dir, on_bad_image=on_bad_image, max_pixels=max_pixels)
+    if group_by:
+        dataset = group_images(dataset, group_by)
+    dataset = leave_out(dataset, copies=duplicates == "drop_from_train", groups=crossing_groups == "drop_from_train")
     if corrections:
         dataset = apply_corrections(dataset, corrections)
-    for pair, count in dataset.n_duplicates_across_splits.items():
-        first, second = pair.split("/")
-        logger.warning("%s: %d %s images also lie in %s", dataset.name, count, second, first)
+    tell_crossings(dataset, group_by)
     return dataset
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.data.decoding import decode
 from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.splits import check_class_sizes, split_validation
 from resnet_mlflow.errors import InputError
 
@@ -32,6 +35,8 @@ class ImageSplit:
         encoded: What such a file holds, per image, or None.
         max_pixels: Files whose header tells of more pixels are refused before they are decoded.
         columns: What a table says of each image besides, by the column's name, such as ``group``: texts.
+        group_numbers: What ``groups`` are, where that is known; shape ``(n_images,)``.
+        items: Numbers of the images in the dataset, counted over its splits; None where there is none.
     """
 
     labels: NDArray[np.int64]
@@ -41,17 +46,28 @@ class ImageSplit:
     encoded: tuple[bytes, ...] | None = None
     max_pixels: int = MAX_PIXELS
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group_numbers: NDArray[np.int64] | None = None
+    items: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         given = [source for source in (self.images, self.paths, self.encoded) if source is not None]
         if len(given) != 1:
             raise ValueError(f"a split must have one of images, paths and encoded, got {len(given)} of them")
-        lengths = {len(self.labels), len(self.item_ids), len(given[0]), *map(len, self.columns.values())}
+        numbers = [part for part in (self.group_numbers, self.items) if part is not None]
+        lengths = {len(self.labels), len(self.item_ids), len(given[0]), *map(len, [*self.columns.values(), *numbers])}
         if len(lengths) > 1:
             raise ValueError(f"labels, item_ids, images and columns must be equally many, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Return the number of each image's group, ``(n_images,)``: no draw parts a group; equal content is always one.
+
+        Numbers are those of the dataset, so that groups can be found in several splits.
+        """
+        return number_groups(self.item_ids) if self.group_numbers is None else self.group_numbers
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageSplit":
         """Return the split of these rows only, in this order."""
@@ -64,6 +80,8 @@ class ImageSplit:
             paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
             encoded=None if self.encoded is None else tuple(self.encoded[row] for row in rows),
             columns={name: tuple(values[row] for row in rows) for name, values in self.columns.items()},
+            group_numbers=None if self.group_numbers is None else self.group_numbers[rows],
+            items=None if self.items is None else self.items[rows],
         )
 
     def read_image(self, row: int) -> NDArray[np.uint8]:
@@ -94,7 +112,10 @@ class ImageDataset:
         default_image_size: Side in pixels to resize to where the user names none.
         source: Where the images come from, for people.
         skipped_paths: Files left out because they are no images.
-        test_is_drawn: Whether the dataset came without a test split, so that ``test`` was drawn from all images.
+        given: The splits before one was drawn from them, or images were left out; ``all`` where there were none.
+        root: The folder that paths are told from; None where images are no files.
+        group_names: By number of a group, what its images have in common by ``group_by``; empty where that is not said.
+        n_left_out: Images of ``given`` that are in no split, by the reason.
         corrected_from: Digest of the dataset before corrections; empty where there are none.
     """
 
@@ -106,8 +127,16 @@ class ImageDataset:
     default_image_size: int
     source: str
     skipped_paths: tuple[Path, ...] = ()
-    test_is_drawn: bool = False
+    given: Mapping[str, ImageSplit] = field(default_factory=dict)
+    root: Path | None = None
+    group_names: tuple[str, ...] = ()
+    n_left_out: Mapping[str, int] = field(default_factory=dict)
     corrected_from: str = ""
+
+    @property
+    def test_is_drawn(self) -> bool:
+        """Return whether the dataset came without a test split, so that ``test`` was drawn from all images."""
+        return "all" in self.given
 
     @property
     def n_skipped(self) -> int:
@@ -122,11 +151,26 @@ class ImageDataset:
     @property
     def n_duplicates_across_splits(self) -> dict[str, int]:
         """Return how many images of the second split also lie in the first, for pairs that share any."""
-        counts = {
-            f"{first}/{second}": int(np.isin(self.splits[second].item_ids, self.splits[first].item_ids).sum())
-            for first, second in combinations(self.splits, 2)
-        }
-        return {pair: count for pair, count in counts.items() if count}
+        return _shared({name: split.item_ids for name, split in self.splits.items()})
+
+    @property
+    def n_groups_across_splits(self) -> dict[str, int]:
+        """Return how many images of the second split are of a group that the first has, too, for pairs with any."""
+        return _shared({name: split.groups for name, split in self.splits.items()})
+
+    @property
+    def n_groups(self) -> int:
+        """Return how many groups the images of all splits are of."""
+        return len(np.unique(np.concatenate([split.groups for split in self.splits.values()])))
+
+    def relative_paths(self, split: ImageSplit) -> list[str]:
+        """Return the files of some of the images from the dataset's folder; empty texts where they are no files."""
+        return relative_paths(split.paths, self.root, len(split))
+
+    @cached_property
+    def has_groups(self) -> bool:
+        """Return whether two images, wherever they are, are of one group."""
+        return self.n_groups < sum(map(len, self.splits.values()))
 
 
 def split_of_arrays(images: NDArray[np.uint8], labels: Iterable[int]) -> ImageSplit:
@@ -145,8 +189,11 @@ def build_dataset(
     source: str,
     short_name: str = "",
     skipped_paths: Iterable[Path] = (),
+    root: Path | None = None,
 ) -> ImageDataset:
     """Return a checked dataset with its digest; a single split ``all`` is parted into train and test.
+
+    Copies of an image are one group, which is on one side of that draw.
 
     Raises:
         InputError: If there are fewer than 2 classes, or a class has too few training images.
@@ -154,24 +201,77 @@ def build_dataset(
     class_names = tuple(class_names)
     if len(class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {len(class_names)} in {name}; add a class")
-    test_is_drawn = "all" in splits
-    if test_is_drawn:
-        whole = splits["all"]
-        rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names)
-        check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
-        splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
-    check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
+    numbers = number_groups(np.concatenate([split.item_ids for split in splits.values()]))
+    given = _numbered(splits, numbers)
+    divided = divide(given, class_names)
     return ImageDataset(
         name=name,
         short_name=short_name or name,
         class_names=class_names,
-        splits=dict(splits),
-        digest=dataset_digest(class_names, splits),
+        splits=divided,
+        digest=dataset_digest(class_names, divided),
         default_image_size=default_image_size,
         source=source,
         skipped_paths=tuple(skipped_paths),
-        test_is_drawn=test_is_drawn,
+        given=given,
+        root=root,
     )
+
+
+def divide(given: Mapping[str, ImageSplit], class_names: Sequence[str]) -> dict[str, ImageSplit]:
+    """Return splits whose images are numbered, after a test split was drawn where there is ``all`` alone.
+
+    Raises:
+        InputError: If a class has too few training images or groups.
+    """
+    splits = dict(given)
+    if "all" in splits:
+        whole = splits["all"]
+        check_class_sizes(whole.labels, class_names, n_min=2, purpose="to split")
+        check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
+        # Two groups of each class stay: validation will want one.
+        rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names, whole.groups, n_keep=2)
+        splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
+    check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
+    numbers = np.split(np.arange(sum(map(len, splits.values()))), np.cumsum([*map(len, splits.values())])[:-1])
+    return {name: replace(split, items=own) for (name, split), own in zip(splits.items(), numbers, strict=True)}
+
+
+def regrouped(dataset: ImageDataset, numbers: NDArray[np.int64], group_names: Sequence[str]) -> ImageDataset:
+    """Return a dataset whose images are of these groups; a test split that was drawn is drawn anew.
+
+    Args:
+        dataset: As it was built.
+        numbers: Of each image's group, over ``dataset.given``, ``(n_images,)``.
+        group_names: By number, see ``ImageDataset``.
+
+    Raises:
+        InputError: If groups leave a class on one side of a draw only.
+    """
+    given = _numbered(dataset.given, numbers)
+    splits = divide(given, dataset.class_names)
+    digest = dataset_digest(dataset.class_names, splits)
+    return replace(dataset, given=given, splits=splits, digest=digest, group_names=tuple(group_names))
+
+
+def _numbered(splits: Mapping[str, ImageSplit], numbers: NDArray[np.int64]) -> dict[str, ImageSplit]:
+    parts = np.split(numbers, np.cumsum([*map(len, splits.values())])[:-1])
+    return {name: replace(split, group_numbers=own) for (name, split), own in zip(splits.items(), parts, strict=True)}
+
+
+def _shared(keys: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
+    counts = {
+        f"{first}/{second}": int(np.isin(keys[second], keys[first]).sum()) for first, second in combinations(keys, 2)
+    }
+    return {pair: count for pair, count in counts.items() if count}
+
+
+def relative_paths(paths: Iterable[Path] | None, root: Path | None, n_images: int) -> list[str]:
+    """Return what files are called from a folder, with slashes; their whole paths outside, empty texts for no files."""
+    if paths is None:
+        return [""] * n_images
+    start = f"{root}{os.sep}" if root else ""
+    return [str(path).removeprefix(start).replace(os.sep, "/") for path in paths]
 
 
 def content_id(*parts: bytes | memoryview) -> str:

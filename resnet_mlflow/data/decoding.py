@@ -11,7 +11,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -127,6 +127,14 @@ def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXEL
         size = JpegHeader(content).size if content[:3] == _JPEG else _open(content).size
         refuse_large(path, size, max_pixels)
         return size
+
+
+def read_exif(path: Path) -> Image.Exif:
+    """Return the EXIF data at the start of a file; empty where there are none that can be read."""
+    with suppress(Exception):  # whatever damaged data lead a reader to
+        content = read_content(path, n_bytes=_HEADER_BYTES)
+        return parse_exif(JpegHeader(content).exif) if content[:3] == _JPEG else _open(content).getexif()
+    return Image.Exif()
 
 
 def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:

@@ -67,6 +67,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         splits=splits,
         default_image_size=default_image_size(next(iter(splits.values()))),
         source=str(root),
+        root=root,
         skipped_paths=skipped,
     )
 

@@ -81,16 +81,6 @@ def _check_training_parts(
             )
 
 
-def groups_of(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Return a number per item, equal where the content is: a copy must not be predicted by its twin.
-
-    Example:
-        >>> groups_of(np.array(["b", "a", "b"]))
-        array([1, 0, 1])
-    """
-    return np.unique(item_ids, return_inverse=True)[1].astype(np.int64)
-
-
 def pool_names(dataset: ImageDataset) -> tuple[str, ...]:
     """Return the splits whose images are the pool: all, but for a test split that the dataset came with."""
     return tuple(name for name in ("train", "val", "test") if name in dataset.splits and _is_of_pool(dataset, name))
@@ -125,7 +115,7 @@ def _joined(values: Sequence[Any]) -> Any:
 def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
     """Return which fold holds out each image of a dataset's pool, in the order of ``pool_of``.
 
-    Copies of an image lie in one fold.
+    No group lies in two folds, and copies of an image are one group.
 
     Args:
         dataset: Whose pool is divided.
@@ -136,8 +126,8 @@ def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
         InputError: As ``draw_folds``.
     """
     splits = [dataset.splits[name] for name in pool_names(dataset)]
-    labels, item_ids = (np.concatenate([getattr(split, name) for split in splits]) for name in ("labels", "item_ids"))
-    return draw_folds(labels, folds, seed, dataset.class_names, groups_of(item_ids))
+    labels, groups = (np.concatenate([getattr(split, name) for split in splits]) for name in ("labels", "groups"))
+    return draw_folds(labels, folds, seed, dataset.class_names, groups)
 
 
 def fold_of_dataset(dataset: ImageDataset, division: NDArray[np.int64], fold: int) -> ImageDataset:

@@ -84,8 +84,15 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
         splits={split: _with_columns(images, listing) for split, images in splits.items()},
         default_image_size=default_image_size(next(iter(splits.values()))),
         source=str(place),
+        root=_root(place, data_dir, listing.paths),
         skipped_paths=skipped,
     )
+
+
+def _root(place: Path, data_dir: Path, paths: Sequence[str]) -> Path:
+    """Return the folder that paths are told from: the table's own, or ``data_dir`` where they start there."""
+    own = place if place.is_dir() else place.parent
+    return own if all(path.startswith(f"{own}{os.sep}") for path in paths) else data_dir.absolute()
 
 
 def _files(place: Path) -> list[Path]:

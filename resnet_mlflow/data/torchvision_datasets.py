@@ -165,6 +165,7 @@ def load_torchvision(
         splits=splits,
         default_image_size=entry.image_size,
         source=f"torchvision.datasets.{entry.class_name}",
+        root=root,
         skipped_paths=skipped,
     )
 

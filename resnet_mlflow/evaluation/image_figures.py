@@ -1,7 +1,7 @@
 """Figures of images that runs log, as tiles on one page: confused pairs and attention maps."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +19,19 @@ LINE_HEIGHT = 1.45
 
 
 def confused_pairs_figure(
-    evaluation: Evaluation, read_image: Callable[[int], NDArray[np.uint8]], *, n_pairs: int = 5, n_images: int = 6
+    evaluation: Evaluation,
+    read_image: Callable[[int], NDArray[np.uint8]],
+    paths: Sequence[str] = (),
+    *,
+    n_pairs: int = 5,
+    n_images: int = 6,
 ) -> "Figure":
     """Return images of the commonest confusions, one line per pair, the most confident mistakes first.
 
     Args:
         evaluation: Its rows are what ``read_image`` is asked for.
         read_image: Gives the image of a row, ``(height, width, 3)`` or ``(height, width)`` uint8 of any size.
+        paths: File of each row, whose names stand below the images; none where images are no files.
         n_pairs: Pairs of label and prediction, at most.
         n_images: Images per pair, at most.
     """
@@ -45,12 +51,17 @@ def confused_pairs_figure(
         for column, row in enumerate(rows[sure][:n_images]):
             _draw_tile(axes, read_image(int(row)), column, y + 0.24, 0.97)
             probability = f"p = {evaluation.probabilities[row, prediction]:.2f}"
-            axes.text(column, y + 1.33, probability, fontsize=TEXT_POINTS, color=GREY)
+            told = f"{probability}  {file_name(paths[row], 11)}" if paths else probability
+            axes.text(column, y + 1.33, told.rstrip(), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
     return figure
 
 
 def attention_figure(
-    evaluation: Evaluation, rows: NDArray[np.int64], images: NDArray[np.uint8], maps: NDArray[np.floating[Any]]
+    evaluation: Evaluation,
+    rows: NDArray[np.int64],
+    images: NDArray[np.uint8],
+    maps: NDArray[np.floating[Any]],
+    paths: Sequence[str] = (),
 ) -> "Figure":
     """Return each image beside itself under its attention map, with label, prediction and probability.
 
@@ -59,6 +70,7 @@ def attention_figure(
         rows: Rows of ``evaluation``, right ones first, ``(n,)``.
         images: What the network saw, ``(n, height, width, 3)``.
         maps: Attention in [0, 1], ``(n, height, width)``.
+        paths: File of each row of ``evaluation``; none where images are no files.
     """
     from matplotlib import colormaps
 
@@ -77,7 +89,20 @@ def attention_figure(
         blended = (1 - opacity) * image / 255 + opacity * colormaps["viridis"](heat)[..., :3]
         _draw_tile(axes, image, x, y + 0.37, 0.96)
         _draw_tile(axes, (blended * 255).astype(np.uint8), x + 0.97, y + 0.37, 0.96)
+        if paths:
+            axes.text(x, y + 1.41, file_name(paths[row], 30), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
     return figure
+
+
+def file_name(path: str, n_characters: int) -> str:
+    """Return a file's name without its folder, fit for a figure; of a long name the end, which tells files apart.
+
+    Example:
+        >>> file_name("crow/photo_of_a_crow_0001.jpg", 12)
+        '…ow_0001.jpg'
+    """
+    name = "".join(character if character.isprintable() else "?" for character in path.rpartition("/")[2])
+    return name if len(name) <= n_characters else f"…{name[1 - n_characters :]}"
 
 
 def _tile_axes(n_columns: int, n_lines: float) -> tuple["Figure", "Axes"]:

@@ -67,16 +67,21 @@ class Evaluation:
             "classes": classes,
         }
 
-    def predictions_frame(self) -> "pd.DataFrame":
-        """Return one row per item: ``item_id``, ``label``, ``prediction`` by name, and ``score_<class>`` in float32."""
+    def predictions_frame(self, known: "pd.DataFrame | None" = None) -> "pd.DataFrame":
+        """Return one row per item: ``item_id``, ``label``, ``prediction`` by name, and ``score_<class>`` in float32.
+
+        Args:
+            known: What else is known of the items, a column each; stands behind their ids.
+        """
         import pandas as pd
 
         names = np.array(self.class_names)
         scores = pd.DataFrame(
             self.probabilities.astype(np.float32), columns=[f"score_{name}" for name in self.class_names]
         )
-        items = {"item_id": self.item_ids, "label": names[self.labels], "prediction": names[self.predictions]}
-        return pd.concat([pd.DataFrame(items), scores], axis=1)
+        ids = pd.DataFrame({"item_id": self.item_ids})
+        said = pd.DataFrame({"label": names[self.labels], "prediction": names[self.predictions]})
+        return pd.concat([ids, *([] if known is None else [known]), said, scores], axis=1)
 
 
 def evaluate(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.splits import draw_shots, split_validation
 from resnet_mlflow.devices import pick_device, pick_precision
 from resnet_mlflow.errors import InputError
@@ -35,18 +36,33 @@ class FeatureSplit:
         features: ``(n_items, n_features)`` float32, possibly a memory map.
         labels: ``(n_items,)`` int64.
         item_ids: ``(n_items,)`` text, the digest of each item's content.
+        group_numbers: What ``groups`` are, where the dataset is known, ``(n_items,)``.
+        items: Numbers of the items in the dataset, as its splits have them, ``(n_items,)``; None where it is not known.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     item_ids: NDArray[np.str_]
+    group_numbers: NDArray[np.int64] | None = None
+    items: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, rows: NDArray[np.int64]) -> "FeatureSplit":
         """Return the given rows, in memory."""
-        return FeatureSplit(np.asarray(self.features[rows]), self.labels[rows], self.item_ids[rows])
+        return FeatureSplit(
+            np.asarray(self.features[rows]),
+            self.labels[rows],
+            self.item_ids[rows],
+            None if self.group_numbers is None else self.group_numbers[rows],
+            None if self.items is None else self.items[rows],
+        )
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Return the number of each item's group, ``(n_items,)``; equal content is always one."""
+        return number_groups(self.item_ids) if self.group_numbers is None else self.group_numbers
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,20 @@ class FeatureSet:
     key: str
     splits: Mapping[str, FeatureSplit]
     meta: Mapping[str, Any]
+
+    def of(self, dataset: ImageDataset) -> "FeatureSet":
+        """Return the features with the groups and numbers of the images that they are of.
+
+        Args:
+            dataset: What they were extracted from; images left out are named in ``meta``.
+        """
+        return replace(self, splits={name: self._of(dataset.splits[name], name) for name in self.splits})
+
+    def _of(self, images: ImageSplit, name: str) -> FeatureSplit:
+        left_out = [item["row"] for item in self.meta["skipped"] if item["split"] == name]
+        rows = np.setdiff1d(np.arange(len(images)), left_out)
+        numbers = None if images.items is None else images.items[rows]
+        return replace(self.splits[name], group_numbers=images.groups[rows], items=numbers)
 
 
 @dataclass(frozen=True)
@@ -122,6 +152,8 @@ def features_key(identity: FeatureIdentity) -> str:
 def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0) -> dict[str, FeatureSplit]:
     """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
 
+    No group is in two of the splits that are drawn.
+
     Args:
         feature_set: Features of the splits ``train`` and perhaps ``val`` and ``test``: a refit has no test split.
         val_fraction: Share of train that validates, in (0, 1).
@@ -129,18 +161,16 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: in
         shots: Training items per class, drawn after the validation items; 0 means all.
 
     Raises:
-        InputError: If a class has too few items.
+        InputError: If a class has too few items or groups.
     """
-    splits = dict(feature_set.splits)
+    splits, names = dict(feature_set.splits), feature_set.meta["class_names"]
     if "val" not in splits:
         train = splits["train"]
-        train_rows, val_rows = split_validation(
-            train.labels, val_fraction, seed, class_names=feature_set.meta["class_names"]
-        )
+        train_rows, val_rows = split_validation(train.labels, val_fraction, seed, names, train.groups)
         splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
     if shots:
-        rows = draw_shots(splits["train"].labels, shots, seed, class_names=feature_set.meta["class_names"])
-        splits["train"] = splits["train"].select(rows)
+        train = splits["train"]
+        splits["train"] = train.select(draw_shots(train.labels, shots, seed, names, train.groups))
     return {name: splits[name] for name in ("train", "val", "test") if name in splits}
 
 
@@ -163,7 +193,14 @@ def _joined(parts: Sequence[FeatureSplit]) -> FeatureSplit:
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.item_ids for part in parts]),
+        _all_or_none([part.group_numbers for part in parts]),
+        _all_or_none([part.items for part in parts]),
     )
+
+
+def _all_or_none(numbers: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+    known = [part for part in numbers if part is not None]
+    return np.concatenate(known) if len(known) == len(numbers) else None
 
 
 def refuse_skipped(feature_set: FeatureSet, on_bad_image: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_mlflow.data.splits import one_per_group_first
 from resnet_mlflow.errors import InputError, nearest
 
 PROFILES = ("exp", "step", "pareto", "natural")
@@ -75,6 +76,7 @@ def draw_long_tail(
     class_order: str = "dataset",
     seed: int = 0,
     class_names: Sequence[str] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the rows that stay in a long-tailed subset, sorted.
 
@@ -87,6 +89,8 @@ def draw_long_tail(
         class_order: ``dataset`` keeps class 0 largest, ``shuffled`` draws by the seed which class has which size.
         seed: What the choice of images and the shuffled order depend on.
         class_names: Names of all classes; None means the indices up to the largest label.
+        groups: Number of each item's group, ``(n_items,)``: of a group a second item stays once all groups of the class
+            have one, so that a tail is not made of copies.
 
     Raises:
         InputError: If the profile, the order or the factor is not possible, a class has no image, or has fewer than
@@ -112,14 +116,16 @@ def draw_long_tail(
     if profile == "natural":
         return np.arange(len(labels))
     wanted = _wanted(names, sizes, _places(len(names), class_order, seed), profile, imbalance_factor)
-    kept = [_draw(np.flatnonzero(labels == label), n, seed, label) for label, n in enumerate(wanted)]
+    kept = [_draw(np.flatnonzero(labels == label), n, seed, label, groups) for label, n in enumerate(wanted)]
     return np.sort(np.concatenate(kept))
 
 
-def _draw(rows: NDArray[np.int64], n: int, seed: int, label: int) -> NDArray[np.int64]:
+def _draw(
+    rows: NDArray[np.int64], n: int, seed: int, label: int, groups: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
     # A generator per class: the draw of one does not move with the size of another.
-    chosen = np.random.default_rng([seed, label + 1]).permutation(len(rows))[:n]
-    return rows[chosen]
+    order = rows[np.random.default_rng([seed, label + 1]).permutation(len(rows))]
+    return one_per_group_first(order, groups)[:n]
 
 
 def _places(n_classes: int, class_order: str, seed: int) -> NDArray[np.int64]:

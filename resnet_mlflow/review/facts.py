@@ -63,6 +63,8 @@ class RunFacts:
         n_trials: Trials that came to their end.
         n_judged_on: Validation images that each of them was judged on.
         val_accuracy: Accuracy of the chosen one on validation, in [0, 1].
+        seen_before: Held-out images that are copies of, or of one group with, images of an earlier split, over all of
+            the held-out split; by pair, such as ``train/test``.
     """
 
     class_counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -73,3 +75,4 @@ class RunFacts:
     n_trials: int = 0
     n_judged_on: int = 0
     val_accuracy: float = math.nan
+    seen_before: Mapping[str, tuple[int, int]] = field(default_factory=dict)

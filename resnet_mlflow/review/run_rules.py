@@ -55,6 +55,13 @@ def temperature_at_bound(facts: RunFacts) -> Iterator[str]:
         yield f"no temperature is {'too low' if facts.temperature_bound == 'low' else 'too high'} for validation"
 
 
+def held_out_images_seen_before(facts: RunFacts) -> Iterator[str]:
+    """Yield how many held-out images an earlier split knows, where there are any."""
+    for pair, (n_seen, n_all) in facts.seen_before.items():
+        first, second = pair.split("/")
+        yield f"{n_seen:,} of {n_all:,} {second} images are known from {first}"
+
+
 RUN_RULES: Registry[Rule[RunFacts]] = Registry(
     "warning",
     Rule(
@@ -88,5 +95,12 @@ RUN_RULES: Registry[Rule[RunFacts]] = Registry(
         "highest is, since scores tell nothing.",
         "Do not trust probabilities, NLL and ECE; use more or harder validation images, or pass calibration=none.",
         temperature_at_bound,
+    ),
+    Rule(
+        "W11",
+        "Held-out images known from training",
+        "Images of val or test have a copy in an earlier split, or are of a group (group_by) that it has, too.",
+        "Pass duplicates=drop_from_train or crossing_groups=drop_from_train, and compare.",
+        held_out_images_seen_before,
     ),
 )

@@ -21,6 +21,7 @@ from resnet_mlflow.evaluation.figures import (
     new_figure,
     text_inches,
 )
+from resnet_mlflow.evaluation.image_figures import file_name
 from resnet_mlflow.robustness.corruption import SEVERITIES
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.summary import TriedClassifier
@@ -170,6 +171,7 @@ def picture_grid_figure(
     cells: Sequence[CorruptedSet],
     tiers: Mapping[str, int],
     corrupted: Callable[[CorruptedSet], NDArray[np.uint8]],
+    path: str = "",
 ) -> "Figure":
     """Return one image under every corruption (columns) and tier (rows); a missing cell stays empty.
 
@@ -178,6 +180,7 @@ def picture_grid_figure(
         cells: The cells tested.
         tiers: Severity of each tier.
         corrupted: Gives the image of a cell.
+        path: The image's file; empty where it is none.
     """
     names = list(dict.fromkeys(cell.corruption for cell in cells))
     blocks = [names[at : at + PICTURES_PER_LINE] for at in range(0, len(names), PICTURES_PER_LINE)]
@@ -190,7 +193,9 @@ def picture_grid_figure(
     # In inches, counted from the top left; one Axes per picture would be slow.
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH_INCHES), ylim=(height, 0))
     axes.set_axis_off()
-    axes.text(margin, 0.17, "One test image, clean and under every corruption", fontsize=10, va="center")
+    what = f"One test image ({file_name(path, 40)})" if path else "One test image"
+    told = f"{what}, clean and under every corruption"
+    axes.text(margin, 0.17, told, fontsize=10, va="center", parse_math=False)
     axes.text(margin, 0.3 + tile / 2, "clean", fontsize=TEXT_POINTS, va="center")
     _draw_picture(axes, clean, margin + label, 0.3, tile)
     for i, block in enumerate(blocks):

@@ -1,7 +1,7 @@
 """Whether a candidate replaces the champion, and what people read about the one that is registered."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import confused_pairs, count_confusion
 from resnet_mlflow.markdown import markdown_table
-from resnet_mlflow.statistics import EXACT_BELOW, SeededDifference, difference_over_seeds
+from resnet_mlflow.statistics import (
+    EXACT_BELOW,
+    SeededDifference,
+    cross_validated_difference,
+    difference_over_seeds,
+    holm,
+)
 
 N_WORST_PAIRS = 5
 # Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
@@ -26,11 +32,32 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``."""
+    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``.
+
+    ``slices`` has by column what each item has there; empty texts are in no slice.
+    """
 
     item_ids: Names
     labels: Names
     predictions: Names
+    slices: Mapping[str, Names] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldAnswers:
+    """What a classifier's configuration got right over folds, items in the order of their ids.
+
+    Attributes:
+        item_ids: ``(n_items,)``.
+        labels: True class names, ``(n_items,)``.
+        correct: ``(n_repeats, n_items)``.
+        folds: Which fold held the item out, of the same shape.
+    """
+
+    item_ids: Names
+    labels: Names
+    correct: NDArray[np.bool_]
+    folds: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -85,6 +112,85 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float, lo
     return Decision(above and sure, reason, found, look)
 
 
+def decide_over_folds(
+    candidate: FoldAnswers, champion: FoldAnswers, metric: str, margin: float, look: int = 1
+) -> Decision:
+    """Return whether the interval of the difference over folds lies above the margin, and its test agrees.
+
+    Args:
+        candidate: Its answers while images were held out.
+        champion: Those of the present champion, over the same folds.
+        metric: ``accuracy`` or ``balanced_accuracy``.
+        margin: In [0, 1).
+        look: Which decision on these images it is, from 1; see ``level_of_look``.
+
+    Raises:
+        InputError: If ``both must have been cross-validated over the same folds`` does not hold.
+
+    References:
+        Nadeau and Bengio (2003), Machine Learning 52, equation 9; see ``statistics.resampled``.
+    """
+    names = ("item_ids", "labels", "folds")
+    if not all(np.array_equal(getattr(candidate, name), getattr(champion, name)) for name in names):
+        raise InputError(
+            "both must have been cross-validated over the same folds, got other images or folds; run both with "
+            "the same folds, repeats, seed and on_bad_image"
+        )
+    level = level_of_look(look)
+    found = cross_validated_difference(
+        candidate.correct,
+        champion.correct,
+        candidate.folds,
+        classes=candidate.labels if metric == "balanced_accuracy" else None,
+        confidence=1 - level,
+    )
+    above, sure = found.interval[0] > margin, found.p_value <= level
+    reason = _reason(found, metric, margin, look, what="cross-validated")
+    if above and not sure:
+        reason += f", but the corrected test has p {found.p_value:.2g}"
+    return Decision(above and sure, reason, found, look)
+
+
+def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, demand: str) -> Decision:
+    """Return a decision after what is demanded of each slice of the test split: a candidate that fails is not promoted.
+
+    Args:
+        decision: On the whole test split.
+        candidate: Its answers, with slices.
+        champion: Those of the present champion, on the same items in any order.
+        demand: ``not_worse``: McNemar's test shows it worse on no slice, at 0.05 after Holm over all of them.
+            ``not_lower``: on no slice it is right less often.
+
+    Raises:
+        InputError: If nothing is known of slices.
+    """
+    first, second = _in_one_order(candidate), _in_one_order(champion)
+    if not first.slices:
+        raise InputError(
+            f"slices={demand} must find slices in the candidate's predictions, got none; list the images in a table "
+            "with such a column and fit it again, or pass slices=ignore"
+        )
+    right = [answers.labels == answers.predictions for answers in (first, second)]
+    members = {
+        f"{column}={value}": values == value
+        for column, values in first.slices.items()
+        for value in np.unique(values[values != ""])
+    }
+    found = {name: difference_over_seeds(*(one[rows] for one in right)) for name, rows in members.items()}
+    p_values = dict(zip(found, holm([one.p_value for one in found.values()]), strict=True))
+    shown = {name: one for name, one in found.items() if one.difference < 0}
+    if demand == "not_worse":
+        shown = {name: one for name, one in shown.items() if p_values[name] <= LEVEL}
+    if not shown:
+        return replace(decision, reason=f"{decision.reason}; on none of {len(found)} slices {_said(demand)}")
+    told = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
+    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {told}")
+
+
+def _said(demand: str) -> str:
+    return {"not_worse": "shown to be worse", "not_lower": "right less often"}[demand]
+
+
 def level_of_look(look: int) -> float:
     """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
 
@@ -101,22 +207,27 @@ def level_of_look(look: int) -> float:
     return LEVEL * 2 / (look * (look + 1))
 
 
-def _reason(found: SeededDifference, metric: str, margin: float, look: int) -> str:
+def _reason(found: SeededDifference, metric: str, margin: float, look: int, what: str = "test") -> str:
     low, high = found.interval
-    again = f" (decision {look} on this test split)" if look > 1 else ""
+    where = "this test split" if what == "test" else "these images"
+    again = f" (decision {look} on {where})" if look > 1 else ""
+    level, side = 100 * (1 - level_of_look(look)), "above" if low > margin else "not above"
     return (
-        f"test {metric.replace('_', ' ')} differs by {found.difference:+.4f}, {100 * (1 - level_of_look(look)):.4g} % "
-        f"interval {low:+.4f} to {high:+.4f}{again}, {'above' if low > margin else 'not above'} the margin {margin:g}"
+        f"{what} {metric.replace('_', ' ')} differs by {found.difference:+.4f}, {level:.4g} % interval {low:+.4f} to "
+        f"{high:+.4f}{again}, {side} the margin {margin:g}"
     )
 
 
 def _in_one_order(answers: Answers) -> Answers:
     # Labels too, because an item may stand in the test split twice.
     order = np.lexsort((answers.labels, answers.item_ids))
-    return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order])
+    slices = {name: values[order] for name, values in answers.slices.items()}
+    return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order], slices)
 
 
-def describe_version(title: str, metrics: Mapping[str, float], answers: Answers, reason: str) -> str:
+def describe_version(
+    title: str, metrics: Mapping[str, float], answers: Answers, reason: str, splits: Sequence[str] = ("val", "test")
+) -> str:
     """Return a model version's description in Markdown: scores with intervals, worst pairs, and the reason.
 
     Args:
@@ -124,19 +235,21 @@ def describe_version(title: str, metrics: Mapping[str, float], answers: Answers,
         metrics: The run's, under the tracking schema's names.
         answers: On the test split.
         reason: Why the version is champion or not.
+        splits: What metrics are named after.
     """
     scores = [
         [split, *(_score_with_interval(metrics, split, name) for name in ("accuracy", "balanced_accuracy", "macro_f1"))]
-        for split in ("val", "test")
+        for split in splits
     ]
     names, (labels, predictions) = _indices(answers.labels, answers.predictions)
     pairs = confused_pairs(count_confusion(labels, predictions, len(names)), N_WORST_PAIRS)
     n_items = np.bincount(labels, minlength=len(names))
+    tested = "test" if "test" in splits else "held-out"
     worst = [[names[i], names[j], f"{count} of {n_items[i]}"] for i, j, count in pairs]
     lines = [
         f"**{title}**",
         "\n".join(markdown_table(["split", "accuracy", "balanced accuracy", "macro-F1"], scores)),
-        "Most confused test images:" if worst else "No test image was confused.",
+        f"Most confused {tested} images:" if worst else f"No {tested} image was confused.",
         *(["\n".join(markdown_table(["class", "taken for", "images"], worst))] if worst else []),
         f"Decision: {reason}.",
         REQUEST,

@@ -10,8 +10,9 @@ from resnet_mlflow.evaluation.grad_cam import choose_items, grad_cam, locating_s
 from resnet_mlflow.evaluation.image_figures import attention_figure
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.items import items_of
 from resnet_mlflow.stages.preparation import Inputs
-from resnet_mlflow.stages.reporting import evaluate_head, rows_of
+from resnet_mlflow.stages.reporting import evaluate_head
 from resnet_mlflow.tracking import StageRun
 
 
@@ -37,13 +38,14 @@ def log_attention_maps(
     """Log ``figures/attention_maps.png``: up to that many right and wrong test images under their maps."""
     evaluation = evaluate_head(head, test, inputs.dataset.class_names)
     rows = np.concatenate(choose_items(evaluation, config.attention_maps, config.seed))
-    images = rows_of(inputs.dataset.splits["test"], test)
+    items = items_of(inputs.dataset, "test", test)
+    images, chosen = items.images, items.rows[rows]
     how = inputs.preprocessing
-    batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=rows, preprocessing=how))
+    batch = next(iterate_batches(images, inputs.image_size, max(1, len(rows)), 0, rows=chosen, preprocessing=how))
     backbone = build_backbone(config.backbone, inputs.weights)
     targets, stage = evaluation.predictions[rows], locating_stage(inputs.image_size)
     maps = grad_cam(backbone, head.to_torch(), normalize(batch.images, preprocessing=how), targets, stage)
-    figure = attention_figure(evaluation, rows, batch.images.permute(0, 2, 3, 1).numpy(), maps)
+    figure = attention_figure(evaluation, rows, batch.images.permute(0, 2, 3, 1).numpy(), maps, items.named)
     with run.artifacts() as folder:
         (folder / "figures").mkdir()
         figure.savefig(folder / "figures" / "attention_maps.png")

@@ -59,7 +59,7 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
         InputError: If there is no such run, it holds no classifier, or its dataset has changed since.
     """
     run = get_run(run_id)
-    stage = run.data.tags.get("stage", "")
+    stage = _entry_point(run)
     if stage not in CLASSIFIER_STAGES or run.info.status != "FINISHED" or "features_key" not in run.data.tags:
         raise InputError(
             f"a classifier must come from a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got run {run_id} "
@@ -70,7 +70,7 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"a classifier must come from one fit, got the cross-validation {run_id}, which holds no classifier; "
             "promote it (run_id=...), which fits one on all images"
         )
-    config = _feature_config(ENTRY_POINTS[stage], run).model_copy(update={"cache_dir": "", **(here or {})})
+    config = _with_own_backbone(config_of_run(run), run).model_copy(update={"cache_dir": "", **(here or {})})
     inputs = _prepared_as_then(prepare(config), run)
     if (then := run.data.tags.get("dataset_digest")) != inputs.dataset.digest:
         raise InputError(
@@ -98,7 +98,19 @@ def precision_of(classifier: RunClassifier) -> str:
     return classifier.run.data.tags.get("precision", classifier.inputs.precision)
 
 
-def _feature_config(config_class: type[Config], run: Run) -> FeatureConfig:
+def _entry_point(run: Run) -> str:
+    """Return what made a run: its stage, or that of the configuration that it refitted on all images."""
+    tags = run.data.tags
+    return tags.get("entry_point", "") if tags.get("stage") == "refit" else tags.get("stage", "")
+
+
+def config_of_run(run: Run) -> FeatureConfig:
+    """Return the configuration of a classifier's run, with the folders that there are on this machine.
+
+    Raises:
+        InputError: If it has none of its stage.
+    """
+    config_class: type[Config] = ENTRY_POINTS[_entry_point(run)]
     try:
         config = validate(config_class, load_config(run.info.run_id))
     except InputError as error:
@@ -107,8 +119,10 @@ def _feature_config(config_class: type[Config], run: Run) -> FeatureConfig:
         ) from None
     assert isinstance(config, FeatureConfig)
     # Folders of the machine that the run ran on are not made here.
-    if not Path(config.data_dir).is_dir():
-        config = config.model_copy(update={"data_dir": ""})
+    return config if Path(config.data_dir).is_dir() else config.model_copy(update={"data_dir": ""})
+
+
+def _with_own_backbone(config: FeatureConfig, run: Run) -> FeatureConfig:
     if getattr(config, "train_layers", "fc") == "fc":
         # What "random" and "auto" stand for may have another recipe by now.
         return config.model_copy(update={"weights": request_of(run.data.tags.get("weights", "")) or config.weights})

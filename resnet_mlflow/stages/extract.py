@@ -10,6 +10,7 @@ from resnet_mlflow.features.identity import FeatureSet, refuse_skipped, select_p
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.stages.division import log_division
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.tracking import StageRun, TrackedDataset, connect, download, find_runs, stage_run
 
@@ -35,9 +36,9 @@ def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     found = _present(config, inputs)
     if found is not None:
         refuse_skipped(found, config.on_bad_image)
-        return found
+        return found.of(inputs.dataset)
     extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-    return _tracked_extraction(extract_config, inputs, present=None)
+    return _tracked_extraction(extract_config, inputs, present=None).of(inputs.dataset)
 
 
 def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
@@ -68,7 +69,8 @@ def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
         return _part_of(extract_untracked(config, inputs.whole), inputs)
     from resnet_mlflow.features.extraction import extract_features
 
-    return extract_features(inputs.dataset, config, inputs.store, inputs.weights, identity=inputs.identity)
+    features = extract_features(inputs.dataset, config, inputs.store, inputs.weights, identity=inputs.identity)
+    return features.of(inputs.dataset)
 
 
 def _part_of(features: FeatureSet, inputs: Inputs) -> FeatureSet:
@@ -107,6 +109,7 @@ def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features
     shared = config.share_features and not reused
     if shared:
         run.log_folder(inputs.store.path(features.key), "features")
+    log_division(run, inputs.dataset, features.of(inputs.dataset).splits)
     # Set last: other machines look for this tag, and must find the features whole.
     run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": inputs.n_skipped})
     if not reused:

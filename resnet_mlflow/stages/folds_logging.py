@@ -9,6 +9,7 @@ import numpy as np
 from mlflow.entities import Run
 
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
+from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.folds import pool_names, pool_of
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.markdown import markdown_table
@@ -51,20 +52,25 @@ def log_folds(
         folds: Of all repeats.
         title: First words of the note.
     """
-    inputs = replace(inputs, n_undecodable=_n_undecodable(inputs, folds))
+    import pandas as pd
+
+    pool, names = pool_of(inputs.dataset), "+".join(pool_names(inputs.dataset))
+    inputs = replace(_over_pool(inputs, pool), n_undecodable=_n_undecodable(inputs, folds))
     pooled = _pooled(folds)
     evaluation = _evaluate(pooled.predictions, inputs.dataset.class_names)
-    scores = _scores(config.folds, folds, pooled)
+    scores = _scores(config.folds, folds, pooled, inputs.dataset.class_names)
     metrics = dict(_metrics(scores, evaluation)) | _means(folds)
-    pool = pool_of(inputs.dataset)
     tracked = track_items(run, inputs, "pool", pool.labels, pool.item_ids, "cross-validation")
     run.log_metrics(metrics, dataset=tracked)
-    frame = evaluation.predictions_frame().assign(fold=pooled.folds, repeat=pooled.repeats)
+    known = pd.DataFrame(dict(pooled.predictions.known)) if pooled.predictions.known else None
+    frame = evaluation.predictions_frame(known).assign(fold=pooled.folds, repeat=pooled.repeats)
     with run.artifacts() as folder:
         write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
-    run.set_tags({"n_skipped_images": inputs.n_skipped, "pool": "+".join(pool_names(inputs.dataset))})
-    run.log_note(_note(title, inputs, config, scores, metrics, len(pool)))
+    counted = ("n_skipped_images", "duplicates_across_splits")
+    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names})
+    n_images = len(pooled.predictions.labels) // config.repeats
+    run.log_note(_note(title, inputs, config, scores, metrics, n_images))
     _repeat_warnings(run, folds)
     accuracy = scores["accuracy"]
     logger.info(
@@ -74,6 +80,12 @@ def log_folds(
     return Outcome(run.run_id, metrics)
 
 
+def _over_pool(inputs: Inputs, pool: ImageSplit) -> Inputs:
+    """Return the inputs with the pool as one split: copies within it lie in one fold, and are no leak."""
+    given = {} if inputs.dataset.test_is_drawn else {"test": inputs.dataset.splits["test"]}
+    return replace(inputs, dataset=replace(inputs.dataset, splits={"pool": pool, **given}))
+
+
 def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
     counts = (int(one.run.data.tags.get("n_skipped_images", 0)) - inputs.dataset.n_skipped for one in folds)
     return max(0, *counts)
@@ -81,13 +93,20 @@ def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
 
 def _pooled(folds: Sequence[FoldRun]) -> OutOfFold:
     """Return what all folds predicted: every image once per repeat."""
-    texts = ("item_ids", "labels", "predictions", "scores")
-    columns = {name: np.concatenate([getattr(one.predictions, name) for one in folds]) for name in texts}
+    parts = ("item_ids", "labels", "predictions", "scores")
+    item_ids, labels, predictions, scores = (
+        np.concatenate([getattr(one.predictions, name) for one in folds]) for name in parts
+    )
+    # Slices are those that all folds have; every item was of the split that a fold tests on.
+    names = set.intersection(*(set(one.predictions.known) for one in folds)) - {"split"}
+    ordered = [name for name in folds[0].predictions.known if name in names]
+    known = {name: np.concatenate([one.predictions.known[name] for one in folds]) for name in ordered}
     held, repeats = (
         np.concatenate([np.full(len(one.predictions.labels), getattr(one, name)) for one in folds])
         for name in ("fold", "repeat")
     )
-    return OutOfFold(Predictions(**columns, class_names=folds[0].predictions.class_names), held, repeats)
+    class_names = folds[0].predictions.class_names
+    return OutOfFold(Predictions(item_ids, labels, predictions, scores, class_names, known), held, repeats)
 
 
 def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluation:
@@ -96,19 +115,28 @@ def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluat
     return evaluate(labels, predictions.scores, predictions.item_ids, class_names)
 
 
-def _scores(n_folds: int, folds: Sequence[FoldRun], pooled: OutOfFold) -> dict[str, ResampledScore]:
+def _scores(
+    n_folds: int, folds: Sequence[FoldRun], pooled: OutOfFold, class_names: tuple[str, ...]
+) -> dict[str, ResampledScore]:
     """Return every test metric that all folds have, over folds, under its name without the split."""
     crossed = pooled.crossed()
     found = {
         name: cross_validated_score(crossed.correct, crossed.folds, classes=crossed.labels if balanced else None)
         for name, balanced in COUNTED.items()
     }
+    # Folds may agree by chance: each image once tells at least so much.
+    least = _evaluate(_first_repeat(folds), class_names).intervals
     for name in _shared(folds, "test/"):
         if name not in found:
             score = resampled_score([one.run.data.metrics[f"test/{name}"] for one in folds], n_folds)
             low, high = score.interval
+            low, high = min(low, least.get(name, (low, high))[0]), max(high, least.get(name, (low, high))[1])
             found[name] = replace(score, interval=(max(low, 0.0), high if name in UNBOUNDED else min(high, 1.0)))
     return found
+
+
+def _first_repeat(folds: Sequence[FoldRun]) -> Predictions:
+    return _pooled([one for one in folds if one.repeat == 0]).predictions
 
 
 def _shared(folds: Sequence[FoldRun], prefix: str) -> list[str]:
@@ -178,13 +206,13 @@ def _note(
         for name, score in ((name, scores[name]) for name in SHOWN)
     ]
     table = markdown_table(["score", "mean over folds", "95 % interval", "deviation over folds", "pooled"], rows)
-    given = len(inputs.dataset.splits["test"])
-    untouched = f" The test split that the dataset came with ({given} images) was not looked at."
+    given = inputs.dataset.splits.get("test")
+    untouched = f" The test split that the dataset came with ({len(given)} images) was not looked at." if given else ""
     times = "once" if config.repeats == 1 else f"{config.repeats} times"
     said = (
         f"Each of {n_images} images was predicted {times} by a classifier that had not seen it ({config.repeats} x "
         f"{config.folds} folds). Everything was chosen within what a fold trains on. Intervals: corrected resampled t "
-        f"(Nadeau and Bengio).{'' if inputs.dataset.test_is_drawn else untouched}"
+        f"(Nadeau and Bengio).{untouched}"
     )
     heading = f"**{title}**, cross-validated on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"
     return "\n\n".join([heading, said, "\n".join(table), *inputs.remarks])

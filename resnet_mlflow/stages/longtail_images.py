@@ -48,7 +48,7 @@ def on_images(config: LongtailConfig, inputs: Inputs) -> Iterator["ImageSource"]
     for seed in config.all_seeds:
         own = config.model_copy(update={"seed": seed})
         train, val = image_splits(own, inputs)
-        train = train.select(draw_rows(train.labels, config, inputs, seed))
+        train = train.select(draw_rows(train.labels, train.groups, config, inputs, seed))
         splits = {"train": train, "val": val, "test": inputs.dataset.splits["test"]}
         digest = dataset_digest(inputs.dataset.class_names, splits)
         yield ImageSource(inputs, dataclasses.replace(inputs.dataset, splits=splits, digest=digest))

@@ -74,11 +74,13 @@ def on_features(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
     features = ensure_features(config, inputs)
     for seed in config.all_seeds:
         splits = partition(features, config.val_fraction, seed)
-        rows = draw_rows(splits["train"].labels, config, inputs, seed)
+        rows = draw_rows(splits["train"].labels, splits["train"].groups, config, inputs, seed)
         yield FeatureSource(inputs, splits | {"train": splits["train"].select(rows)})
 
 
-def draw_rows(labels: NDArray[np.int64], config: LongtailConfig, inputs: Inputs, seed: int) -> NDArray[np.int64]:
+def draw_rows(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], config: LongtailConfig, inputs: Inputs, seed: int
+) -> NDArray[np.int64]:
     """Return the training rows that stay; validation has been drawn before, and stays as it was."""
     names = inputs.dataset.class_names
-    return draw_long_tail(labels, config.profile, config.imbalance_factor, config.class_order, seed, names)
+    return draw_long_tail(labels, config.profile, config.imbalance_factor, config.class_order, seed, names, groups)

@@ -156,7 +156,7 @@ def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageS
     if "val" in inputs.dataset.splits:
         return train, inputs.dataset.splits["val"]
     train_rows, val_rows = split_validation(
-        train.labels, config.val_fraction, config.seed, class_names=inputs.dataset.class_names
+        train.labels, config.val_fraction, config.seed, inputs.dataset.class_names, train.groups
     )
     return train.select(train_rows), train.select(val_rows)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.folds import pool_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.registry.backbones import TIMM
@@ -38,8 +39,10 @@ def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -
     """
     classifier = load_classifier(candidate.info.run_id, here)
     config, inputs = classifier.config, classifier.inputs
-    logged = load_predictions(candidate.info.run_id)
-    tested = _tested(dataset.splits["test"], logged)
+    # A refit on all images has none left to test on: what it validated on must be predicted alike.
+    refitted = candidate.data.tags.get("stage") == "refit"
+    logged = load_predictions(candidate.info.run_id, "val" if refitted else "test")
+    tested = _tested(pool_of(dataset) if refitted else dataset.splits["test"], logged)
     precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
     description = Description(
         config.backbone, classifier.class_names, inputs.image_size, precision, inputs.identity.preprocessing

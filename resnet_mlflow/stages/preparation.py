@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,13 @@ from resnet_mlflow.features.identity import (
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
 from resnet_mlflow.files.paths import is_file, user_path
 from resnet_mlflow.registry.preprocessing import Preprocessing
+from resnet_mlflow.stages.division import (
+    Imbalance,
+    division_remarks,
+    division_tags,
+    groups_digest,
+    imbalance_of,
+)
 from resnet_mlflow.tracking import StageRun, TrackedDataset, download_backbone
 
 logger = logging.getLogger(__name__)
@@ -64,6 +71,8 @@ class Inputs:
         n_undecodable: Images that decoding left out.
         weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
         part: Where ``dataset`` has other splits than the dataset it is of: which, and of what.
+        group_by: What images of one group have in common, as it was asked for.
+        imbalance: What groups kept from being balanced, see ``division.imbalance_of``.
     """
 
     dataset: ImageDataset
@@ -74,6 +83,8 @@ class Inputs:
     n_undecodable: int = 0
     weights_taken: str = ""
     part: Part | None = None
+    group_by: str = ""
+    imbalance: Imbalance = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -113,7 +124,9 @@ class Inputs:
     def with_part(self, part: Part, dataset: ImageDataset) -> "Inputs":
         """Return the inputs for other splits of the same images."""
         split_ids = {name: split_digest(split) for name, split in sorted(dataset.splits.items())}
-        return replace(self, dataset=dataset, identity=replace(self.identity, split_ids=split_ids), part=part)
+        identity = replace(self.identity, split_ids=split_ids)
+        # What could not be balanced is of the splits of the whole.
+        return replace(self, dataset=dataset, identity=identity, part=part, imbalance={})
 
     def with_weights(self, weights: ResolvedWeights) -> "Inputs":
         """Return the inputs for the same images and another backbone's weights."""
@@ -123,6 +136,11 @@ class Inputs:
         """Return the inputs with what only the work could show: images without features, what was loaded."""
         taken = self.weights_taken or features.meta.get("weights_taken", "")
         return replace(self, n_undecodable=len(features.meta["skipped"]), weights_taken=taken)
+
+    @cached_property
+    def grouping(self) -> dict[str, str]:
+        """Return a digest of which images are one group, which draws follow from; nothing where each is its own."""
+        return {"groups": groups_digest(self.dataset)} if self.dataset.has_groups else {}
 
     @property
     def n_skipped(self) -> int:
@@ -145,6 +163,7 @@ class Inputs:
             "duplicates_across_splits": json.dumps(duplicates),
             **({} if self.part is None else {tag: str(value) for tag, value in self.part.tags.items()}),
             **({"corrected_from": self.dataset.corrected_from} if self.dataset.corrected_from else {}),
+            **division_tags(self.dataset, self.group_by, self.imbalance),
         }
 
     @property
@@ -155,6 +174,7 @@ class Inputs:
             for pair, n in self.dataset.n_duplicates_across_splits.items()
             if n
         ]
+        remarks += division_remarks(self.dataset, self.group_by, self.imbalance)
         if self.weights.fell_back:
             remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
         if self.weights_taken:
@@ -170,14 +190,15 @@ def prepare(config: FeatureConfig) -> Inputs:
     """Return the dataset, weights and keys that a configuration stands for on this machine.
 
     Raises:
-        InputError: If the dataset or the weights cannot be had.
+        InputError: If the dataset or the weights cannot be had, or its groups leave no validation split.
     """
     cache_dir = default_cache_dir(config.cache_dir)
     dataset = prepare_dataset(config, cache_dir)
     weights = resolve_weights(config.backbone, config.weights, config.weights_seed, download_backbone)
     identity = identify(dataset, config, weights)
     store = FeatureStore(cache_dir)
-    return Inputs(dataset, weights, store, cache_dir, identity)
+    imbalance = imbalance_of(dataset, config.val_fraction, config.seed)
+    return Inputs(dataset, weights, store, cache_dir, identity, group_by=config.group_by, imbalance=imbalance)
 
 
 def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
@@ -187,19 +208,18 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
         InputError: If it cannot be had, or has fewer than 2 classes.
     """
     data_dir = config.data_dir or str(cache_dir / "data")
+    given = {"corrections": config.corrections, **config.division}
     stamp = _stamp(config.corrections)
-    dataset = _load(config.dataset, data_dir, config.on_bad_image, config.max_pixels, config.corrections, stamp)
+    dataset = _load(config.dataset, data_dir, config.on_bad_image, config.max_pixels, stamp, **given)
     if len(dataset.class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
     return dataset
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int, corrections: str, stamp: int) -> ImageDataset:
+def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int, stamp: int, **given: str) -> ImageDataset:
     # A study asks for the same dataset in every cell. The stamp tells corrections that were edited in between.
-    dataset = load_dataset(
-        name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels, corrections=corrections
-    )
+    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels, **given)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
     return dataset
@@ -221,6 +241,7 @@ def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
             "features_key": inputs.features_key,
             "version": __version__,
             **part,
+            **inputs.grouping,
         }
     )
 
@@ -233,13 +254,21 @@ def digest_of(content: Mapping[str, object]) -> str:
 def track_split(run: StageRun, inputs: Inputs, name: str, split: FeatureSplit) -> TrackedDataset:
     """Log one split as an input of the run, and return it for linking metrics to it."""
     context = {"train": "training", "val": "validation", "test": "testing"}[name]
-    return track_items(run, inputs, name, split.labels, split.item_ids, context)
+    groups = {"n_groups": len(np.unique(split.groups))} if inputs.dataset.has_groups else {}
+    return track_items(run, inputs, name, split.labels, split.item_ids, context, groups)
 
 
 def track_items(
-    run: StageRun, inputs: Inputs, name: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_], context: str
+    run: StageRun,
+    inputs: Inputs,
+    name: str,
+    labels: NDArray[np.int64],
+    item_ids: NDArray[np.str_],
+    context: str,
+    known: Mapping[str, int] | None = None,
 ) -> TrackedDataset:
-    """Log labelled items of a dataset as an input of the run in the role ``context``, and return them."""
+    """Log labelled items of a dataset as an input of the run in the role ``context``, with what else is known."""
+    known = known or {}
     names = inputs.dataset.class_names
     counts = np.bincount(labels, minlength=len(names)).tolist()
     tracked = TrackedDataset(
@@ -250,9 +279,10 @@ def track_items(
             "n_images": len(labels),
             "dataset_digest": inputs.dataset.digest,
             "class_counts": dict(zip(names, counts, strict=True)),
+            **known,
         },
     )
-    run.log_dataset(tracked, context=context)
+    run.log_dataset(tracked, context, {tag: str(value) for tag, value in known.items()})
     return tracked
 
 

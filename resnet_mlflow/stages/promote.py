@@ -11,18 +11,18 @@ from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Answers, Decision, decide, describe_version, level_of_look
+from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version, level_of_look
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
+from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
 from resnet_mlflow.tracking import (
     CHALLENGER,
     CHAMPION,
+    REFIT_TAG,
     RUN_TAG,
-    MissingArtifactError,
     connect,
     find_runs,
     get_run,
-    load_predictions,
     move_alias,
     promotion_lock,
     register,
@@ -68,19 +68,26 @@ def run_promote(config: PromoteConfig) -> Promotion:
 def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promotion:
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
-    answers = _test_answers(candidate, dataset)
-    decision = _decide(config, dataset, candidate, answers, champion)
-    _explain(config, candidate, champion, decision)
+    evidence = evidence_of(candidate, dataset)
+    decision = _decide(config, dataset, evidence, champion)
+    _explain(config, evidence, champion, decision)
     if config.dry_run:
         return Promotion(name, candidate.info.run_id, decision, None)
     tags = {tag: candidate.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.data.tags}
     with stage_run("promote", config, f"promote {dataset.short_name}", {**tags, "candidate": candidate.info.run_id}):
         version = version_of_run(name, candidate.info.run_id)
-        written = tags | _decision_tags(config, candidate, champion, decision)
-        title = f"{candidate.info.run_name}, run {candidate.info.run_id}"
-        description = describe_version(title, candidate.data.metrics, answers, decision.reason)
+        written = tags | _decision_tags(config, evidence, champion, decision)
+        here, fitted, title = {"cache_dir": config.cache_dir}, candidate, _title(candidate)
+        if version is None and is_divided(candidate):
+            from resnet_mlflow.stages.refits import refit  # torch takes seconds to import
+
+            fitted = refit(candidate, here)
+            written[REFIT_TAG] = fitted.info.run_id
+        if is_divided(candidate):
+            title += "; fitted on all images, scores are those of the cross-validation"
+        description = describe_version(title, evidence.metrics, evidence.answers, decision.reason, evidence.splits)
         if version is None:
-            version = register(package(candidate, dataset, {"cache_dir": config.cache_dir}), name, written, description)
+            version = register(package(fitted, dataset, here), name, written, description)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, description)
         _move_aliases(version, champion, decision)
@@ -88,15 +95,28 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     return Promotion(name, candidate.info.run_id, decision, int(version.version))
 
 
+def _title(candidate: Run) -> str:
+    return f"{candidate.info.run_name}, run {candidate.info.run_id}"
+
+
 def _best_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
-    """Return the finished run with the highest validation score; of equal ones the oldest."""
-    metric = f"val/{config.metric}"
-    found = [
+    """Return the finished run with the highest validation score; of equal ones the oldest.
+
+    Cross-validated configurations are candidates where no run has a fixed split: their scores are of other images.
+    """
+    runs = [
         run
         for stage in CANDIDATE_STAGES
         for run in find_runs({"stage": stage, "dataset_digest": dataset.digest})
-        if metric in run.data.metrics and "continued_in" not in run.data.tags
+        if "continued_in" not in run.data.tags
     ]
+    metric = f"val/{config.metric}"
+    found = [run for run in runs if metric in run.data.metrics]
+    divided = [run for run in runs if f"cv_val_{config.metric}" in run.data.metrics]
+    if found and divided:
+        logger.info("%d cross-validated configurations are no candidates beside runs of a fixed split", len(divided))
+    if not found:
+        metric, found = f"cv_val_{config.metric}", divided
     if not found:
         raise InputError(
             f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)} on {dataset.name} as it is now "
@@ -121,24 +141,10 @@ def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
     return run
 
 
-def _test_answers(run: Run, dataset: ImageDataset) -> Answers:
-    try:
-        logged = load_predictions(run.info.run_id)
-    except MissingArtifactError:
-        raise InputError(
-            f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
-        ) from None
-    if logged.class_names != dataset.class_names:
-        raise InputError(
-            f"a classifier must know the classes of {dataset.name}, {list(dataset.class_names)[:10]}, got "
-            f"{list(logged.class_names)[:10]} in run {run.info.run_id}; pass another model_name"
-        )
-    return Answers(logged.item_ids, logged.labels, logged.predictions)
-
-
 def _decide(
-    config: PromoteConfig, dataset: ImageDataset, candidate: Run, answers: Answers, champion: ModelVersion | None
+    config: PromoteConfig, dataset: ImageDataset, evidence: Evidence, champion: ModelVersion | None
 ) -> Decision:
+    candidate = evidence.run
     if champion is None:
         return Decision(True, f"first {CHAMPION} of its name")
     champion_id = champion.tags.get(RUN_TAG)
@@ -149,7 +155,7 @@ def _decide(
         )
     if champion_id == candidate.info.run_id:
         return Decision(True, f"the candidate is {CHAMPION} already, as version {champion.version}")
-    others = _test_answers(get_run(champion_id), dataset)
+    others = evidence_of(get_run(champion_id), dataset)
     if (then := champion.tags.get("dataset_digest")) != dataset.digest:
         raise InputError(
             f"champion and candidate must have the same dataset, got digest {then} for version {champion.version} of "
@@ -157,7 +163,10 @@ def _decide(
             "images, or pass another model_name"
         )
     look = _count_looks(champion, candidate.info.run_id, dataset.digest)
-    return decide(answers, others, config.metric, config.margin, look)
+    decision = decide_between(evidence, others, config.metric, config.margin, look)
+    if config.slices == "ignore":
+        return decision
+    return demand_of_slices(decision, evidence.answers, others.answers, config.slices)
 
 
 def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:
@@ -177,9 +186,10 @@ def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:
     return 1 + max(len(looks) - 1, *looks)
 
 
-def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision) -> None:
+def _explain(config: PromoteConfig, evidence: Evidence, champion: ModelVersion | None, decision: Decision) -> None:
+    candidate, metrics = evidence.run, evidence.metrics
     scores = ", ".join(
-        f"{split} {config.metric} {candidate.data.metrics[f'{split}/{config.metric}']:.4f}" for split in ("val", "test")
+        f"{split} {config.metric} {metrics[f'{split}/{config.metric}']:.4f}" for split in evidence.splits
     )
     logger.info("candidate: %s, run %s (%s)", candidate.info.run_name, candidate.info.run_id, scores)
     if champion is not None:
@@ -190,11 +200,11 @@ def _explain(config: PromoteConfig, candidate: Run, champion: ModelVersion | Non
 
 
 def _decision_tags(
-    config: PromoteConfig, candidate: Run, champion: ModelVersion | None, decision: Decision
+    config: PromoteConfig, evidence: Evidence, champion: ModelVersion | None, decision: Decision
 ) -> dict[str, str]:
-    metrics = candidate.data.metrics
-    tags = {RUN_TAG: candidate.info.run_id, "metric": config.metric, "margin": f"{config.margin:g}"}
-    for split in ("val", "test"):
+    metrics = evidence.metrics
+    tags = {RUN_TAG: evidence.run.info.run_id, "metric": config.metric, "margin": f"{config.margin:g}"}
+    for split in evidence.splits:
         low, high = (metrics[f"{split}/{config.metric}_ci_{end}"] for end in ("low", "high"))
         tags[f"{split}_{config.metric}"] = f"{metrics[f'{split}/{config.metric}']:.4f}"
         tags[f"{split}_{config.metric}_interval"] = f"{low:.4f} to {high:.4f}"

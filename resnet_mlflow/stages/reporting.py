@@ -2,22 +2,25 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnet_mlflow.config import CalibrationConfig
-from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.evaluation.figures import confusion_matrix_figure
 from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
+from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes_table, worst_rows
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
+from resnet_mlflow.stages.division import log_division, seen_before
+from resnet_mlflow.stages.items import Items, items_of
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
+from resnet_mlflow.stages.slices import log_slices, slice_columns, slice_remarks
 from resnet_mlflow.statistics import accuracy_interval
 from resnet_mlflow.tracking import StageRun, find_test_twins, log_head
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+# Scores of training items that are kept without being asked for: 4 MB.
+CHEAP_SCORES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ def conclude(
     names = inputs.dataset.class_names
     model_id = log_head(head, splits["train"].features.shape[1], names, {"head": type(head).__name__})
     evaluations = {name: evaluate_head(head, splits[name], names) for name in ("val", "test") if name in splits}
+    slices = slice_columns(inputs.dataset, inputs.group_by)
+    items = {name: items_of(inputs.dataset, name, splits[name], slices) for name in evaluations}
     metrics: dict[str, float] = {}
     for name, evaluation in evaluations.items():
         own = split_metrics(name, evaluation)
@@ -82,14 +90,23 @@ def conclude(
         run.log_metrics(apart, step=step, dataset=tracked["test"], model_id=model_id)
         metrics |= apart
     run.log_metrics(times)
+    by_slice = None
+    if "test" in splits:
+        by_slice = log_slices(run, evaluations["test"], items["test"], tracked["test"], model_id, step)
     with run.artifacts() as folder:
         for name, evaluation in evaluations.items():
-            write_evaluation(folder / "evaluation" / name, evaluation)
-        if "test" in splits:
-            _write_pairs(folder / "figures", evaluations["test"], inputs, splits["test"])
+            write_evaluation(
+                folder / "evaluation" / name, evaluation, evaluation.predictions_frame(items[name].frame())
+            )
+        if predicts_train(config.train_predictions, head, splits["train"], len(names)):
+            _write_train_predictions(folder / "evaluation" / "train", inputs, head, splits["train"])
+        if "test" in splits and evaluations["test"].metrics["accuracy"] < 1:
+            _write_mistakes(folder, f"Worst mistakes: {title}", evaluations["test"], items["test"])
+    log_division(run, inputs.dataset, splits)
     run.set_tags({"n_skipped_images": inputs.n_skipped})
-    run.log_note(_note(title, inputs, evaluations))
-    review_run(run, facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce))
+    run.log_note(_note(title, inputs, evaluations, slice_remarks(by_slice)))
+    facts = facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce)
+    review_run(run, replace(facts, seen_before=seen_before(splits)))
     scores = ", ".join(f"{name} accuracy {metrics[f'{name}/accuracy']:.4f}" for name in evaluations)
     low, high = list(evaluations.values())[-1].intervals["accuracy"]
     # A cross-validation's terminal shows folds.
@@ -126,6 +143,22 @@ def _without_twins(inputs: Inputs, evaluation: Evaluation) -> dict[str, float]:
     return found | {name: n_correct / int(apart.sum()), f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
+def predicts_train(wanted: str, head: HeadBase, train: FeatureSplit, n_classes: int) -> bool:
+    """Return whether predictions of the training items are kept: as asked for, or where they cost next to nothing."""
+    if wanted != "auto":
+        return wanted == "always"
+    # Other heads compare each item with each: minutes, where these take milliseconds.
+    return type(head).to_torch is not HeadBase.to_torch and len(train) * n_classes <= CHEAP_SCORES
+
+
+def _write_train_predictions(folder: Path, inputs: Inputs, head: HeadBase, train: FeatureSplit) -> None:
+    folder.mkdir(parents=True)
+    evaluation = evaluate_head(head, train, inputs.dataset.class_names)
+    slices = slice_columns(inputs.dataset, inputs.group_by)
+    known = items_of(inputs.dataset, "train", train, slices).frame()
+    evaluation.predictions_frame(known).to_parquet(folder / "predictions.parquet", index=False)
+
+
 def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.DataFrame | None" = None) -> None:
     """Write confusion matrix, report and predictions into a new folder.
 
@@ -148,24 +181,20 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
-def _write_pairs(folder: Path, evaluation: Evaluation, inputs: Inputs, split: FeatureSplit) -> None:
-    if evaluation.metrics["accuracy"] == 1:
-        return
-    images = rows_of(inputs.dataset.splits["test"], split)
-    folder.mkdir(parents=True)
-    figure = confused_pairs_figure(evaluation, images.read_image)
-    figure.savefig(folder / "confused_pairs.png")
+def _write_mistakes(folder: Path, title: str, evaluation: Evaluation, items: Items) -> None:
+    """Write the figure of confused pairs, and the worst mistakes as a page, as Parquet and as CSV."""
+    (folder / "figures").mkdir(parents=True)
+    figure = confused_pairs_figure(evaluation, items.read_image, items.named)
+    figure.savefig(folder / "figures" / "confused_pairs.png")
+    table = mistakes_table(evaluation, worst_rows(evaluation), items.read_image, items.paths, items.groups)
+    n_wrong = int((evaluation.labels != evaluation.predictions).sum())
+    place = folder / "evaluation" / items.split
+    (place / "mistakes.html").write_text(mistakes_page(title, table, n_wrong), encoding="utf-8")
+    table.to_parquet(place / "mistakes.parquet", index=False)
+    table.drop(columns=THUMBNAIL).to_csv(place / "mistakes.csv", index=False)
 
 
-def rows_of(images: ImageSplit, features: FeatureSplit) -> ImageSplit:
-    """Return the images behind features, row by row: unreadable ones have none."""
-    if len(images) == len(features.labels):
-        return images
-    row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}
-    return images.select([row_of[item_id] for item_id in features.item_ids.tolist()])
-
-
-def _note(title: str, inputs: Inputs, evaluations: Mapping[str, Evaluation]) -> str:
+def _note(title: str, inputs: Inputs, evaluations: Mapping[str, Evaluation], remarks: Sequence[str]) -> str:
     lines = [
         "| split | images | accuracy | 95 % interval | balanced accuracy | macro-F1 | NLL | ECE |",
         "|---|---|---|---|---|---|---|---|",
@@ -178,4 +207,4 @@ def _note(title: str, inputs: Inputs, evaluations: Mapping[str, Evaluation]) -> 
             f"{m['balanced_accuracy']:.4f} | {m['macro_f1']:.4f} | {m['nll']:.3f} | {m['ece']:.3f} |"
         )
     heading = f"**{title}** on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"
-    return "\n\n".join([heading, "\n".join(lines), *inputs.remarks])
+    return "\n\n".join([heading, "\n".join(lines), *remarks, *inputs.remarks])

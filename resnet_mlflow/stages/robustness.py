@@ -163,6 +163,7 @@ def _log_comparison(run: StageRun, plan: Plan, images: ImagesUnderTest, tried: l
     markdown = to_markdown(table, f"Robustness on {dataset.short_name}", tried[0][0], _remarks(plan, images, tried))
     ordered = sorted(tried, key=lambda one: -one[1]["robustness/mean/accuracy"])
     picture, changed = example_pictures(images)
+    path = dataset.relative_paths(images.split.select([0]))[0]
     with run.artifacts() as folder:
         (folder / "comparison.md").write_text(markdown)
         table.to_csv(folder / "comparison.csv", index=False)
@@ -170,7 +171,7 @@ def _log_comparison(run: StageRun, plan: Plan, images: ImagesUnderTest, tried: l
         for name, figure in (
             ("tiers", tier_bars_figure(ordered)),
             ("severity_curves", severity_curves_figure([one for one, _ in ordered[: len(COLOURS)]])),
-            ("pictures", picture_grid_figure(picture, plan.cells, plan.tiers, changed)),
+            ("pictures", picture_grid_figure(picture, plan.cells, plan.tiers, changed, path)),
         ):
             figure.savefig(folder / "figures" / f"{name}.png")
     run.log_table(table, "comparison.json")

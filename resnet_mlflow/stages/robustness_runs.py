@@ -134,7 +134,7 @@ def _write(folder: Path, trial: Trial) -> None:
 
 
 def predictions_frame(trial: Trial) -> "pd.DataFrame":
-    """Return one row per image: ``item_id``, ``label``, and the predicted class of each cell, by name."""
+    """Return one row per image: ``item_id``, ``path``, ``label``, and the predicted class of each cell, by name."""
     import pandas as pd
 
     split, names = trial.sweep.images.split, pd.Index(trial.classifier.class_names)
@@ -142,7 +142,9 @@ def predictions_frame(trial: Trial) -> "pd.DataFrame":
     columns = {
         str(cell): pd.Categorical.from_codes(result.predictions, names) for cell, result in trial.tried.results.items()
     }
-    return pd.DataFrame({"item_id": split.item_ids, "label": pd.Categorical.from_codes(split.labels, names), **columns})
+    labels = pd.Categorical.from_codes(split.labels, names)
+    paths = trial.classifier.inputs.dataset.relative_paths(split)
+    return pd.DataFrame({"item_id": split.item_ids, "path": paths, "label": labels, **columns})
 
 
 def _note(trial: Trial) -> str:

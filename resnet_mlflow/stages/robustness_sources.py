@@ -76,6 +76,12 @@ def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[R
     """
     here = {"device": config.device, "cache_dir": config.cache_dir}
     classifiers = [load_classifier(run_id, here) for run_id in run_ids]
+    for one in classifiers:
+        if one.run.data.tags["stage"] == "refit" and one.inputs.dataset.test_is_drawn:
+            raise InputError(
+                f"a classifier must have test images left, got run {one.run.info.run_id}, which was fitted on all of "
+                f"{one.inputs.dataset.name}; test a run of a fixed split"
+            )
     first = classifiers[0]
     for other in classifiers[1:]:
         if other.inputs.dataset.digest != first.inputs.dataset.digest:

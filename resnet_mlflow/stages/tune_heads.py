@@ -100,7 +100,8 @@ def tune_all_heads(config: FitHeadConfig) -> Outcome:
 
 def _study_of_studies(config: FitHeadConfig, inputs: Inputs) -> SharedStudy:
     """Return a study without trials, by which processes agree on the run that the heads' runs lie under."""
-    identity = config.model_dump(mode="json", exclude=set(EXECUTION_ONLY)) | {"features_key": inputs.features_key}
+    identity = config.model_dump(mode="json", exclude=set(EXECUTION_ONLY | config.unread))
+    identity |= {"features_key": inputs.features_key, **inputs.grouping}
     key = digest_of({**identity, "store": store_uri()})[:8]
     name = config.study_name or f"all {config.backbone} {inputs.dataset.short_name} s{config.seed} {key}"
     task = Task(name, SearchSpace("all", {}, {}), {}, identity)

@@ -129,6 +129,7 @@ def _task(search: Search) -> Task:
         "objective": config.objective,
         "second_objective": config.second_objective,
         "cv_folds": config.cv_folds,
+        **inputs.grouping,
     }
     if isinstance(config, FinetuneConfig):
         names = FinetuneConfig.model_fields.keys() & search.defaults.keys() - search.space.parameters.keys()

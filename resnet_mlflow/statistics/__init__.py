@@ -56,6 +56,7 @@ from resnet_mlflow.statistics.resampled import (
 )
 from resnet_mlflow.statistics.selection import expected_largest, images_for_luck, luck_of_the_best
 from resnet_mlflow.statistics.significance import EXACT_BELOW, McNemarTest, holm, mcnemar, paired_p_value
+from resnet_mlflow.statistics.slices import slices_p_value
 
 __all__ = [
     "EXACT_BELOW",
@@ -106,6 +107,7 @@ __all__ = [
     "score_over_seeds",
     "score_reach",
     "seed_reach",
+    "slices_p_value",
     "summarize_seeds",
     "t_interval",
     "tango_interval",

@@ -22,6 +22,7 @@ from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.predictions import (
     OUT_OF_FOLD,
+    SLICE,
     ConfusionMatrix,
     CrossedPredictions,
     OutOfFold,
@@ -30,11 +31,13 @@ from resnet_mlflow.tracking.predictions import (
     load_corrupted_predictions,
     load_out_of_fold,
     load_predictions,
+    load_thumbnails,
 )
 from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
     CHAMPION,
+    REFIT_TAG,
     RUN_TAG,
     download_classifier,
     move_alias,
@@ -55,7 +58,9 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "OUT_OF_FOLD",
+    "REFIT_TAG",
     "RUN_TAG",
+    "SLICE",
     "ConfusionMatrix",
     "CrossedPredictions",
     "MissingArtifactError",
@@ -89,6 +94,7 @@ __all__ = [
     "load_predictions",
     "load_served",
     "load_test_twins",
+    "load_thumbnails",
     "log_classifier",
     "log_head",
     "move_alias",

@@ -1,6 +1,8 @@
 """What runs predicted, read back from the tracking store."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,10 @@ from resnet_mlflow.tracking.artifacts import MAX_TABLE_BYTES, download, load_jso
 OUT_OF_FOLD = "evaluation/cross_validation/predictions.parquet"
 # Of a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.
 MAX_CELLS = 10**9
+# Characters of a JPEG file of 96 x 96 pixels in base64; whoever wrote a run, a page shows nothing else as an image.
+MAX_THUMBNAIL, _BASE64 = 2**16, re.compile(r"/9j/[A-Za-z0-9+/]*={0,2}")
+# Columns of predictions beside item, label, prediction and scores; those of slices begin with SLICE.
+KNOWN, SLICE = ("path", "group", "split"), "slice_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,8 @@ class Predictions:
         predictions: ``(n_items,)`` names of the predicted classes.
         scores: ``(n_items, n_classes)`` float32 probabilities.
         class_names: ``n_classes`` names, the order of the scores.
+        known: What else was logged of the items, ``(n_items,)`` texts by name: ``path``, ``group``, ``split``; nothing
+            by versions before 0.2.0.
     """
 
     item_ids: NDArray[np.str_]
@@ -34,6 +42,18 @@ class Predictions:
     predictions: NDArray[np.str_]
     scores: NDArray[np.float32]
     class_names: tuple[str, ...]
+    known: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> NDArray[np.str_]:
+        """Return the files of the items from the dataset's folder, ``(n_items,)``; empty texts where none is known."""
+        return self.known.get("path", np.full(len(self.labels), ""))
+
+    def take(self, rows: NDArray[np.int64]) -> "Predictions":
+        """Return the predictions of these items, in this order."""
+        known = {name: values[rows] for name, values in self.known.items()}
+        parts = (self.item_ids[rows], self.labels[rows], self.predictions[rows], self.scores[rows])
+        return Predictions(*parts, self.class_names, known)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -123,7 +143,7 @@ class CrossedPredictions:
     folds: NDArray[np.int64]
 
 
-def load_predictions(run_id: str, split: Literal["val", "test"] = "test") -> Predictions:
+def load_predictions(run_id: str, split: Literal["train", "val", "test"] = "test") -> Predictions:
     """Return what a run logged as ``evaluation/<split>/predictions.parquet``.
 
     Raises:
@@ -157,14 +177,31 @@ def _predictions(frame: pd.DataFrame, run_id: str, path: str) -> Predictions:
         scores = frame[columns].to_numpy(dtype=np.float32)
     except (ValueError, TypeError) as error:
         raise _unreadable(run_id, path, str(error)) from None
-    return Predictions(item_ids, labels, predictions, scores, class_names)
+    known = {
+        name: np.array(["" if value is None or value != value else str(value) for value in frame[name]], dtype=np.str_)
+        for name in frame.columns
+        if name in KNOWN or name.startswith(SLICE)
+    }
+    return Predictions(item_ids, labels, predictions, scores, class_names, known)
+
+
+def load_thumbnails(run_id: str) -> dict[str, str]:
+    """Return the worst mistakes of a run on its test split: small JPEG files in base64, by item id.
+
+    Raises:
+        MissingArtifactError: If the run has no ``evaluation/test/mistakes.parquet``.
+        InputError: If it has something else in its place.
+    """
+    frame = read_table(run_id, "evaluation/test/mistakes.parquet", ("item_id", "thumbnail"))
+    pairs = zip(frame["item_id"].astype(str), frame["thumbnail"].astype(str), strict=True)
+    return {item_id: text for item_id, text in pairs if len(text) <= MAX_THUMBNAIL and _BASE64.fullmatch(text)}
 
 
 def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
     """Return what a robustness run logged as ``robustness/predictions.parquet``: one row per test image.
 
-    Columns are ``item_id``, ``label``, ``clean`` and one per corrupted test set, such as ``fog 3``; all but the first
-    are names of classes.
+    Columns are ``item_id``, ``path`` (not of versions before 0.2.0), ``label``, ``clean`` and one per corrupted test
+    set, such as ``fog 3``; from ``label`` on they are names of classes.
 
     Raises:
         MissingArtifactError: If the run has no such predictions.

@@ -13,6 +13,8 @@ from resnet_mlflow.tracking.opening import store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
+# Of a version whose run is a cross-validation: the run that fitted its classifier.
+REFIT_TAG = "refit_run"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -25,7 +27,8 @@ def run_of_model(uri: str) -> str:
     Raises:
         InputError: If there is no such version, or it was not promoted by this project.
     """
-    return str(promoted_version(uri).tags[RUN_TAG])
+    tags = promoted_version(uri).tags
+    return str(tags.get(REFIT_TAG, tags[RUN_TAG]))
 
 
 def promoted_version(uri: str) -> ModelVersion:

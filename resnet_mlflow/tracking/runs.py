@@ -108,9 +108,9 @@ class StageRun:
             self.set_tags({f"{TAG}{code}": text for code, text in found.items()})
             self.log_note(self._note)
 
-    def log_dataset(self, dataset: TrackedDataset, context: str) -> None:
-        """Log a dataset as an input of the run, in the role ``context``."""
-        again_if_raced(lambda: mlflow.log_input(dataset, context=context))
+    def log_dataset(self, dataset: TrackedDataset, context: str, tags: Mapping[str, str] | None = None) -> None:
+        """Log a dataset as an input of the run, in the role ``context``, with further tags of that input."""
+        again_if_raced(lambda: mlflow.log_input(dataset, context=context, tags=dict(tags or {})))
 
     @contextmanager
     def artifacts(self) -> Iterator[Path]:

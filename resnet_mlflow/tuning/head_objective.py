@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from resnet_mlflow.config import FitHeadConfig
+from resnet_mlflow.data.group_draws import GroupTable, are_single
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import compute_metrics, count_confusion
 from resnet_mlflow.features.identity import FeatureSplit
@@ -125,18 +126,25 @@ class HeadObjective:
 def make_folds(train: FeatureSplit, n_folds: int, seed: int) -> list[Fold]:
     """Return pairs of rows to fit on and rows held out, stratified by class; each row is held out once.
 
+    No group is in both; classes are then balanced as well as groups allow.
+
     Raises:
         InputError: If a class has fewer items than there are folds.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    smallest = int(np.bincount(train.labels).min())
-    if smallest < n_folds:
+    single = are_single(train.groups)
+    counts = np.bincount(train.labels) if single else GroupTable.of(train.labels, train.groups).groups_per_class()
+    if (smallest := int(counts.min())) < n_folds:
+        what = "training images" if single else "groups of training images"
         raise InputError(
-            f"cv_folds must be at most the training images of the smallest class, got {n_folds} folds for {smallest}; "
+            f"cv_folds must be at most the {what} of the smallest class, got {n_folds} folds for {smallest}; "
             "lower cv_folds"
         )
-    divided = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(train.labels, train.labels)
+    splitter = StratifiedKFold if single else StratifiedGroupKFold
+    divided = splitter(n_folds, shuffle=True, random_state=seed).split(
+        train.labels, train.labels, None if single else train.groups
+    )
     return [(train.select(rows), train.select(held_out)) for rows, held_out in divided]
 
 

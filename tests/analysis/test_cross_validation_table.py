@@ -6,11 +6,14 @@ import pandas as pd
 import pytest
 from run_records import cell
 
+from analysis.diff import compare_runs
 from analysis.render import to_markdown
+from analysis.repeat import repeat
 from analysis.report import build_report
 from analysis.resampling import out_of_fold
 from analysis.tables import TABLES, chart_of
 from analysis.warnings import warnings_of
+from resnet_mlflow.errors import InputError
 
 N_ITEMS, FOLDS = 200, 5
 
@@ -97,3 +100,13 @@ def test_a_baseline_of_one_split_is_none_for_folds(written):
     assert any("W06" in line for line in warnings_of(only_split.frame))
     both = written(divided(0.9, "linear"), divided(0.9, "svm"), experiment="other")
     assert not any("W06" in line for line in warnings_of(both.frame))
+
+
+def test_what_needs_one_split_refuses_folds(written):
+    runs = written(divided(0.9, "svm"))
+    run_id = runs.frame["run_id"].iloc[0]
+    mlflow.MlflowClient().set_tag(run_id, "folds", "5")
+    with pytest.raises(InputError, match="diff needs runs of one split, got the cross-validation"):
+        compare_runs(run_id, run_id)
+    with pytest.raises(InputError, match=r"repeat needs runs of one split, .*; run its command \(see explain\)"):
+        repeat(run_id)

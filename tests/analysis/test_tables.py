@@ -12,6 +12,7 @@ from run_records import cell, log_predictions
 from analysis.cells import finished_cells
 from analysis.documentation import with_tables
 from analysis.pareto import pareto_front
+from analysis.render import to_csv, to_html, to_latex, to_markdown
 from analysis.runs import load_runs
 from analysis.separation import compare_all_pairs, item_scores, paired_difference, winner_of
 from analysis.table import RUN_IDS
@@ -28,7 +29,7 @@ from resnet_mlflow.tracking import load_predictions
 
 def test_tables_answer_from_a_real_study(study):
     tables = {name: build(study.frame) for name, build in TABLES.items()}
-    expected = {"heads", "strategies", "ablation", "longtail", "cost", "confusions", "few_shot"}
+    expected = {"heads", "strategies", "ablation", "longtail", "cost", "confusions", "mistakes", "few_shot"}
     assert {name for name, table in tables.items() if table is not None} == expected
     known = set(study.frame["run_id"])
     for table in (tables[name] for name in expected):
@@ -51,6 +52,24 @@ def test_tables_answer_from_a_real_study(study):
     assert list(tables["few_shot"].frame["shots"]) == [1, 8]
     assert tables["ablation"].frame.loc[0, "linear"] == pytest.approx(mean["frozen"])
     assert sorted(tables["longtail"].frame["method"]) == ["none", "tau_norm"]
+
+
+def test_mistakes_are_those_that_most_seeds_make(study):
+    table = TABLES["mistakes"](study.frame)
+    rows, best = table.frame, table.frame[RUN_IDS].iloc[0]
+    stored = [load_predictions(run_id) for run_id in best]
+    n_wrong = {
+        item_id: sum(not one.correct[row] for one in stored) for row, item_id in enumerate(stored[0].item_ids.tolist())
+    }
+    assert rows["wrong"].tolist() == [n_wrong[item_id] for item_id in rows["file"]]  # digits are no files
+    assert rows["wrong"].tolist() == sorted(rows["wrong"], reverse=True)
+    assert rows["wrong"].sum() <= sum(n_wrong.values())
+    assert (rows["label"] != rows["prediction"]).all()
+    assert [column.name for column in table.columns] == ["file", "thumbnail", "label", "prediction", "lead", "wrong"]
+    assert to_html(table, lambda ids: "").count('<img alt="" src="data:image/jpeg;base64,/9j/') > 0
+    for text in (to_markdown(table), to_csv(table), to_latex(table)):
+        assert "/9j/" not in text
+        assert "thumbnail" not in text
 
 
 def test_score_rows_show_the_logged_interval_of_one_seed_and_both_parts_of_several(written):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_mlflow.data.datasets import build_dataset, split_of_arrays
-from resnet_mlflow.data.folds import divide, draw_folds, fold_of_dataset, groups_of, pool_names, pool_of
+from resnet_mlflow.data.folds import divide, draw_folds, fold_of_dataset, pool_names, pool_of
 from resnet_mlflow.errors import InputError
 
 
@@ -94,6 +94,6 @@ def test_copies_of_an_image_lie_in_one_fold():
     split = split_of_arrays(images, np.arange(24) % 2)
     twins = build_dataset(name="x", class_names=["a", "b"], splits={"all": split}, default_image_size=32, source="here")
     pool, division = pool_of(twins), divide(twins, 4, seed=0)
-    groups = groups_of(pool.item_ids)
+    groups = pool.groups
     assert len(set(groups)) == 18
     assert all(len(set(division[groups == group])) == 1 for group in groups)

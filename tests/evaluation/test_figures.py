@@ -177,6 +177,16 @@ def test_confused_pairs_figure_shows_the_surest_mistakes_first() -> None:
     assert [text for text in texts if text.startswith("p =")] == ["p = 0.70", "p = 0.60"]
 
 
+def test_confused_pairs_figure_names_files() -> None:
+    paths = ["crow/0.png", "crow/a_very_long_name_of_a_file_1.png", "crow/$x$.png", *[""] * 7]
+    figure = confused_pairs_figure(small_evaluation(), lambda row: np.zeros((8, 8, 3), dtype=np.uint8), paths)
+    figure.canvas.draw()
+    texts = visible_texts(figure)
+    told = [text.get_text() for text in texts if text.get_text().startswith("p =")]
+    assert told == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
+    assert overlapping(texts) == []
+
+
 def test_confused_pairs_figure_without_mistakes_says_so() -> None:
     figure = confused_pairs_figure(small_evaluation(0), lambda row: np.zeros((8, 8, 3), dtype=np.uint8))
     assert "No confusions: all 10 items are right." in [text.get_text() for text in visible_texts(figure)]
@@ -269,9 +279,11 @@ def test_attention_figure_names_label_and_prediction(n_items: int) -> None:
     images = np.full((n_items, 32, 32, 3), 128, dtype=np.uint8)
     maps = np.zeros((n_items, 32, 32), dtype=np.float32)
     maps[:, :8, :8] = 1
-    figure = attention_figure(evaluation, rows, images, maps)
+    paths = [f"crow/a_long_name_of_a_photograph_{row:04d}.jpg" for row in range(20)]
+    figure = attention_figure(evaluation, rows, images, maps, paths)
     figure.canvas.draw()
     texts = visible_texts(figure)
+    assert sum(text.get_text().endswith("_of_a_photograph_0000.jpg") for text in texts) == 1
     assert overlapping(texts) == []
     assert_inside(figure, texts)
     first = next(text.get_text() for text in texts if text.get_text().startswith(("right", "wrong")))

@@ -85,3 +85,13 @@ def test_a_warning_is_one_row_and_one_function():
     assert rules["W98"].told(finding.clauses) == "W98 Cats: a cat. Mind the dog."
     with pytest.raises(ValueError, match="the warning 'W98' twice"):
         rules.add(rules["W98"])
+
+
+def test_held_out_images_that_train_knows_are_told():
+    assert codes(seen_before={}) == []
+    (finding,) = find(RUN_RULES, RunFacts(seen_before={"train/test": (1200, 4000), "val/test": (1, 4000)}))
+    assert finding.code == "W11"
+    assert finding.clauses == (
+        "1,200 of 4,000 test images are known from train",
+        "1 of 4,000 test images are known from val",
+    )

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.promotion import Answers, decide, describe_version, level_of_look
+from resnet_mlflow.serving.promotion import (
+    Answers,
+    FoldAnswers,
+    decide,
+    decide_over_folds,
+    demand_of_slices,
+    describe_version,
+    level_of_look,
+)
 
 
 def answers(n_right, n_items=100, n_cats=50):
@@ -49,6 +57,57 @@ def test_decide_refuses_other_items():
         decide(answers(50), answers(50, n_items=90), "accuracy", 0)
 
 
+def sliced(right: np.ndarray) -> Answers:
+    """Answers on three sites of 80, 15 and 5 items."""
+    sites = np.repeat(["north", "south", "west"], [80, 15, 5])
+    labels = np.full(100, "cat")
+    ids = np.array([f"{i:03d}" for i in range(100)])
+    return Answers(ids, labels, np.where(right, labels, "dog"), {"site": sites})
+
+
+@pytest.mark.parametrize(
+    ("lost", "demand", "promoted", "told"),
+    [
+        ([], "not_worse", True, "on none of 3 slices shown to be worse"),
+        ([], "not_lower", True, "on none of 3 slices right less often"),
+        # One image of west is too few to show anything, and is lost all the same.
+        ([97], "not_worse", True, "on none of 3 slices shown to be worse"),
+        ([97], "not_lower", False, "right less often on site=west by -0.2000"),
+        (range(80, 92), "not_worse", False, "shown to be worse on site=south by -0.8000"),
+    ],
+)
+def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, told):
+    champion, candidate = np.arange(100) >= 40, np.full(100, True)
+    candidate[list(lost)] = False
+    first, second = sliced(candidate), sliced(champion)
+    decision = decide(first, second, "accuracy", 0.0)
+    assert decision.promote
+    demanded = demand_of_slices(decision, first, second, demand)
+    assert demanded.promote == promoted
+    assert told in demanded.reason
+    assert demanded.difference == decision.difference
+
+
+def test_demand_of_slices_pairs_items_by_id():
+    champion, candidate = sliced(np.arange(100) >= 40), sliced(np.arange(100) != 97)
+    order = np.random.default_rng(0).permutation(100)
+    shuffled = Answers(
+        candidate.item_ids[order],
+        candidate.labels[order],
+        candidate.predictions[order],
+        {"site": candidate.slices["site"][order]},
+    )
+    decision = decide(candidate, champion, "accuracy", 0.0)
+    one, other = (demand_of_slices(decision, first, champion, "not_lower") for first in (candidate, shuffled))
+    assert one == other
+
+
+def test_demand_of_slices_refuses_predictions_without_slices():
+    decision = decide(answers(90), answers(60), "accuracy", 0.0)
+    with pytest.raises(InputError, match="slices=not_worse must find slices in the candidate's predictions, got none"):
+        demand_of_slices(decision, answers(90), answers(60), "not_worse")
+
+
 def test_describe_version_lists_scores_and_the_worst_pairs():
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     metrics = {f"{split}/{name}": 0.9 for split in ("val", "test") for name in names}
@@ -92,3 +151,22 @@ def test_level_of_look_never_spends_more_than_five_percent_a_side():
     levels = [level_of_look(look) for look in range(1, 10_000)]
     assert levels[0] == 0.05
     assert sum(levels) / 2 <= 0.05
+
+
+def test_decide_over_folds_needs_interval_and_corrected_test():
+    rng, folds = np.random.default_rng(0), np.arange(200)[None] % 5
+    ids, labels = np.array([f"{i:03d}" for i in range(200)]), np.where(np.arange(200) % 2, "a", "b")
+
+    def over_folds(accuracy):
+        return FoldAnswers(ids, labels, rng.random((1, 200)) < accuracy, folds)
+
+    good, poor = over_folds(0.95), over_folds(0.6)
+    assert decide_over_folds(good, poor, "accuracy", 0.0).promote
+    assert not decide_over_folds(good, poor, "accuracy", 0.5).promote
+    back = decide_over_folds(poor, good, "balanced_accuracy", 0.0, look=2)
+    assert not back.promote
+    assert "cross-validated balanced accuracy differs by" in back.reason
+    assert "(decision 2 on these images)" in back.reason
+    other = FoldAnswers(ids, labels, good.correct, folds[:, ::-1])
+    with pytest.raises(InputError, match="over the same folds, got other images or folds"):
+        decide_over_folds(good, other, "accuracy", 0.0)

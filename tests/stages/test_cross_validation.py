@@ -61,7 +61,8 @@ def test_fit_head_predicts_every_image_once_per_repeat(divided):
     path = "evaluation/cross_validation/predictions.parquet"
     table = pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=divided.run_id, artifact_path=path))
     scores = ["score_blue", "score_green", "score_red"]
-    assert list(table.columns) == ["item_id", "label", "prediction", *scores, "fold", "repeat"]
+    known = ["item_id", "path", "group"]
+    assert list(table.columns) == [*known, "label", "prediction", *scores, "fold", "repeat"]
     assert len(table) == 84
     assert table.groupby("repeat")["item_id"].nunique().tolist() == [42, 42]
     metrics = run.data.metrics

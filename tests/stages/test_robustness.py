@@ -80,7 +80,7 @@ def test_run_robustness_logs_what_the_schema_promises(cold, capsys):
     assert {"robustness/mild/consistency", "robustness/strong/ece", "robustness/geometric/accuracy"} <= metrics.keys()
     assert "robustness/mce" not in metrics, "two corruptions are not the benchmark"
     predicted = load_corrupted_predictions(run.info.run_id)
-    assert len(predicted.columns) == 3 + N_CELLS
+    assert len(predicted.columns) == 4 + N_CELLS
     assert (predicted["contrast 5"].astype(str) == predicted["label"].astype(str)).mean() == pytest.approx(accuracy[5])
     assert predicted["clean"].tolist() == load_predictions(ids[0]).predictions.tolist()
     assert predicted["item_id"].tolist() == load_predictions(ids[0]).item_ids.tolist()
@@ -108,7 +108,7 @@ def test_classifiers_together_get_the_numbers_they_get_alone(cold):
     together = [store.get(key, ids[0]).predictions for key in keys]
     assert len(together) == N_CELLS + 1
     predicted = load_corrupted_predictions(child_of(ids[0]).info.run_id)
-    names = [column for column in predicted if column not in ("item_id", "label")]
+    names = [column for column in predicted if column not in ("item_id", "path", "label")]
     logged = {tuple(predicted[name].cat.codes) for name in names}
     assert {tuple(row) for row in together} == logged
     assert child_of(ids[1]).data.metrics["robustness/mean/accuracy"] > 0.3

@@ -8,6 +8,7 @@ from benchmarks.coverage_simulation import (
     balanced_accuracy_coverage,
     difference_coverage,
     false_gains,
+    false_slices,
     false_winners,
     macro_f1_coverage,
     promotions,
@@ -101,3 +102,8 @@ def test_intervals_do_not_cover_by_being_far_too_wide() -> None:
         assert balanced_accuracy_coverage(setting, N, rng()) <= 0.98
     recalls: Floats = Setting(360, 10, 0.9, falling=True).recalls()
     assert recalls.mean() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("setting", [Setting(30, 2, 0.95), Setting(100, 5, 0.7, tail=True)], ids=str)
+def test_slices_of_one_accuracy_are_rarely_told_apart(setting: Setting) -> None:
+    assert false_slices(setting, N // 2, rng()) <= 0.05 + 3 * 0.0126

@@ -1,0 +1,109 @@
+"""Which test images the best classifier gets most wrong."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from analysis.cells import best_by_validation
+from analysis.separation import stored_predictions
+from analysis.table import RUN_IDS, SEEDS, Column, Table
+from analysis.tables.row import TableRow
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.tracking import Predictions, load_thumbnails
+
+LABELS = ("backbone", "head", "strategy")
+N_SHOWN = 20
+COLUMNS = (
+    Column("file", "file"),
+    Column("thumbnail", "image", "image"),
+    Column("group", "group"),
+    Column("label", "label"),
+    Column("prediction", "prediction"),
+    Column("lead", "lead of the prediction", "score"),
+    Column("wrong", "seeds wrong", "count"),
+)
+
+
+def mistakes(frame: pd.DataFrame) -> Table | None:
+    """Return the worst mistakes of the classifier that is best on validation data, over its seeds.
+
+    Raises:
+        InputError: If one of its runs holds no predictions, or its seeds were tested on other items.
+    """
+    best = best_by_validation(frame, LABELS)
+    if best is None:
+        return None
+    predictions = [stored_predictions(run_id) for run_id in best[RUN_IDS]]
+    first = predictions[0]
+    if any(not np.array_equal(one.item_ids, first.item_ids) for one in predictions):
+        raise InputError("the seeds of the best run must be tested on the same items, got different ones")
+    leads = np.mean([_leads(one) for one in predictions], axis=0)
+    wrong = np.sum([~one.correct for one in predictions], axis=0)
+    # Of the worst of one seed, that nearest in the others; a mistake of any seed is one.
+    rows = np.flatnonzero(wrong > 0)
+    rows = rows[np.lexsort((-leads[rows], -wrong[rows]))][:N_SHOWN]
+    thumbnails = _thumbnails(best[RUN_IDS])
+    table = pd.DataFrame(
+        {
+            "file": [first.paths[row] or first.item_ids[row] for row in rows],
+            "thumbnail": [thumbnails.get(first.item_ids[row], "") for row in rows],
+            "group": first.known["group"][rows] if "group" in first.known else "",
+            "label": first.labels[rows],
+            "prediction": [_usual(predictions, row) for row in rows],
+            "lead": leads[rows],
+            "wrong": wrong[rows],
+        }
+    )
+    table[RUN_IDS] = [best[RUN_IDS]] * len(table)
+    columns = [
+        column for column in COLUMNS if column.name not in ("group", "thumbnail") or (table[column.name] != "").any()
+    ]
+    return Table(ROW.name, ROW.question, table, tuple(columns), tuple(_notes(best, int((wrong > 0).sum()), len(rows))))
+
+
+def _leads(one: Predictions) -> "np.ndarray[Any, Any]":
+    """Return how far the prediction is above the label in probability; 0 where it is right."""
+    column = {name: index for index, name in enumerate(one.class_names)}
+    places = np.arange(len(one.labels))
+    of_prediction, of_label = (
+        one.scores[places, [column[name] for name in names.tolist()]] for names in (one.predictions, one.labels)
+    )
+    return np.asarray(of_prediction - of_label, dtype=np.float64)
+
+
+def _usual(predictions: Sequence[Predictions], row: Any) -> str:
+    """Return what an item was taken for by most of the seeds that are wrong."""
+    said = [str(one.predictions[row]) for one in predictions if not one.correct[row]]
+    return max(said, key=said.count)
+
+
+def _thumbnails(run_ids: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for run_id in run_ids:
+        with suppress(InputError, MlflowException, OSError):  # of an earlier version, or gone: a table without images
+            found |= load_thumbnails(run_id)
+    return found
+
+
+def _notes(best: "pd.Series[Any]", n_wrong: int, n_shown: int) -> list[str]:
+    seeds = f"seed{'s' * (len(best[SEEDS]) > 1)} {', '.join(map(str, best[SEEDS]))}"
+    name = " ".join(str(best[name]) for name in LABELS)
+    return [
+        f"{name}, the best by validation accuracy ({best['val/accuracy']:.4f}); {seeds}.",
+        f"{n_shown} of {n_wrong} test images that a seed got wrong: those that most seeds got wrong, then those whose "
+        "prediction is furthest above their label in mean probability. Files are named from the dataset's folder, "
+        "images that are no files by the digest of their content.",
+    ]
+
+
+ROW = TableRow(
+    "mistakes",
+    "Which test images does the best classifier get most wrong?",
+    needs="finished runs of fit_head or finetune with mistakes",
+    build=mistakes,
+    chart=lambda table: None,
+)

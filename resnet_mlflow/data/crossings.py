@@ -1,0 +1,158 @@
+"""Images that stand in several splits, or under several labels: found, listed, and left out where that is asked for."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest, divide
+from resnet_mlflow.data.grouping import named_groups
+from resnet_mlflow.data.splits import check_class_sizes
+from resnet_mlflow.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Of what an image tells in lists.
+Listed = dict[str, list[str]]
+SHOWN = 3
+
+
+def leave_out(dataset: ImageDataset, *, copies: bool, groups: bool) -> ImageDataset:
+    """Return the dataset without the training images that also lie in a held-out split; test stays as it is.
+
+    Validation loses its images that lie in test.
+
+    Args:
+        dataset: With its groups.
+        copies: Whether images of equal content are left out.
+        groups: Whether images of groups that a held-out split has are left out, copies among them.
+
+    Raises:
+        InputError: If a class is left without training images.
+    """
+    if "all" in dataset.given or not (copies or groups):
+        return dataset
+    keys: dict[str, NDArray[np.generic]] = {
+        name: split.groups if groups else split.item_ids for name, split in dataset.splits.items()
+    }
+    kept = {
+        name: ~np.isin(keys[name], np.concatenate([keys[later] for later in after] or [keys[name][:0]]))
+        for name, after in _later(dataset).items()
+    }
+    n_left_out = {name: int((~rows).sum()) for name, rows in kept.items() if not rows.all()}
+    if not n_left_out:
+        return dataset
+    given = {name: dataset.given[name].select(np.flatnonzero(kept[name])) for name in dataset.splits}
+    what = "crossing_groups" if groups else "duplicates"
+    _check_sizes(given, dataset, what)
+    splits = divide(given, dataset.class_names)
+    for name, n in n_left_out.items():
+        logger.warning("%s: %d %s images that held-out splits have, too, are left out", dataset.name, n, name)
+    digest = dataset_digest(dataset.class_names, splits)
+    return replace(dataset, splits=splits, digest=digest, n_left_out=n_left_out)
+
+
+def _later(dataset: ImageDataset) -> dict[str, list[str]]:
+    order = [name for name in ("train", "val", "test") if name in dataset.splits]
+    return {name: order[place + 1 :] for place, name in enumerate(order)}
+
+
+def _check_sizes(splits: dict[str, ImageSplit], dataset: ImageDataset, what: str) -> None:
+    for name, split in splits.items():
+        try:
+            n_min = 2 if name == "train" and "val" not in splits else 1
+            check_class_sizes(split.labels, dataset.class_names, n_min=n_min, purpose=f"in {name}")
+        except InputError as error:
+            raise InputError(f"{what}=drop_from_train must leave images of every class: {error}") from None
+
+
+def copies_across(dataset: ImageDataset) -> Listed:
+    """Return the images whose content lies in several splits, by content."""
+    return _across(dataset, lambda split: split.item_ids)
+
+
+def groups_across(dataset: ImageDataset) -> Listed:
+    """Return the images whose group lies in several splits, by group."""
+    return _across(dataset, lambda split: split.groups)
+
+
+def contradictions(dataset: ImageDataset) -> Listed:
+    """Return the images whose content stands under several labels, by content."""
+    ids = np.concatenate([split.item_ids for split in _told(dataset).values()])
+    labels = np.concatenate([split.labels for split in _told(dataset).values()])
+    return _listed(dataset, _with_several(ids, labels), ids)
+
+
+def _across(dataset: ImageDataset, key: Callable[[ImageSplit], NDArray[np.generic]]) -> Listed:
+    splits = _told(dataset)
+    keys = np.concatenate([key(split) for split in splits.values()])
+    places = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
+    return _listed(dataset, _with_several(keys, places), keys)
+
+
+def _told(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
+    """Return the splits as they are given, with what was left out of them; or as they are drawn."""
+    return dataset.splits if "all" in dataset.given else dataset.given
+
+
+def _with_several(keys: NDArray[np.generic], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which items have a key that stands with several values."""
+    _, numbers = np.unique(keys, return_inverse=True)
+    pairs = np.unique(numbers.ravel() * (int(values.max(initial=0)) + 1) + values)
+    n_values = np.bincount(pairs // (int(values.max(initial=0)) + 1))
+    return np.asarray(n_values[numbers.ravel()] > 1)
+
+
+def _listed(dataset: ImageDataset, chosen: NDArray[np.bool_], keys: NDArray[np.generic]) -> Listed:
+    """Return item id, group, split, label and path of some items of all splits, in the order of their keys."""
+    found: Listed = {name: [] for name in ("item_id", "group", "split", "label", "path")}
+    start, order = 0, []
+    for name, split in _told(dataset).items():
+        rows = np.flatnonzero(chosen[start : start + len(split)])
+        own = split.select(rows)
+        order.append(keys[start + rows])
+        found["item_id"] += own.item_ids.tolist()
+        found["group"] += named_groups(dataset, own)
+        found["split"] += [name] * len(own)
+        found["label"] += [dataset.class_names[label] for label in own.labels]
+        found["path"] += dataset.relative_paths(own)
+        start += len(split)
+    by_key = np.argsort(np.concatenate(order), kind="stable")
+    return {name: [values[row] for row in by_key] for name, values in found.items()}
+
+
+def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
+    """Warn of what splits share, and of images under several labels."""
+    for pair, count in dataset.n_duplicates_across_splits.items():
+        first, second = pair.split("/")
+        logger.warning(
+            "%s: %d %s images also lie in %s; duplicates=drop_from_train leaves them out there",
+            dataset.name,
+            count,
+            second,
+            first,
+        )
+    for pair, count in dataset.n_groups_across_splits.items() if group_by else ():
+        first, second = pair.split("/")
+        logger.warning(
+            "%s: %d %s images are of groups that %s has, too; crossing_groups=drop_from_train leaves these out there",
+            dataset.name,
+            count,
+            second,
+            first,
+        )
+    contrary = contradictions(dataset)
+    if contrary["path"]:
+        told = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
+        logger.warning(
+            "%s: %d images contradict each other: equal content under several labels, such as %s",
+            dataset.name,
+            len(contrary["path"]),
+            ", ".join(told),
+        )
+
+
+def _first(listed: Listed) -> list[tuple[str, str, str]]:
+    return list(zip(listed["item_id"][:SHOWN], listed["path"][:SHOWN], listed["label"][:SHOWN], strict=True))

@@ -1,0 +1,209 @@
+"""Draws of items by class in which no group is cut: what splits.py comes to where items have groups."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+# Draws that are tried, each beginning with the classes that the one before left out.
+TRIES = 20
+# Rounds over the groups of several classes in which one that brings sizes nearer to what is wanted changes sides.
+ROUNDS = 10
+
+
+def are_single(groups: Ints | None) -> bool:
+    """Return whether each group is one item, so that a draw of items cuts none."""
+    return groups is None or len(np.unique(groups)) == len(groups)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTable:
+    """How many items of each class each group has; groups are numbered anew, by their first items.
+
+    Attributes:
+        labels: Class indices, ``(n_items,)``.
+        groups: Numbers of groups, ``(n_items,)``; equal numbers stay together.
+        n_classes: Classes there are.
+    """
+
+    labels: Ints
+    groups: Ints
+    n_classes: int
+
+    @classmethod
+    def of(cls, labels: Ints, groups: Ints) -> "GroupTable":
+        """Return the table of items of the classes up to the largest label."""
+        return cls(labels, groups, int(labels.max()) + 1)
+
+    @cached_property
+    def of_item(self) -> Ints:
+        """Return each item's group as a number from 0, in the order of first items."""
+        _, first, inverse = np.unique(self.groups, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[inverse.ravel()].astype(np.int64)
+
+    @cached_property
+    def pairs(self) -> tuple[Ints, Ints, Ints]:
+        """Return groups, classes and numbers of items, an entry for each class that a group has, by group."""
+        codes, counts = np.unique(self.of_item * self.n_classes + self.labels, return_counts=True)
+        return codes // self.n_classes, codes % self.n_classes, counts.astype(np.int64)
+
+    @cached_property
+    def starts(self) -> Ints:
+        """Return where the entries of each group start in ``pairs``, and where the last ends."""
+        groups = self.pairs[0]
+        return np.searchsorted(groups, np.arange(int(groups[-1]) + 2)).astype(np.int64)
+
+    @cached_property
+    def is_mixed(self) -> NDArray[np.bool_]:
+        """Return which groups have several classes."""
+        return np.diff(self.starts) > 1
+
+    @property
+    def n_groups(self) -> int:
+        """Return how many groups there are."""
+        return len(self.starts) - 1
+
+    def groups_per_class(self) -> Ints:
+        """Return in how many groups each class has items, ``(n_classes,)``."""
+        return np.bincount(self.pairs[1], minlength=self.n_classes).astype(np.int64)
+
+    def entries(self, group: int) -> tuple[Ints, Ints]:
+        """Return the classes of a group and their numbers of items."""
+        found = slice(self.starts[group], self.starts[group + 1])
+        return self.pairs[1][found], self.pairs[2][found]
+
+    def order(self, seed: int) -> Ints:
+        """Return all groups in the order in which their first items come in the draws of their classes."""
+        place = np.empty(len(self.labels))
+        by_class = np.argsort(self.labels, kind="stable")
+        for rows in np.split(by_class, np.flatnonzero(np.diff(self.labels[by_class])) + 1):
+            label = int(self.labels[rows[0]])
+            drawn = rows[np.random.default_rng([seed, label]).permutation(len(rows))]
+            place[drawn] = np.arange(len(rows)) / len(rows)
+        first = np.unique(self.of_item, return_index=True)[1]
+        return np.argsort(place[first], kind="stable").astype(np.int64)
+
+
+@dataclass(eq=False)
+class _Draw:
+    """A draw while it is made.
+
+    Attributes:
+        table: The groups.
+        n_keep: Groups of each class that must stay.
+        short: Items of each class that are still wanted; negative where there are too many.
+        staying: Groups of each class that are not drawn.
+        drawn: Which groups are.
+    """
+
+    table: GroupTable
+    n_keep: int
+    wanted: Ints
+    short: Ints
+    staying: Ints
+    drawn: NDArray[np.bool_]
+
+    def gain(self, classes: Ints, counts: Ints) -> float:
+        """Return by how much drawing brings sizes nearer to what is wanted, in squares relative to it."""
+        return float((counts * (2 * self.short[classes] - counts) / self.wanted[classes] ** 2).sum())
+
+    def move(self, group: int, sign: int) -> None:
+        classes, counts = self.table.entries(group)
+        self.short[classes] -= sign * counts
+        self.staying[classes] -= sign
+        self.drawn[group] = sign > 0
+
+    def draw(self, group: int, *, at_any_price: bool = False) -> bool:
+        """Draw a group if that is a gain, or at any price, and leaves enough groups of its classes."""
+        classes, counts = self.table.entries(group)
+        if (self.staying[classes] <= self.n_keep).any() or not (at_any_price or self.gain(classes, counts) > 0):
+            return False
+        self.move(group, 1)
+        return True
+
+    def change_mixed(self, mixed: Ints) -> None:
+        """Let groups of several classes change sides where that is a gain, until none would."""
+        n_drawn = self.table.groups_per_class()
+        for _ in range(ROUNDS):
+            changed = False
+            for group in mixed.tolist():
+                classes, counts = self.table.entries(group)
+                if not self.drawn[group]:
+                    changed |= self.draw(group)
+                elif self.gain(classes, -counts) > 0 and ((n_drawn - self.staying)[classes] > 1).all():
+                    self.move(group, -1)
+                    changed = True
+            if not changed:
+                return
+
+    def fill(self, own: Ints) -> None:
+        """Draw groups of one class alone in their order, as they fit; then the smallest other, if that ends nearer."""
+        if not len(own):
+            return
+        counts = self.table.pairs[2][self.table.starts[own]]
+        label = int(self.table.pairs[1][self.table.starts[own[0]]])
+        n_free = int(self.staying[label]) - self.n_keep
+        # All that fit one after the other at once: most groups are one item.
+        n_first = min(int(np.searchsorted(counts.cumsum(), self.short[label], side="right")), max(n_free, 0))
+        self.drawn[own[:n_first]] = True
+        self.short[label] -= counts[:n_first].sum()
+        self.staying[label] -= n_first
+        left: list[tuple[int, int]] = []
+        for group, count in zip(own[n_first:].tolist(), counts[n_first:].tolist(), strict=True):
+            if self.short[label] <= 0 or self.staying[label] <= self.n_keep:
+                return
+            if count <= self.short[label]:
+                self.move(group, 1)
+            else:
+                left.append((count, group))
+        if left:
+            self.draw(min(left)[1])
+
+
+def draw_groups(table: GroupTable, wanted: Ints, seed: int, n_keep: int = 1) -> NDArray[np.bool_] | None:
+    """Return which items are drawn: whole groups, of each class one at least and nearly as many items as wanted.
+
+    Groups come in the order of a draw of items. Those of several classes are drawn while that brings the sizes of the
+    classes nearer to what is wanted, squares of relative differences being added up; those of one class then fill
+    what is missing. With groups of one item each this is the draw of items.
+
+    Args:
+        table: Labels and groups.
+        wanted: Items to be drawn of each class, at least 1, ``(n_classes,)``.
+        seed: What the order depends on.
+        n_keep: Groups of each class that are not to be drawn, at least.
+
+    Returns:
+        ``(n_items,)``; None where no draw was found that leaves every class on both sides.
+    """
+    order, first = table.order(seed), np.empty(0, dtype=np.int64)
+    for _ in range(TRIES):
+        draw = _attempt(table, wanted, order, first, n_keep)
+        missing = (table.groups_per_class() > 0) & (draw.staying == table.groups_per_class())
+        if not missing.any():
+            return np.asarray(draw.drawn[table.of_item])
+        of_missing = np.unique(table.pairs[0][missing[table.pairs[1]]])
+        first = np.concatenate([order[np.isin(order, of_missing)], first[~np.isin(first, of_missing)]])
+    return None
+
+
+def _attempt(table: GroupTable, wanted: Ints, order: Ints, first: Ints, n_keep: int) -> _Draw:
+    per_class = table.groups_per_class()
+    draw = _Draw(table, n_keep, wanted, wanted.copy(), per_class.copy(), np.zeros(table.n_groups, dtype=bool))
+    for group in first.tolist():
+        classes, _ = table.entries(group)
+        if (draw.staying == per_class)[classes].any():
+            draw.draw(group, at_any_price=True)
+    mixed = order[table.is_mixed[order] & ~draw.drawn[order]]
+    for group in mixed.tolist():
+        draw.draw(group)
+    draw.change_mixed(order[table.is_mixed[order]])
+    single = order[~table.is_mixed[order] & ~draw.drawn[order]]
+    label_of = table.pairs[1][table.starts[:-1]]
+    by_class = single[np.argsort(label_of[single], kind="stable")]
+    for own in np.split(by_class, np.flatnonzero(np.diff(label_of[by_class])) + 1):
+        draw.fill(own)
+    return draw

@@ -1,0 +1,39 @@
+"""Which items are one group: numbers for what keys have in common."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def number_groups(*keys: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Return a number per item, equal where a key of two items is, directly or by way of others.
+
+    Args:
+        keys: One text per item, ``(n_items,)``; empty texts are equal to none.
+
+    Example:
+        >>> number_groups(np.array(["a", "b", "a", "c"]), np.array(["", "p", "p", ""])).tolist()
+        [0, 0, 0, 1]
+    """
+    first, *others = [_same(key) for key in keys]
+    if not others:
+        return first
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n_items = len(first)
+    joined = [(np.arange(n_items), n_items + first)]
+    n_nodes = n_items + int(first.max(initial=-1)) + 1
+    for own in others:
+        has = np.flatnonzero(own >= 0)
+        joined.append((has, n_nodes + own[has]))
+        n_nodes += int(own.max(initial=-1)) + 1
+    rows, columns = (np.concatenate(ends) for ends in zip(*joined, strict=True))
+    edges = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n_nodes, n_nodes))
+    return _same(connected_components(edges, directed=False)[1][:n_items])
+
+
+def _same(key: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return a number per item in the order of first items; -1 for empty texts."""
+    values, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    numbers = np.argsort(np.argsort(first))[inverse.ravel()].astype(np.int64)
+    return np.where(key == "", -1, numbers) if values.dtype.kind == "U" and "" in values[:1] else numbers

@@ -1,0 +1,140 @@
+"""Groups that a user asks for: images of one patient, place or burst, which no draw may part."""
+
+import logging
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, regrouped
+from resnet_mlflow.data.decoding import read_exif
+from resnet_mlflow.data.group_numbers import number_groups
+from resnet_mlflow.errors import InputError, nearest, shown
+
+logger = logging.getLogger(__name__)
+
+BURST = "exif_burst"
+# EXIF 2.3: the camera, and when the picture was taken, or else last changed.
+_MAKE, _MODEL, _CHANGED, _DETAILS, _TAKEN, _SERIAL = 0x010F, 0x0110, 0x0132, 0x8769, 0x9003, 0xA431
+_TO_THE_MINUTE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d")
+
+
+def group_images(dataset: ImageDataset, group_by: str) -> ImageDataset:
+    """Return a dataset in which images with something in common are one group, and so are copies of one image.
+
+    Args:
+        dataset: As its loader gives it.
+        group_by: Name of a column of its table; ``exif_burst``, the camera and the minute of a picture; or a regular
+            expression, whose groups (or whole match) in the path from the dataset's folder are what images have in
+            common. Images without it are groups of their own.
+
+    Raises:
+        InputError: If nothing has what is asked for, all images are one group, or groups leave a class on one side of
+            a draw.
+    """
+    keys = _keys(dataset, group_by)
+    n_keyed = sum(map(bool, keys))
+    if not n_keyed:
+        raise InputError(
+            f"group_by must match at least one image, got {shown(group_by)}, {_nothing(dataset, group_by)}"
+        )
+    ids = np.concatenate([split.item_ids for split in dataset.given.values()])
+    numbers = number_groups(ids, np.array(keys))
+    n_groups = int(numbers.max()) + 1
+    if n_groups < 2:
+        raise InputError(
+            f"group_by must tell images apart, got {shown(group_by)}, by which all {len(keys)} images "
+            f"of {dataset.name} are one group{_common(keys)}; group by something that differs"
+        )
+    grouped = regrouped(dataset, numbers, _names(numbers, keys))
+    alone = f"; {len(keys) - n_keyed} without it stand alone, or with their copies" if n_keyed < len(keys) else ""
+    logger.info("%s: %d images in %d groups by %s%s", dataset.name, len(keys), n_groups, shown(group_by), alone)
+    return grouped
+
+
+def _keys(dataset: ImageDataset, group_by: str) -> list[str]:
+    splits = list(dataset.given.values())
+    if group_by.lower() in splits[0].columns:
+        return [value for split in splits for value in split.columns[group_by.lower()]]
+    if all(split.paths is None for split in splits):
+        raise InputError(
+            f"group_by needs images in files, or a table, got {shown(group_by)} for {dataset.name}; leave it out"
+        )
+    if group_by == BURST:
+        return _bursts([path for split in splits for path in split.paths or ()])
+    try:
+        pattern = re.compile(group_by)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"group_by must be a column, {BURST} or a regular expression, got {shown(group_by)} ({error}); "
+            "mend it, such as patient_([0-9]+)"
+        ) from None
+    return [_matched(pattern, path) for split in splits for path in dataset.relative_paths(split)]
+
+
+def _matched(pattern: re.Pattern[str], path: str) -> str:
+    match = pattern.search(path)
+    if match is None:
+        return ""
+    return "/".join(group or "" for group in match.groups()) if match.re.groups else match.group()
+
+
+def _bursts(paths: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(_burst, paths, chunksize=64))
+
+
+def _burst(path: Path) -> str:
+    """Return camera and minute of a picture, ``Canon EOS 5D 2024:05:01 10:32``; empty where it says no time."""
+    with suppress(Exception):  # Pillow raises whatever a damaged entry leads it to
+        exif = read_exif(path)
+        details = exif.get_ifd(_DETAILS)
+        minute = _TO_THE_MINUTE.match(str(details.get(_TAKEN) or exif.get(_CHANGED) or ""))
+        camera = [
+            str(value).strip("\0 ") for value in (exif.get(_MAKE), exif.get(_MODEL), details.get(_SERIAL)) if value
+        ]
+        return " ".join([*camera, minute.group()]) if minute else ""
+    return ""
+
+
+def _names(numbers: NDArray[np.int64], keys: Sequence[str]) -> list[str]:
+    names = [""] * (int(numbers.max()) + 1)
+    for number, key in zip(numbers.tolist(), keys, strict=True):
+        names[number] = names[number] or key
+    return names
+
+
+def _common(keys: Sequence[str]) -> str:
+    found = sorted(set(keys) - {""})
+    return f" ({shown(found[0])})" if len(found) == 1 else ""
+
+
+def _nothing(dataset: ImageDataset, group_by: str) -> str:
+    first: ImageSplit = next(iter(dataset.given.values()))
+    columns = list(first.columns)
+    if group_by.lower() in columns:
+        return f"a column of {dataset.name} that is empty; group by another"
+    if group_by == BURST:
+        return f"but no picture of {dataset.name} says in its EXIF data when it was taken; group by another thing"
+    known = f"; columns are {', '.join(columns)}" if columns else ""
+    example = dataset.relative_paths(first.select([0]))[0]
+    hint = nearest(group_by, [*columns, BURST])
+    return f"which is no column and matches no path, such as {shown(example)}{known}{hint or '; mend it'}"
+
+
+def named_groups(dataset: ImageDataset, split: ImageSplit) -> list[str]:
+    """Return what each image's group has in common; the first digits of its content id where that is not said.
+
+    Where each image of the dataset is a group of its own, texts are empty.
+    """
+    names = dataset.group_names
+    if not names and not dataset.has_groups:
+        return [""] * len(split)
+    return [
+        (names[number] if names else "") or item_id[:12]
+        for number, item_id in zip(split.groups.tolist(), split.item_ids.tolist(), strict=True)
+    ]

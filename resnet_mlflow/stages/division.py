@@ -1,0 +1,138 @@
+"""What runs tell of how their images are divided: groups, what crosses splits, what could not be balanced."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.crossings import contradictions, copies_across, groups_across
+from resnet_mlflow.data.datasets import TEST_FRACTION, ImageDataset
+from resnet_mlflow.data.group_draws import are_single
+from resnet_mlflow.data.splits import split_validation, unbalanced
+from resnet_mlflow.features.identity import FeatureSplit
+from resnet_mlflow.tracking import StageRun
+
+logger = logging.getLogger(__name__)
+
+# By split and class: images that it has, and those that it was to have.
+Imbalance = Mapping[str, Mapping[str, tuple[int, int]]]
+SHOWN = 5
+FOLDER = "data"
+
+
+@lru_cache(maxsize=64)
+def imbalance_of(dataset: ImageDataset, val_fraction: float, seed: int) -> Imbalance:
+    """Return in which classes the splits that are drawn have another number of images than was to be drawn.
+
+    Args:
+        dataset: With its groups.
+        val_fraction: Share of train that validates.
+        seed: Of the validation split.
+
+    Raises:
+        InputError: If groups leave a class out of the validation split, or nothing of it to train on.
+    """
+    names, found = dataset.class_names, {}
+    if "all" in dataset.given and dataset.has_groups:
+        whole, test = _sizes(dataset, dataset.given["all"].labels, dataset.splits["test"].labels)
+        found["test"] = unbalanced(whole, test, TEST_FRACTION)
+    train = dataset.splits["train"]
+    if "val" not in dataset.splits and not are_single(train.groups):
+        _, rows = split_validation(train.labels, val_fraction, seed, names, train.groups)
+        sizes, held_out = _sizes(dataset, train.labels, train.labels[rows])
+        found["val"] = unbalanced(sizes, held_out, val_fraction)
+    told = {
+        split: {names[label]: pair for label, pair in classes.items()} for split, classes in found.items() if classes
+    }
+    for split, classes in told.items():
+        logger.warning("%s: groups kept classes from being balanced in %s: %s", dataset.name, split, _listed(classes))
+    return told
+
+
+def _sizes(dataset: ImageDataset, *labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [np.bincount(one, minlength=len(dataset.class_names)) for one in labels]
+
+
+def _listed(classes: Mapping[str, tuple[int, int]]) -> str:
+    parts = [f"{name} {got} images, not {wanted}" for name, (got, wanted) in list(classes.items())[:SHOWN]]
+    more = len(classes) - SHOWN
+    return ", ".join(parts) + (f", and {more} more classes" if more > 0 else "")
+
+
+def groups_digest(dataset: ImageDataset) -> str:
+    """Return 32 hexadecimal digits over which images are one group."""
+    numbers = np.concatenate([split.groups for split in dataset.splits.values()])
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    in_order = np.argsort(np.argsort(first))[inverse.ravel()].astype("<i8")
+    return hashlib.blake2b(in_order.tobytes(), digest_size=16).hexdigest()
+
+
+def division_tags(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> dict[str, str]:
+    """Return the tags that tell of groups; none where each image is its own."""
+    tags = {"n_left_out_images": str(sum(dataset.n_left_out.values()))} if dataset.n_left_out else {}
+    if group_by or dataset.has_groups:
+        tags |= {
+            "group_by": group_by or "content",
+            "n_groups": str(dataset.n_groups),
+            "groups_across_splits": json.dumps(dataset.n_groups_across_splits),
+            "unbalanced_by_groups": json.dumps(imbalance),
+        }
+    return tags
+
+
+def division_remarks(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> list[str]:
+    """Return what a reader must know of groups before a run's numbers."""
+    remarks = [f"{n} images of {name} were left out: held-out splits have them, too." for name, n in _left(dataset)]
+    if group_by:
+        remarks.append(f"{dataset.n_groups} groups by `{group_by}`; those that are drawn apart are drawn whole.")
+        remarks += [
+            f"{n} images of {pair.split('/')[1]} are of groups that {pair.split('/')[0]} has, too."
+            for pair, n in dataset.n_groups_across_splits.items()
+        ]
+    remarks += [f"Groups kept {split} from being balanced: {_listed(one)}." for split, one in imbalance.items()]
+    return remarks
+
+
+def _left(dataset: ImageDataset) -> list[tuple[str, int]]:
+    return list(dataset.n_left_out.items())
+
+
+def seen_before(splits: Mapping[str, FeatureSplit]) -> dict[str, tuple[int, int]]:
+    """Return how many items of a split are of groups that an earlier split has, and how many there are, by pair."""
+    shared = {
+        f"{first}/{second}": (int(np.isin(splits[second].groups, splits[first].groups).sum()), len(splits[second]))
+        for first, second in combinations([name for name in ("train", "val", "test") if name in splits], 2)
+    }
+    return {pair: counts for pair, counts in shared.items() if counts[0]}
+
+
+def log_division(run: StageRun, dataset: ImageDataset, splits: Mapping[str, FeatureSplit]) -> None:
+    """Log how many groups each split has, and lists of the images that cross splits or contradict each other.
+
+    Nothing is logged where each image is a group of its own.
+
+    Args:
+        run: The active run.
+        dataset: What the run works on.
+        splits: What it trains, validates and tests on.
+    """
+    if not dataset.has_groups and not dataset.n_left_out:
+        return
+    metrics = {f"groups/{name}": float(len(np.unique(split.groups))) for name, split in splits.items()}
+    run.log_metrics(metrics | {"groups/images_across_splits": float(sum(dataset.n_groups_across_splits.values()))})
+    lists = {
+        "copies_across_splits": copies_across(dataset),
+        "groups_across_splits": groups_across(dataset) if any(dataset.group_names) else {"path": []},
+        "contradictions": contradictions(dataset),
+    }
+    with run.artifacts() as folder:
+        (folder / FOLDER).mkdir()
+        for name, listed in lists.items():
+            if listed["path"]:
+                pd.DataFrame(listed).to_csv(folder / FOLDER / f"{name}.csv", index=False)

@@ -1,0 +1,81 @@
+"""The images behind features, and what is known of each: its file, its group, and the slices that it lies in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.grouping import named_groups
+from resnet_mlflow.features.identity import FeatureSplit
+from resnet_mlflow.tracking import SLICE
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """The items of a split that is trained or judged on.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        images: Of a split of the dataset, which are more.
+        rows: Of ``images``, in the order of the items.
+        paths: Files from the dataset's folder; empty texts where images are no files.
+        groups: What the images of each item's group have in common.
+        slices: By column of a table, what it says of each item.
+    """
+
+    split: str
+    images: ImageSplit
+    rows: NDArray[np.int64]
+    paths: list[str]
+    groups: list[str]
+    slices: Mapping[str, Sequence[str]]
+
+    def read_image(self, row: int) -> NDArray[np.uint8]:
+        """Return the image of an item, ``(height, width, 3)``."""
+        return self.images.read_image(int(self.rows[row]))
+
+    @property
+    def named(self) -> list[str]:
+        """Return the files of items for figures; nothing where images are no files."""
+        return self.paths if self.images.paths is not None else []
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per item: ``path``, ``group``, ``split``, and ``slice_<column>`` of each slice."""
+        slices = {f"{SLICE}{name}": values for name, values in self.slices.items()}
+        return pd.DataFrame({"path": self.paths, "group": self.groups, "split": self.split, **slices})
+
+
+def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: Sequence[str] = ()) -> Items:
+    """Return what is known of the items behind features.
+
+    Args:
+        dataset: What the features are of.
+        split: ``train``, ``val`` or ``test``, as it is used; validation may be drawn from train.
+        features: Their items; images that could not be read have none.
+        slices: Columns of the dataset's table that are told.
+    """
+    images = dataset.splits[split if split in dataset.splits else "train"]
+    rows = rows_of(images, features)
+    few = ImageSplit(
+        images.labels[rows],
+        images.item_ids[rows],
+        images=np.empty((len(rows), 0, 0), dtype=np.uint8) if images.paths is None else None,
+        paths=None if images.paths is None else tuple(images.paths[row] for row in rows),
+        group_numbers=images.groups[rows],
+    )
+    told = {name: [images.columns[name][row] for row in rows] for name in slices}
+    return Items(split, images, rows, dataset.relative_paths(few), named_groups(dataset, few), told)
+
+
+def rows_of(images: ImageSplit, features: FeatureSplit) -> NDArray[np.int64]:
+    """Return the row of each feature's image: by its number, or by its content where numbers are not known."""
+    if features.items is not None and images.items is not None:
+        order = np.argsort(images.items)
+        places = np.searchsorted(images.items, features.items, sorter=order).clip(max=len(order) - 1)
+        if np.array_equal(images.items[order[places]], features.items):
+            return np.asarray(order[places])
+    row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}
+    return np.array([row_of[item_id] for item_id in features.item_ids.tolist()], dtype=np.int64)

@@ -1,0 +1,55 @@
+"""A cross-validated configuration fitted on all images, to be served: folds leave no classifier behind."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+from mlflow.entities import Run
+
+from resnet_mlflow.backbones.recipes import request_of
+from resnet_mlflow.config import FinetuneConfig, FitHeadConfig
+from resnet_mlflow.data.folds import pool_of
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.stages.classifiers import config_of_run
+from resnet_mlflow.stages.finetune import finetune
+from resnet_mlflow.stages.fit_head import fit_head
+from resnet_mlflow.stages.preparation import Part, compute_cache_key, prepare
+from resnet_mlflow.tracking import find_runs, get_run
+
+logger = logging.getLogger(__name__)
+
+
+def refit(candidate: Run, here: Mapping[str, object]) -> Run:
+    """Return the finished run of a configuration fitted on every image of its pool, which has no test split left.
+
+    It is the procedure that folds estimated, with all images for its training part: validation is drawn from them and
+    does what it did within folds. A refit that has finished before is not run again.
+
+    Args:
+        candidate: Run of the cross-validation.
+        here: Parameters that say where things lie, in place of those the run was started with.
+
+    Raises:
+        InputError: If the dataset has changed since.
+    """
+    config = config_of_run(candidate)
+    # What "random" and "auto" stand for may have another recipe by now.
+    weights = request_of(candidate.data.tags.get("weights", "")) or config.weights
+    config = config.model_copy(update={"weights": weights, **here})
+    inputs, run_id = prepare(config), candidate.info.run_id
+    if inputs.dataset.digest != candidate.data.tags["dataset_digest"]:
+        raise InputError(
+            f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset}; "
+            "restore the images or cross-validate again"
+        )
+    entry_point, pool = candidate.data.tags["stage"], pool_of(inputs.dataset)
+    tags = {"entry_point": entry_point, "refit_of": run_id}
+    whole = dataclasses.replace(inputs.dataset, splits={"train": pool})
+    part = inputs.with_part(Part("refit", f"refit on {len(pool)} images", inputs, tags), whole)
+    finished = find_runs({"stage": "refit", "cache_key": compute_cache_key(entry_point, config, part)})
+    if finished:
+        return finished[0]
+    logger.info("%s holds no classifier: its configuration is refitted on all %d images", run_id, len(pool))
+    assert isinstance(config, FitHeadConfig | FinetuneConfig)
+    outcome = fit_head(config, part) if isinstance(config, FitHeadConfig) else finetune(config, part)
+    return get_run(outcome.run_id)
