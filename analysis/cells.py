@@ -19,7 +19,17 @@ FOLDS_SCORE = "cv_accuracy"
 # What says where a cell stands, not how it differs from its neighbours.
 NOT_A_VARIANT = frozenset(
     f"{CONFIG}{name}"
-    for name in ("dataset", "seed", "seeds", "methods", "cache_dir", "data_dir", "num_workers", "share_features")
+    for name in (
+        "dataset",
+        "seed",
+        "seeds",
+        "methods",
+        "cache_dir",
+        "data_dir",
+        "num_workers",
+        "share_features",
+        "corrections",
+    )
 ) | {f"{CONFIG}device", f"{CONFIG}attention_maps", f"{CONFIG}weights", f"{CONFIG}weights_seed"}
 
 

@@ -34,6 +34,7 @@ def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
             data_dir=data_dir,
             on_bad_image=params.get("on_bad_image", "fail"),
             max_pixels=int(params.get("max_pixels", MAX_PIXELS)),
+            corrections=params.get("corrections", ""),
             **{name: params[name] for name in DIVISION if name in params},
         )
     except (InputError, OSError, RuntimeError, ValueError) as error:

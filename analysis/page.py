@@ -44,7 +44,12 @@ class Section:
 
 
 def render_page(
-    title: str, facts: Sequence[str], sections: Sequence[Section], missing: Sequence[str], links: RunLinks
+    title: str,
+    facts: Sequence[str],
+    sections: Sequence[Section],
+    missing: Sequence[str],
+    links: RunLinks,
+    audits: Mapping[str, str] | None = None,
 ) -> str:
     """Return the page.
 
@@ -54,6 +59,7 @@ def render_page(
         sections: Tables and charts, in this order.
         missing: What is missing or unfair.
         links: Where runs are shown.
+        audits: Pages of the audits' runs by what they say of which data; empty addresses are no links.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -62,6 +68,7 @@ def render_page(
     return environment.get_template("report.html.j2").render(
         title=title,
         facts=facts,
+        audits=dict(audits or {}),
         sections=[_section(section, links) for section in sections],
         how_to_read=HOW_TO_READ,
         missing=missing or ["Nothing was found to be missing."],

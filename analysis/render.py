@@ -8,15 +8,12 @@ from hashlib import blake2b
 from html import escape
 from typing import Any
 
-import pandas as pd
-
 from analysis.table import RUN_IDS, Column, Table
+from resnet_mlflow.csv_text import csv_of as csv_of
 from resnet_mlflow.markdown import markdown_table, plain, plus_minus
 
 NOTHING = "-"
 SLUG_CHARACTERS = 80
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # The parts that stand beside a mean in the frame.
 PARTS = ("std", "n", "low", "high")
 # What an interval over both is made of: in the CSV, and where a pointer rests on it in the page.
@@ -172,26 +169,6 @@ def to_csv(table: Table) -> str:
     for name in run_ids:
         frame[name] = [" ".join(ids) for ids in frame[name]]
     return csv_of(frame)
-
-
-def csv_of(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV in which no text is a formula to a spreadsheet: one that begins like it gets a quote.
-
-    Example:
-        >>> print(csv_of(pd.DataFrame({"class": ["=cmd()", "a"], "n": [-1, 2]})), end="")
-        class,n
-        '=cmd(),-1
-        a,2
-    """
-    quoted = frame.copy()
-    for name in quoted.columns:
-        if not pd.api.types.is_numeric_dtype(quoted[name]):
-            quoted[name] = [_no_formula(value) for value in quoted[name]]
-    return quoted.rename(columns=_no_formula).to_csv(index=False)
-
-
-def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def to_latex(table: Table) -> str:

@@ -1,14 +1,15 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis import figures
+from analysis.audits import audits_of
 from analysis.cells import split_by_dataset
 from analysis.links import RunLinks, ui_url_of
 from analysis.page import Section, render_page
@@ -39,6 +40,7 @@ class Report:
         tables: Answers, in the order of ``TABLES``, dataset by dataset.
         missing: What is missing or unfair: tables that are left out and why, and what is wrong with runs.
         links: Where runs are shown.
+        audits: Run of the newest audit by what it says of which data.
     """
 
     title: str
@@ -46,10 +48,12 @@ class Report:
     tables: tuple[Table, ...]
     missing: tuple[str, ...]
     links: RunLinks
+    audits: Mapping[str, str] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """Return heading, facts, all tables, and what is missing, as Markdown."""
-        return "\n".join([f"# {plain(self.title)}\n", *(f"{plain(fact)}\n" for fact in self.facts), self.body()])
+        facts = [*self.facts, *(f"{told} (run {run_id})." for told, run_id in self.audits.items())]
+        return "\n".join([f"# {plain(self.title)}\n", *(f"{plain(fact)}\n" for fact in facts), self.body()])
 
     def body(self) -> str:
         """Return the tables, and what is missing, as Markdown."""
@@ -80,7 +84,8 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
             tables.append(_placed(table, place))
     links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
     missing = (*runs.warnings, *warnings_of_tables(tables), *left_out)
-    return Report(f"Experiment {runs.experiment}", tuple(_facts(runs, links)), tuple(tables), missing, links)
+    title, facts, audits = f"Experiment {runs.experiment}", tuple(_facts(runs, links)), audits_of(runs.frame)
+    return Report(title, facts, tuple(tables), missing, links, audits)
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
@@ -172,7 +177,8 @@ def fill(report: Report, folder: Path) -> None:
         if section.chart is not None:
             figures.save(section.chart, folder / "figures", section.table.name)
     (folder / TEXT).write_text(report.to_markdown(), encoding="utf-8")
-    page = render_page(report.title, report.facts, sections, report.missing, report.links)
+    audits = {told: report.links.url([run_id]) for told, run_id in report.audits.items()}
+    page = render_page(report.title, report.facts, sections, report.missing, report.links, audits)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 

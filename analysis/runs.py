@@ -34,6 +34,7 @@ TAGS = {
     "parent": "mlflow.parentRunId",
     "classifier_run": "classifier_run",
     "features_key": "features_key",
+    "corrected_from": "corrected_from",
     "cache_key": "cache_key",
     "image_size": "image_size",
     "version": "version",

@@ -49,6 +49,10 @@ BENCHMARKS = {
     "tuning": ("tuning", "against_searches"),
     "coverage": ("coverage", "coverage"),
     "cross-validation": ("cross_validation", "estimates"),
+    "audit-twins": ("audit", "twins"),
+    "audit-scores": ("audit", "scores"),
+    "audit-labels": ("audit", "labels"),
+    "audit": ("audit", "whole"),
 }
 
 # What --quick leaves out, so that the rest takes under 3 minutes.
@@ -59,6 +63,7 @@ NOT_QUICK = frozenset(
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
+        *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )
 

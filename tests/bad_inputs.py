@@ -60,6 +60,7 @@ def special() -> Iterator[Case]:
         for name, field in (
             ("extract", "cache_dir"), ("fit_head", "cache_dir"), ("finetune", "cache_dir"), ("longtail", "cache_dir"),
             ("main", "cache_dir"), ("main", "report_dir"), ("compare", "output"), ("extract", "weights"),
+            ("audit", "cache_dir"), ("fit_head", "corrections"),
             ("main", "study"),
         ):  # fmt: skip
             yield name, (f"--{field}", place), {}

@@ -16,10 +16,12 @@ from analysis.tables import (
     heads,
     longtail,
     mistakes,
+    repairs,
     robustness,
     slices,
     strategies,
     tuning,
+    twins,
 )
 from analysis.tables.row import TableRow
 from resnet_mlflow.registry import Registry
@@ -38,11 +40,13 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TAIL_ROW,
     cost.ROW,
     confusions.ROW,
+    twins.ROW,
     mistakes.ROW,
     slices.ROW,
     few_shot.ROW,
     tuning.ROW,
     datasets.ROW,
+    repairs.ROW,
 )
 
 

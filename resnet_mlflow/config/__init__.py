@@ -6,6 +6,7 @@ parameter as text, and treats a ``None`` default as "required": hence ``""``, ``
 choices stand for "not given".
 """
 
+from resnet_mlflow.config.audit import AuditConfig
 from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Seed
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
@@ -22,6 +23,7 @@ from resnet_mlflow.config.tuning import TuningConfig
 __all__ = [
     "ENTRY_POINTS",
     "EXECUTION_ONLY",
+    "AuditConfig",
     "Backbone",
     "CalibrationConfig",
     "CompareConfig",
@@ -59,4 +61,5 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "predict": PredictConfig,
     "compare": CompareConfig,
     "robustness": RobustnessConfig,
+    "audit": AuditConfig,
 }

@@ -27,6 +27,9 @@ class DatasetConfig(Config):
     max_pixels: MaxPixels = Field(
         MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )
+    corrections: str = Field(
+        "", description="Table of verdicts on images, such as an audit's issues.csv, that is applied; empty means none."
+    )
     group_by: str = Field(
         "",
         description="What images of one group have in common, which are never parted: a column of the table, "
@@ -42,7 +45,7 @@ class DatasetConfig(Config):
     @property
     def unread(self) -> frozenset[str]:
         """Return the parameters that nothing reads: what is not asked for changes no number."""
-        names = ("group_by", "duplicates", "crossing_groups")
+        names = ("group_by", "duplicates", "crossing_groups", "corrections")
         return super().unread | {
             name for name in names if getattr(self, name) == DatasetConfig.model_fields[name].default
         }

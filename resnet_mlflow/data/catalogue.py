@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from resnet_mlflow.data.corrections import apply_corrections
 from resnet_mlflow.data.crossings import leave_out, tell_crossings
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.formats import MAX_PIXELS
@@ -19,6 +20,7 @@ def load_dataset(
     data_dir: Path,
     on_bad_image: str = "fail",
     max_pixels: int = MAX_PIXELS,
+    corrections: str = "",
     group_by: str = "",
     duplicates: str = "keep",
     crossing_groups: str = "keep",
@@ -30,6 +32,7 @@ def load_dataset(
         data_dir: Folder for downloads and for the memory of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
         max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
+        corrections: Table of verdicts that is applied, see ``corrections.apply_corrections``; empty means none.
         group_by: What images of one group have in common, see ``grouping.group_images``; empty means only copies.
         duplicates: ``keep`` or ``drop_from_train``: what to do about copies across splits that the dataset comes with.
         crossing_groups: The same about groups.
@@ -45,6 +48,8 @@ def load_dataset(
     if group_by:
         dataset = group_images(dataset, group_by)
     dataset = leave_out(dataset, copies=duplicates == "drop_from_train", groups=crossing_groups == "drop_from_train")
+    if corrections:
+        dataset = apply_corrections(dataset, corrections)
     tell_crossings(dataset, group_by)
     return dataset
 

@@ -116,6 +116,7 @@ class ImageDataset:
         root: The folder that paths are told from; None where images are no files.
         group_names: By number of a group, what its images have in common by ``group_by``; empty where that is not said.
         n_left_out: Images of ``given`` that are in no split, by the reason.
+        corrected_from: Digest of the dataset before corrections; empty where there are none.
     """
 
     name: str
@@ -130,6 +131,7 @@ class ImageDataset:
     root: Path | None = None
     group_names: tuple[str, ...] = ()
     n_left_out: Mapping[str, int] = field(default_factory=dict)
+    corrected_from: str = ""
 
     @property
     def test_is_drawn(self) -> bool:

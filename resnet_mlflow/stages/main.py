@@ -17,6 +17,7 @@ from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepa
 from resnet_mlflow.study import (
     Cell,
     Study,
+    audit_config,
     cells,
     cells_under_test,
     comparisons,
@@ -48,7 +49,10 @@ def run_main(config: MainConfig) -> bool:
     with parent_run("study", config, f"study {study.name}", tags, key, cache_dir) as run:
         run.log_json(study.model_dump(mode="json"), "study.json")
         todo, few, tails = list(cells(study)), list(few_shot_cells(study)), list(comparisons(study))
+        # First, so that cells can tell their score without the twins that it finds.
+        unaudited = _audit(study)
         results, failures = _run_cells(todo)
+        failures = unaudited | failures
         # Their seeds are samples of images, not the study's: they are compared in tables of their own.
         failures |= _run_cells(few)[1]
         failures |= _run_comparisons(tails) | _test_robustness(study, results)
@@ -63,11 +67,28 @@ def run_main(config: MainConfig) -> bool:
             table.to_csv(folder / "comparison.csv", index=False)
         run.log_note(markdown)
         if failures:
-            n_parts = len(todo) + len(few) + len(tails) + len(study.robustness)
+            n_parts = len(todo) + len(few) + len(tails) + len(study.robustness) + (study.audit is not None)
             run.failure = f"{len(failures)} of {n_parts} cells failed"
     print(markdown)
     print(f"Report of the runs: artifacts comparison.md and comparison.csv of run {run.run_id} (study {study.name}).")
     return not failures
+
+
+def _audit(study: Study) -> dict[str, str]:
+    """Audit the study's dataset, if it asks for that and it was not done before; give the reason of a failure."""
+    config = audit_config(study)
+    if config is None:
+        return {}
+    from resnet_mlflow.stages.audit import run_audit
+
+    try:
+        if not find_runs({"stage": "audit", "cache_key": compute_cache_key("audit", config, prepare(config))}):
+            run_audit(config)
+    except Exception as error:  # As for cells.
+        logger.error("audit FAILED: %s", reason_of(error))
+        logger.debug("traceback", exc_info=not isinstance(error, InputError))
+        return {"audit": reason_of(error)}
+    return {}
 
 
 def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:

@@ -27,6 +27,7 @@ from resnet_mlflow.features.identity import (
     split_digest,
 )
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
+from resnet_mlflow.files.paths import is_file, user_path
 from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.stages.division import (
     Imbalance,
@@ -161,6 +162,7 @@ class Inputs:
             "n_skipped_images": str(self.n_skipped),
             "duplicates_across_splits": json.dumps(duplicates),
             **({} if self.part is None else {tag: str(value) for tag, value in self.part.tags.items()}),
+            **({"corrected_from": self.dataset.corrected_from} if self.dataset.corrected_from else {}),
             **division_tags(self.dataset, self.group_by, self.imbalance),
         }
 
@@ -177,6 +179,8 @@ class Inputs:
             remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
         if self.weights_taken:
             remarks.append(f"Taken from the file of weights: `{self.weights_taken}`.")
+        if self.dataset.corrected_from:
+            remarks.append(f"The dataset has corrections; before them its digest was {self.dataset.corrected_from}.")
         if self.n_skipped:
             remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks
@@ -204,19 +208,26 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
         InputError: If it cannot be had, or has fewer than 2 classes.
     """
     data_dir = config.data_dir or str(cache_dir / "data")
-    dataset = _load(config.dataset, data_dir, config.on_bad_image, config.max_pixels, **config.division)
+    given = {"corrections": config.corrections, **config.division}
+    stamp = _stamp(config.corrections)
+    dataset = _load(config.dataset, data_dir, config.on_bad_image, config.max_pixels, stamp, **given)
     if len(dataset.class_names) < 2:
         raise InputError(f"a dataset must have at least 2 classes, got {list(dataset.class_names)} in {dataset.name}")
     return dataset
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int, **division: str) -> ImageDataset:
-    # A study asks for the same dataset in every cell.
-    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels, **division)
+def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int, stamp: int, **given: str) -> ImageDataset:
+    # A study asks for the same dataset in every cell. The stamp tells corrections that were edited in between.
+    dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels, **given)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
     return dataset
+
+
+def _stamp(file: str) -> int:
+    path = user_path(file, "corrections")
+    return path.stat().st_mtime_ns if file and is_file(path) else 0
 
 
 def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:

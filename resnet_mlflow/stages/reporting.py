@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.evaluation.figures import confusion_matrix_figure
 from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
@@ -19,7 +21,8 @@ from resnet_mlflow.stages.items import Items, items_of
 from resnet_mlflow.stages.preparation import Inputs, track_split
 from resnet_mlflow.stages.reviewing import facts_of_fit, review_run
 from resnet_mlflow.stages.slices import log_slices, slice_columns, slice_remarks
-from resnet_mlflow.tracking import StageRun, log_head
+from resnet_mlflow.statistics import accuracy_interval
+from resnet_mlflow.tracking import StageRun, find_test_twins, log_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +85,10 @@ def conclude(
             own |= {f"{name}/{metric}": value for metric, value in more(evaluation).items()}
         run.log_metrics(own, step=step, dataset=tracked[name], model_id=model_id)
         metrics |= own
+    if "test" in splits:
+        apart = _without_twins(inputs, evaluations["test"])
+        run.log_metrics(apart, step=step, dataset=tracked["test"], model_id=model_id)
+        metrics |= apart
     run.log_metrics(times)
     by_slice = None
     if "test" in splits:
@@ -119,6 +126,21 @@ def split_metrics(split: str, evaluation: Evaluation) -> dict[str, float]:
     for name, (low, high) in evaluation.intervals.items():
         metrics |= {f"{split}/{name}_ci_low": low, f"{split}/{name}_ci_high": high}
     return metrics
+
+
+def _without_twins(inputs: Inputs, evaluation: Evaluation) -> dict[str, float]:
+    """Return the accuracy on test images without a twin in train; nothing where no audit has looked for twins."""
+    twins = find_test_twins(inputs.dataset.digest)
+    if twins is None:
+        return {}
+    apart = ~np.isin(evaluation.item_ids, twins)
+    found = {"test/n_twins": float((~apart).sum())}
+    if not apart.any():
+        return found
+    n_correct = int((evaluation.predictions == evaluation.labels)[apart].sum())
+    low, high = accuracy_interval(n_correct, int(apart.sum()))
+    name = "test/accuracy_without_twins"
+    return found | {name: n_correct / int(apart.sum()), f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
 def predicts_train(wanted: str, head: HeadBase, train: FeatureSplit, n_classes: int) -> bool:

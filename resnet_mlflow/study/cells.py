@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
+from resnet_mlflow.config import AuditConfig, FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.config.validation import ConfigT, validate
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.heads import build_head, parse_head_params
@@ -93,6 +93,19 @@ def _seeds(study: Study) -> dict[str, Any]:
     if study.folds:
         return {**study.division, "seeds": "", "seed": study.seeds[0]}
     return {"seeds": ",".join(map(str, study.seeds))}
+
+
+def audit_config(study: Study) -> AuditConfig | None:
+    """Return the audit of the study's dataset, by the first backbone's features; nothing where none is asked for.
+
+    Raises:
+        InputError: If a parameter is unknown or breaks its rule.
+    """
+    if study.audit is None:
+        return None
+    shared = study.features | {"backbone": study.backbones[0], "seed": study.seeds[0]}
+    # Cells and their audit must see the same images, or its twins would be of another dataset.
+    return validated(AuditConfig, "audit", study.audit, {"on_bad_image": "fail"} | shared)
 
 
 def _shared(study: Study) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Study(Config):
         {}, description="Long-tail comparisons by a name of your own, over the study's seeds; `backbones` as above."
     )
     few_shot: FewShotStudy | None = Field(None, description="Heads on a few labelled images per class.")
+    audit: dict[str, Any] | None = Field(
+        None,
+        description="An audit of the dataset before the cells, with its parameters; the first backbone's features.",
+    )
     robustness: dict[str, dict[str, Any]] = Field(
         {},
         description="Robustness tests of the study's finished cells by a name of your own; `methods`, `backbones` and "

@@ -11,7 +11,7 @@ from resnet_mlflow.errors import InputError, nearest, shown
 from resnet_mlflow.files.bounded_yaml import read_yaml_file
 from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.heads import build_head, parse_head_params
-from resnet_mlflow.study.cells import cells, comparisons, few_shot_cells
+from resnet_mlflow.study.cells import audit_config, cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.study.stress import check_test
 
@@ -49,6 +49,7 @@ def _checked(content: dict[str, Any], path: Path) -> Study:
             raise InputError("heads or finetune must name at least one method, got neither")
         list(cells(study))  # Every cell's parameters are checked before the first one runs.
         list(few_shot_cells(study))
+        audit_config(study)
         for name, config in comparisons(study):
             _check_methods(name, config)
         for name in study.robustness:

@@ -5,6 +5,7 @@ a database or a server.
 """
 
 from resnet_mlflow.tracking.artifacts import MissingArtifactError, download, load_config
+from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
 from resnet_mlflow.tracking.experiments import (
@@ -80,6 +81,7 @@ __all__ = [
     "experiment_runs",
     "find_experiment",
     "find_runs",
+    "find_test_twins",
     "finish_run",
     "get_run",
     "leave_launched_run",
@@ -91,6 +93,7 @@ __all__ = [
     "load_out_of_fold",
     "load_predictions",
     "load_served",
+    "load_test_twins",
     "load_thumbnails",
     "log_classifier",
     "log_head",

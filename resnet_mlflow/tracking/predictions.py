@@ -151,7 +151,7 @@ def load_predictions(run_id: str, split: Literal["train", "val", "test"] = "test
         InputError: If it has something else in their place.
     """
     path = f"evaluation/{split}/predictions.parquet"
-    return _predictions(_read_table(run_id, path, ("item_id", "label", "prediction")), run_id, path)
+    return _predictions(read_table(run_id, path, ("item_id", "label", "prediction")), run_id, path)
 
 
 def load_out_of_fold(run_id: str) -> OutOfFold:
@@ -161,7 +161,7 @@ def load_out_of_fold(run_id: str) -> OutOfFold:
         MissingArtifactError: If the run has no such predictions.
         InputError: If it has something else in their place.
     """
-    frame = _read_table(run_id, OUT_OF_FOLD, ("item_id", "label", "prediction", "fold", "repeat"))
+    frame = read_table(run_id, OUT_OF_FOLD, ("item_id", "label", "prediction", "fold", "repeat"))
     try:
         folds, repeats = (frame[name].to_numpy(dtype=np.int64) for name in ("fold", "repeat"))
     except (ValueError, TypeError) as error:
@@ -192,7 +192,7 @@ def load_thumbnails(run_id: str) -> dict[str, str]:
         MissingArtifactError: If the run has no ``evaluation/test/mistakes.parquet``.
         InputError: If it has something else in its place.
     """
-    frame = _read_table(run_id, "evaluation/test/mistakes.parquet", ("item_id", "thumbnail"))
+    frame = read_table(run_id, "evaluation/test/mistakes.parquet", ("item_id", "thumbnail"))
     pairs = zip(frame["item_id"].astype(str), frame["thumbnail"].astype(str), strict=True)
     return {item_id: text for item_id, text in pairs if len(text) <= MAX_THUMBNAIL and _BASE64.fullmatch(text)}
 
@@ -207,10 +207,10 @@ def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
         MissingArtifactError: If the run has no such predictions.
         InputError: If it has something else in their place.
     """
-    return _read_table(run_id, "robustness/predictions.parquet", ("item_id", "label", "clean"), coded=True)
+    return read_table(run_id, "robustness/predictions.parquet", ("item_id", "label", "clean"), coded=True)
 
 
-def _read_table(run_id: str, path: str, needed: tuple[str, ...], *, coded: bool = False) -> pd.DataFrame:
+def read_table(run_id: str, path: str, needed: tuple[str, ...], *, coded: bool = False) -> pd.DataFrame:
     """Return a Parquet artifact of texts and numbers, whose size is known before any of it is unpacked.
 
     ``coded`` allows columns that hold each name once and numbers in its place, which need not grow with the file.

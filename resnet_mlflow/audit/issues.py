@@ -1,0 +1,147 @@
+"""The findings of an audit as one table: a row per image and kind of issue."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet_mlflow.audit.labels import WrongLabels
+from resnet_mlflow.audit.pictures import Faulty
+from resnet_mlflow.audit.pool import Pool
+from resnet_mlflow.audit.twins import Twins
+from resnet_mlflow.registry import Registry
+
+Ints = NDArray[np.int64]
+COLUMNS = (
+    "kind", "split", "path", "label", "suggested", "score", "details", "other_split", "other_path", "other_label",
+    "verdict", "item_id", "other_item_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IssueKind:
+    """What a kind of issue is called, and what to do about it.
+
+    Attributes:
+        name: In tables.
+        title: For people.
+        advice: What to do, as a sentence.
+    """
+
+    name: str
+    title: str
+    advice: str
+
+
+KINDS: Registry[IssueKind] = Registry(
+    "issue",
+    IssueKind("unreadable", "Unreadable", "Mend or remove the file."),
+    IssueKind("label", "Suspicious label", "Look at the picture; write keep, drop or the right class."),
+    IssueKind("contradiction", "One picture, two labels", "Write the right class for one of them, or drop both."),
+    IssueKind("copy_across", "Same file in another split", "Drop it: the test score counts memory."),
+    IssueKind("twin_across", "Near twin in another split", "Drop it, or read the score without twins."),
+    IssueKind("copy_within", "Same file twice in a split", "Drop one: it counts twice."),
+    IssueKind(
+        "twin_within", "Near twin in the same split", "Keep it, unless the split is to have independent pictures."
+    ),
+    IssueKind("outlier", "Unlike all others", "Look whether it belongs to the dataset."),
+    IssueKind("not_understood", "No class fits", "Look whether it shows one of the classes."),
+    IssueKind("tiny", "Tiny", "Bring a larger picture or drop it."),
+    IssueKind("blurred", "Blurred", "Keep it if such pictures will be met in use."),
+    IssueKind("dark", "Dark", "Keep it if such pictures will be met in use."),
+    IssueKind("blown_out", "Blown out", "Look whether anything can be seen."),
+    IssueKind("flat", "Flat", "Drop it if it shows nothing."),
+    IssueKind("odd_aspect", "Odd shape", "The ends are cut off before the network sees it: crop it by hand."),
+    IssueKind("odd_size", "Odd size in its class", "Look whether it came from elsewhere."),
+)
+
+
+@dataclass(frozen=True)
+class _Issue:
+    kind: str
+    row: int
+    score: float
+    details: str = ""
+    suggested: str = ""
+    other: int = -1
+
+
+def build_issues(
+    pool: Pool,
+    twins: Twins,
+    same: tuple[Ints, Ints],
+    labels: tuple[WrongLabels, Ints],
+    lonely: tuple[Ints, NDArray[np.float32]],
+    lost: tuple[Ints, NDArray[np.float64]],
+    faults: Sequence[Faulty],
+) -> pd.DataFrame:
+    """Return the table of issues in the order of ``KINDS``, the worst of each kind first.
+
+    Args:
+        pool: The images of all splits.
+        twins: Pairs that show one picture.
+        same: Pairs with equal content, as ``twins.copies`` gives them.
+        labels: What is said of labels, and the rows of suspects.
+        lonely: Rows of outliers, and the loneliness of all images.
+        lost: Rows that no class fits, and the highest probability of all images.
+        faults: Of pictures.
+
+    Returns:
+        Columns ``kind``, ``split``, ``path`` (from the dataset's folder), ``label``, ``suggested``, ``score``,
+        ``details``, ``other_split``, ``other_path``, ``other_label`` (of a twin), ``verdict`` (empty, to be filled in
+        by hand), ``item_id`` and ``other_item_id``.
+    """
+    names = pool.class_names
+    judged, suspects = labels
+    found = [
+        *(_Issue("unreadable", row, 1.0, reason) for row, reason in pool.unreadable.items()),
+        *_pairs(pool, "copy", same[0], same[1], np.ones(len(same[0])), [""] * len(same[0])),
+        *_pairs(pool, "twin", twins.first, twins.second, twins.score, twins.change),
+        *(_suspect(judged, int(row), names) for row in suspects),
+        *(_Issue("outlier", int(row), float(lonely[1][row])) for row in lonely[0]),
+        *(_Issue("not_understood", int(row), 1 - float(lost[1][row])) for row in lost[0]),
+        *_faulty(faults),
+    ]
+    return _frame(pool, found)
+
+
+def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
+    wrong, own = judged.wrong[row], judged.self_confidence[row]
+    return _Issue("label", row, float(wrong), f"its class gets {own:.3f}", names[judged.suggested[row]])
+
+
+def _pairs(
+    pool: Pool, word: str, first: Ints, second: Ints, score: Iterable[float], change: Iterable[str]
+) -> Iterator[_Issue]:
+    """Yield an issue for the later of two images in the order of splits, the most alike first."""
+    pairs = zip(first.tolist(), second.tolist(), score, change, strict=True)
+    for one, other, likeness, how in sorted(pairs, key=lambda pair: -pair[2]):
+        across = pool.split_index[one] != pool.split_index[other]
+        yield _Issue(f"{word}_{'across' if across else 'within'}", other, float(likeness), how, other=one)
+        if pool.labels[one] != pool.labels[other]:
+            yield _Issue("contradiction", other, float(likeness), how, other=one)
+
+
+def _faulty(faults: Iterable[Faulty]) -> Iterator[_Issue]:
+    for one in faults:
+        for row, figure in zip(one.rows.tolist(), one.figures.tolist(), strict=True):
+            yield _Issue(one.fault.name, row, figure, one.fault.shown.format(figure))
+
+
+def _frame(pool: Pool, found: Sequence[_Issue]) -> pd.DataFrame:
+    order = {name: place for place, name in enumerate(KINDS)}
+    found = sorted(found, key=lambda issue: order[issue.kind])
+    rows = [_row(pool, issue) for issue in found]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"score": "float64"})
+
+
+def _row(pool: Pool, issue: _Issue) -> tuple[object, ...]:
+    here = (pool.split_of(issue.row), pool.paths[issue.row], pool.label_of(issue.row))
+    there, other_id = ("", "", ""), ""
+    if issue.other >= 0:
+        there = (pool.split_of(issue.other), pool.paths[issue.other], pool.label_of(issue.other))
+        other_id = str(pool.item_ids[issue.other])
+    item_id = pool.item_ids[issue.row]
+    return (issue.kind, *here, issue.suggested, issue.score, issue.details, *there, "", str(item_id), other_id)

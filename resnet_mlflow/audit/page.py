@@ -1,0 +1,164 @@
+"""The findings of an audit as one HTML page that needs nothing beside it: pictures are in it."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from resnet_mlflow.audit.audit import Audit
+from resnet_mlflow.audit.issues import KINDS
+from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.relative_paths import relative_paths
+
+TEMPLATES = Path(__file__).parent / "templates"
+_SIDE, _QUALITY = 160, 80
+_SHOWN = ("kind", "split", "path", "label", "suggested", "score", "details", "other_split", "other_path", "other_label",
+          "item_id", "other_item_id")  # fmt: skip
+
+
+def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDataset, n_shown: int) -> str:
+    """Return the page.
+
+    Args:
+        title: Its heading.
+        facts: What the findings rest on; small lines below the heading.
+        audit: What was found.
+        dataset: Where the pictures are read from.
+        n_shown: Issues with pictures; of each kind the worst, kinds in turn.
+    """
+    issues = audit.issues
+    pictures = _Pictures(dataset)
+    rows = [_entry(issues.iloc[place], place, pictures) for place in _chosen(issues["kind"].tolist(), n_shown)]
+    shown = f"All {len(issues):,} issues."
+    if len(rows) < len(issues):
+        shown = f"The worst {len(rows):,} of {len(issues):,} issues; all stand in issues.csv."
+    titles = {kind.name: kind.title for kind in KINDS.values()}
+    names = list(dataset.class_names)
+    data = {"issues": rows, "pictures": pictures.urls, "titles": titles, "class_names": names}
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("audit.html.j2").render(
+        title=title,
+        facts=facts,
+        kinds=_kinds(audit),
+        remarks=remarks_of(audit),
+        cues=audit.cues,
+        overlaps=_overlaps(audit),
+        shown=shown,
+        splits=audit.pool.splits,
+        class_names=names,
+        data=_json(data),
+    )
+
+
+def _kinds(audit: Audit) -> list[dict[str, Any]]:
+    """Return the kinds of issue that were found, as the page shows them."""
+    counts = audit.issues["kind"].value_counts()
+    return [
+        {"name": kind.name, "title": kind.title, "count": int(counts[kind.name]), "advice": kind.advice}
+        for kind in KINDS.values()
+        if kind.name in counts
+    ]
+
+
+def _overlaps(audit: Audit) -> list[dict[str, Any]]:
+    names = audit.pool.class_names
+    return [
+        {
+            "names": f"{names[one.first]}, {names[one.second]}",
+            "error": one.error,
+            "interval": one.interval,
+            "n_images": one.n_images,
+        }
+        for one in audit.overlaps
+    ]
+
+
+def remarks_of(audit: Audit) -> list[str]:
+    """Return what there is to say of the dataset as a whole, a sentence each."""
+    low, high = audit.wrong.interval
+    remarks = [
+        f"Wrong labels: about {audit.wrong.count:,.0f} of {len(audit.rows):,} ({low:,.0f} to {high:,.0f})."
+        if audit.wrong.count >= 1
+        else f"Wrong labels: none is needed to explain what heads say, up to {high:,.0f} of {len(audit.rows):,} may be."
+    ]
+    if n_leaks := len(audit.leaks):
+        remarks.append(f"Test images with a copy or a twin in train or val: {n_leaks:,}. Scores hold memory.")
+    remarks += [
+        f"{KINDS[name].title}: {share:.0%} of the images; that is how the dataset is, and none is listed for it."
+        for name, share in audit.traits.items()
+    ]
+    remarks += [
+        f"{cue.name.capitalize()} alone gives labels away: {cue.accuracy:.3f} ({cue.interval[0]:.3f} to "
+        f"{cue.interval[1]:.3f}) where chance is {cue.chance:.3f}."
+        for cue in audit.cues
+        if cue.gives_away
+    ]
+    return remarks
+
+
+def _chosen(kinds: Sequence[str], n_shown: int) -> list[int]:
+    """Return places of issues: the worst of every kind, then the next of each, in the order of the table."""
+    seen: dict[str, int] = {}
+    rank = []
+    for kind in kinds:
+        rank.append(seen.get(kind, 0))
+        seen[kind] = rank[-1] + 1
+    order = np.argsort(np.array(rank, dtype=np.int64), kind="stable")[:n_shown]
+    return sorted(order.tolist())
+
+
+def _entry(issue: Any, place: int, pictures: "_Pictures") -> dict[str, Any]:
+    entry = {name: issue[name] for name in _SHOWN} | {"place": place, "score": float(issue["score"])}
+    entry["picture"] = pictures.add(issue["split"], issue["path"], issue["item_id"])
+    if issue["other_split"]:
+        entry["other_picture"] = pictures.add(issue["other_split"], issue["other_path"], issue["other_item_id"])
+    return entry
+
+
+class _Pictures:
+    """Pictures as addresses of data, each once."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+        self.urls: list[str] = []
+        self._row_of = {
+            (name, path, item_id): row
+            for name, split in dataset.splits.items()
+            for row, (path, item_id) in enumerate(
+                zip(relative_paths(dataset, name), split.item_ids.tolist(), strict=True)
+            )
+        }
+        self._known: dict[tuple[str, str, str], int] = {}
+
+    def add(self, split: str, path: str, item_id: str) -> int:
+        """Return the number of an image's picture; an empty address where it cannot be read."""
+        place = (split, path, item_id)
+        if place not in self._known:
+            self._known[place] = len(self.urls)
+            self.urls.append(self._url(split, self._row_of[place]))
+        return self._known[place]
+
+    def _url(self, split: str, row: int) -> str:
+        try:
+            image = Image.fromarray(self.dataset.splits[split].read_image(row))
+        except BadImageError:
+            return ""
+        image.thumbnail((_SIDE, _SIDE))
+        written = io.BytesIO()
+        image.save(written, "WEBP", quality=_QUALITY)
+        return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def _json(value: object) -> Markup:
+    # A name that holds </script> must not end the script.
+    return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

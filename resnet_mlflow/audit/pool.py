@@ -1,0 +1,90 @@
+"""The images of all splits, one after the other: train, val, test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.audit.measuring import ImageFacts
+from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.relative_paths import relative_paths, splits_in_order
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images of all splits.
+
+    Attributes:
+        class_names: Of the labels.
+        splits: Names of the splits, in order.
+        split_index: Which of them an image is of, ``(n_images,)``.
+        rows: Row of the image in its split, ``(n_images,)``.
+        labels: Class indices, ``(n_images,)``.
+        item_ids: Digests of the content, ``(n_images,)``.
+        paths: Files, from the dataset's folder; empty for arrays.
+        unreadable: Reasons, by row, of images that cannot be decoded.
+    """
+
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    split_index: Ints
+    rows: Ints
+    labels: Ints
+    item_ids: NDArray[np.str_]
+    paths: tuple[str, ...]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split_of(self, row: int) -> str:
+        """Return the name of an image's split."""
+        return self.splits[int(self.split_index[row])]
+
+    def label_of(self, row: int) -> str:
+        """Return the name of an image's class."""
+        return self.class_names[int(self.labels[row])]
+
+    def of_split(self, name: str) -> NDArray[np.bool_]:
+        """Return which images are of a split, ``(n_images,)``."""
+        return np.asarray(self.split_index == (self.splits.index(name) if name in self.splits else -1))
+
+
+def pool_images(dataset: ImageDataset, unreadable: Mapping[int, str]) -> Pool:
+    """Return all images of a dataset.
+
+    Args:
+        dataset: Its splits come in the order train, val, test.
+        unreadable: Reasons by row of the pool.
+    """
+    splits = splits_in_order(dataset)
+    sizes = [len(dataset.splits[name]) for name in splits]
+    return Pool(
+        dataset.class_names,
+        splits,
+        np.repeat(np.arange(len(splits)), sizes),
+        np.concatenate([np.arange(size) for size in sizes]),
+        np.concatenate([dataset.splits[name].labels for name in splits]),
+        np.concatenate([dataset.splits[name].item_ids for name in splits]),
+        tuple(path for name in splits for path in relative_paths(dataset, name)),
+        dict(unreadable),
+    )
+
+
+def join_facts(parts: list[ImageFacts]) -> ImageFacts:
+    """Return the facts of several splits as those of their images one after the other."""
+    errors: dict[int, BadImageError] = {}
+    n_before = 0
+    for part in parts:
+        errors |= {n_before + row: error for row, error in part.errors.items()}
+        n_before += len(part)
+    return ImageFacts(
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.formats for part in parts]),
+        np.concatenate([part.thumbs for part in parts]),
+        errors,
+    )

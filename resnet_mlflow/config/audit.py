@@ -1,0 +1,18 @@
+"""Which dataset is audited, and by which features."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from resnet_mlflow.config.data import FeatureConfig
+
+
+class AuditConfig(FeatureConfig):
+    """Look for what is wrong with a dataset: twins, labels, pictures, and cues that give labels away."""
+
+    on_bad_image: Literal["fail", "skip"] = Field(
+        "skip", description="What an unreadable image does: skip lists it as an issue, fail names it and stops."
+    )
+    thumbnails: int = Field(
+        2000, ge=0, le=20_000, description="Issues that the page shows with pictures, the worst of each kind first."
+    )
