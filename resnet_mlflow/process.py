@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -108,6 +109,8 @@ def quiet_libraries() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
     logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
+    # Outside the main thread, where its threads are limited once for the process.
+    warnings.filterwarnings("ignore", message="'Threading' parallel backend is not supported", category=UserWarning)
     # Dask gives each of its modules a level of its own. What it has to say of workers that die is told by us.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
