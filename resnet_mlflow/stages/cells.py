@@ -44,28 +44,46 @@ def do_cells(cells: Sequence[Cell], tails: Sequence[Tail], crew: Crew | None) ->
         tails: Comparisons with their names.
         crew: Who does them; None means this process, one after the other.
     """
+    works = [_Work(cell.name, cell.config, cell) for cell in cells] + [_Work(*tail) for tail in tails]
     done = Done()
     if crew is None:
-        _do_here(cells, done)
-        _compare_here(tails, done)
+        _do_here(works, done)
     else:
-        _share_out(cells, tails, crew, done)
+        _share_out(works, crew, done)
     return done
 
 
-def _do_here(cells: Sequence[Cell], done: Done) -> None:
-    for position, cell in enumerate(cells, start=1):
+@dataclass(frozen=True)
+class _Work:
+    name: str
+    config: FitHeadConfig | FinetuneConfig | LongtailConfig
+    cell: Cell | None = None  # None for a comparison
+
+
+def _do_here(works: Sequence[_Work], done: Done) -> None:
+    for position, work in enumerate(works, start=1):
         raise_if_stopped()
         start = time.perf_counter()
         try:
-            result = _do_cell(cell)
+            how = _do(work, done) or f"{time.perf_counter() - start:.1f} s"
         except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
-            _tell(done, f"[{position}/{len(cells)}]", cell.name, {"failed": reason_of(error)})
-            continue
-        how = FINISHED_BEFORE if result.reused else f"{time.perf_counter() - start:.1f} s"
-        done.results.append(result)
-        _tell(done, f"[{position}/{len(cells)}]", cell.name, {"how": how})
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"failed": reason_of(error)})
+        else:
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"how": how})
+
+
+def _do(work: _Work, done: Done) -> str:
+    """Do a piece of work, and return how it was done where that is not by doing it."""
+    if isinstance(work.config, LongtailConfig):
+        logger.info("%s", work.name)
+        if not run_longtail(work.config):
+            raise InputError("a method failed, see its run")
+        return ""
+    assert work.cell is not None
+    result = _do_cell(work.cell)
+    done.results.append(result)
+    return FINISHED_BEFORE if result.reused else ""
 
 
 def _do_cell(cell: Cell) -> CellResult:
@@ -79,22 +97,10 @@ def _do_cell(cell: Cell) -> CellResult:
     return CellResult(cell, inputs.weights.label, outcome.metrics, outcome.run_id, reused=False)
 
 
-def _compare_here(tails: Sequence[Tail], done: Done) -> None:
-    for name, config in tails:
-        raise_if_stopped()
-        logger.info("%s", name)
-        try:
-            if not run_longtail(config):
-                done.failures[name] = "a method failed, see its run"
-        except Exception as error:  # As for cells.
-            _tell(done, "", name, {"failed": reason_of(error)})
-
-
-def _share_out(cells: Sequence[Cell], tails: Sequence[Tail], crew: Crew, done: Done) -> None:
+def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     """Let workers do everything, the features of a backbone before what is fitted on them."""
-    first = cells[0].config
+    first = works[0].config
     crew.check(extraction_of(first), prepare(first).dataset.digest)
-    works = [_Work(cell.name, cell.config, cell) for cell in cells] + [_Work(*tail) for tail in tails]
     features: dict[str, Part] = {}
     parts: dict[str, Part] = {}
     by_part: dict[str, list[_Work]] = {}
@@ -110,16 +116,9 @@ def _share_out(cells: Sequence[Cell], tails: Sequence[Tail], crew: Crew, done: D
     for key, answer in crew.do([*features.values(), *parts.values()]):
         for work in by_part.get(key, ()):
             position += 1
-            _tell(done, f"[{position}/{len(works)}]", work.name, answer)
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, answer)
             if work.cell is not None and "failed" not in answer:
                 done.results.append(_result(work.cell, answer))
-
-
-@dataclass(frozen=True)
-class _Work:
-    name: str
-    config: FitHeadConfig | FinetuneConfig | LongtailConfig
-    cell: Cell | None = None  # None for a comparison
 
 
 def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
@@ -135,8 +134,7 @@ def _result(cell: Cell, answer: dict[str, str]) -> CellResult:
     return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run.info.run_id, reused)
 
 
-def _tell(done: Done, position: str, name: str, answer: dict[str, str]) -> None:
-    told = f"{position} {name}".strip()
+def _tell(done: Done, told: str, name: str, answer: dict[str, str]) -> None:
     if "failed" in answer:
         done.failures[name] = answer["failed"]
         logger.error("%s FAILED: %s", told, answer["failed"])
