@@ -12,7 +12,7 @@ from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
-from resnet_mlflow.process import claim, listen_for_stop, rank, stop_asked
+from resnet_mlflow.process import claim, listen_for_stop, quiet_libraries, rank, stop_asked
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,12 +70,7 @@ def run_entry_point(
         prog: As for ``parse``.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # MLflow and its database layer report every start; users want the stage's own lines.
-    ours_to_tell = ("mlflow.pyfunc", "mlflow.system_metrics")
-    for noisy in ("alembic", "fontTools", "matplotlib", *ours_to_tell, "sklearnex"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
-    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
+    quiet_libraries()
     claim()
     # A polite kill ends runs as Ctrl-C does: with their true status.
     listen_for_stop()

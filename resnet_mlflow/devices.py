@@ -82,6 +82,20 @@ def _may_have_accelerator() -> bool:
 
 
 def n_cores() -> int:
-    """Return how many processor cores this process may use."""
-    # A container or a batch system grants fewer than os.cpu_count() knows of.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processor cores this process may use.
+
+    By its affinity, the quota of its container (cgroup v1 and v2), and ``LOKY_MAX_CPU_COUNT``, where that is set.
+    """
+    from joblib import cpu_count
+
+    n: int = cpu_count()
+    return n
+
+
+def n_gpus() -> int:
+    """Return how many CUDA devices there are; torch is imported only where there may be some."""
+    if not sys.platform.startswith("linux") or not _may_have_accelerator():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,9 +1,11 @@
 """This process: its name, its number among those that ``torchrun`` started, its threads, and whether it is to stop."""
 
+import logging
 import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -40,6 +42,11 @@ def is_gone(mark: str) -> bool | None:
     if machine != _machine() or not number.isdecimal():
         return None
     return _start_of(int(number)) != start
+
+
+def machine() -> str:
+    """Return what tells this machine from others: the first part of ``process_mark``."""
+    return process_mark().partition(":")[0]
 
 
 def process_exists(number: int) -> bool:
@@ -96,6 +103,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
+def quiet_libraries() -> None:
+    """Let libraries say only what matters: they report every start, and users want the stage's own lines."""
+    for noisy in ("alembic", "fontTools", "matplotlib", "mlflow.pyfunc", "mlflow.system_metrics", "sklearnex"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
+    # Outside the main thread, where its threads are limited once for the process.
+    warnings.filterwarnings("ignore", message="'Threading' parallel backend is not supported", category=UserWarning)
+    # Dask gives each of its modules a level of its own. What it has to say of workers that die is told by us.
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def claim() -> None:
     """Say that this process runs one of the project's commands only: it may import less than others would need."""
     _claimed.set()
@@ -121,6 +141,11 @@ def listen_for_stop() -> None:
 def _stop(*_: object) -> NoReturn:
     _stop_asked.set()
     raise KeyboardInterrupt
+
+
+def ask_stop(stop: bool = True) -> None:
+    """Ask what this process does to end as soon as it can, without a signal; or take that back."""
+    (_stop_asked.set if stop else _stop_asked.clear)()
 
 
 def stop_asked() -> bool:

@@ -19,6 +19,7 @@ from resnet_mlflow.config.promotion import PromoteConfig
 from resnet_mlflow.config.robustness import RobustnessConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
 from resnet_mlflow.config.tuning import TuningConfig
+from resnet_mlflow.config.workers import WorkersConfig
 
 __all__ = [
     "ENTRY_POINTS",
@@ -49,6 +50,7 @@ __all__ = [
     "Seed",
     "TrainingConfig",
     "TuningConfig",
+    "WorkersConfig",
 ]
 
 ENTRY_POINTS: dict[str, type[Config]] = {

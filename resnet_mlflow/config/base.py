@@ -28,6 +28,8 @@ EXECUTION_ONLY = frozenset(
             "attention_maps",
             "storage",
             "heartbeat_s",
+            "workers",
+            "scheduler",
         ),
         # The dataset's digest tells what it left out.
         "max_pixels",

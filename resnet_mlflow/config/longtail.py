@@ -8,6 +8,7 @@ from resnet_mlflow.config.base import Config, Head
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.heads import CalibrationConfig, HeadConfig
 from resnet_mlflow.config.training import ImageTrainingConfig, TrainingConfig
+from resnet_mlflow.config.workers import WorkersConfig
 
 
 class ProfileConfig(Config):
@@ -37,7 +38,9 @@ class ProfileConfig(Config):
         return self
 
 
-class LongtailConfig(CrossValidationConfig, ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig):
+class LongtailConfig(
+    WorkersConfig, CrossValidationConfig, ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig
+):
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
     head: Head = Field("linear", description="The classifier that methods are applied to.")

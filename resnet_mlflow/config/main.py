@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from resnet_mlflow.config.base import Config
+from resnet_mlflow.config.workers import WorkersConfig
 
 
-class MainConfig(Config):
+class MainConfig(WorkersConfig):
     """Run a study: backbones x heads x fine-tuning x seeds, one tracked run per cell."""
 
     study: str = Field("digits", min_length=1, description="Name of a study in studies/, or the path of a YAML file.")

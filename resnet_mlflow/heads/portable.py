@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from resnet_mlflow.devices import n_cores
+
 
 def accelerated(module: str, name: str) -> Any:
     """Return the class ``name`` of scikit-learn-intelex where it can be imported, else scikit-learn's own.
@@ -14,7 +16,10 @@ def accelerated(module: str, name: str) -> Any:
         name: Class in it, such as ``SVC``.
     """
     try:
-        return getattr(import_module(f"sklearnex.{module}"), name)
+        found = getattr(import_module(f"sklearnex.{module}"), name)
+        # Outside the main thread, as in a worker, it would take all cores of the machine.
+        import_module("daal4py").daalinit(n_cores())
+        return found
     except ImportError:
         return getattr(import_module(f"sklearn.{module}"), name)
 

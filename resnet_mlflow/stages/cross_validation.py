@@ -62,7 +62,7 @@ def cross_validate(work: CrossValidation) -> Outcome:
     key = compute_cache_key(work.stage, config, inputs)
     name = f"{work.name} {config.repeats} x {config.folds} folds"
     tags = {**work.tags, "folds": config.folds, "repeats": config.repeats}
-    with parent_run(work.stage, config, name, tags, key, inputs.cache_dir) as run:
+    with parent_run(work.stage, config, name, tags, key) as run:
         work.prepare()
         folds = list(_run_folds(work, divisions))
         return log_folds(run, inputs, config, folds, work.title)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resnet_mlflow.config import LongtailConfig
@@ -15,6 +15,7 @@ from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
 from resnet_mlflow.process import reason_of
+from resnet_mlflow.stages.crews import Crew, crew_of, extraction_of
 from resnet_mlflow.stages.longtail_kinds import sources
 from resnet_mlflow.stages.longtail_runs import (
     MethodTask,
@@ -79,8 +80,10 @@ def choose_methods(config: LongtailConfig) -> list[str]:
 def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> bool:
     key = compute_cache_key("longtail", config, inputs)
     tags = comparison_tags(config, inputs, methods)
-    with parent_run("longtail", config, comparison_name(config, inputs), tags, key, inputs.cache_dir) as run:
-        comparison = _run_all(run, config, inputs, methods)
+    with parent_run("longtail", config, comparison_name(config, inputs), tags, key) as run:
+        with crew_of(config, run.run_id) as crew:
+            refused = {} if crew is None else _by_workers(crew, config, inputs, methods)
+        comparison = _run_all(run, config, inputs, methods, refused)
         markdown = _log_comparison(run, config, inputs, comparison)
         if comparison.failures:
             n_all = len(methods) * len(config.all_seeds)
@@ -89,13 +92,58 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
     return not comparison.failures
 
 
-def _run_all(run: StageRun, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> Comparison:
+def _by_workers(
+    crew: Crew, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]
+) -> dict[tuple[str, int], str]:
+    """Let workers run all methods and seeds; give the reasons of those that failed, by method and seed."""
+    crew.check(extraction_of(config), inputs.dataset.digest)
+    features = [crew.part("features", extraction_of(config))] if config.train_layers == "fc" else []
+    after = tuple(part.key for part in features)
+    named = {}
+    for seed in config.all_seeds:
+        for method in methods:
+            part = crew.part("method", narrow(config, method, seed), after)
+            named[part.key] = (method, seed, part)
+    refused = {}
+    for position, (key, answer) in enumerate(crew.do([*features, *(part for *_, part in named.values())])):
+        if key not in named:
+            continue
+        method, seed, _ = named[key]
+        told = f"[{position + 1 - len(features)}/{len(named)}] {method} s{seed}"
+        if "failed" in answer:
+            refused[method, seed] = answer["failed"]
+        logger.info("%s (%s)", told, answer.get("failed") or answer["how"])
+    return refused
+
+
+def run_method(config: LongtailConfig) -> str:
+    """Return the id of the run of one method with one seed, which is made unless it has finished before.
+
+    Args:
+        config: Narrowed to the method and the seed.
+    """
+    inputs = prepare(config)
+    (source,) = sources(config, inputs)
+    task = MethodTask(config, inputs, source.train_counts)
+    return (find_finished(task) or source.run(task)).run_id
+
+
+def _run_all(
+    run: StageRun,
+    config: LongtailConfig,
+    inputs: Inputs,
+    methods: Sequence[str],
+    refused: Mapping[tuple[str, int], str],
+) -> Comparison:
     comparison, n_all = Comparison(), len(methods) * len(config.all_seeds)
     for seed, source in zip(config.all_seeds, sources(config, inputs), strict=True):
         parse_prior(config.test_prior, source.train_counts)  # Refused before the first method runs.
         source.track(run)
         for method in methods:
             position = len(comparison.runs) + len(comparison.failures) + 1
+            if (method, seed) in refused:
+                comparison.failures[f"{method} s{seed}"] = refused[method, seed]
+                continue
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
             _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}")
     return comparison

@@ -44,7 +44,7 @@ def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequ
     # Not that of a single method, whose configuration may be the same.
     key = digest_of({"comparison": compute_cache_key("longtail", config, inputs)})
     failures: dict[str, str] = {}
-    with parent_run("longtail", config, name, tags, key, inputs.cache_dir) as run:
+    with parent_run("longtail", config, name, tags, key) as run:
         found, bases = [], Bases()
         for method in methods:
             try:

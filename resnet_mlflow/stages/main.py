@@ -1,21 +1,18 @@
 """Stage `main`: a whole study, as one parent run with a nested run per cell."""
 
 import logging
-import time
 
 from resnet_mlflow import __version__
-from resnet_mlflow.config import FinetuneConfig, LongtailConfig, MainConfig
+from resnet_mlflow.config import MainConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.paths import writable_folder
-from resnet_mlflow.process import raise_if_stopped, reason_of
-from resnet_mlflow.stages.finetune import run_finetune
-from resnet_mlflow.stages.fit_head import run_fit_head
-from resnet_mlflow.stages.longtail import run_longtail
+from resnet_mlflow.process import reason_of
+from resnet_mlflow.stages.cells import do_cells
+from resnet_mlflow.stages.crews import crew_of
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
 from resnet_mlflow.study import (
-    Cell,
     Study,
     audit_config,
     cells,
@@ -44,18 +41,17 @@ def run_main(config: MainConfig) -> bool:
     connect()
     writable_folder(default_cache_dir(str(study.features.get("cache_dir", ""))), "cache_dir")
     key = digest_of({"study": study.model_dump(mode="json"), "version": __version__})
-    cache_dir = default_cache_dir(str(study.features.get("cache_dir", "")))
     tags = {"dataset": prepare(next(cells(study)).config).dataset.short_name}
-    with parent_run("study", config, f"study {study.name}", tags, key, cache_dir) as run:
+    with parent_run("study", config, f"study {study.name}", tags, key) as run:
         run.log_json(study.model_dump(mode="json"), "study.json")
         todo, few, tails = list(cells(study)), list(few_shot_cells(study)), list(comparisons(study))
         # First, so that cells can tell their score without the twins that it finds.
         unaudited = _audit(study)
-        results, failures = _run_cells(todo)
-        failures = unaudited | failures
-        # Their seeds are samples of images, not the study's: they are compared in tables of their own.
-        failures |= _run_cells(few)[1]
-        failures |= _run_comparisons(tails) | _test_robustness(study, results)
+        with crew_of(config, run.run_id) as crew:
+            done = do_cells([*todo, *few], tails, crew)
+        # Seeds of few shots are samples of images, not the study's: they are compared in tables of their own.
+        results = done.of(todo)
+        failures = unaudited | done.failures | _test_robustness(study, results)
         if study.folds:
             table = build_folds_table(results)
             markdown = folds_markdown(table, study, failures)
@@ -91,41 +87,6 @@ def _audit(study: Study) -> dict[str, str]:
     return {}
 
 
-def _run_cells(todo: list[Cell]) -> tuple[list[CellResult], dict[str, str]]:
-    """Return the results of the cells that finished, and by name the reasons of those that did not."""
-    results: list[CellResult] = []
-    failures: dict[str, str] = {}
-    for position, cell in enumerate(todo, start=1):
-        raise_if_stopped()
-        start = time.perf_counter()
-        try:
-            result = _run_cell(cell)
-        except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
-            failures[cell.name] = reason_of(error)
-            logger.error("[%d/%d] %s FAILED: %s", position, len(todo), cell.name, failures[cell.name])
-            logger.debug("traceback", exc_info=not isinstance(error, InputError))
-            continue
-        results.append(result)
-        how = "finished before" if result.reused else f"{time.perf_counter() - start:.1f} s"
-        logger.info("[%d/%d] %s (%s)", position, len(todo), cell.name, how)
-    return results, failures
-
-
-def _run_comparisons(todo: list[tuple[str, LongtailConfig]]) -> dict[str, str]:
-    """Run long-tail comparisons, whose methods that finished before are skipped; give reasons of failures by name."""
-    failures: dict[str, str] = {}
-    for name, config in todo:
-        raise_if_stopped()
-        logger.info("%s", name)
-        try:
-            if not run_longtail(config):
-                failures[name] = "a method failed, see its run"
-        except Exception as error:  # As for cells.
-            failures[name] = reason_of(error)
-            logger.error("%s FAILED: %s", name, failures[name])
-    return failures
-
-
 def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
     """Test the cells that finished under corruption, as the study asks for; give reasons of failures by name."""
     run_ids = {result.cell: result.run_id for result in results}
@@ -149,15 +110,3 @@ def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
             logger.error("robustness %s FAILED: %s", name, failures[f"robustness {name}"])
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
     return failures
-
-
-def _run_cell(cell: Cell) -> CellResult:
-    inputs = prepare(cell.config)
-    key = compute_cache_key(cell.stage, cell.config, inputs)
-    finished = find_runs({"stage": cell.stage, "cache_key": key})
-    if finished:
-        run = finished[0]
-        return CellResult(cell, inputs.weights.label, dict(run.data.metrics), run.info.run_id, reused=True)
-    config = cell.config
-    outcome = run_finetune(config) if isinstance(config, FinetuneConfig) else run_fit_head(config)
-    return CellResult(cell, inputs.weights.label, outcome.metrics, outcome.run_id, reused=False)

@@ -90,7 +90,7 @@ def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = N
         "n_images": len(plan.split),
         "seed": config.seed,
     }
-    with parent_run("robustness", config, title, tags, _key(plan), first.inputs.cache_dir) as run:
+    with parent_run("robustness", config, title, tags, _key(plan)) as run:
         tried = _try_all(plan, sweeps)
         markdown = _log_comparison(run, plan, sweeps[0].images, tried)
     print(markdown)

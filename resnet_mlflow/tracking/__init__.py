@@ -15,11 +15,12 @@ from resnet_mlflow.tracking.experiments import (
     find_experiment,
     reach_store,
 )
-from resnet_mlflow.tracking.liveness import end_abandoned_children
-from resnet_mlflow.tracking.locking import promotion_lock
+from resnet_mlflow.tracking.liveness import describe_worker, end_abandoned_children, end_attempts, is_abandoned
+from resnet_mlflow.tracking.locking import promotion_lock, start_lock
 from resnet_mlflow.tracking.models import load_head, log_head
 from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
+from resnet_mlflow.tracking.places import Place, this_place, use_place
 from resnet_mlflow.tracking.predictions import (
     OUT_OF_FOLD,
     SLICE,
@@ -49,7 +50,7 @@ from resnet_mlflow.tracking.registry import (
     version_with_alias,
     versions_of,
 )
-from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run
+from resnet_mlflow.tracking.runs import StageRun, leave_launched_run, stage_run, under_run
 from resnet_mlflow.tracking.store import connect
 from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
@@ -65,6 +66,7 @@ __all__ = [
     "CrossedPredictions",
     "MissingArtifactError",
     "OutOfFold",
+    "Place",
     "Predictions",
     "StageRun",
     "TrackedDataset",
@@ -73,10 +75,12 @@ __all__ = [
     "create_repeat",
     "current_experiment",
     "describe_distributions",
+    "describe_worker",
     "download",
     "download_backbone",
     "download_classifier",
     "end_abandoned_children",
+    "end_attempts",
     "end_killed_trial",
     "experiment_runs",
     "find_experiment",
@@ -84,6 +88,7 @@ __all__ = [
     "find_test_twins",
     "finish_run",
     "get_run",
+    "is_abandoned",
     "leave_launched_run",
     "load_class_counts",
     "load_config",
@@ -107,7 +112,11 @@ __all__ = [
     "search_runs",
     "set_error",
     "stage_run",
+    "start_lock",
     "store_uri",
+    "this_place",
+    "under_run",
+    "use_place",
     "version_of_run",
     "version_with_alias",
     "versions_of",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 import mlflow
 from mlflow.entities import Run
@@ -89,6 +90,26 @@ def end_killed(run_id: str, stage: str) -> None:
 
 
 def end_abandoned_children(parent_run_id: str) -> None:
-    """End a run's children that still count as running as KILLED; to be called while nothing of the parent runs."""
+    """End a run's children as KILLED that still count as running, and that no other process works on.
+
+    To be called while this process runs nothing of the parent.
+    """
     for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
+        if is_abandoned(run.data.tags) or run.data.tags.get(PROCESS) in (None, process_mark()):
+            end_killed(run.info.run_id, run.data.tags.get("stage", ""))
+
+
+def describe_worker(run: Run) -> str:
+    """Return who works on a run and since when, such as ``host-a:4711 since 2026-01-31 12:00 UTC``."""
+    since = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    return f"{run.data.tags.get('worker', 'another process')} since {since:%Y-%m-%d %H:%M} UTC"
+
+
+def end_attempts(parent_run_id: str, cache_key: str) -> None:
+    """End earlier tries of a piece of work that still count as running as KILLED, and what runs under them.
+
+    To be called by the one worker that the work is given to: the one that had it before died, hangs or was left.
+    """
+    for run in find_runs({"mlflow.parentRunId": parent_run_id, "cache_key": cache_key}, status="RUNNING"):
+        end_abandoned_children(run.info.run_id)
         end_killed(run.info.run_id, run.data.tags.get("stage", ""))

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
@@ -19,49 +20,84 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0
 
 
-@contextmanager
-def promotion_lock(name: str) -> Iterator[None]:
-    """Hold the only right to promote models of a name; another process waits here, wherever it runs.
+@dataclass(frozen=True)
+class _Lock:
+    """What is locked, in words.
 
-    A name can be registered once only, on whatever store: the lock is a registered model of another name, without
-    versions, that is there while it is held. One that a dead process left is taken over.
+    Attributes:
+        kind: Begins the entry's name.
+        name: Of what is locked.
+        doing: What the holder does, after its name.
+        undone: What a process that is gone left undone.
+    """
+
+    kind: str
+    name: str
+    doing: str
+    undone: str
+
+    @property
+    def entry(self) -> str:
+        return f"{self.kind}-lock-{blake2b(self.name.encode(), digest_size=8).hexdigest()}"
+
+
+def promotion_lock(name: str) -> AbstractContextManager[None]:
+    """Hold the only right to promote models of a name; another process waits, wherever it runs.
 
     Args:
         name: Of the registered model that is locked.
     """
+    return _held(_Lock("promotion", name, f"promotes {name} at the moment", f"the promotion of {name}"))
+
+
+def start_lock(key: str, title: str) -> AbstractContextManager[None]:
+    """Hold the only right to start, or go on with, a piece of work; another process waits, wherever it runs.
+
+    Args:
+        key: Stands for the work.
+        title: What it is called.
+    """
+    return _held(_Lock("start", key, f"starts {title} at the moment", f"the start of {title}"))
+
+
+@contextmanager
+def _held(lock: _Lock) -> Iterator[None]:
+    """Hold a lock.
+
+    A name can be registered once only, on whatever store: the lock is a registered model of another name, without
+    versions, that is there while it is held. One that a dead process left is taken over.
+    """
     client = mlflow.MlflowClient()
-    lock = f"promotion-lock-{blake2b(name.encode(), digest_size=8).hexdigest()}"
-    _take(client, lock, name)
+    _take(client, lock)
     try:
-        with beating(partial(client.set_registered_model_tag, lock)):
+        with beating(partial(client.set_registered_model_tag, lock.entry)):
             yield
     finally:
         with suppress(MlflowException, ConnectionError, TimeoutError):
-            if _holder(client, lock) == process_mark():
-                client.delete_registered_model(lock)
+            if _holder(client, lock.entry) == process_mark():
+                client.delete_registered_model(lock.entry)
 
 
-def _take(client: mlflow.MlflowClient, lock: str, name: str) -> None:
-    told = False
+def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
+    told, text = False, f"{process_name()} {lock.doing}; this entry goes when it is done."
     while True:
         try:
-            # MLflow's text for it: the page of registered models shows it.
-            told_there = f"A promotion to {name} is under way, by {process_name()}; this entry goes when it is done."
-            client.create_registered_model(lock, tags={"worker": process_name(), **signs()}, description=told_there)
+            # The page of registered models shows the text.
+            client.create_registered_model(lock.entry, tags={"worker": process_name(), **signs()}, description=text)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        if _holder(client, lock) == process_mark():
+        if _holder(client, lock.entry) == process_mark():
             return
-        found = _found(client, lock)
+        found = _found(client, lock.entry)
         if found is not None and is_abandoned(found.tags):
-            logger.warning("the promotion of %s by %s was left undone", name, found.tags.get("worker"))
+            logger.warning("%s by %s was left undone", lock.undone, found.tags.get("worker"))
             with suppress(MlflowException):
-                client.delete_registered_model(lock)
+                client.delete_registered_model(lock.entry)
             continue
         if found is not None and not told:
             told = True
-            logger.warning("%s promotes %s at the moment; waiting for it", found.tags.get("worker"), name)
+            logger.warning("%s %s; waiting for it", found.tags.get("worker"), lock.doing)
         time.sleep(POLL_S)
 
 

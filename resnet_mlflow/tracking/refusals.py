@@ -58,7 +58,12 @@ def shown_reason(error: BaseException) -> str:
 
 def shown_uri() -> str:
     """Return where runs go, without a password."""
-    return re.sub(r"://[^/@]+@", "://", str(mlflow.get_tracking_uri()))
+    return without_password(str(mlflow.get_tracking_uri()))
+
+
+def without_password(uri: str) -> str:
+    """Return an address without user and password."""
+    return re.sub(r"://[^/@]+@", "://", uri)
 
 
 def probe(uri: str) -> None:

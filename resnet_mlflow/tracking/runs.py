@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOTE = "mlflow.note.content"
+# The run, of another process, that runs of this one lie under.
+_parent_elsewhere: ContextVar[str] = ContextVar("parent_elsewhere", default="")
 # A training goes on while the server is away; each try costs it some seconds.
 RETRY_AFTER_S = 60
 
@@ -183,8 +186,9 @@ def stage_run(
     """
     connect()
     nested = mlflow.active_run() is not None
+    parent = "" if nested else _parent_elsewhere.get()
     with refusals():
-        if not nested:
+        if not nested and not parent:
             end_abandoned_runs()
         earlier = _resumable(resume)
         alive = signs(earlier)
@@ -196,11 +200,18 @@ def stage_run(
             for tag, value in alive.items():
                 mlflow.MlflowClient().set_tag(resumed, tag, value)
         own = {"stage": stage, "version": __version__, "worker": process_name(), **alive}
-        active = mlflow.start_run(run_id=resumed, run_name=name, nested=nested, tags=own, log_system_metrics=True)
+        active = mlflow.start_run(
+            run_id=resumed,
+            run_name=name,
+            nested=nested,
+            parent_run_id=parent or None,
+            tags=own,
+            log_system_metrics=True,
+        )
     try:
         run = StageRun(active.info.run_id, nested)
         with _true_status(run), beating(partial(mlflow.MlflowClient().set_tag, run.run_id)):
-            if not nested:
+            if not nested and not parent:
                 describe_experiment(active.info.experiment_id)
             run.set_tags({**own, **code_tags(), **tags})
             run.log_config(config)
@@ -210,6 +221,16 @@ def stage_run(
         if is_unreachable(error):
             raise lost_store(error) from error
         raise
+
+
+@contextmanager
+def under_run(run_id: str) -> Iterator[None]:
+    """Let runs lie under one that is active in another process."""
+    token = _parent_elsewhere.set(run_id)
+    try:
+        yield
+    finally:
+        _parent_elsewhere.reset(token)
 
 
 @contextmanager

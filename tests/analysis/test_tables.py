@@ -42,12 +42,12 @@ def test_tables_answer_from_a_real_study(study):
     assert heads.loc["knn", "test/accuracy"] == pytest.approx(runs["test/accuracy"].mean())
     assert heads.loc["knn", "test/accuracy std"] == pytest.approx(runs["test/accuracy"].std(ddof=1))
     assert heads.loc["knn", "test/accuracy n"] == 2
-    # Two epochs of fc are far from enough, a linear head on the same features is not.
     strategies = tables["strategies"].frame.set_index("strategy")
     gain = strategies.loc["fc"]
     mean = strategies["test/accuracy"]
     assert gain["gain"] == pytest.approx(mean["fc"] - mean["frozen"])
-    assert gain["gain low"] < gain["gain"] < gain["gain high"] < 0
+    # Two seeds tell little: two epochs of fc are far from enough, and yet the interval holds nothing.
+    assert gain["gain low"] < gain["gain"] < 0 < gain["gain high"]
     assert (0, "test/accuracy") in tables["strategies"].winners
     assert list(tables["few_shot"].frame["shots"]) == [1, 8]
     assert tables["ablation"].frame.loc[0, "linear"] == pytest.approx(mean["frozen"])

@@ -72,5 +72,5 @@ def test_promotion_lock_says_who_is_waited_for_and_keeps_other_names_free(store,
         while "waiting for it" not in caplog.text:
             waiting.join(0.05)
         mlflow.MlflowClient().delete_registered_model(lock.name)
-        waiting.join(60)
+        waiting.join(300)
     assert "another-host:4711 promotes birds at the moment; waiting for it" in caplog.text

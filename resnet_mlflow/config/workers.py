@@ -1,0 +1,45 @@
+"""Which processes do the parts of a piece of work."""
+
+import re
+
+from pydantic import Field, field_validator, model_validator
+
+from resnet_mlflow.config.base import Config
+
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/:]+(:\d+)?")
+
+
+class WorkersConfig(Config):
+    """Where parts that do not need each other are done at the same time."""
+
+    workers: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Processes of this machine that do parts of the work at the same time; 0 means this one alone.",
+    )
+    scheduler: str = Field(
+        "",
+        description="Address of a Dask scheduler whose workers do the parts, such as tcp://host:8786 or "
+        "tls://host:8786; empty means none.",
+    )
+
+    @field_validator("scheduler")
+    @classmethod
+    def _is_an_address(cls, scheduler: str) -> str:
+        if scheduler and not _ADDRESS.fullmatch(scheduler):
+            raise ValueError("must be an address such as tcp://host:8786 or tls://host:8786")
+        return scheduler
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "WorkersConfig":
+        if self.workers and self.scheduler:
+            raise ValueError(
+                f"workers must be 0 where a scheduler is given, got workers={self.workers}; its own workers are used"
+            )
+        return self
+
+    @property
+    def has_workers(self) -> bool:
+        """Return whether other processes do the parts."""
+        return bool(self.workers or self.scheduler)

@@ -1,0 +1,142 @@
+"""The cells of a study: one after the other in this process, or by workers at the same time."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import raise_if_stopped, reason_of
+from resnet_mlflow.stages.crews import FINISHED_BEFORE, Crew, extraction_of
+from resnet_mlflow.stages.finetune import run_finetune
+from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.longtail import run_longtail
+from resnet_mlflow.stages.preparation import compute_cache_key, prepare
+from resnet_mlflow.study import Cell
+from resnet_mlflow.study.table import CellResult
+from resnet_mlflow.tracking import find_runs, get_run
+from resnet_mlflow.workers.parts import Part
+
+logger = logging.getLogger(__name__)
+
+Tail = tuple[str, LongtailConfig]
+
+
+@dataclass
+class Done:
+    """What the cells of a study have come to: results by the cell, in the study's order, and reasons of failures."""
+
+    results: list[CellResult] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def of(self, cells: Sequence[Cell]) -> list[CellResult]:
+        """Return the results of some cells, in their order."""
+        found = {result.cell: result for result in self.results}
+        return [found[cell] for cell in cells if cell in found]
+
+
+def do_cells(cells: Sequence[Cell], tails: Sequence[Tail], crew: Crew | None) -> Done:
+    """Return what cells and long-tail comparisons come to; what has finished before is not done again.
+
+    Args:
+        cells: Heads and fine-tunings.
+        tails: Comparisons with their names.
+        crew: Who does them; None means this process, one after the other.
+    """
+    works = [_Work(cell.name, cell.config, cell) for cell in cells] + [_Work(*tail) for tail in tails]
+    done = Done()
+    if crew is None:
+        _do_here(works, done)
+    else:
+        _share_out(works, crew, done)
+    return done
+
+
+@dataclass(frozen=True)
+class _Work:
+    name: str
+    config: FitHeadConfig | FinetuneConfig | LongtailConfig
+    cell: Cell | None = None  # None for a comparison
+
+
+def _do_here(works: Sequence[_Work], done: Done) -> None:
+    for position, work in enumerate(works, start=1):
+        raise_if_stopped()
+        start = time.perf_counter()
+        try:
+            how = _do(work, done) or f"{time.perf_counter() - start:.1f} s"
+        except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
+            logger.debug("traceback", exc_info=not isinstance(error, InputError))
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"failed": reason_of(error)})
+        else:
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"how": how})
+
+
+def _do(work: _Work, done: Done) -> str:
+    """Do a piece of work, and return how it was done where that is not by doing it."""
+    if isinstance(work.config, LongtailConfig):
+        logger.info("%s", work.name)
+        if not run_longtail(work.config):
+            raise InputError("a method failed, see its run")
+        return ""
+    assert work.cell is not None
+    result = _do_cell(work.cell)
+    done.results.append(result)
+    return FINISHED_BEFORE if result.reused else ""
+
+
+def _do_cell(cell: Cell) -> CellResult:
+    inputs = prepare(cell.config)
+    finished = find_runs({"stage": cell.stage, "cache_key": compute_cache_key(cell.stage, cell.config, inputs)})
+    if finished:
+        run = finished[0]
+        return CellResult(cell, inputs.weights.label, dict(run.data.metrics), run.info.run_id, reused=True)
+    config = cell.config
+    outcome = run_finetune(config) if isinstance(config, FinetuneConfig) else run_fit_head(config)
+    return CellResult(cell, inputs.weights.label, outcome.metrics, outcome.run_id, reused=False)
+
+
+def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
+    """Let workers do everything, the features of a backbone before what is fitted on them."""
+    first = works[0].config
+    crew.check(extraction_of(first), prepare(first).dataset.digest)
+    features: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
+    by_part: dict[str, list[_Work]] = {}
+    for work in works:
+        made = _features_part(work.config, crew)
+        features |= {} if made is None else {made.key: made}
+        part = crew.part(
+            "comparison" if work.cell is None else "cell", work.config, () if made is None else (made.key,)
+        )
+        parts[part.key] = part
+        by_part.setdefault(part.key, []).append(work)
+    position = 0
+    for key, answer in crew.do([*features.values(), *parts.values()]):
+        for work in by_part.get(key, ()):
+            position += 1
+            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, answer)
+            if work.cell is not None and "failed" not in answer:
+                done.results.append(_result(work.cell, answer))
+
+
+def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
+    """Return the part that makes the features that a configuration works on; nothing where it works on images."""
+    if getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none":
+        return None
+    return crew.part("features", extraction_of(config))
+
+
+def _result(cell: Cell, answer: dict[str, str]) -> CellResult:
+    run = get_run(answer["run_id"])
+    reused = answer["how"] == FINISHED_BEFORE
+    return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run.info.run_id, reused)
+
+
+def _tell(done: Done, told: str, name: str, answer: dict[str, str]) -> None:
+    if "failed" in answer:
+        done.failures[name] = answer["failed"]
+        logger.error("%s FAILED: %s", told, answer["failed"])
+    else:
+        logger.info("%s (%s)", told, answer["how"])

@@ -1,0 +1,105 @@
+"""Workers that do the parts of a piece of work below its run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from resnet_mlflow.config import Config, ExtractConfig, FeatureConfig, WorkersConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import ask_stop
+from resnet_mlflow.registry import load
+from resnet_mlflow.stages.preparation import digest_of
+from resnet_mlflow.tracking import Place, end_abandoned_children, this_place
+from resnet_mlflow.workers.cluster import open_workers
+from resnet_mlflow.workers.parts import Part, do_parts
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# By name: what workers do needs the stages that need workers.
+ANSWER = "resnet_mlflow.stages.jobs:answer"
+FINISHED_BEFORE = "finished before"
+
+
+class Crew:
+    """Workers at work for one parent run.
+
+    Attributes:
+        client: Of the workers.
+        place: Where their runs go.
+    """
+
+    def __init__(self, client: "Client", place: Place) -> None:
+        self.client = client
+        self.place = place
+
+    def check(self, config: FeatureConfig, digest: str) -> None:
+        """Make sure that all workers can do what they will be told.
+
+        Args:
+            config: Names the dataset.
+            digest: Of the dataset, as this process has it.
+
+        Raises:
+            InputError: If one of them has another version or dataset, or cannot reach the store; the line says what it
+                needs.
+        """
+        answers = self.client.run(load(ANSWER), self._told("check", config, {"digest": digest}))
+        for told in answers.values():
+            if "failed" in told:
+                raise InputError(told["failed"])
+
+    def part(self, job: str, config: Config, after: tuple[str, ...] = ()) -> Part:
+        """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration."""
+        content = self._told(job, config)
+        needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus()
+        return Part(digest_of(content), content, after, needs_gpu)
+
+    def do(self, parts: Sequence[Part]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield key and answer of each part as it ends: ``run_id`` and ``how``, or ``failed``."""
+        yield from do_parts(self.client, load(ANSWER), parts)
+
+    def _told(self, job: str, config: Config, more: Mapping[str, str] | None = None) -> dict[str, Any]:
+        values = config.model_dump(mode="json") | {name: 0 if name == "workers" else "" for name in _of_workers(config)}
+        kind = type(config).__name__
+        return {"job": job, "kind": kind, "config": values, "place": asdict(self.place), **(more or {})}
+
+    def _has_gpus(self) -> bool:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return any(worker["resources"] for worker in workers)
+
+
+def _of_workers(config: Config) -> list[str]:
+    return [name for name in WorkersConfig.model_fields if name in type(config).model_fields]
+
+
+@contextmanager
+def crew_of(config: WorkersConfig, parent_run_id: str) -> Iterator[Crew | None]:
+    """Yield the workers that a configuration asks for, if any; runs that they leave when stopped end KILLED.
+
+    Raises:
+        InputError: If they cannot be had.
+    """
+    if not config.has_workers:
+        yield None
+        return
+    with open_workers(config.workers, config.scheduler) as client:
+        try:
+            yield Crew(client, this_place(parent_run_id))
+        except BaseException:
+            # Trainings and tunings look whether they are to stop; what does not goes on to its end, or dies with its
+            # worker.
+            client.run(ask_stop, on_error="ignore")
+            raise
+        finally:
+            if not config.scheduler:
+                client.shutdown()
+    end_abandoned_children(parent_run_id)
+
+
+def extraction_of(config: FeatureConfig) -> ExtractConfig:
+    """Return the extraction of the features that a configuration works on."""
+    own = {name: getattr(config, name) for name in ExtractConfig.model_fields if name in type(config).model_fields}
+    # The seed draws splits of features that are there.
+    return ExtractConfig(**{**own, "seed": 0})

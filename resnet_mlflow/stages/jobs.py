@@ -1,0 +1,104 @@
+"""What a worker does for another process: one run, or what several runs need, by its configuration."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+from resnet_mlflow.config import ENTRY_POINTS, Config, FinetuneConfig
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import ask_stop, process_name, quiet_libraries, reason_of
+from resnet_mlflow.stages.crews import FINISHED_BEFORE
+from resnet_mlflow.stages.extract import ensure_features
+from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.tracking import Place, end_attempts, find_runs, use_place
+from resnet_mlflow.workers.cluster import own_share_of_cores
+
+logger = logging.getLogger(__name__)
+
+
+def answer(told: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
+    """Do what a worker is told and return ``run_id`` and ``how``; ``failed`` with the reason where it cannot be done.
+
+    Args:
+        told: ``job``, ``kind`` and ``config``, ``place``; and what the job needs besides.
+    """
+    quiet_libraries()
+    ask_stop(False)
+    start = time.perf_counter()
+    try:
+        config = _KINDS[told["kind"]](**told["config"])
+        # Tables that a stage prints are for whoever started it; here it is the study.
+        with use_place(Place(**told["place"])), redirect_stdout(StringIO()), own_share_of_cores():
+            done = JOBS[told["job"]](config, told)
+        return {"how": f"{time.perf_counter() - start:.1f} s", **done}
+    except Exception as error:  # The others go on.
+        logger.debug("traceback", exc_info=not isinstance(error, InputError))
+        return {"failed": reason_of(error)}
+
+
+def _check(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        found = prepare(config).dataset.digest
+    except InputError as error:
+        raise InputError(f"the worker {process_name()} must have the dataset, got: {error}") from None
+    if found != told["digest"]:
+        raise InputError(
+            f"a worker must have the same dataset (digest {told['digest']}), got {found} for {config.dataset} at "
+            f"{process_name()}; copy it there, or name the place where both have it"
+        )
+    return {}
+
+
+def _features(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    ensure_features(config, prepare(config))
+    return {}
+
+
+def _cell(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    inputs = prepare(config)
+    stage = "finetune" if isinstance(config, FinetuneConfig) else "fit_head"
+    found = _begin(stage, config, inputs, told)
+    if found:
+        return {"run_id": found, "how": FINISHED_BEFORE}
+    if isinstance(config, FinetuneConfig):
+        from resnet_mlflow.stages.finetune import run_finetune
+
+        return {"run_id": run_finetune(config).run_id}
+    from resnet_mlflow.stages.fit_head import run_fit_head
+
+    return {"run_id": run_fit_head(config).run_id}
+
+
+def _method(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    from resnet_mlflow.stages.longtail import run_method
+
+    found = _begin("longtail", config, prepare(config), told)
+    return {"run_id": found, "how": FINISHED_BEFORE} if found else {"run_id": run_method(config)}
+
+
+def _comparison(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    from resnet_mlflow.stages.longtail import run_longtail
+
+    _begin("longtail", config, prepare(config), told)
+    return {} if run_longtail(config) else {"failed": "a method failed, see its run"}
+
+
+def _begin(stage: str, config: Config, inputs: Inputs, told: Mapping[str, Any]) -> str:
+    """Return the run in which the work has finished before; empty where it is to be done."""
+    key = compute_cache_key(stage, config, inputs)
+    end_attempts(told["place"]["parent_run_id"], key)
+    finished = find_runs({"stage": stage, "cache_key": key})
+    return str(finished[0].info.run_id) if finished else ""
+
+
+JOBS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, str]]] = {
+    "check": _check,
+    "features": _features,
+    "cell": _cell,
+    "comparison": _comparison,
+    "method": _method,
+}
+_KINDS: dict[str, type[Config]] = {kind.__name__: kind for kind in ENTRY_POINTS.values()}

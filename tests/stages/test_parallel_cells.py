@@ -1,0 +1,177 @@
+"""Studies whose cells are done by workers: the same runs and scores as by one process, whatever happens to workers."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+FEATURES = {"image_size": 16, "weights": "random", "precision": "fp32"}
+STUDY = {
+    "name": "small",
+    "features": FEATURES,
+    "seeds": [0, 1],
+    "backbones": ["resnet18"],
+    "heads": {"prototype": None, "linear": None},
+    "tuning": {"knn": {"n_trials": 2}},
+    "finetune": {"fc": {"train_layers": "fc", "epochs": 2}},
+    "longtail": {"factor20": {"imbalance_factor": 20, "methods": "tau_norm"}},
+    "few_shot": {"heads": ["prototype"], "shots": [1], "samples": 2},
+}
+NOT_SCORES = ("time/", "throughput/", "system/")
+
+
+def write_study(folder, **changes):
+    (folder / "small.yaml").write_text(yaml.safe_dump(STUDY | changes))
+    return ("main", "--study", str(folder / "small.yaml"))
+
+
+def tree():
+    """Return status and scores of all runs by their names and those of their parents."""
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list", max_results=5000)
+    names = {run.info.run_id: run.info.run_name for run in runs}
+
+    def path(run):
+        parent = run.data.tags.get("mlflow.parentRunId")
+        above = next((path(other) for other in runs if other.info.run_id == parent), ())
+        return (*above, names[run.info.run_id])
+
+    return sorted(
+        (path(run), run.info.status, {k: v for k, v in run.data.metrics.items() if not k.startswith(NOT_SCORES)})
+        for run in runs
+    )
+
+
+@pytest.mark.slow
+def test_workers_give_the_runs_and_scores_of_one_process(use_store, empty_store, run_module, tmp_path):
+    arguments = write_study(tmp_path)
+    found = {}
+    for n_workers in (0, 2):
+        folder = tmp_path / str(n_workers)
+        folder.mkdir()
+        (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+        with use_store(folder) as uri:
+            environment = {"MLFLOW_TRACKING_URI": uri, "RESNET_MLFLOW_CACHE": str(folder / "cache")}
+            ran = run_module(*arguments, "--workers", str(n_workers), **environment)
+            assert ran.returncode == 0, ran.stderr
+            assert "[11/11]" in ran.stderr
+            # Features are made by a cell that needs them, or before all cells.
+            found[n_workers] = [entry for entry in tree() if not entry[0][-1].startswith("extract")]
+    assert found[0] == found[2]
+    assert {status for _, status, _ in found[2]} == {"FINISHED"}
+
+
+def start_study(arguments, **environment):
+    command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=os.environ | environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def workers_of(process):
+    """Return the processes that do cells for a study."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_cells_of_workers_that_are_killed_go_to_others(store, tmp_path, cache_dir):
+    heads = {"prototype": None, "knn": {"k": 5}}
+    few = {"heads": ["prototype"], "shots": [1, 2], "samples": 4}
+    arguments = write_study(tmp_path, heads=heads, few_shot=few, tuning={}, finetune={}, longtail={})
+    rng = random.Random(0)
+    process = start_study((*arguments, "--workers", "3"))
+    n_killed = 0
+    for line in process.stderr:
+        alive = workers_of(process)
+        if line.startswith("[") and n_killed < 4 and alive:
+            rng.choice(alive).kill()
+            n_killed += 1
+    assert process.wait(timeout=300) == 0
+    process.stderr.close()
+    assert n_killed == 4
+    runs = tree()
+    finished = [path for path, status, _ in runs if status == "FINISHED"]
+    assert len(finished) == len(set(finished)), "no cell is doubled"
+    assert len([path for path in finished if path[-1].startswith("fit_head")]) == 12, "no cell is lost"
+    assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_is_stopped_ends_its_workers_and_goes_on(store, run_module, tmp_path, cache_dir, how):
+    arguments = write_study(tmp_path, tuning={"knn": {"n_trials": 4}}, longtail={})
+    process = start_study((*arguments, "--workers", "2"))
+    for line in process.stderr:
+        if line.startswith("[2/"):
+            break
+    workers = workers_of(process)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(worker.is_running() and worker.status() != "zombie" for worker in workers):
+        assert time.monotonic() < deadline, "workers end with the study"
+        time.sleep(0.2)
+    ran = run_module(*arguments, "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    runs = tree()
+    finished = [path for path, status, _ in runs if status == "FINISHED"]
+    assert len(finished) == len(set(finished))
+    assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--workers", "-1"), "workers must be at least 0, got '-1'"),
+        (("--scheduler", "here"), "must be an address such as tcp://host:8786"),
+        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:1"), "workers must be 0 where a scheduler is given"),
+        (("--scheduler", "tcp://127.0.0.1:1"), "scheduler must answer within"),
+    ],
+)
+def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, arguments, told):
+    ran = run_module(*write_study(tmp_path), *arguments)
+    assert ran.returncode == 2
+    assert told in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["", "another-host"])
+def test_a_study_that_runs_elsewhere_is_refused(store, run_module, tmp_path, cache_dir, host):
+    arguments = write_study(tmp_path, longtail={}, few_shot=None)
+    process = start_study(arguments)
+    for line in process.stderr:
+        if line.startswith("[1/"):
+            break
+    command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
+    if host:
+        if os.geteuid() != 0 or shutil.which("unshare") is None:
+            pytest.skip("another host name takes root and unshare")
+        # With a name of its own, a process number says nothing of processes here: only signs of life do.
+        command = ["unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh", *command]
+    second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == 0, said
+    assert second.returncode == 2, second.stderr
+    (line,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
+    assert f"study small must run once at a time, got {socket.gethostname()}:{process.pid} since 20" in line
+    runs = tree()
+    assert {status for _, status, _ in runs} == {"FINISHED"}
+    assert len(runs) == len({path for path, _, _ in runs}), "no cell is doubled"
