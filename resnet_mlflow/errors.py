@@ -90,7 +90,7 @@ def of_place(error: BaseException) -> InputError | None:
 
 def _no_room(got: str) -> InputError:
     return InputError(
-        f"a place to write to must have room and be writable, got {got}; free space or mend its rights, then run the "
+        f"a place to write to must have room and be writable, got {got}; free space or change permissions, then run the "
         "same command again"
     )
 

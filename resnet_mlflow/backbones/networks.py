@@ -151,7 +151,7 @@ def state_digest(state_dict: Mapping[str, Tensor]) -> str:
 
 
 def save_backbone(backbone: nn.Module, path: Path, preprocessing: Preprocessing = PLAIN) -> None:
-    """Write the weights of a backbone as safetensors, renamed into place when whole.
+    """Write the weights of a backbone as safetensors, written atomically.
 
     Args:
         backbone: As ``build_backbone`` gives it.

@@ -60,7 +60,10 @@ class DataConfig(DatasetConfig):
     """Which images, and which of them validate."""
 
     val_fraction: float = Field(
-        0.2, gt=0, lt=1, description="Share of the training images that validates, where the dataset has no val split."
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the training images held out for validation, where the dataset has no val split.",
     )
     seed: Seed = Field(
         0, description="Seed of the validation split, initial weights of heads, batch order, augmentation."

@@ -44,8 +44,12 @@ class LongtailConfig(
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
     head: Head = Field("linear", description="The classifier that methods are applied to.")
-    methods: str = Field("all", min_length=1, description="all, or names of methods with commas; none is always in.")
-    seeds: str = Field("0,1,2", description="Each method runs once per seed, written with commas; empty means seed.")
+    methods: str = Field(
+        "all",
+        min_length=1,
+        description="all, or comma-separated names of methods; the baseline none is always included.",
+    )
+    seeds: str = Field("0,1,2", description="Each method runs once per seed, comma-separated; if empty, seed is used.")
     test_prior: str = Field(
         "uniform",
         min_length=1,

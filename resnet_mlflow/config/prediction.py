@@ -21,7 +21,7 @@ class PredictConfig(Config):
         min_length=1,
         description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
     )
-    output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; replaced when whole.")
+    output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; written atomically.")
     max_pixels: MaxPixels = Field(
         MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )

@@ -13,7 +13,7 @@ class RobustnessConfig(Config):
     """Test classifiers on corrupted images: one pass over each corrupted test set for all that share a backbone."""
 
     model: str = Field("", description="A registered classifier, such as models:/digits-classifier@champion.")
-    runs: str = Field("", description="Ids of runs that fitted classifiers, with commas.")
+    runs: str = Field("", description="Ids of runs that fitted classifiers, comma-separated.")
     filter: str = Field(
         "", description="All classifiers whose runs match this filter of MLflow, such as tags.dataset = 'cifar10'."
     )
@@ -21,10 +21,10 @@ class RobustnessConfig(Config):
         "benchmark",
         min_length=1,
         description="all, benchmark, extra, geometric, a family of the benchmark's (noise, blur, weather, digital), or "
-        "names of corruptions; with commas.",
+        "names of corruptions; comma-separated.",
     )
     severities: str = Field(
-        "1,2,3,4,5", min_length=1, description="Severities 1 to 5, or tiers such as mild, with commas."
+        "1,2,3,4,5", min_length=1, description="Severities 1 to 5, or tiers such as mild, comma-separated."
     )
     tiers: str = Field(
         "mild=1,medium=3,strong=5", min_length=1, description="Which severity mild, medium and strong stand for."

@@ -125,7 +125,7 @@ def _verdicts(dataset: ImageDataset, marked: _Marked, places: list[list[_Place]]
         "verdict",
         lambda place: texts[place] in known,
         "verdicts must be keep, drop or a class of the dataset",
-        f"mend them{nearest(unknown, known)}",
+        f"fix them{nearest(unknown, known)}",
     )
     verdicts: dict[_Place, int | None] = {}
     said: dict[_Place, int | None] = {}
@@ -135,7 +135,7 @@ def _verdicts(dataset: ImageDataset, marked: _Marked, places: list[list[_Place]]
         agree.append(all(said.get(place, value) == value for place, value in values.items()))
         said |= values
         verdicts |= values
-    marked.refuse("verdict", lambda place: agree[place], "rows of one image must agree in their verdict", "mend one")
+    marked.refuse("verdict", lambda place: agree[place], "rows of one image must agree in their verdict", "fix one")
     return verdicts
 
 

@@ -46,7 +46,7 @@ class BadImageError(InputError):
         self.path = Path(printable(str(path)))
         self.reason = printable(" ".join(reason.split()))
         super().__init__(
-            f"image cannot be decoded: {self.path} ({self.reason}); mend or remove it, or pass on_bad_image=skip"
+            f"image cannot be decoded: {self.path} ({self.reason}); fix or remove it, or pass on_bad_image=skip"
         )
 
 

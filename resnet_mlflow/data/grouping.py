@@ -71,7 +71,7 @@ def _keys(dataset: ImageDataset, group_by: str) -> list[str]:
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
             f"group_by must be a column, {BURST} or a regular expression, got {shown(group_by)} ({error}); "
-            "mend it, such as patient_([0-9]+)"
+            "fix it, such as patient_([0-9]+)"
         ) from None
     return [_matched(pattern, path) for split in splits for path in dataset.relative_paths(split)]
 
@@ -123,7 +123,7 @@ def _nothing(dataset: ImageDataset, group_by: str) -> str:
     known = f"; columns are {', '.join(columns)}" if columns else ""
     example = dataset.relative_paths(first.select([0]))[0]
     hint = nearest(group_by, [*columns, BURST])
-    return f"which is no column and matches no path, such as {shown(example)}{known}{hint or '; mend it'}"
+    return f"which is no column and matches no path, such as {shown(example)}{known}{hint or '; fix it'}"
 
 
 def named_groups(dataset: ImageDataset, split: ImageSplit) -> list[str]:

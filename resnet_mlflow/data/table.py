@@ -150,7 +150,7 @@ def _check(table: Table, data_dir: Path, on_bad_image: str) -> _Listing:
         labels,
         _is_label,
         f"labels must be names of at most {_MOST_CHARACTERS} characters that neither begin nor end with blanks",
-        "mend them, or leave these rows out",
+        "fix them, or leave these rows out",
     )
     _refuse(table, splits, _is_split, "splits must be train, val or test", "rename them, or leave these rows out")
     return _Listing(

@@ -90,7 +90,7 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
                 ragged.append(begin)
     except csv.Error as error:
         raise InputError(
-            f"a table must be whole and quoted as RFC 4180 says, got {error} in {_told(path, [lines.number])}; mend it"
+            f"a table must be whole and quoted as RFC 4180 says, got {error} in {_told(path, [lines.number])}; fix it"
         ) from None
     if ragged:
         raise InputError(
@@ -132,7 +132,7 @@ def _read_json_lines(path: Path) -> tuple[_Columns, Sequence[int]]:
         for name, column in columns.items():
             column.append(texts.get(name, ""))
     if broken:
-        raise InputError(f"each row must be a JSON object, got something else in {_told(path, broken)}; mend it")
+        raise InputError(f"each row must be a JSON object, got something else in {_told(path, broken)}; fix it")
     _check_columns(path, list(columns))
     return {name: column for name, column in columns.items() if name not in nested}, rows
 
@@ -226,7 +226,7 @@ class _Lines:
                     if len(line) > MAX_LINE:
                         raise InputError(
                             f"lines must have at most {MAX_LINE} characters, got more in "
-                            f"{_told(self.path, [self.number])}; mend it"
+                            f"{_told(self.path, [self.number])}; fix it"
                         )
                     yield line
             except UnicodeError:
@@ -243,7 +243,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
         got = f"{shown(repeated[0])} twice" if repeated else f"{len(names)}"
         raise InputError(
             f"a table must have at most {MAX_COLUMNS} columns, each of another name, got {got} in "
-            f"{printable(str(path))}; mend it"
+            f"{printable(str(path))}; fix it"
         )
 
 

@@ -54,7 +54,9 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
                 f"right are {listed}"
             )
         if not _fits(estimator, param, value):
-            raise InputError(f"{param} of {name} must be {rules[param]}, got {shown(value)}; right are {listed}")
+            raise InputError(
+                f"{param} of {name} must be {rules[param]}, got {shown(value)}; valid parameters: {listed}"
+            )
     seeded = {"seed": seed} if "seed" in estimator._parameter_constraints else {}
     return estimator(**params, **seeded)
 

@@ -234,7 +234,7 @@ class SharedStudy:
             reasons = [trial.user_attrs[ERROR] for trial in self.trials() if ERROR in trial.user_attrs]
             raise InputError(
                 f"a study must have a trial that comes to its end, got none in {len(self.trials())}"
-                f"{f'; the last failed: {reasons[-1]}' if reasons else ''}; mend the search space or raise timeout_s"
+                f"{f'; the last failed: {reasons[-1]}' if reasons else ''}; correct the search space or raise timeout_s"
             )
         sign = 1 if self.config.minimizes else -1
         return min(done, key=lambda trial: (sign * trial.values[0], *trial.values[1:], trial.number))

@@ -35,8 +35,16 @@ def test_constraints_cover_every_parameter(name: str) -> None:
     ("name", "params", "message"),
     [
         ("svn", {}, r"^head must be one of svm, knn, mlp, prototype, linear, got 'svn'; did you mean 'svm'\?$"),
-        ("svm", {"C": -1}, r"^C of svm must be a float in the range \(0\.0, inf\), got -1; right are .*kernel: linear"),
-        ("svm", {"kernal": "rbf"}, r"got 'kernal'; did you mean 'kernel'\?; right are .*C: a float in the range"),
+        (
+            "svm",
+            {"C": -1},
+            r"^C of svm must be a float in the range \(0\.0, inf\), got -1; valid parameters: .*kernel: linear",
+        ),
+        (
+            "svm",
+            {"kernal": "rbf"},
+            r"got 'kernal'; did you mean 'kernel'\?; valid parameters: .*C: a float in the range",
+        ),
         ("svm", {"kernel": "cosine"}, r"kernel of svm must be linear \| poly \| rbf \| sigmoid, got 'cosine'"),
         ("svm", {"C": True}, "got True"),
         ("knn", {"k": 2.5}, r"k of knn must be an int in the range \[1, inf\), got 2.5"),

@@ -1,4 +1,4 @@
-"""Stage `audit`: planted faults are found, told with paths, and mended by corrections."""
+"""Stage `audit`: planted faults are found, told with paths, and fixed by corrections."""
 
 import os
 import subprocess

@@ -98,7 +98,10 @@ def test_load_space_refuses_names(source, method, line):
 @pytest.mark.parametrize(
     ("space", "line"),
     [
-        ({"c": [1, 2]}, "must have parameters of svm, got 'c'; did you mean 'C'.*; right are C, kernel|got 'c'"),
+        (
+            {"c": [1, 2]},
+            "must have parameters of svm, got 'c'; did you mean 'C'.*; valid parameters: C, kernel|got 'c'",
+        ),
         ({"gama": [1.0]}, "got 'gama'; did you mean 'gamma'"),
         ({"C": [0, 1]}, "C of svm must be a float in the range .* got 0"),
         ({"C": {"low": 0, "high": 1}}, "C of svm must be"),
