@@ -90,8 +90,8 @@ def of_place(error: BaseException) -> InputError | None:
 
 def _no_room(got: str) -> InputError:
     return InputError(
-        f"a place to write to must have room and be writable, got {got}; free space or change permissions, then run the "
-        "same command again"
+        f"a place to write to must have room and be writable, got {got}; free space or change permissions, then run "
+        "the same command again"
     )
 
 
