@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -29,6 +30,12 @@ STUDY = {
     "few_shot": {"heads": ["prototype"], "shots": [1], "samples": 2},
 }
 NOT_SCORES = ("time/", "throughput/", "system/")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def write_study(folder, **changes):
@@ -134,6 +141,57 @@ def test_a_study_that_is_stopped_ends_its_workers_and_goes_on(store, run_module,
     finished = [path for path, status, _ in runs if status == "FINISHED"]
     assert len(finished) == len(set(finished))
     assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+
+
+@contextmanager
+def cluster(*prefix):
+    """A Dask scheduler on loopback and one worker, started with a prefix; gives the scheduler's address."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": PROJECT}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address]
+    scheduler = subprocess.Popen(command, **quiet)
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    worker = subprocess.Popen([*prefix, *command, "--no-nanny"], **quiet)
+    try:
+        yield address
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def run_on(run_module, arguments, address):
+    """Run a study on a cluster, once its worker is there."""
+    for _ in range(30):
+        ran = run_module(*arguments, "--scheduler", address)
+        if "scheduler must" not in ran.stderr:
+            break
+        time.sleep(1)
+    return ran
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_there_is_used(store, run_module, tmp_path, cache_dir):
+    arguments = write_study(tmp_path, longtail={}, tuning={})
+    with cluster() as address:
+        ran = run_on(run_module, arguments, address)
+    assert ran.returncode == 0, ran.stderr
+    runs = tree()
+    assert {status for _, status, _ in runs} == {"FINISHED"}
+    assert len([path for path, _, _ in runs if path[-1].startswith("fit_head")]) == 6
+    assert {path[0] for path, _, _ in runs} == {"study small"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_path, cache_dir):
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("another host name takes root and unshare")
+    with cluster("unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh") as address:
+        ran = run_on(run_module, write_study(tmp_path), address)
+    assert ran.returncode == 2, ran.stderr
+    assert "a worker on another host needs a tracking store that it can reach, got sqlite:" in ran.stderr
+    assert "at another-host:" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize(
