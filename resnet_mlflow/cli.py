@@ -14,6 +14,9 @@ from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
 from resnet_mlflow.process import claim, listen_for_stop, quiet_libraries, rank, stop_asked
 
+# Characters of an error; the longest of ours, with all parameters of a head, has 800.
+MAX_LINE = 2000
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours to print."""
@@ -87,11 +90,17 @@ def run_entry_point(
         known = error if isinstance(error, InputError) else of_place(error)
         if known is None:
             raise
-        line = printable(" ".join(str(known).split()))
+        line = _bounded(printable(" ".join(str(known).split())))
         print(f"error: {line}", file=sys.stderr)
         _note_refusal(line)
         sys.exit(2)
     sys.exit(1 if outcome is False else 0)
+
+
+def _bounded(line: str) -> str:
+    """Return a line whose middle is left out where it is long: values and paths from outside may be of any length."""
+    half = (MAX_LINE - len(" ... ")) // 2
+    return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def _meet_launched_run() -> None:

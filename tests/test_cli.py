@@ -98,3 +98,13 @@ def test_entry_point_that_is_stopped_says_what_is_left(config_class, line):
         [sys.executable, "-c", STOPPED, config_class.__name__], capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stderr) == (130, line)
+
+
+def test_main_leaves_out_the_middle_of_a_long_line():
+    command = [sys.executable, "-m", "entrypoints.predict", "--images", "/d" * 5000]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert len(line) < 2010
+    assert line.startswith("error: images must be")
+    assert " ... /d" in line or len(line) < 1000

@@ -31,7 +31,7 @@ def load_study(name: str) -> Study:
     path = STUDIES / f"{name}.yaml" if name in shipped else Path(name)
     if not is_file(path):
         raise InputError(
-            f"study must be a YAML file or one of {', '.join(shipped)}, got {name!r}{nearest(name, shipped)}"
+            f"study must be a YAML file or one of {', '.join(shipped)}, got {shown(name)}{nearest(name, shipped)}"
         )
     try:
         content = read_yaml_file(path)
