@@ -97,10 +97,28 @@ def workers_of(process):
     return found
 
 
+def ends(process, workers):
+    """Wait for a study that was stopped, and for its workers."""
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(worker.is_running() and worker.status() != "zombie" for worker in workers):
+        assert time.monotonic() < deadline, "workers end with the study"
+        time.sleep(0.2)
+
+
+def check_cells(n_cells):
+    """Check that every cell is there once, and that nothing counts as running."""
+    runs = tree()
+    finished = [path for path, status, _ in runs if status == "FINISHED"]
+    assert len(finished) == len(set(finished)), "no cell is doubled"
+    assert len([path for path in finished if path[-1].startswith("fit_head")]) == n_cells, "no cell is lost"
+    assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+
+
 @pytest.mark.slow
-def test_cells_of_workers_that_are_killed_go_to_others(store, tmp_path, cache_dir):
+def test_no_cell_is_lost_or_doubled_where_workers_and_the_study_are_killed(store, run_module, tmp_path, cache_dir):
     heads = {"prototype": None, "knn": {"k": 5}}
-    few = {"heads": ["prototype"], "shots": [1, 2], "samples": 4}
+    few = {"heads": ["prototype"], "shots": [1, 2], "samples": 5}
     arguments = write_study(tmp_path, heads=heads, few_shot=few, tuning={}, finetune={}, longtail={})
     rng = random.Random(0)
     process = start_study((*arguments, "--workers", "3"))
@@ -110,37 +128,52 @@ def test_cells_of_workers_that_are_killed_go_to_others(store, tmp_path, cache_di
         if line.startswith("[") and n_killed < 4 and alive:
             rng.choice(alive).kill()
             n_killed += 1
-    assert process.wait(timeout=300) == 0
-    process.stderr.close()
-    assert n_killed == 4
-    runs = tree()
-    finished = [path for path, status, _ in runs if status == "FINISHED"]
-    assert len(finished) == len(set(finished)), "no cell is doubled"
-    assert len([path for path in finished if path[-1].startswith("fit_head")]) == 12, "no cell is lost"
-    assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+        elif n_killed == 4:
+            break
+    process.kill()
+    ends(process, alive)
+    ran = run_module(*arguments, "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "finished before" in ran.stderr
+    check_cells(14)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_study_that_is_stopped_ends_its_workers_and_goes_on(store, run_module, tmp_path, cache_dir, how):
-    arguments = write_study(tmp_path, tuning={"knn": {"n_trials": 4}}, longtail={})
+def test_ctrl_c_ends_workers_in_order(store, tmp_path, cache_dir):
+    arguments = write_study(tmp_path, tuning={"knn": {"n_trials": 100}}, longtail={})
     process = start_study((*arguments, "--workers", "2"))
     for line in process.stderr:
         if line.startswith("[2/"):
             break
     workers = workers_of(process)
-    process.send_signal(how)
+    process.send_signal(signal.SIGINT)
+    ends(process, workers)
+    assert process.returncode == 130
+    assert {status for _, status, _ in tree()} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.slow
+def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
+    tuning = {"knn": {"n_trials": 500}}
+    arguments = write_study(tmp_path, heads={"prototype": None}, longtail={}, few_shot=None, finetune={}, tuning=tuning)
+    process = start_study(arguments)
+    for line in process.stderr:
+        if line.startswith("[1/"):
+            break
+    command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
+    if os.geteuid() == 0 and shutil.which("unshare"):
+        # With a name of its own, a process number says nothing of processes here: only signs of life do.
+        command = ["unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh", *command]
+    second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
+    during = tree()
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 60
-    while any(worker.is_running() and worker.status() != "zombie" for worker in workers):
-        assert time.monotonic() < deadline, "workers end with the study"
-        time.sleep(0.2)
-    ran = run_module(*arguments, "--workers", "2")
-    assert ran.returncode == 0, ran.stderr
-    runs = tree()
-    finished = [path for path, status, _ in runs if status == "FINISHED"]
-    assert len(finished) == len(set(finished))
-    assert {status for _, status, _ in runs} <= {"FINISHED", "KILLED"}
+    assert second.returncode == 2, second.stderr
+    (line,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
+    assert f"study small must run once at a time, got {socket.gethostname()}:{process.pid} since 20" in line
+    assert process.returncode == 130, "the first one went on"
+    assert {status for path, status, _ in during if len(path) == 1} == {"RUNNING"}, "nobody ended it"
+    assert len([path for path, _, _ in during if len(path) == 1]) == 1
 
 
 @contextmanager
@@ -208,28 +241,3 @@ def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, ar
     assert ran.returncode == 2
     assert told in ran.stderr
     assert "Traceback" not in ran.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("host", ["", "another-host"])
-def test_a_study_that_runs_elsewhere_is_refused(store, run_module, tmp_path, cache_dir, host):
-    arguments = write_study(tmp_path, longtail={}, few_shot=None)
-    process = start_study(arguments)
-    for line in process.stderr:
-        if line.startswith("[1/"):
-            break
-    command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
-    if host:
-        if os.geteuid() != 0 or shutil.which("unshare") is None:
-            pytest.skip("another host name takes root and unshare")
-        # With a name of its own, a process number says nothing of processes here: only signs of life do.
-        command = ["unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh", *command]
-    second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
-    said = process.communicate(timeout=200)[1]
-    assert process.returncode == 0, said
-    assert second.returncode == 2, second.stderr
-    (line,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
-    assert f"study small must run once at a time, got {socket.gethostname()}:{process.pid} since 20" in line
-    runs = tree()
-    assert {status for _, status, _ in runs} == {"FINISHED"}
-    assert len(runs) == len({path for path, _, _ in runs}), "no cell is doubled"
