@@ -15,6 +15,7 @@ from typing import NoReturn
 
 _stop_asked = threading.Event()
 _claimed = threading.Event()
+_worker = threading.Event()
 
 
 def process_name() -> str:
@@ -119,6 +120,17 @@ def quiet_libraries() -> None:
 def claim() -> None:
     """Say that this process runs one of the project's commands only: it may import less than others would need."""
     _claimed.set()
+
+
+def become_worker() -> None:
+    """Say that this process does parts of what another one was started for, which tells the user about it."""
+    claim()
+    _worker.set()
+
+
+def is_worker() -> bool:
+    """Return whether another process tells the user about what this one does."""
+    return _worker.is_set()
 
 
 def is_claimed() -> bool:

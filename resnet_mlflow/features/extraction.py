@@ -30,7 +30,7 @@ from resnet_mlflow.features.row_file import RowFile, drop_rows
 from resnet_mlflow.features.store import EntryWriter, FeatureStore
 from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
-from resnet_mlflow.process import n_ranks, process_name
+from resnet_mlflow.process import is_worker, n_ranks, process_name
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
 
@@ -202,7 +202,8 @@ def _progress(request: _Request, name: str, n_images: int) -> "tqdm[Any]":
         unit=" images",
         # A log file wants a line now and then, a terminal a bar that moves.
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
-        disable=not request.show_progress or request.fabric.global_rank != 0,
+        # Bars of several processes would write over each other.
+        disable=not request.show_progress or request.fabric.global_rank != 0 or is_worker(),
     )
 
 

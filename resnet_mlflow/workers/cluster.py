@@ -112,8 +112,6 @@ def _worker_options(number: int, n_workers: int, folder: str) -> dict[str, Any]:
     share = str(max(1, n_cores() // n_workers))
     # Python of this process, whatever the working folder holds: what it imported is what workers import.
     environment = dict.fromkeys(CORES, share) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # Bars of several processes would write over each other.
-    environment["TQDM_DISABLE"] = "1"
     has_gpu = number < n_gpus()
     if n_gpus():
         environment["CUDA_VISIBLE_DEVICES"] = str(number) if has_gpu else ""
@@ -123,6 +121,7 @@ def _worker_options(number: int, n_workers: int, folder: str) -> dict[str, Any]:
         "memory_limit": 0,
         "dashboard": False,
         "local_directory": folder,
+        "preload": ["resnet_mlflow.workers.begin"],
         "env": environment,
         "resources": {GPU: 1} if has_gpu else {},
     }

@@ -1,0 +1,6 @@
+"""What a worker of this machine does first: Dask imports this module in it."""
+
+from resnet_mlflow.process import become_worker, quiet_libraries
+
+become_worker()
+quiet_libraries()
