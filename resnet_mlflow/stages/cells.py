@@ -121,11 +121,18 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
                 done.results.append(_result(work.cell, answer))
 
 
+def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:
+    """Return how long a piece of work is beside others: 3 for training on images, 2 for many fits, 1 for one."""
+    if getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none":
+        return 3
+    return 2 if isinstance(config, LongtailConfig) or config.n_trials or getattr(config, "folds", 0) else 1
+
+
 def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
     """Return the part that makes the features that a configuration works on; nothing where it works on images."""
     if getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none":
         return None
-    return crew.part("features", extraction_of(config))
+    return crew.part("features", extraction_of(config), priority=4)
 
 
 def _result(cell: Cell, answer: dict[str, str]) -> CellResult:

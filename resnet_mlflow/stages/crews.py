@@ -50,11 +50,11 @@ class Crew:
             if "failed" in told:
                 raise InputError(told["failed"])
 
-    def part(self, job: str, config: Config, after: tuple[str, ...] = ()) -> Part:
-        """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration."""
+    def part(self, job: str, config: Config, after: tuple[str, ...] = (), priority: int = 0) -> Part:
+        """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest."""
         content = self._told(job, config)
         needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus()
-        return Part(digest_of(content), content, after, needs_gpu)
+        return Part(digest_of(content), content, after, priority, needs_gpu)
 
     def do(self, parts: Sequence[Part]) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield key and answer of each part as it ends: ``run_id`` and ``how``, or ``failed``."""

@@ -21,12 +21,14 @@ class Part:
         key: Stands for what is done: parts of equal keys are done once.
         content: What the worker is told: plain values that are small, such as a configuration.
         after: Keys of parts that must have ended before.
+        priority: Of those that can begin, parts of higher numbers do: long ones, so that none is left alone at the end.
         needs_gpu: Whether only a worker with a GPU can do it, where there are such workers.
     """
 
     key: str
     content: Mapping[str, Any]
     after: Sequence[str] = ()
+    priority: int = 0
     needs_gpu: bool = False
 
 
@@ -52,6 +54,7 @@ def do_parts(
                 *(futures[key] for key in part.after),
                 key=part.key,
                 pure=False,
+                priority=part.priority,
                 resources={GPU: 1} if part.needs_gpu else None,
             )
     try:
