@@ -53,10 +53,11 @@ def tree():
         above = next((path(other) for other in runs if other.info.run_id == parent), ())
         return (*above, names[run.info.run_id])
 
-    return sorted(
+    found = [
         (path(run), run.info.status, {k: v for k, v in run.data.metrics.items() if not k.startswith(NOT_SCORES)})
         for run in runs
-    )
+    ]
+    return sorted(found, key=lambda entry: (entry[:2], sorted(entry[2].items())))
 
 
 @pytest.mark.slow
