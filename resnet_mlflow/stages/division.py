@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resnet_mlflow.csv_text import csv_of
 from resnet_mlflow.data.crossings import contradictions, copies_across, groups_across
 from resnet_mlflow.data.datasets import TEST_FRACTION, ImageDataset
 from resnet_mlflow.data.group_draws import are_single
@@ -135,4 +136,4 @@ def log_division(run: StageRun, dataset: ImageDataset, splits: Mapping[str, Feat
         (folder / FOLDER).mkdir()
         for name, listed in lists.items():
             if listed["path"]:
-                pd.DataFrame(listed).to_csv(folder / FOLDER / f"{name}.csv", index=False)
+                (folder / FOLDER / f"{name}.csv").write_text(csv_of(pd.DataFrame(listed)), encoding="utf-8")

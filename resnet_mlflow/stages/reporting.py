@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnet_mlflow.config import CalibrationConfig
+from resnet_mlflow.csv_text import csv_of
 from resnet_mlflow.evaluation.figures import confusion_matrix_figure
 from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
 from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes_table, worst_rows
@@ -191,7 +192,7 @@ def _write_mistakes(folder: Path, title: str, evaluation: Evaluation, items: Ite
     place = folder / "evaluation" / items.split
     (place / "mistakes.html").write_text(mistakes_page(title, table, n_wrong), encoding="utf-8")
     table.to_parquet(place / "mistakes.parquet", index=False)
-    table.drop(columns=THUMBNAIL).to_csv(place / "mistakes.csv", index=False)
+    (place / "mistakes.csv").write_text(csv_of(table.drop(columns=THUMBNAIL)), encoding="utf-8")
 
 
 def _note(title: str, inputs: Inputs, evaluations: Mapping[str, Evaluation], remarks: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import logging
 import re
 from functools import lru_cache
 
+from resnet_mlflow.csv_text import csv_of
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.evaluation.scores import Evaluation
 from resnet_mlflow.evaluation.slices import SliceScore, SliceScores, score_slices
@@ -56,7 +57,7 @@ def log_slices(
     with run.artifacts() as folder:
         place = folder / "evaluation" / items.split
         place.mkdir(parents=True)
-        found.frame().to_csv(place / "slices.csv", index=False)
+        (place / "slices.csv").write_text(csv_of(found.frame()), encoding="utf-8")
     logger.info("worst slice: %s", _told(found.worst))
     return found
 
