@@ -107,9 +107,8 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     for work in works:
         made = _features_part(work.config, crew)
         features |= {} if made is None else {made.key: made}
-        part = crew.part(
-            "comparison" if work.cell is None else "cell", work.config, () if made is None else (made.key,)
-        )
+        after = () if made is None else (made.key,)
+        part = crew.part("comparison" if work.cell is None else "cell", work.config, after, _length(work.config))
         parts[part.key] = part
         by_part.setdefault(part.key, []).append(work)
     position = 0
@@ -123,14 +122,18 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
 
 def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:
     """Return how long a piece of work is beside others: 3 for training on images, 2 for many fits, 1 for one."""
-    if getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none":
+    if _is_on_images(config):
         return 3
     return 2 if isinstance(config, LongtailConfig) or config.n_trials or getattr(config, "folds", 0) else 1
 
 
+def _is_on_images(config: FeatureConfig) -> bool:
+    return getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none"
+
+
 def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
     """Return the part that makes the features that a configuration works on; nothing where it works on images."""
-    if getattr(config, "train_layers", "fc") != "fc" or getattr(config, "augmentation", "none") != "none":
+    if _is_on_images(config):
         return None
     return crew.part("features", extraction_of(config), priority=4)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.config import Config, ExtractConfig, FeatureConfig, WorkersConfig
@@ -53,7 +54,7 @@ class Crew:
     def part(self, job: str, config: Config, after: tuple[str, ...] = (), priority: int = 0) -> Part:
         """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest."""
         content = self._told(job, config)
-        needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus()
+        needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus
         return Part(digest_of(content), content, after, priority, needs_gpu)
 
     def do(self, parts: Sequence[Part]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -65,6 +66,7 @@ class Crew:
         kind = type(config).__name__
         return {"job": job, "kind": kind, "config": values, "place": asdict(self.place), **(more or {})}
 
+    @cached_property
     def _has_gpus(self) -> bool:
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         return any(worker["resources"] for worker in workers)
