@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import raise_if_stopped, reason_of
-from resnet_mlflow.stages.crews import FINISHED_BEFORE, Crew, extraction_of
-from resnet_mlflow.stages.finetune import run_finetune
-from resnet_mlflow.stages.fit_head import run_fit_head
+from resnet_mlflow.stages.crews import FINISHED_BEFORE, Crew
+from resnet_mlflow.stages.jobs import run_cell
 from resnet_mlflow.stages.longtail import run_longtail
-from resnet_mlflow.stages.preparation import compute_cache_key, prepare
+from resnet_mlflow.stages.preparation import prepare
 from resnet_mlflow.study import Cell
 from resnet_mlflow.study.table import CellResult
-from resnet_mlflow.tracking import find_runs, get_run
+from resnet_mlflow.tracking import get_run
 from resnet_mlflow.workers.parts import Part
 
 logger = logging.getLogger(__name__)
@@ -81,26 +80,15 @@ def _do(work: _Work, done: Done) -> str:
             raise InputError("a method failed, see its run")
         return ""
     assert work.cell is not None
-    result = _do_cell(work.cell)
-    done.results.append(result)
-    return FINISHED_BEFORE if result.reused else ""
-
-
-def _do_cell(cell: Cell) -> CellResult:
-    inputs = prepare(cell.config)
-    finished = find_runs({"stage": cell.stage, "cache_key": compute_cache_key(cell.stage, cell.config, inputs)})
-    if finished:
-        run = finished[0]
-        return CellResult(cell, inputs.weights.label, dict(run.data.metrics), run.info.run_id, reused=True)
-    config = cell.config
-    outcome = run_finetune(config) if isinstance(config, FinetuneConfig) else run_fit_head(config)
-    return CellResult(cell, inputs.weights.label, outcome.metrics, outcome.run_id, reused=False)
+    run_id, reused = run_cell(work.config)
+    done.results.append(_result(work.cell, run_id, reused))
+    return FINISHED_BEFORE if reused else ""
 
 
 def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     """Let workers do everything, the features of a backbone before what is fitted on them."""
     first = works[0].config
-    crew.check(extraction_of(first), prepare(first).dataset.digest)
+    crew.check(first, prepare(first).dataset.digest)
     features: dict[str, Part] = {}
     parts: dict[str, Part] = {}
     by_part: dict[str, list[_Work]] = {}
@@ -117,7 +105,7 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
             position += 1
             _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, answer)
             if work.cell is not None and "failed" not in answer:
-                done.results.append(_result(work.cell, answer))
+                done.results.append(_result(work.cell, answer["run_id"], answer["how"] == FINISHED_BEFORE))
 
 
 def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:
@@ -133,15 +121,12 @@ def _is_on_images(config: FeatureConfig) -> bool:
 
 def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
     """Return the part that makes the features that a configuration works on; nothing where it works on images."""
-    if _is_on_images(config):
-        return None
-    return crew.part("features", extraction_of(config), priority=4)
+    return None if _is_on_images(config) else crew.features(config)
 
 
-def _result(cell: Cell, answer: dict[str, str]) -> CellResult:
-    run = get_run(answer["run_id"])
-    reused = answer["how"] == FINISHED_BEFORE
-    return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run.info.run_id, reused)
+def _result(cell: Cell, run_id: str, reused: bool) -> CellResult:
+    run = get_run(run_id)
+    return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run_id, reused)
 
 
 def _tell(done: Done, told: str, name: str, answer: dict[str, str]) -> None:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.config import Config, ExtractConfig, FeatureConfig, WorkersConfig
+from resnet_mlflow.config import Config, FeatureConfig, WorkersConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import ask_stop
 from resnet_mlflow.registry import load
+from resnet_mlflow.stages.extract import extraction_of
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.tracking import Place, end_abandoned_children, this_place
 from resnet_mlflow.workers.cluster import open_workers
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # By name: what workers do needs the stages that need workers.
 ANSWER = "resnet_mlflow.stages.jobs:answer"
 FINISHED_BEFORE = "finished before"
+# Others wait for features: above all that is given to workers.
+FIRST = 100
 
 
 class Crew:
@@ -46,10 +49,15 @@ class Crew:
             InputError: If one of them has another version or dataset, or cannot reach the store; the line says what it
                 needs.
         """
-        answers = self.client.run(load(ANSWER), self._told("check", config, {"digest": digest}))
+        answers = self.client.run(load(ANSWER), self._told("check", extraction_of(config), {"digest": digest}))
         for told in answers.values():
             if "failed" in told:
                 raise InputError(told["failed"])
+
+    def features(self, config: FeatureConfig) -> Part:
+        """Return the part that makes the features which a configuration works on."""
+        # The seed draws splits of features that are there.
+        return self.part("features", extraction_of(config).model_copy(update={"seed": 0}), priority=FIRST)
 
     def part(self, job: str, config: Config, after: tuple[str, ...] = (), priority: int = 0) -> Part:
         """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest."""
@@ -98,10 +106,3 @@ def crew_of(config: WorkersConfig, parent_run_id: str) -> Iterator[Crew | None]:
             if not config.scheduler:
                 client.shutdown()
     end_abandoned_children(parent_run_id)
-
-
-def extraction_of(config: FeatureConfig) -> ExtractConfig:
-    """Return the extraction of the features that a configuration works on."""
-    own = {name: getattr(config, name) for name in ExtractConfig.model_fields if name in type(config).model_fields}
-    # The seed draws splits of features that are there.
-    return ExtractConfig(**{**own, "seed": 0})

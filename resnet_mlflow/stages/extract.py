@@ -37,8 +37,12 @@ def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     if found is not None:
         refuse_skipped(found, config.on_bad_image)
         return found.of(inputs.dataset)
-    extract_config = ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-    return _tracked_extraction(extract_config, inputs, present=None).of(inputs.dataset)
+    return _tracked_extraction(extraction_of(config), inputs, present=None).of(inputs.dataset)
+
+
+def extraction_of(config: FeatureConfig) -> ExtractConfig:
+    """Return the extraction of the features that a configuration works on."""
+    return ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
 
 
 def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:

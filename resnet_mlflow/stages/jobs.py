@@ -7,12 +7,12 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
-from resnet_mlflow.config import ENTRY_POINTS, Config, FinetuneConfig
+from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig, FinetuneConfig, FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import ask_stop, process_name, quiet_libraries, reason_of
 from resnet_mlflow.stages.crews import FINISHED_BEFORE
 from resnet_mlflow.stages.extract import ensure_features
-from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.stages.preparation import compute_cache_key, prepare
 from resnet_mlflow.tracking import Place, end_attempts, find_runs, use_place
 from resnet_mlflow.workers.cluster import own_share_of_cores
 
@@ -57,39 +57,49 @@ def _features(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _cell(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
-    inputs = prepare(config)
-    stage = "finetune" if isinstance(config, FinetuneConfig) else "fit_head"
-    found = _begin(stage, config, inputs, told)
+def run_cell(config: FitHeadConfig | FinetuneConfig, parent_run_id: str = "") -> tuple[str, bool]:
+    """Return the id of the run of a cell, which is made unless it has finished before, and whether it has.
+
+    Args:
+        config: Of a head or a fine-tuning.
+        parent_run_id: Where another process may have tried before, see ``end_attempts``; empty where none has.
+    """
+    found = _begin("finetune" if isinstance(config, FinetuneConfig) else "fit_head", config, parent_run_id)
     if found:
-        return {"run_id": found, "how": FINISHED_BEFORE}
+        return found, True
     if isinstance(config, FinetuneConfig):
         from resnet_mlflow.stages.finetune import run_finetune
 
-        return {"run_id": run_finetune(config).run_id}
+        return run_finetune(config).run_id, False
     from resnet_mlflow.stages.fit_head import run_fit_head
 
-    return {"run_id": run_fit_head(config).run_id}
+    return run_fit_head(config).run_id, False
+
+
+def _cell(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    run_id, reused = run_cell(config, told["place"]["parent_run_id"])
+    return {"run_id": run_id, **({"how": FINISHED_BEFORE} if reused else {})}
 
 
 def _method(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
     from resnet_mlflow.stages.longtail import run_method
 
-    found = _begin("longtail", config, prepare(config), told)
+    found = _begin("longtail", config, told["place"]["parent_run_id"])
     return {"run_id": found, "how": FINISHED_BEFORE} if found else {"run_id": run_method(config)}
 
 
 def _comparison(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
     from resnet_mlflow.stages.longtail import run_longtail
 
-    _begin("longtail", config, prepare(config), told)
+    _begin("longtail", config, told["place"]["parent_run_id"])
     return {} if run_longtail(config) else {"failed": "a method failed, see its run"}
 
 
-def _begin(stage: str, config: Config, inputs: Inputs, told: Mapping[str, Any]) -> str:
+def _begin(stage: str, config: FeatureConfig, parent_run_id: str) -> str:
     """Return the run in which the work has finished before; empty where it is to be done."""
-    key = compute_cache_key(stage, config, inputs)
-    end_attempts(told["place"]["parent_run_id"], key)
+    key = compute_cache_key(stage, config, prepare(config))
+    if parent_run_id:
+        end_attempts(parent_run_id, key)
     finished = find_runs({"stage": stage, "cache_key": key})
     return str(finished[0].info.run_id) if finished else ""
 

@@ -15,7 +15,7 @@ from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.selection import method_parts, select_methods
 from resnet_mlflow.longtail.table import MethodRun, build_table
 from resnet_mlflow.process import reason_of
-from resnet_mlflow.stages.crews import Crew, crew_of, extraction_of
+from resnet_mlflow.stages.crews import Crew, crew_of
 from resnet_mlflow.stages.longtail_kinds import sources
 from resnet_mlflow.stages.longtail_runs import (
     MethodTask,
@@ -96,8 +96,8 @@ def _by_workers(
     crew: Crew, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]
 ) -> dict[tuple[str, int], str]:
     """Let workers run all methods and seeds; give the reasons of those that failed, by method and seed."""
-    crew.check(extraction_of(config), inputs.dataset.digest)
-    features = [crew.part("features", extraction_of(config))] if config.train_layers == "fc" else []
+    crew.check(config, inputs.dataset.digest)
+    features = [crew.features(config)] if config.train_layers == "fc" else []
     after = tuple(part.key for part in features)
     named = {}
     for seed in config.all_seeds:

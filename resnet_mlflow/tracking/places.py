@@ -11,7 +11,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from resnet_mlflow import __version__
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import machine, process_name
-from resnet_mlflow.tracking.opening import store_uri
+from resnet_mlflow.tracking.opening import DATABASE_PORTS, store_uri
 from resnet_mlflow.tracking.refusals import without_password
 from resnet_mlflow.tracking.runs import under_run
 
@@ -55,12 +55,8 @@ def use_place(place: Place) -> Iterator[None]:
             f"a worker must have resnet-mlflow {place.version}, as the process that it works for, got {__version__} at "
             f"{process_name()}; install the same version"
         )
-    kind = place.uri.partition(":")[0]
-    if (
-        place.machine != machine()
-        and kind not in ("http", "https", "databricks")
-        and not kind.startswith(("postgresql", "mysql", "mssql"))
-    ):
+    kind = place.uri.partition(":")[0].partition("+")[0]
+    if place.machine != machine() and kind not in ("http", "https", "databricks", *DATABASE_PORTS):
         raise InputError(
             f"a worker on another host needs a tracking store that it can reach, got {without_password(place.uri)} at "
             f"{process_name()}; start an MLflow server, and set MLFLOW_TRACKING_URI to it where the study is started"
