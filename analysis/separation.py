@@ -75,6 +75,16 @@ def stored_predictions(run_id: str) -> Predictions:
     return stored.take(np.argsort(stored.item_ids, kind="stable"))
 
 
+def check_same_items(predictions: Sequence[Predictions]) -> None:
+    """Make sure that the seeds of one classifier were tested on the same items.
+
+    Raises:
+        InputError: If they were not.
+    """
+    if any(not np.array_equal(one.item_ids, predictions[0].item_ids) for one in predictions):
+        raise InputError("the seeds of the best run must be tested on the same items, got different ones")
+
+
 def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:
     """Return the run of each seed behind a row."""
     return dict(zip(row[SEEDS], row[RUN_IDS], strict=True))

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from analysis.cells import best_by_validation
-from analysis.separation import stored_predictions
+from analysis.separation import check_same_items, stored_predictions
 from analysis.table import RUN_IDS, SEEDS, Column, Table
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
@@ -39,8 +39,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
         return None
     predictions = [stored_predictions(run_id) for run_id in best[RUN_IDS]]
     first = predictions[0]
-    if any(not np.array_equal(one.item_ids, first.item_ids) for one in predictions):
-        raise InputError("the seeds of the best run must be tested on the same items, got different ones")
+    check_same_items(predictions)
     leads = np.mean([_leads(one) for one in predictions], axis=0)
     wrong = np.sum([~one.correct for one in predictions], axis=0)
     # Of the worst of one seed, that nearest in the others; a mistake of any seed is one.

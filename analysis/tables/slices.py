@@ -8,10 +8,9 @@ import pandas as pd
 from analysis.cells import best_by_validation
 from analysis.charts import Chart
 from analysis.intervals import HELD_OUT, interval_columns
-from analysis.separation import stored_predictions
+from analysis.separation import check_same_items, stored_predictions
 from analysis.table import RUN_IDS, SEEDS, Column, Table
 from analysis.tables.row import TableRow
-from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import holm, score_over_seeds, slices_p_value
 from resnet_mlflow.tracking import SLICE
 
@@ -39,8 +38,7 @@ def slices(frame: pd.DataFrame) -> Table | None:
     known = {name: values for name, values in stored[0].known.items() if name.startswith(SLICE)}
     if not known:
         return None
-    if any(not np.array_equal(one.item_ids, stored[0].item_ids) for one in stored):
-        raise InputError("the seeds of the best run must be tested on the same items, got different ones")
+    check_same_items(stored)
     correct = np.array([one.correct for one in stored])
     p_values = holm([_p_value(correct, values) for values in known.values()])
     held_out = float(best[HELD_OUT])

@@ -16,7 +16,6 @@ from resnet_mlflow.audit.audit import Audit
 from resnet_mlflow.audit.issues import KINDS
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.decoding import BadImageError
-from resnet_mlflow.data.relative_paths import relative_paths
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SIDE, _QUALITY = 160, 80
@@ -135,7 +134,7 @@ class _Pictures:
             (name, path, item_id): row
             for name, split in dataset.splits.items()
             for row, (path, item_id) in enumerate(
-                zip(relative_paths(dataset, name), split.item_ids.tolist(), strict=True)
+                zip(dataset.relative_paths(split), split.item_ids.tolist(), strict=True)
             )
         }
         self._known: dict[tuple[str, str, str], int] = {}

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from resnet_mlflow.audit.measuring import ImageFacts
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.decoding import BadImageError
-from resnet_mlflow.data.relative_paths import relative_paths, splits_in_order
 
 Ints = NDArray[np.int64]
 
@@ -61,7 +60,7 @@ def pool_images(dataset: ImageDataset, unreadable: Mapping[int, str]) -> Pool:
         dataset: Its splits come in the order train, val, test.
         unreadable: Reasons by row of the pool.
     """
-    splits = splits_in_order(dataset)
+    splits = tuple(name for name in ("train", "val", "test") if name in dataset.splits)
     sizes = [len(dataset.splits[name]) for name in splits]
     return Pool(
         dataset.class_names,
@@ -70,7 +69,7 @@ def pool_images(dataset: ImageDataset, unreadable: Mapping[int, str]) -> Pool:
         np.concatenate([np.arange(size) for size in sizes]),
         np.concatenate([dataset.splits[name].labels for name in splits]),
         np.concatenate([dataset.splits[name].item_ids for name in splits]),
-        tuple(path for name in splits for path in relative_paths(dataset, name)),
+        tuple(path for name in splits for path in dataset.relative_paths(dataset.splits[name])),
         dict(unreadable),
     )
 

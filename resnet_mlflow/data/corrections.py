@@ -9,7 +9,6 @@ import numpy as np
 
 from resnet_mlflow.csv_text import without_quote
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
-from resnet_mlflow.data.relative_paths import relative_paths
 from resnet_mlflow.data.splits import check_class_sizes
 from resnet_mlflow.data.table_files import Table, read_table
 from resnet_mlflow.data.table_paths import refuse_rows
@@ -97,7 +96,7 @@ def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
     by_path: dict[str, list[_Place]] = {}
     by_id: dict[str, list[_Place]] = {}
     for name, split in dataset.splits.items():
-        for row, (path, item_id) in enumerate(zip(relative_paths(dataset, name), split.item_ids.tolist(), strict=True)):
+        for row, (path, item_id) in enumerate(zip(dataset.relative_paths(split), split.item_ids.tolist(), strict=True)):
             by_path.setdefault(path, []).append((name, row))
             by_id.setdefault(item_id, []).append((name, row))
     n_rows = len(marked.indices)

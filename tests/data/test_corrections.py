@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from resnet_mlflow.data.catalogue import load_dataset
-from resnet_mlflow.data.relative_paths import relative_paths
 from resnet_mlflow.errors import InputError
 
 
@@ -32,7 +31,7 @@ def test_apply_corrections_drop_and_relabel(load):
     assert after.corrected_from == before.digest != after.digest
     assert after.class_counts("train") == {"blue": 11, "green": 10, "red": 8}
     assert after.class_counts("test") == before.class_counts("test")
-    paths = relative_paths(after, "train")
+    paths = after.relative_paths(after.splits["train"])
     assert "train/red/0.png" not in paths
     assert after.splits["train"].labels[paths.index("train/red/1.png")] == 0
 
