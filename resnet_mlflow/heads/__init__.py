@@ -50,8 +50,7 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
         if param not in rules:
             raise InputError(
                 f"head_params of {name} must be among its parameters, got {shown(param)}"
-                f"{nearest(str(param)[:100], rules)}; "
-                f"right are {listed}"
+                f"{nearest(str(param)[:100], rules)}; valid parameters: {listed}"
             )
         if not _fits(estimator, param, value):
             raise InputError(

@@ -94,15 +94,13 @@ def crew_of(config: WorkersConfig, parent_run_id: str) -> Iterator[Crew | None]:
     if not config.has_workers:
         yield None
         return
-    with open_workers(config.workers, config.scheduler) as client:
-        try:
-            yield Crew(client, this_place(parent_run_id))
-        except BaseException:
-            # Trainings and tunings look whether they are to stop; what does not goes on to its end, or dies with its
-            # worker.
-            client.run(ask_stop, on_error="ignore")
-            raise
-        finally:
-            if not config.scheduler:
-                client.shutdown()
-    end_abandoned_children(parent_run_id)
+    try:
+        with open_workers(config.workers, config.scheduler) as client:
+            try:
+                yield Crew(client, this_place(parent_run_id))
+            except BaseException:
+                # Trainings and tunings look whether they are to stop; what does not dies with its worker.
+                client.run(ask_stop, on_error="ignore")
+                raise
+    finally:
+        end_abandoned_children(parent_run_id)

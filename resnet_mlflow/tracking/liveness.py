@@ -90,12 +90,13 @@ def end_killed(run_id: str, stage: str) -> None:
 
 
 def end_abandoned_children(parent_run_id: str) -> None:
-    """End a run's children as KILLED that still count as running, and that no other process works on.
+    """End a run's children, and theirs, as KILLED that still count as running, and that no other process works on.
 
     To be called while this process runs nothing of the parent.
     """
     for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
         if is_abandoned(run.data.tags) or run.data.tags.get(PROCESS) in (None, process_mark()):
+            end_abandoned_children(run.info.run_id)
             end_killed(run.info.run_id, run.data.tags.get("stage", ""))
 
 

@@ -85,7 +85,8 @@ def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
             # The page of registered models shows the text.
             client.create_registered_model(lock.entry, tags={"worker": process_name(), **signs()}, description=text)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # The other's entry may go between MLflow's try to write ours and its look at what is there.
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         if _holder(client, lock.entry) == process_mark():
             return

@@ -270,7 +270,7 @@ def _check_fit(space: SearchSpace, method: str) -> None:
         if name not in known:
             raise InputError(
                 f"search space {space.name} must have parameters of {method}, got {name!r}{nearest(name, known)}; "
-                f"right are {', '.join(known)}"
+                f"valid parameters: {', '.join(known)}"
             )
         for value in parameter.extremes():
             try:

@@ -54,7 +54,7 @@ def test_constraints_cover_every_parameter(name: str) -> None:
         ("mlp", {"class_weight": "even"}, "class_weight of mlp must be balanced or a mapping of labels to weights or"),
         ("linear", {"solver": "newton"}, r"solver of linear must be lbfgs \| sgd, got 'newton'"),
         ("linear", {"C": float("nan")}, "C of linear must be"),
-        ("prototype", {"C": 1}, "head_params of prototype must be among its parameters, got 'C'; right are"),
+        ("prototype", {"C": 1}, "head_params of prototype must be among its parameters, got 'C'; valid parameters:"),
     ],
 )
 def test_build_head_refuses_in_one_line(name: str, params: dict[str, Any], message: str) -> None:

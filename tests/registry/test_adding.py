@@ -105,7 +105,7 @@ def test_a_head_is_one_file_and_one_row(house):
     house.add_row("heads", "head", RIDGE)
 
     assert "One of ridge, svm" in house.run("entrypoints.fit_head", "--help").replace("\n", " ").replace("  ", "")
-    assert "right are preprocessing" in house.run(
+    assert "valid parameters: preprocessing" in house.run(
         "entrypoints.fit_head", "--head", "ridge", "--head_params", "{alhpa: 3}", returncode=2
     )
     (house.root / "one.yaml").write_text(yaml.safe_dump(STUDY))

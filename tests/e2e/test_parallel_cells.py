@@ -15,6 +15,7 @@ import mlflow
 import psutil
 import pytest
 import yaml
+from mlflow_server import free_port
 
 PROJECT = Path(__file__).parents[2]
 FEATURES = {"image_size": 16, "weights": "random", "precision": "fp32"}
@@ -30,12 +31,6 @@ STUDY = {
     "few_shot": {"heads": ["prototype"], "shots": [1], "samples": 2},
 }
 NOT_SCORES = ("time/", "throughput/", "system/")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def write_study(folder, **changes):
