@@ -5,13 +5,17 @@ import os
 import signal
 import socket
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+
+# After which a stop that came amid a statement of a database is tried again.
+LATER_S = 0.02
 
 _stop_asked = threading.Event()
 _claimed = threading.Event()
@@ -150,9 +154,21 @@ def listen_for_stop() -> None:
         signal.signal(signal.SIGINT, _stop)
 
 
-def _stop(*_: object) -> NoReturn:
+def _stop(number: int, frame: FrameType | None) -> None:
     _stop_asked.set()
+    if _in_database(frame):
+        # Cut short, a statement would go on holding its lock, and what ends runs would wait for it without end.
+        again = threading.Timer(LATER_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
     raise KeyboardInterrupt
+
+
+def _in_database(frame: FrameType | None) -> bool:
+    return any(
+        found.f_globals.get("__name__", "").startswith("sqlalchemy.") for found, _ in traceback.walk_stack(frame)
+    )
 
 
 def ask_stop(stop: bool = True) -> None:
