@@ -11,6 +11,7 @@ from analysis.schema import defaults_of
 from analysis.table import RUN_IDS, SEEDS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import distinct_seeds
+from resnet_mlflow.tracking import PROTOCOL
 
 CONFIG = "config."
 VARIANT = "variant"
@@ -62,7 +63,7 @@ def cross_validated_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 def cross_validated(frame: pd.DataFrame) -> "pd.Series[bool]":
     """Return which runs are of a cross-validated configuration; runs of single folds are a stage of their own."""
-    return config_column(frame, "folds", 0).astype(float) > 0
+    return frame[PROTOCOL] == "cross-validation"
 
 
 def _newest(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
@@ -102,7 +103,7 @@ def frozen_or_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
 def few_shot(cells: pd.DataFrame) -> "pd.Series[bool]":
     """Return which cells saw a few images per class only."""
-    return config_column(cells, "shots", 0).astype(float) > 0
+    return cells[PROTOCOL] == "few-shot"
 
 
 def config_column(cells: pd.DataFrame, name: str, default: Any) -> "pd.Series[Any]":
@@ -120,12 +121,22 @@ def best_by_validation(frame: pd.DataFrame, labels: Sequence[str]) -> "pd.Series
         frame: Runs of one dataset.
         labels: Columns that name a row.
     """
-    cells = frozen_or_tuned(frame)
-    if cells.empty:
-        return None
-    rows = score_rows(cells, labels, ["val/accuracy"])
+    rows = best_settings(frozen_or_tuned(frame), labels)
     rows = rows[rows["val/accuracy"].notna()]
-    return None if rows.empty else rows.sort_values("val/accuracy", ascending=False, kind="stable").iloc[0]
+    return None if rows.empty else rows.iloc[0]
+
+
+def best_settings(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str] = ()) -> pd.DataFrame:
+    """Return ``score_rows``, of equal labels only the setting of the best validation accuracy; the best row first.
+
+    Args:
+        cells: As ``finished_cells`` returns them.
+        labels: Columns that name a row.
+        metrics: Metrics to summarise beside validation accuracy.
+    """
+    rows = score_rows(cells, labels, ["val/accuracy", *metrics])
+    rows = rows.sort_values("val/accuracy", ascending=False, kind="stable")
+    return rows.drop_duplicates(list(labels)).reset_index(drop=True)
 
 
 def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

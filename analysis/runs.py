@@ -19,7 +19,7 @@ from analysis.schema import defaults_of, fits, setting_of, typed_value
 from analysis.warnings import warnings_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.review import RUN_RULES, TAG
-from resnet_mlflow.tracking import experiment_runs, find_experiment
+from resnet_mlflow.tracking import PROTOCOL, experiment_runs, find_experiment, protocol_of
 
 CONFIG = "config."
 # Tags that become columns under a name of their own.
@@ -47,7 +47,7 @@ TAGS = {
 NAMES = ("stage", "dataset", "dataset_digest", "backbone", "weights", "head", "method")
 MAX_NAME = 250
 _NUMBER = re.compile(r"[0-9]{1,10}")
-INFO = ("run_id", "name", "status", "strategy", "seed", "setting", "start", "end", "duration_s")
+INFO = ("run_id", "name", "status", "strategy", PROTOCOL, "seed", "setting", "start", "end", "duration_s")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Runs:
         experiment_id: Its id, for links into MLflow.
         frame: One row per run, newest first: ``run_id``, ``name``, ``stage``, ``status``, ``dataset``,
             ``dataset_digest``, ``backbone``, ``weights``, ``head``, ``strategy`` (``frozen`` or the trained layers),
+            ``protocol`` (see ``tracking.protocol_of``),
             ``method`` (of a long tail), ``seed``, ``image_size`` in pixels, ``setting``
             (equal for runs that differ in their seed alone), ``parent``, ``classifier_run``, ``version``, ``commit``,
             ``dirty``, ``warning.<code>`` (what the run logged), ``start``, ``end``, ``duration_s``; typed parameters as
@@ -155,6 +156,7 @@ def _row(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         "name": run.info.run_name,
         "status": run.info.status,
         "strategy": _strategy(stage, config),
+        PROTOCOL: protocol_of(config),
         "seed": None if seed is None or stage == "study" else int(seed),
         "setting": setting_of(stage, config, info["weights"] or "", info["dataset_digest"] or ""),
         "start": run.info.start_time,

@@ -19,54 +19,48 @@
 import os
 
 import pandas as pd
-from IPython.display import Image, Markdown, display
 
-from analysis.cells import cross_validated
-from analysis.figures import png
-from analysis.render import to_markdown
+from analysis.cells import best_settings, frozen_or_tuned
+from analysis.notebook import show
 from analysis.runs import load_runs
-from analysis.separation import paired_difference
-from analysis.tables import TABLES, chart_of
+from analysis.separation import paired_difference, runs_by_seed
 
 runs = load_runs(os.environ.get("MLFLOW_EXPERIMENT_NAME", "resnet-mlflow"))
-grid = TABLES["ablation"](runs.frame)
-display(Markdown(to_markdown(grid)))
-
-# %%
-if (chart := chart_of(grid)) is not None:
-    display(Image(png(chart)))
+show("ablation", runs.frame)
 
 # %% [markdown]
 # ## How much of a score is the head, how much the backbone, how much the seed?
 #
-# Spread of test accuracy between heads (mean over backbones), between backbones (mean over heads), and over seeds.
+# Spread of test accuracy between heads (mean over backbones), between backbones (mean over heads), and over seeds: of
+# the same settings as in the table, on all training images.
 
 # %%
-whole = runs.frame[~cross_validated(runs.frame)]
-cells = whole[(whole["stage"] == "fit_head") & (whole["status"] == "FINISHED")]
-mean = cells.pivot_table(index="backbone", columns="head", values="test/accuracy")
-over_seeds = cells.groupby(["backbone", "head"])["test/accuracy"].std().mean()
+cells = frozen_or_tuned(runs.frame)
+pairs = best_settings(cells[cells["strategy"] == "frozen"], ["backbone", "head"], ["test/accuracy"])
+mean = pairs.pivot_table(index="backbone", columns="head", values="test/accuracy")
 pd.Series(
     {
         "range over heads": mean.max(axis=1).sub(mean.min(axis=1)).mean(),
         "range over backbones": mean.max(axis=0).sub(mean.min(axis=0)).mean(),
-        "standard deviation over seeds": over_seeds,
+        "standard deviation over seeds": pairs.get("test/accuracy std", pd.Series(dtype=float)).mean(),
     }
 ).round(4)
 
 # %% [markdown]
 # ## One pair, item by item
 #
-# The difference of the first two heads on the first backbone, paired by seed and by test item.
+# The difference of the two best heads on the best backbone, paired by seed and by test item.
 
 # %%
-backbone = cells["backbone"].iloc[0]
-heads = sorted(cells.loc[cells["backbone"] == backbone, "head"].unique())[:2]
-pair = [
-    dict(zip(own["seed"].astype(int), own["run_id"], strict=True))
-    for head in heads
-    for own in [cells[(cells["backbone"] == backbone) & (cells["head"] == head)].drop_duplicates("seed")]
-]
-difference = paired_difference(*pair)
-low, high = difference.interval
-print(f"{heads[0]} - {heads[1]} on {backbone}: {difference.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+rivals = pairs[pairs["backbone"] == pairs["backbone"].iloc[0]].head(2) if len(pairs) else pairs
+if len(rivals) == 2:
+    first, second = (rivals.iloc[i] for i in range(2))
+    difference = paired_difference(runs_by_seed(first), runs_by_seed(second))
+    if difference is not None:
+        low, high = difference.interval
+        print(
+            f"{first['head']} - {second['head']} on {first['backbone']}: {difference.difference:+.4f}, "
+            f"95 % interval {low:+.4f} to {high:+.4f}"
+        )
+else:
+    print("No pair: it takes finished runs of fit_head of two heads on one backbone.")

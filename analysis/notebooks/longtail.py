@@ -19,32 +19,29 @@
 # %%
 import os
 
-from IPython.display import Image, Markdown, display
+from IPython.display import display
 
-from analysis.cells import cross_validated
-from analysis.figures import png
-from analysis.render import to_markdown
+from analysis.notebook import show
 from analysis.runs import load_runs
-from analysis.tables import TABLES, chart_of
+from analysis.tables.longtail import longtail_cells
 
 runs = load_runs(os.environ.get("MLFLOW_EXPERIMENT_NAME", "resnet-mlflow"))
-table = TABLES["longtail"](runs.frame)
-display(Markdown(to_markdown(table)))
-
-# %%
-if (chart := chart_of(table)) is not None:
-    display(Image(png(chart)))
+table = show("longtail", runs.frame)
 
 # %% [markdown]
 # ## What few gains and many loses
 #
-# Each method against `none`: a gain for the tail that costs the head more is no gain.
+# Each method against `none` on the same tail, backbone and head: a gain for the tail that costs the classes with many
+# images more is no gain.
 
 # %%
-recalls = table.frame.set_index("method")[["test/accuracy_many", "test/accuracy_medium", "test/accuracy_few"]]
-change = (recalls - recalls.loc["none"]).drop("none").round(4)
-change.columns = ["many", "medium", "few"]
-change.sort_values("few", ascending=False)
+PLACE = ["profile", "backbone", "head", "strategy"]
+GROUPS = {"test/accuracy_many": "many", "test/accuracy_medium": "medium", "test/accuracy_few": "few"}
+if table is not None:
+    recalls = table.frame.set_index([*PLACE, "method"]).reindex(columns=list(GROUPS)).rename(columns=GROUPS)
+    none = recalls[recalls.index.get_level_values("method") == "none"].droplevel("method")
+    change = (recalls - none.reindex(recalls.index.droplevel("method")).to_numpy()).drop("none", level="method")
+    display(change.sort_values("few", ascending=False).round(4))
 
 # %% [markdown]
 # ## What validation chose
@@ -53,7 +50,6 @@ change.sort_values("few", ascending=False)
 # metrics `selection/*`.
 
 # %%
-whole = runs.frame[~cross_validated(runs.frame)]
-chosen = whole[(whole["stage"] == "longtail") & whole["method"].notna()]
+chosen = longtail_cells(runs.frame)
 names = [name for name in chosen if name.startswith("selection/") and chosen[name].notna().any()]
 chosen[["method", "seed", *names]].dropna(subset=names, how="all").reset_index(drop=True)

@@ -19,13 +19,9 @@
 # %%
 import os
 
-from IPython.display import Image, Markdown, display
-
-from analysis.cells import cross_validated
-from analysis.figures import png
-from analysis.render import to_markdown
+from analysis.cells import VARIANT, frozen_or_tuned, score_rows
+from analysis.notebook import show
 from analysis.runs import load_runs
-from analysis.tables import TABLES, chart_of
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME", "resnet-mlflow")
 runs = load_runs(EXPERIMENT)
@@ -37,36 +33,29 @@ runs.frame.groupby(["stage", "status"]).size()
 # %%
 list(runs.warnings)
 
+# %%
+show("heads", runs.frame)
 
 # %%
-def show(name):
-    """Show a table with its chart, if there are runs for it."""
-    table = TABLES[name](runs.frame)
-    if table is None:
-        print(f"no runs for the table {name}")
-        return
-    display(Markdown(to_markdown(table)))
-    if (chart := chart_of(table)) is not None:
-        display(Image(png(chart)))
-
-
-show("heads")
+show("backbones", runs.frame)
 
 # %%
-show("backbones")
-
-# %%
-show("strategies")
+show("strategies", runs.frame)
 
 # %% [markdown]
-# What the accuracy costs. On the front is who no other beats in accuracy, work and time at once.
+# What the accuracy costs. On the front are classifiers that no other beats in accuracy, work and time at once.
 
 # %%
-show("cost")
+show("cost", runs.frame)
 
 # %% [markdown]
-# The frame itself is tidy: one row per run, parameters typed, metrics under their own names.
+# The frame itself is tidy: one row per run, parameters typed, metrics under their own names. `frozen_or_tuned` keeps
+# the runs that may be compared (all training images, one test split, the newest run of each seed), and `score_rows`
+# makes one row of the seeds of each setting: tuned classifiers and those with default parameters are settings of their
+# own.
 
 # %%
-cells = runs.frame[(runs.frame["stage"] == "fit_head") & ~cross_validated(runs.frame)]
-cells.pivot_table(index="backbone", columns="head", values="test/accuracy", aggfunc=["mean", "std", "count"]).round(4)
+LABELS = ["backbone", "head", "strategy"]
+rows = score_rows(frozen_or_tuned(runs.frame), LABELS, ["val/accuracy", "test/accuracy"])
+shown = [*LABELS, VARIANT, "val/accuracy", "test/accuracy", "test/accuracy std", "test/accuracy n"]
+rows.reindex(columns=shown).sort_values("val/accuracy", ascending=False).reset_index(drop=True).round(4)

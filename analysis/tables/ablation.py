@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import VARIANT, frozen_or_tuned, score_rows
+from analysis.cells import best_settings, frozen_or_tuned
 from analysis.illustration import grid_chart
 from analysis.questions import context_notes, separate
 from analysis.table import RUN_IDS, Column, Table
@@ -26,9 +26,7 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     cells = cells[cells["strategy"] == "frozen"]
     if cells.empty:
         return None
-    rows = score_rows(cells, ["backbone", "head"], ["val/accuracy", METRIC])
-    best = rows.sort_values("val/accuracy", ascending=False, kind="stable").drop_duplicates(["backbone", "head"])
-    best = best.reset_index(drop=True)
+    best = best_settings(cells, ["backbone", "head"], [METRIC])
     heads = [head for head in HEADS if head in set(best["head"])]
     seen = set(map(str, best["backbone"]))
     # timm's, which the registry does not count, after its own.
@@ -38,7 +36,7 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     winners = frozenset((backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in bold)
     columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
     told = [*context_notes(cells), "Test accuracy; bold is told apart from every other head in its row.", *notes]
-    if len(best) < len(rows) or (best[VARIANT] != "").any():
+    if cells["setting"].nunique() > len(best):
         told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
     if missing := len(heads) * len(backbones) - len(best):
         told.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")

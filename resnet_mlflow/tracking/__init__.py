@@ -34,6 +34,7 @@ from resnet_mlflow.tracking.predictions import (
     load_predictions,
     load_thumbnails,
 )
+from resnet_mlflow.tracking.protocol import PROTOCOL, protocol_of
 from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
     CHALLENGER,
@@ -59,6 +60,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "OUT_OF_FOLD",
+    "PROTOCOL",
     "REFIT_TAG",
     "RUN_TAG",
     "SLICE",
@@ -105,6 +107,7 @@ __all__ = [
     "move_alias",
     "promoted_version",
     "promotion_lock",
+    "protocol_of",
     "reach_store",
     "register",
     "rewrite_version",

@@ -23,6 +23,7 @@ from resnet_mlflow.review import TAG
 from resnet_mlflow.tracking.code_version import code_tags
 from resnet_mlflow.tracking.datasets import TrackedDataset
 from resnet_mlflow.tracking.liveness import beating, end_abandoned_runs, signs
+from resnet_mlflow.tracking.protocol import PROTOCOL, protocol_of
 from resnet_mlflow.tracking.refusals import STORE_ERRORS, is_unreachable, lost_store, refusals, stop_retrying
 from resnet_mlflow.tracking.store import again_if_raced, connect, describe_experiment
 
@@ -213,7 +214,7 @@ def stage_run(
         with _true_status(run), beating(partial(mlflow.MlflowClient().set_tag, run.run_id)):
             if not nested and not parent:
                 describe_experiment(active.info.experiment_id)
-            run.set_tags({**own, **code_tags(), **tags})
+            run.set_tags({**own, PROTOCOL: protocol_of(config.model_dump()), **code_tags(), **tags})
             run.log_config(config)
             yield run
             run.flush()

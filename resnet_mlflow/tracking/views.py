@@ -45,7 +45,7 @@ class SavedView:
 
 SAVED_VIEWS = (
     SavedView(
-        "heads", "Heads by validation accuracy", "tags.stage = 'fit_head'", "val/accuracy",
+        "heads", "Heads by validation accuracy", "tags.stage = 'fit_head' and tags.protocol = 'full'", "val/accuracy",
         ("val/accuracy", "test/accuracy"), ("head", "backbone", "weights", "seed"),
     ),
     SavedView(
