@@ -114,7 +114,9 @@ def test_saved_view_lists_heads_by_validation_accuracy(browser, ui, experiment, 
     assert n_heads < len(runs_of("fit_head")), "few-shot runs are not comparable with these"
     browser.wait_for_text(f"{n_heads} matching runs")
     browser.wait(lambda: len(browser.all(RUN_LINKS)) == n_heads, "the heads")
-    shown = [float(cell.text) for cell in browser.all(".ag-cell[col-id='metrics.`val/accuracy`']")]
+    rows = browser.all(".ag-row .ag-cell[col-id='metrics.`val/accuracy`']")
+    # The page places rows by their height on it, not by their order in its source.
+    shown = [float(cell.text) for cell in sorted(rows, key=lambda cell: cell.location["y"])]
     logged = [run.data.metrics["val/accuracy"] for run in full]
     assert shown == pytest.approx(sorted(logged, reverse=True))
 
