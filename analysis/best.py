@@ -1,11 +1,12 @@
 """In words: which rows may be the best, which of them is the cheapest, and what would tell."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from analysis.cells import VARIANT
+from analysis.render import format_value
 from analysis.table import Doubt
 from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.markdown import two_digits
@@ -19,7 +20,13 @@ REFERENCE_SIZE = 224
 
 
 def best_note(
-    place: str, frame: pd.DataFrame, rows: Sequence[int], pairs: Sequence[Pair], metric: str, held_out: float
+    place: str,
+    frame: pd.DataFrame,
+    rows: Sequence[int],
+    pairs: Sequence[Pair],
+    metric: str,
+    p_values: Mapping[tuple[int, int], float],
+    held_out: float,
 ) -> tuple[str, Doubt] | None:
     """Return what to make of rows of which none is told apart from all others, and the doubt about the first of them.
 
@@ -29,6 +36,7 @@ def best_note(
         rows: Their positions; pairs count from the first of them.
         pairs: Their differences in the metric.
         metric: The score.
+        p_values: What the table shows of each pair, after Holm.
         held_out: As ``statistics.difference_over_seeds``.
 
     Returns:
@@ -42,6 +50,7 @@ def best_note(
     close = min(open_pairs, key=lambda pair: abs(pair.difference.difference))
     rival = close.second if close.first == best else close.first
     found, (low, high) = close.difference, close.difference.interval
+    p = format_value(p_values[close.first, close.second], "p_value")
     told = (
         f"{place}the best {_words(metric)} is not told apart from {len(open_pairs)} of {len(rows) - 1} others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
@@ -51,7 +60,7 @@ def best_note(
     doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
     return (
         f"{told} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
-        f"{low:+.4f} to {high:+.4f}, Holm p {close.adjusted_p:.2g}; {_needed(found, len(rows) - 1, held_out)}."
+        f"{low:+.4f} to {high:+.4f}, Holm p {p}; {_needed(found, len(rows) - 1, held_out)}."
     ), doubt
 
 

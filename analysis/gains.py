@@ -1,68 +1,98 @@
 """What rows of a table gain over a baseline row: paired differences with their intervals."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.best import doubt_about, name_of
 from analysis.intervals import HELD_OUT, NOTHING, PARTS
-from analysis.separation import TESTS, MissingPredictions, paired_difference, runs_by_seed
-from analysis.table import Column, Doubt, Table
+from analysis.separation import TESTED, MissingPredictions, paired_difference, runs_by_seed
+from analysis.table import Doubt
 from resnet_mlflow.statistics import SeededDifference, holm
 
 GAIN = "gain"
+P_HOLM = "p Holm"
 # From the rows and one of them to the position of the row it is compared with.
 Baseline = Callable[[pd.DataFrame, "pd.Series[Any]"], int | None]
 
 
-def add_gain(table: Table, baseline: Baseline, *, balanced: bool = False) -> Table:
-    """Return the table with what each row gains over its baseline, with interval and p value after Holm.
+@dataclass(frozen=True)
+class Gains:
+    """What rows gain over their baselines.
+
+    Attributes:
+        metric: The score that is gained in.
+        baselines: Position of each row's baseline; None where it has none, or is its own.
+        found: Difference of each row to its baseline; None where there is none.
+        p_values: Of the differences, after Holm over all gains of the table; NaN where there is none.
+        notes: What is left out, and why.
+    """
+
+    metric: str
+    baselines: Sequence[int | None]
+    found: Sequence[SeededDifference | None]
+    p_values: Sequence[float]
+    notes: tuple[str, ...]
+
+    def p_of(self, first: int, second: int, metric: str) -> float | None:
+        """Return the p value of two rows' difference, where one of them is the other's baseline."""
+        for row, other in ((first, second), (second, first)):
+            if metric == self.metric and self.baselines[row] == other and self.found[row] is not None:
+                return self.p_values[row]
+        return None
+
+
+def gains_over(rows: pd.DataFrame, baseline: Baseline, *, balanced: bool = False) -> Gains:
+    """Return what each row gains over its baseline, with p values after Holm over all gains.
 
     Args:
-        table: Rows with ``seeds`` and ``run_ids``, at positions 0, 1, ...
+        rows: With ``seeds`` and ``run_ids``, at positions 0, 1, ...
         baseline: Gives the position of a row's baseline; nothing where it has none.
         balanced: Whether the gain is in balanced accuracy instead of accuracy.
+    """
+    found: list[SeededDifference | None] = []
+    notes: list[str] = []
+    baselines = [baseline(rows, rows.iloc[position]) for position in range(len(rows))]
+    baselines = [None if other == position else other for position, other in enumerate(baselines)]
+    for position, other in enumerate(baselines):
+        found.append(None)
+        if other is None:
+            continue
+        row = rows.iloc[position]
+        runs, others = runs_by_seed(row), runs_by_seed(rows.iloc[other])
+        try:
+            found[-1] = paired_difference(runs, others, balanced=balanced, held_out=float(row[HELD_OUT]))
+        except MissingPredictions as error:
+            notes.append(f"A gain is left out, since {error}.")
+    metric = next(name for name, weighed in TESTED.items() if weighed == balanced)
+    p_values = holm([math.nan if gain is None else gain.p_value for gain in found])
+    return Gains(metric, baselines, found, list(p_values), tuple(notes))
+
+
+def with_gains(rows: pd.DataFrame, gains: Gains) -> pd.DataFrame:
+    """Return rows with their gains.
 
     Returns:
-        The table with columns ``gain``, ``gain low`` and ``gain high`` (seeds and items together), the same of its
+        The rows with columns ``gain``, ``gain low`` and ``gain high`` (seeds and items together), the same of its
         parts (``gain seeds low``, ``gain items low``), and ``p Holm``; NaN where a row is its own baseline, or one of
         both has no predictions.
     """
-    rows = table.frame
-    found: list[SeededDifference | None] = []
-    claims: list[str] = []
-    notes = [note for note in table.notes if note != TESTS] + [TESTS]
-    for position in range(len(rows)):
-        row = rows.iloc[position]
-        other = baseline(rows, row)
-        claims.append(f"{name_of(rows, position)} over {name_of(rows, position if other is None else other)}")
-        if other is None or other == position:
-            found.append(None)
-            continue
-        try:
-            runs, others = runs_by_seed(row), runs_by_seed(rows.iloc[other])
-            found.append(paired_difference(runs, others, balanced=balanced, held_out=float(row[HELD_OUT])))
-        except MissingPredictions as error:
-            notes.append(f"A gain is left out, since {error}.")
-            found.append(None)
     frame = rows.copy()
-    frame[GAIN] = [math.nan if gain is None else gain.difference for gain in found]
+    frame[GAIN] = [math.nan if gain is None else gain.difference for gain in gains.found]
     for part, name in PARTS.items():
-        ends = [NOTHING if gain is None else getattr(gain, name) for gain in found]
+        ends = [NOTHING if gain is None else getattr(gain, name) for gain in gains.found]
         frame[f"{GAIN}{part} low"], frame[f"{GAIN}{part} high"] = zip(*ends, strict=True)
-    frame["p Holm"] = holm([math.nan if gain is None else gain.p_value for gain in found])
-    columns = (*table.columns, Column(GAIN, "gain", "difference"), Column("p Holm", "p (Holm)", "p_value"))
-    # What such a table claims is its gains, not the lead of its best row.
-    doubts = tuple(_doubts(claims, found, float(rows[HELD_OUT].max()) if len(rows) else 0.0))
-    return dataclasses.replace(table, frame=frame, columns=columns, notes=tuple(notes), doubts=doubts)
+    frame[P_HOLM] = gains.p_values
+    return frame
 
 
-def _doubts(claims: Sequence[str], found: Sequence[SeededDifference | None], held_out: float) -> Iterator[Doubt]:
+def doubts_about_gains(rows: pd.DataFrame, gains: Gains) -> Iterator[Doubt]:
     """Yield the gains above 0 whose intervals hold 0."""
-    n_gains = sum(gain is not None for gain in found)
-    for claim, gain in zip(claims, found, strict=True):
-        if gain is not None and gain.difference > 0 >= gain.interval[0]:
+    n_gains, held_out = sum(gain is not None for gain in gains.found), float(rows[HELD_OUT].max())
+    for position, (other, gain) in enumerate(zip(gains.baselines, gains.found, strict=True)):
+        if other is not None and gain is not None and gain.difference > 0 >= gain.interval[0]:
+            claim = f"{name_of(rows, position)} over {name_of(rows, other)}"
             yield doubt_about(claim, gain, n_gains, held_out)

@@ -1,17 +1,20 @@
 """From cells to a table: rows, order, winners and what must be known to read them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from analysis.best import COST, best_note
 from analysis.cells import VARIANT, score_rows
+from analysis.gains import GAIN, P_HOLM, Baseline, Gains, doubts_about_gains, gains_over, with_gains
 from analysis.intervals import HELD_OUT, with_predictions
 from analysis.separation import TESTED, TESTS, MissingPredictions, compare_all_pairs, runs_by_seed, winner_of
 from analysis.table import SEEDS, Column, Doubt, Table
+from resnet_mlflow.statistics import Pair
 
 ORDERED_BY = "val/accuracy"
+GAIN_COLUMNS = (Column(GAIN, "gain", "difference"), Column(P_HOLM, "p (Holm)", "p_value"))
 SCORES = (
     Column("val/accuracy", "val accuracy", "score"),
     Column("test/accuracy", "test accuracy", "score"),
@@ -33,6 +36,8 @@ class Question:
         scores: Metrics shown.
         ordered_by: Validation metric that orders rows.
         notes: Further notes.
+        baseline: Gives the row that a row's gain is over; None for a table without gains.
+        balanced: Whether gains are in balanced accuracy instead of accuracy.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Question:
     scores: tuple[Column, ...] = SCORES
     ordered_by: str = ORDERED_BY
     notes: tuple[str, ...] = ()
+    baseline: Baseline | None = None
+    balanced: bool = False
 
 
 def answer(question: Question, cells: pd.DataFrame) -> Table | None:
@@ -57,13 +64,19 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     scores = [column.name for column in question.scores]
     frame = with_predictions(score_rows(cells, labels, [*scores, *({COST} - set(scores))]))
     frame = _ordered(frame, question)
-    winners, told, doubts = separate(frame, question.within, scores)
+    gains = None if question.baseline is None else gains_over(frame, question.baseline, balanced=question.balanced)
+    winners, told, doubts = separate(frame, question.within, scores, gains)
+    columns = question.scores
+    if gains is not None:
+        # What such a table claims is its gains, not the lead of its best row.
+        doubts = tuple(doubts_about_gains(frame, gains))
+        frame, told, columns = with_gains(frame, gains), [*told, *gains.notes], (*columns, *GAIN_COLUMNS)
     shown = [*question.labels]
     if (frame[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
-    compared = [TESTS] if told or winners else []
+    compared = [TESTS] if told or winners or gains is not None else []
     notes = (*context_notes(cells), *seed_notes(frame), *told, *compared, *question.notes)
-    return Table(question.name, question.title, frame, (*shown, *question.scores), notes, winners, doubts)
+    return Table(question.name, question.title, frame, (*shown, *columns), notes, winners, doubts)
 
 
 def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
@@ -76,7 +89,7 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 
 
 def separate(
-    frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str]
+    frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str], gains: Gains | None = None
 ) -> tuple[frozenset[tuple[int, str]], list[str], tuple[Doubt, ...]]:
     """Return the scores of a table that are told apart from all they compete with, and notes and doubts on others.
 
@@ -84,6 +97,7 @@ def separate(
         frame: Rows with ``seeds`` and ``run_ids``.
         within: Columns whose equal values make rows compete; empty means all rows do.
         scores: Columns shown; those that stored predictions can give anew are tested.
+        gains: What the table says of rows and their baselines: a comparison has one p value, which bold keeps to.
     """
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
@@ -94,6 +108,11 @@ def separate(
             runs = [runs_by_seed(frame.iloc[row]) for row in rows]
             try:
                 pairs = compare_all_pairs(runs, balanced=TESTED[metric], held_out=held_out)
+                shown = {(pair.first, pair.second): _shown_p(pair, rows, metric, gains) for pair in pairs}
+                # A lead is no more certain than the gain that it is.
+                pairs = [
+                    replace(pair, adjusted_p=max(pair.adjusted_p, shown[pair.first, pair.second])) for pair in pairs
+                ]
             except MissingPredictions as error:
                 notes.append(f"{place}nothing is bold, since {error}.")
                 break
@@ -101,10 +120,16 @@ def separate(
             if winner is not None:
                 winners.add((rows[winner], metric))
             elif metric == next(name for name in TESTED if name in scores):
-                for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, held_out)]):
+                for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, shown, held_out)]):
                     notes.append(note)
                     doubts.append(doubt)
     return frozenset(winners), notes, tuple(doubts)
+
+
+def _shown_p(pair: Pair, rows: Sequence[int], metric: str, gains: Gains | None) -> float:
+    """Return the p value that the table shows of a pair: as a gain, if that is what it is, else after all pairs."""
+    p = None if gains is None else gains.p_of(rows[pair.first], rows[pair.second], metric)
+    return pair.adjusted_p if p is None else p
 
 
 def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str, list[int]]]:

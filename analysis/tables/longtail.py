@@ -5,7 +5,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import finished_cells
-from analysis.gains import add_gain
 from analysis.illustration import group_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
@@ -44,9 +43,10 @@ def longtail(frame: pd.DataFrame) -> Table | None:
             "classes has no score.",
             "Gain is in test balanced accuracy over method none on the same seeds.",
         ),
+        baseline=_baseline,
+        balanced=True,
     )
-    table = answer(question, cells)
-    return add_gain(table, _baseline, balanced=True) if table is not None else None
+    return answer(question, cells)
 
 
 def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import frozen_or_tuned
-from analysis.gains import add_gain
 from analysis.illustration import scores_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
@@ -37,9 +36,9 @@ def strategies(frame: pd.DataFrame) -> Table | None:
         within=("backbone",),
         scores=SCORES,
         notes=("Gain is in test accuracy over the linear head on frozen features of the same backbone.",),
+        baseline=_baseline,
     )
-    table = answer(question, cells[n_strategies > 1])
-    return add_gain(table, _baseline) if table is not None else None
+    return answer(question, cells[n_strategies > 1])
 
 
 def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:

@@ -5,7 +5,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import config_column, frozen_or_tuned
-from analysis.gains import add_gain
 from analysis.illustration import gain_chart
 from analysis.questions import Question, answer
 from analysis.table import Column, Table
@@ -29,9 +28,9 @@ def tuning(frame: pd.DataFrame) -> Table | None:
         within=tuple(labels),
         scores=SCORES,
         notes=("0 trials are the defaults. Trials were chosen on validation data; gain is in test accuracy.",),
+        baseline=lambda rows, row: _default_of(rows, row, labels),
     )
-    table = answer(question, cells[kept])
-    return add_gain(table, lambda rows, row: _default_of(rows, row, labels)) if table is not None else None
+    return answer(question, cells[kept])
 
 
 def _default_of(rows: pd.DataFrame, row: "pd.Series[Any]", labels: list[str]) -> int | None:

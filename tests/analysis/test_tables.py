@@ -291,6 +291,21 @@ def test_tuning_gains_over_defaults_of_the_same_classifier(written, tmp_path):
     assert rows.loc[20, "gain"] == pytest.approx(0.2)
 
 
+def test_a_comparison_has_one_p_value_which_bold_keeps_to(written, tmp_path):
+    heads = ("svm", "knn", "linear", "mlp")
+    runs = written(*(cell(0, 0.5, head, params=params) for head in heads for params in ({}, {"n_trials": "20"})))
+    for row in runs.frame.itertuples():
+        # Six items that only the tuned one gets right: p 0.031 alone, 0.125 as one of four gains.
+        tuned = runs.frame.loc[row.Index, "config.n_trials"] == 20
+        log_predictions(row.run_id, tmp_path, np.arange(200) % 100 < 50 + 3 * tuned)
+    table = TABLES["tuning"](runs.frame)
+    assert table.frame["p Holm"].dropna().tolist() == pytest.approx([0.125] * 4)
+    assert not [row for row, metric in table.winners if metric == "test/accuracy"]
+    told = [note for note in table.notes if "cannot be excluded" in note]
+    assert len(told) == 4
+    assert all(", Holm p 0.125;" in note for note in told)
+
+
 def test_datasets_ranks_methods_and_says_when_n_is_too_small(written):
     scores = {"d1": (0.9, 0.8), "d2": (0.7, 0.6), "d3": (0.5, 0.4)}
     records = [
