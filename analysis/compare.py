@@ -44,6 +44,8 @@ def run_compare(config: CompareConfig) -> Path:
             fill(report, folder / ARTIFACTS)
             page = place(folder / ARTIFACTS, config.output)
         run.log_note(_note(report))
+        counts = {"runs": len(runs.frame), "tables": len(report.tables), "remarks": len(report.missing)}
+        run.log_metrics({f"report/n_{what}": float(count) for what, count in counts.items()})
     for table in report.tables[:1]:
         print(to_markdown(table, intervals=False))
     for remark in report.missing:

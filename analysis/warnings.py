@@ -1,5 +1,6 @@
 """What a reader must know of a set of runs before comparing them: the warnings that runs logged, and those of all."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from resnet_mlflow.registry import Registry
 from resnet_mlflow.review import RUN_RULES, TAG, Rule, find
 
 STAGES = ("fit_head", "finetune", "longtail", "robustness")
+_SEED = re.compile("s[0-9]+")
 SHOWN = 5
 # No one has more test images.
 MOST_ITEMS = 10_000_000
@@ -149,8 +151,7 @@ def _reason(error: object) -> str:
 
 
 def _without_seed(name: str) -> str:
-    stem, _, last = name.rpartition(" ")
-    return stem if last.startswith("s") and last[1:].isdigit() else name
+    return " ".join(word for word in name.split(" ") if not _SEED.fullmatch(word))
 
 
 def _first(items: Sequence[str]) -> list[str]:

@@ -65,3 +65,14 @@ class Config(BaseModel):
     def unread(self) -> frozenset[str]:
         """Return the parameters that nothing reads, given the others."""
         return frozenset()
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Return the parameters that take no part in a run, which its list of parameters leaves out.
+
+        These are what nothing reads, what was left empty, and where and how fast things run, as long as that is the
+        default. ``config.json`` of a run has them all.
+        """
+        fields = type(self).model_fields.items()
+        usual = {name for name, field in fields if getattr(self, name) == field.default}
+        return self.unread | {name for name, field in fields if field.default == "" or name in EXECUTION_ONLY} & usual

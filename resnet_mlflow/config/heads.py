@@ -49,6 +49,17 @@ class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadC
         0, ge=0, le=1_000_000, description="Labelled training images per class, drawn by the seed; 0 means all."
     )
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Return the parameters that take no part in a run."""
+        return super().idle | (frozenset() if self.shots else {"shots"})
+
+    @property
+    def method(self) -> str:
+        """Return what tells a classifier from others on the same features, such as ``svm tuned``."""
+        shots = f"{self.shots} shot{'s' if self.shots > 1 else ''}" if self.shots else ""
+        return " ".join(filter(None, [self.head, "tuned" if self.tunes else "", shots]))
+
     @model_validator(mode="after")
     def _attention_maps_need_gradients(self) -> "FitHeadConfig":
         with_gradients = [name for name, head in HEADS.items() if head.has_gradients]

@@ -109,6 +109,19 @@ class LongtailConfig(
         return self
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Return the parameters that take no part in a run."""
+        in_vain = (
+            TrainingConfig.model_fields.keys() - {"train_layers"} if self.train_layers == "fc" else {"head_params"}
+        )
+        return super().idle | in_vain | (frozenset() if self.n_trials else {"n_trials"})
+
+    @property
+    def place(self) -> str:
+        """Return what the methods are applied to: a head on features, or the trained layers."""
+        return self.head if self.train_layers == "fc" else self.train_layers
+
+    @property
     def all_seeds(self) -> tuple[int, ...]:
         """Return the seeds, in the order given; with folds, one per repeat."""
         if self.folds:

@@ -50,6 +50,11 @@ class ImageTrainingConfig(TrainingConfig, FeatureConfig):
 class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, ImageTrainingConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
 
+    @property
+    def method(self) -> str:
+        """Return what tells a classifier from others of the same backbone, such as ``finetune all``."""
+        return f"finetune {'tuned' if self.tunes else self.train_layers}"
+
     @model_validator(mode="after")
     def _epochs_report_accuracy(self) -> "FinetuneConfig":
         if self.objective != "accuracy":

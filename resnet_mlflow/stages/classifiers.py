@@ -15,7 +15,7 @@ from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.stages.preparation import Inputs, prepare
-from resnet_mlflow.tracking import get_run, load_config, load_head
+from resnet_mlflow.tracking import get_run, load_config, load_head_of_run
 
 # Stages whose runs hold a head, and what their configurations have in common.
 CLASSIFIER_STAGES = ("fit_head", "finetune", "longtail")
@@ -39,7 +39,7 @@ class RunClassifier:
 
     @property
     def name(self) -> str:
-        """Return what tables call the classifier: the run's name without its stage and dataset."""
+        """Return what tables call the classifier: the name of its run."""
         return str(self.run.info.run_name)
 
     @property
@@ -77,7 +77,7 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
             f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset} "
             f"where the run had {then}; restore the images or fit the classifier again"
         )
-    head = load_head(f"runs:/{run_id}/head")
+    head = load_head_of_run(run)
     expected = (BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names))
     if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(

@@ -68,14 +68,16 @@ def log_folds(
         write_evaluation((folder / OUT_OF_FOLD).parent, evaluation, frame)
         _table(folds).to_csv((folder / OUT_OF_FOLD).parent / "folds.csv", index=False)
     counted = ("n_skipped_images", "duplicates_across_splits")
-    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names})
+    accuracy = scores["accuracy"]
+    low, high = accuracy.interval
+    told = f"cross-validation {accuracy.mean:.3f} ({low:.3f} to {high:.3f})"
+    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names, "accuracy": told})
     n_images = len(pooled.predictions.labels) // config.repeats
     run.log_note(_note(title, inputs, config, scores, metrics, n_images))
     _repeat_warnings(run, folds)
-    accuracy = scores["accuracy"]
     logger.info(
         "%s, %d x %d folds: accuracy %.4f (95 %% interval %.4f to %.4f), run %s",
-        *(title, config.repeats, config.folds, accuracy.mean, *accuracy.interval, run.run_id),
+        *(title, config.repeats, config.folds, accuracy.mean, low, high, run.run_id),
     )
     return Outcome(run.run_id, metrics)
 

@@ -16,13 +16,17 @@ from resnet_mlflow.tracking import StageRun
 
 def run_name(config: FitHeadConfig, inputs: Inputs) -> str:
     """Return the name of a head's run."""
-    few = f" {config.shots} shots" if config.shots else ""
-    return inputs.name_of(f"fit_head {config.head} {config.backbone} {inputs.dataset.short_name}{few} s{config.seed}")
+    return inputs.name_of(f"{config.method} {config.backbone} s{config.seed}")
 
 
 def run_title(config: FitHeadConfig) -> str:
     """Return what notes call the classifier of a head's run."""
-    return f"{config.head} on frozen {config.backbone}"
+    return f"{config.method} on frozen {config.backbone}"
+
+
+def run_model(config: FitHeadConfig) -> str:
+    """Return the name of the model that a head's run leaves behind."""
+    return f"{config.method} {config.backbone}"
 
 
 def run_tags(config: FitHeadConfig, inputs: Inputs) -> dict[str, object]:
@@ -60,7 +64,7 @@ def fit_and_conclude(
     head.fit(train.features, train.labels, val.features, val.labels)
     times = {"time/fit_s": time.perf_counter() - start}
     few_shot = config.shots > 0
-    outcome = conclude(run, inputs, head, splits, config, run_title(config), times, scarce=few_shot)
+    outcome = conclude(run, inputs, head, splits, config, run_title(config), run_model(config), times, scarce=few_shot)
     if config.attention_maps and "test" in splits:
         from resnet_mlflow.stages.attention_maps import log_attention_maps  # torch and captum take seconds to import
 

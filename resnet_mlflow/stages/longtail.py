@@ -80,7 +80,7 @@ def choose_methods(config: LongtailConfig) -> list[str]:
 def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> bool:
     key = compute_cache_key("longtail", config, inputs)
     tags = comparison_tags(config, inputs, methods)
-    with parent_run("longtail", config, comparison_name(config, inputs), tags, key) as run:
+    with parent_run("longtail", config, comparison_name(config), tags, key) as run:
         with crew_of(config, run.run_id) as crew:
             refused = {} if crew is None else _by_workers(crew, config, inputs, methods)
         comparison = _run_all(run, config, inputs, methods, refused)

@@ -39,7 +39,7 @@ def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequ
     divide_all(config, inputs)
     counts = np.bincount(pool_of(inputs.dataset).labels, minlength=len(inputs.dataset.class_names))
     parse_prior(config.test_prior, counts)  # Refused before there is a run.
-    name = f"{comparison_name(config, inputs)} {config.repeats} x {config.folds} folds"
+    name = f"{comparison_name(config)} {config.repeats} x {config.folds} folds"
     tags = comparison_tags(config, inputs, methods) | {"folds": config.folds, "repeats": config.repeats}
     # Not that of a single method, whose configuration may be the same.
     key = digest_of({"comparison": compute_cache_key("longtail", config, inputs)})

@@ -32,7 +32,7 @@ from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_ru
 from resnet_mlflow.stages.longtail_sources import draw_rows
 from resnet_mlflow.stages.network_runs import Trained, image_splits, log_training, logged_epochs, trained_weights
 from resnet_mlflow.stages.preparation import Inputs, track_split
-from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbone, find_runs, load_head
+from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbone, find_runs, load_head_of_run
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
     Remedy,
@@ -149,10 +149,11 @@ class ImageSource:
         """Return the network trained with none, from its finished run where this process did not train it."""
         if self.base is None:
             own = dataclasses.replace(task, config=narrow(task.config, BASELINE, task.config.seed))
-            run_id = find_runs({"stage": own.stage, "cache_key": own.cache_key})[0].info.run_id
+            found = find_runs({"stage": own.stage, "cache_key": own.cache_key})[0]
+            run_id = found.info.run_id
             weights = resolve_weights(task.config.backbone, f"runs:/{run_id}", 0, download_backbone)
             inputs, splits = self._features(task.config, self.inputs, weights)
-            head: HeadBase = load_head(f"runs:/{run_id}/head")
+            head: HeadBase = load_head_of_run(found)
             self.base, self.base_run_id = Trained(head, inputs, splits, [], None), run_id
         return self.base
 

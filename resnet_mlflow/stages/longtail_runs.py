@@ -47,10 +47,12 @@ class MethodTask:
     @property
     def name(self) -> str:
         """Return the run's name."""
-        config = self.config
-        place = config.head if config.train_layers == "fc" else config.train_layers
-        name = f"longtail {self.method} {place} {config.backbone} {self.inputs.dataset.short_name} s{config.seed}"
-        return self.inputs.name_of(name)
+        return self.inputs.name_of(f"{self.model} s{self.config.seed}")
+
+    @property
+    def model(self) -> str:
+        """Return the name of the model that the run leaves behind."""
+        return f"{self.method} {self.config.place} {self.config.backbone}"
 
     @property
     def stage(self) -> str:
@@ -82,10 +84,9 @@ def narrow(config: LongtailConfig, method: str, seed: int) -> LongtailConfig:
     return config.model_copy(update={"methods": method, "seeds": "", "seed": seed})
 
 
-def comparison_name(config: LongtailConfig, inputs: Inputs) -> str:
+def comparison_name(config: LongtailConfig) -> str:
     """Return the name of the run that the methods' runs lie under."""
-    place = config.head if config.train_layers == "fc" else config.train_layers
-    return f"longtail {place} {config.backbone} {inputs.dataset.short_name} F{config.imbalance_factor:g}"
+    return f"longtail {config.place} {config.backbone} F{config.imbalance_factor:g}"
 
 
 def comparison_tags(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> dict[str, object]:
@@ -141,7 +142,9 @@ def log_fitted(
     title = f"{task.method} with {task.config.head} on {task.train_counts.sum():,} long-tailed images"
     implied = implied_prior(task.method, task.train_counts, fitted.chosen)
     more = further_scores(task.config, task.train_counts, implied)
-    outcome = conclude(run, task.inputs, fitted.head, splits, task.config, title, times, step, more, scarce=True)
+    outcome = conclude(
+        run, task.inputs, fitted.head, splits, task.config, title, task.model, times, step, more, scarce=True
+    )
     if not task.config.n_trials:  # trials go as far as a hyperparameter does
         tried = [params for params, _ in fitted.curve]
         review_run(run, RunFacts(searched=tuple(searched_on_grid(task.method, fitted.chosen, tried))))

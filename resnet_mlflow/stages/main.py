@@ -24,7 +24,7 @@ from resnet_mlflow.study import (
 )
 from resnet_mlflow.study.folds_table import build_folds_table, folds_markdown
 from resnet_mlflow.study.table import CellResult, build_table, to_markdown
-from resnet_mlflow.tracking import connect, find_runs
+from resnet_mlflow.tracking import StageRun, connect, find_runs
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,25 @@ def run_main(config: MainConfig) -> bool:
             (folder / "comparison.md").write_text(markdown)
             table.to_csv(folder / "comparison.csv", index=False)
         run.log_note(markdown)
+        n_parts = len(todo) + len(few) + len(tails) + len(study.robustness) + (study.audit is not None)
+        _log_summary(run, results, n_parts, len(failures))
         if failures:
-            n_parts = len(todo) + len(few) + len(tails) + len(study.robustness) + (study.audit is not None)
             run.failure = f"{len(failures)} of {n_parts} cells failed"
     print(markdown)
     print(f"Report of the runs: artifacts comparison.md and comparison.csv of run {run.run_id} (study {study.name}).")
     return not failures
+
+
+def _log_summary(run: StageRun, results: list[CellResult], n_parts: int, n_failed: int) -> None:
+    """Log what a list of studies shows of each: how many cells, how many failed, and the best by validation."""
+    metrics = {"study/n_cells": float(n_parts), "study/n_failed": float(n_failed)}
+    score = "cv_accuracy" if any("cv_accuracy" in result.metrics for result in results) else "val/accuracy"
+    judged = [result for result in results if score in result.metrics]
+    if judged:
+        best = max(judged, key=lambda result: result.metrics[score])
+        metrics["study/best_val_accuracy"] = best.metrics[score]
+        run.set_tags({"best_cell": best.cell.name, "best_run": best.run_id})
+    run.log_metrics(metrics)
 
 
 def _audit(study: Study) -> dict[str, str]:

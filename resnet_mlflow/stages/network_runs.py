@@ -48,8 +48,7 @@ class Trained:
 
 def run_name(config: FinetuneConfig, inputs: Inputs) -> str:
     """Return the name of a fine-tuning's run."""
-    what = "tuned" if config.tunes else config.train_layers
-    return inputs.name_of(f"finetune {what} {config.backbone} {inputs.dataset.short_name} s{config.seed}")
+    return inputs.name_of(f"{config.method} {config.backbone} s{config.seed}")
 
 
 def trains_on_stored_features(config: FinetuneConfig) -> bool:
@@ -83,9 +82,10 @@ def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     trained = train(run, config, inputs, folder, key)
     times = {"time/fit_s": time.perf_counter() - start}
     log_training(run, trained)
-    title = f"{config.backbone} fine-tuned ({config.train_layers}), {len(trained.history)} epochs"
-    last_step = len(trained.history)
-    outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, times, last_step)
+    tuned = ", tuned" if config.tunes else ""
+    title = f"{config.backbone} fine-tuned ({config.train_layers}{tuned}), {len(trained.history)} epochs"
+    model, last_step = f"{config.method} {config.backbone}", len(trained.history)
+    outcome = conclude(run, trained.inputs, trained.head, trained.splits, config, title, model, times, last_step)
     if config.attention_maps and "test" in trained.splits:
         from resnet_mlflow.stages.attention_maps import log_attention_maps  # captum takes seconds to import
 

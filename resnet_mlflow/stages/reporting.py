@@ -51,6 +51,7 @@ def conclude(
     splits: Mapping[str, FeatureSplit],
     config: CalibrationConfig,
     title: str,
+    model: str,
     times: Mapping[str, float],
     step: int = 0,
     more: Callable[[Evaluation], Mapping[str, float]] | None = None,
@@ -65,6 +66,7 @@ def conclude(
         splits: Features named train, val and test.
         config: Says whether scores are calibrated.
         title: First words of the note.
+        model: Name of the model that is logged.
         times: Further metrics under ``time/`` and ``throughput/``.
         step: Step of the scores; after training, the last epoch, so that MLflow takes them for the latest.
         more: Further metrics of an evaluation, without the split's name.
@@ -75,7 +77,7 @@ def conclude(
         head.calibrate(splits["val"].features, splits["val"].labels)
     tracked = {name: track_split(run, inputs, name, split) for name, split in splits.items()}
     names = inputs.dataset.class_names
-    model_id = log_head(head, splits["train"].features.shape[1], names, {"head": type(head).__name__})
+    model_id = log_head(head, splits["train"].features.shape[1], names, model, {"head": type(head).__name__})
     evaluations = {name: evaluate_head(head, splits[name], names) for name in ("val", "test") if name in splits}
     slices = slice_columns(inputs.dataset, inputs.group_by)
     items = {name: items_of(inputs.dataset, name, splits[name], slices) for name in evaluations}
@@ -104,7 +106,7 @@ def conclude(
         if "test" in splits and evaluations["test"].metrics["accuracy"] < 1:
             _write_mistakes(folder, f"Worst mistakes: {title}", evaluations["test"], items["test"])
     log_division(run, inputs.dataset, splits)
-    run.set_tags({"n_skipped_images": inputs.n_skipped})
+    run.set_tags({"n_skipped_images": inputs.n_skipped, "accuracy": accuracy_text(metrics)})
     run.log_note(_note(title, inputs, evaluations, slice_remarks(by_slice)))
     facts = facts_of_fit(head, splits, names, calibrated=calibrated, scarce=scarce)
     review_run(run, replace(facts, seen_before=seen_before(splits)))
@@ -114,6 +116,24 @@ def conclude(
     level = logging.INFO if inputs.part is None else logging.DEBUG
     logger.log(level, "%s: %s (95 %% interval %.4f to %.4f), run %s", title, scores, low, high, run.run_id)
     return Outcome(run.run_id, metrics | dict(times), evaluations, len(splits["train"].labels))
+
+
+def accuracy_text(metrics: Mapping[str, float]) -> str:
+    """Return validation and test accuracy with their intervals in one line, which MLflow's lists show as a column.
+
+    Example:
+        >>> accuracy_text({"val/accuracy": 0.95, "test/accuracy": 0.9, "test/accuracy_ci_low": 0.8751,
+        ...                "test/accuracy_ci_high": 0.92})
+        'val 0.950, test 0.900 (0.875 to 0.920)'
+    """
+    told = []
+    for split in ("val", "test"):
+        name = f"{split}/accuracy"
+        if name in metrics:
+            low, high = (metrics.get(f"{name}_ci_{end}") for end in ("low", "high"))
+            interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+            told.append(f"{split} {metrics[name]:.3f}{interval}")
+    return ", ".join(told)
 
 
 def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:

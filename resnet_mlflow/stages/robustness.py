@@ -112,8 +112,9 @@ def _plan(
 
 def short_name(classifier: RunClassifier) -> str:
     """Return a run's name without what all rows of a table share, and without its seed, which seeds of one lack."""
-    told = {classifier.inputs.dataset.short_name, f"s{classifier.run.data.tags.get('seed', '')}", "fit_head"}
-    return " ".join(word for word in classifier.name.split() if word not in told)
+    name = classifier.name.removesuffix(f" s{classifier.run.data.tags.get('seed', '')}")
+    # Versions before 0.3 named stage and dataset, too.
+    return name.removeprefix("fit_head ").removesuffix(f" {classifier.inputs.dataset.short_name}")
 
 
 def _distinct(names: Mapping[str, str], classifiers: Sequence[RunClassifier]) -> dict[str, str]:

@@ -111,7 +111,7 @@ def log_trial(trial: Trial) -> str:
         }
     )
     config = trial.config.model_copy(update={"runs": tried.run_id, "model": "", "filter": ""})
-    with stage_run("robustness", config, f"robustness {classifier.name}", tags) as run:
+    with stage_run("robustness", config, f"{classifier.name} robustness", tags) as run:
         split = images.split
         nothing = np.empty((len(split), 0), np.float32)
         tracked = track_split(run, classifier.inputs, "test", FeatureSplit(nothing, split.labels, split.item_ids))

@@ -87,7 +87,7 @@ def tune_all_heads(config: FitHeadConfig) -> Outcome:
         with study.lock("parent"):
             if (finished := finished_before(study)) is not None:
                 return finished
-            name = f"fit_head all {config.backbone} {inputs.dataset.short_name} s{config.seed}"
+            name = f"all heads tuned {config.backbone} s{config.seed}"
             run = enter_shared_run(stack, study, "tuning", name, run_tags(config, inputs))
         outcomes, failures = _tune_each(config, study.task.name)
         if failures:

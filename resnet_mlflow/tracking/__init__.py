@@ -17,7 +17,7 @@ from resnet_mlflow.tracking.experiments import (
 )
 from resnet_mlflow.tracking.liveness import describe_worker, end_abandoned_children, end_attempts, is_abandoned
 from resnet_mlflow.tracking.locking import promotion_lock, start_lock
-from resnet_mlflow.tracking.models import load_head, log_head
+from resnet_mlflow.tracking.models import load_head, load_head_of_run, log_head
 from resnet_mlflow.tracking.opening import store_uri
 from resnet_mlflow.tracking.packaging import load_served, log_classifier
 from resnet_mlflow.tracking.places import Place, this_place, use_place
@@ -97,6 +97,7 @@ __all__ = [
     "load_confusion_matrix",
     "load_corrupted_predictions",
     "load_head",
+    "load_head_of_run",
     "load_out_of_fold",
     "load_predictions",
     "load_served",

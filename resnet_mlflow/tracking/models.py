@@ -1,10 +1,12 @@
 """Fitted heads as MLflow models: stored by skops, so that loading one runs no pickled code."""
 
 import importlib.metadata
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mlflow.entities import Run
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -14,16 +16,23 @@ from resnet_mlflow.heads.storage import head_types, quiet_light_imports, read_he
 from resnet_mlflow.tracking.artifacts import download_model_part
 
 HEAD_FILE = "model.skops"  # as MLflow names it
+# Of a run: what its model is called.
+MODEL_TAG = "model"
+# What MLflow refuses in a model's name.
+_NO_NAME = re.compile(r"""[/:.%"']""")
 REQUIREMENTS = ("numpy", "scikit-learn", "scipy", "skops")
 
 
-def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mapping[str, str] | None = None) -> str:
-    """Log a fitted head as the model ``head`` of the active run, and return the model's id.
+def log_head(
+    head: Any, n_features: int, class_names: Sequence[str], name: str = "head", tags: Mapping[str, str] | None = None
+) -> str:
+    """Log a fitted head as a model of the active run, and return the model's id.
 
     Args:
         head: A fitted estimator of ``resnet_mlflow.heads``.
         n_features: Length of a feature vector.
         class_names: Names of the classes 0, 1, ...; kept in the model's metadata.
+        name: Of the model, such as ``svm resnet18``; what MLflow takes for part of an address becomes an underscore.
         tags: Tags of the logged model.
     """
     with quiet_light_imports():
@@ -35,9 +44,10 @@ def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mappi
     foreign = [name for name in untrusted if name not in head_types()]
     if foreign:
         raise TypeError(f"a head must hold NumPy arrays and scikit-learn objects only, got {foreign}")
+    name = _NO_NAME.sub("_", name)
     info = mlflow.sklearn.log_model(
         head,
-        name="head",
+        name=name,
         serialization_format="skops",
         skops_trusted_types=untrusted,
         signature=_signature(n_features),
@@ -46,7 +56,19 @@ def log_head(head: Any, n_features: int, class_names: Sequence[str], tags: Mappi
         metadata={"class_names": list(class_names)},
         tags=dict(tags or {}),
     )
+    mlflow.set_tag(MODEL_TAG, name)
     return str(info.model_id)
+
+
+def load_head_of_run(run: Run) -> HeadBase:
+    """Return the head that a finished run left behind.
+
+    Raises:
+        InputError: As ``load_head``.
+    """
+    # Runs of versions before 0.3 have no such tag, and called every model so.
+    name = _NO_NAME.sub("_", run.data.tags.get(MODEL_TAG, "head"))
+    return load_head(f"runs:/{run.info.run_id}/{name}")
 
 
 def load_head(uri: str) -> HeadBase:

@@ -151,7 +151,7 @@ class StageRun:
         mlflow.log_params({f"head.{name}": as_text(value) for name, value in params.items()})
 
     def log_config(self, config: Config) -> None:
-        """Log ``config.json`` and, as parameters, what ``mlflow run`` has not recorded yet.
+        """Log ``config.json`` and, as parameters, what takes part and ``mlflow run`` has not recorded yet.
 
         ``mlflow run`` records each parameter as the text it was given; logging an equal value that
         is spelled otherwise would fail.
@@ -159,7 +159,8 @@ class StageRun:
         values = config.model_dump()
         mlflow.log_dict(values, "config.json")
         recorded = mlflow.get_run(self.run_id).data.params
-        mlflow.log_params({key: as_text(value) for key, value in values.items() if key not in recorded})
+        known = recorded.keys() | config.idle
+        mlflow.log_params({key: as_text(value) for key, value in values.items() if key not in known})
 
 
 def as_text(value: object) -> str:

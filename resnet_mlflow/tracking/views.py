@@ -12,6 +12,8 @@ from dataclasses import dataclass
 TAG_PREFIX = "mlflow.sharedViewState."
 # Milliseconds since 1970; a constant, so that an experiment's tags are the same wherever they are made.
 SAVED_AT_MS = 1_767_225_600_000
+# Pixels; what is told in words is cut at the page's own width.
+WIDTHS: Mapping[str, int] = {"tags.`accuracy`": 400, "tags.`best_cell`": 240}
 # What the page writes itself where nobody has changed anything.
 UNCHANGED: Mapping[str, object] = {
     "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
@@ -33,6 +35,7 @@ class SavedView:
         metric: What they are ordered by.
         metrics: Metrics shown.
         tags: Tags shown.
+        params: Parameters shown; empty where a run has no such parameter.
     """
 
     key: str
@@ -41,20 +44,33 @@ class SavedView:
     metric: str
     metrics: Sequence[str]
     tags: Sequence[str]
+    params: Sequence[str] = ()
 
 
+SCORE, TEST = "val/accuracy", "test/accuracy"
+# Runs on a few images per class, and over folds, have lists of their own.
+FULL = "tags.protocol = 'full'"
 SAVED_VIEWS = (
     SavedView(
-        "heads", "Heads by validation accuracy", "tags.stage = 'fit_head' and tags.protocol = 'full'", "val/accuracy",
-        ("val/accuracy", "test/accuracy"), ("head", "backbone", "weights", "seed"),
+        "heads", "Heads by validation accuracy", f"tags.stage = 'fit_head' and {FULL}", SCORE, (SCORE, TEST),
+        ("accuracy", "head", "backbone", "weights", "seed"), ("n_trials",),
     ),
     SavedView(
-        "finetuned", "Fine-tunings by validation accuracy", "tags.stage = 'finetune'", "val/accuracy",
-        ("val/accuracy", "test/accuracy"), ("train_layers", "backbone", "weights", "seed"),
+        "finetuned", "Fine-tunings by validation accuracy", f"tags.stage = 'finetune' and {FULL}", SCORE, (SCORE, TEST),
+        ("accuracy", "train_layers", "backbone", "weights", "seed"), ("n_trials",),
+    ),
+    SavedView(
+        "fewshot", "Few-shot runs by validation accuracy", "tags.protocol = 'few-shot'", SCORE, (SCORE, TEST),
+        ("accuracy", "head", "backbone", "weights", "seed"), ("shots",),
     ),
     SavedView(
         "longtail", "Long-tail methods by validation balanced accuracy", "tags.stage = 'longtail'",
-        "val/balanced_accuracy", ("val/balanced_accuracy", "test/accuracy_few"), ("method", "backbone", "seed"),
+        "val/balanced_accuracy", ("val/balanced_accuracy", "test/accuracy_few"),
+        ("method", "head", "train_layers", "backbone", "seed"), ("imbalance_factor",),
+    ),
+    SavedView(
+        "studies", "Studies by their best validation accuracy", "tags.stage = 'study'", "study/best_val_accuracy",
+        ("study/best_val_accuracy", "study/n_cells", "study/n_failed"), ("best_cell", "dataset"),
     ),
 )  # fmt: skip
 
@@ -65,13 +81,15 @@ def view_tags() -> dict[str, str]:
 
 
 def _tag_value(view: SavedView) -> str:
-    columns = [*(f"metrics.`{name}`" for name in view.metrics), *(f"tags.`{name}`" for name in view.tags)]
+    kinds = {"metrics": view.metrics, "tags": view.tags, "params": view.params}
+    columns = [f"{kind}.`{name}`" for kind, names in kinds.items() for name in names]
     state = {
         **UNCHANGED,
         "searchFilter": view.filter_string,
         "orderByKey": f"metrics.`{view.metric}`",
         "orderByAsc": False,
         "selectedColumns": columns,
+        "columnWidths": WIDTHS,
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode())).decode()
     return json.dumps(

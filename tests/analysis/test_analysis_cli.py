@@ -63,7 +63,7 @@ def test_command_line_exits_with_2_and_one_line(study):
 
 
 def test_explain_tells_what_stands_behind_a_number(study, capsys):
-    row = study.frame[study.frame["name"] == "fit_head knn resnet18 digits s1"].iloc[0]
+    row = study.frame[study.frame["name"] == "knn resnet18 s1"].iloc[0]
     run(["explain", row["run_id"]])
     printed = capsys.readouterr().out
     command = "python -m entrypoints.fit_head --seed 1 --weights random --head knn --head_params '{k: 5}'"
@@ -96,7 +96,7 @@ def test_command_of_refuses_a_run_that_no_entry_point_makes():
 
 
 def test_compare_runs_counts_what_changed_sides(study):
-    first, second = (run_id_of(study, f"fit_head {head} resnet18 digits s0") for head in ("prototype", "linear"))
+    first, second = (run_id_of(study, f"{head} resnet18 s0") for head in ("prototype", "linear"))
     found = compare_runs(first, second)
     a, b = load_predictions(first), load_predictions(second)
     assert np.array_equal(a.item_ids, b.item_ids)
@@ -110,7 +110,7 @@ def test_compare_runs_counts_what_changed_sides(study):
 
 
 def test_diff_writes_tables_figures_and_thumbnails(study, tmp_path, capsys):
-    first, second = (run_id_of(study, f"fit_head {head} resnet18 digits s0") for head in ("prototype", "linear"))
+    first, second = (run_id_of(study, f"{head} resnet18 s0") for head in ("prototype", "linear"))
     run(["diff", first, second, "--output", str(tmp_path / "diff")])
     names = {path.name for path in (tmp_path / "diff").iterdir()}
     figures = {"confusion_difference.png", "changed_items.png"}
@@ -121,7 +121,7 @@ def test_diff_writes_tables_figures_and_thumbnails(study, tmp_path, capsys):
 
 
 def test_diff_of_a_run_with_itself_is_too_small_to_test(study, tmp_path, capsys):
-    run_id = run_id_of(study, "fit_head knn resnet18 digits s0")
+    run_id = run_id_of(study, "knn resnet18 s0")
     run(["diff", run_id, run_id, "--output", str(tmp_path / "diff")])
     printed = capsys.readouterr().out
     assert "McNemar: n too small: 0 items" in printed

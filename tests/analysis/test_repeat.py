@@ -77,7 +77,7 @@ def tagged(run, metrics=None, **tags):
 
 
 def test_repeat_names_the_class_that_it_found(study):
-    run = get_run(run_id_of(study, "fit_head prototype resnet18 digits s0"))
+    run = get_run(run_id_of(study, "prototype resnet18 s0"))
     test = load_predictions(run.info.run_id)
     moved = {"test/nll": run.data.metrics["test/nll"] + 3e-6}
     near = replace(test, scores=test.scores + np.float32(1e-6))
@@ -115,7 +115,7 @@ def test_repeat_names_the_class_that_it_found(study):
 
 
 def test_repeat_gives_the_same_predictions_to_the_bit(study):
-    run_id = run_id_of(study, "fit_head prototype resnet18 digits s0")
+    run_id = run_id_of(study, "prototype resnet18 s0")
     found = repeat(run_id)
     assert found.found is Sameness.BIT, found.to_markdown()
     assert found.same

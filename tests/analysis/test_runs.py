@@ -46,9 +46,26 @@ def test_load_runs_takes_equal_parameters_for_equal_however_they_are_spelled(wri
     assert list(by_seed["config.val_fraction"]) == [0.2, 0.2, 0.2]
 
 
+def test_load_runs_takes_what_a_run_left_out_for_the_default(written):
+    older = {"share_features": "true", "n_trials": "0", "group_by": "", "shots": "0"}
+    frame = written(cell(0, params=older), cell(1), cell(2, params={"n_trials": "5"})).frame.set_index("seed")
+    assert frame.loc[0, "setting"] == frame.loc[1, "setting"] != frame.loc[2, "setting"]
+    assert frame["protocol"].tolist() == ["full"] * 3
+
+
+def test_a_study_says_what_came_of_it(study):
+    row = study.frame[study.frame["stage"] == "study"].iloc[0]
+    full = study.frame[(study.frame["protocol"] == "full") & study.frame["stage"].isin(["fit_head", "finetune"])]
+    best = full.loc[full["val/accuracy"].idxmax()]
+    assert row["study/best_val_accuracy"] == best["val/accuracy"]
+    assert mlflow.get_run(row["run_id"]).data.tags["best_cell"] == best["name"]
+    # 8 heads and fine-tunings, 4 samples of few shots, a comparison of long-tail methods.
+    assert (row["study/n_cells"], row["study/n_failed"]) == (13, 0)
+
+
 def test_load_runs_gives_one_typed_row_per_run(study):
     frame = study.frame
-    row = frame[frame["name"] == "fit_head knn resnet18 digits s1"].iloc[0]
+    row = frame[frame["name"] == "knn resnet18 s1"].iloc[0]
     assert (row["stage"], row["status"], row["strategy"], row["seed"]) == ("fit_head", "FINISHED", "frozen", 1)
     assert (row["config.head_params"], row["config.image_size"], row["weights"]) == (
         '{"k": 5}',

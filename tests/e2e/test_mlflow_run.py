@@ -47,7 +47,7 @@ def test_fit_head_extracts_missing_features_in_a_nested_run(mlflow_run, tmp_path
     assert mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/config.json")["data_dir"] == ""
     assert run.data.params["head.k"] == "5"
     assert run.data.metrics["test/accuracy"] > 0.8
-    assert run.info.run_name == "fit_head knn resnet18 digits s0"
+    assert run.info.run_name == "knn resnet18 s0"
 
 
 def test_finetune_takes_another_spelling_of_a_number(mlflow_run):

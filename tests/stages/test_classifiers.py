@@ -23,7 +23,7 @@ def predicted_again(run_id):
 def test_load_classifier_gives_a_heads_logged_predictions(store):
     run_id = run_fit_head(FitHeadConfig(head="svm")).run_id
     assert predicted_again(run_id).tolist() == load_predictions(run_id).predictions.tolist()
-    assert load_classifier(run_id).name == "fit_head svm resnet18 digits s0"
+    assert load_classifier(run_id).name == "svm resnet18 s0"
 
 
 def test_load_classifier_finds_a_fine_tuned_backbone(store):

@@ -56,7 +56,7 @@ def children(run_id, stage="fold"):
 def test_fit_head_predicts_every_image_once_per_repeat(divided):
     run = mlflow.get_run(divided.run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "fit_head knn resnet18 colours s0 2 x 2 folds"
+    assert run.info.run_name == "knn resnet18 s0 2 x 2 folds"
     assert {"stage": "fit_head", "folds": "2", "repeats": "2", "pool": "train+test"}.items() <= run.data.tags.items()
     path = "evaluation/cross_validation/predictions.parquet"
     table = pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=divided.run_id, artifact_path=path))

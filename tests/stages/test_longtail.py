@@ -41,7 +41,7 @@ def test_every_method_runs_on_features_of_digits(store, capsys):
     assert run_longtail(config_of(methods="all"))
     parent = parent_run()
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == "longtail linear resnet18 digits F20"
+    assert parent.info.run_name == "longtail linear resnet18 F20"
     table = pd.read_csv(artifact(parent, "comparison.csv")).set_index("method")
     assert set(table.index) == set(METHODS)
     assert table["n seeds"].eq(1).all()
@@ -50,7 +50,7 @@ def test_every_method_runs_on_features_of_digits(store, capsys):
     for name in METHODS:
         (child,) = runs_of(name)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert child.info.run_name == f"longtail {name} linear resnet18 digits s0"
+        assert child.info.run_name == f"{name} linear resnet18 s0"
         assert child.data.metrics["test/balanced_accuracy"] == table.loc[name, "balanced accuracy mean"]
     assert "| logit_adjust_posthoc |" in capsys.readouterr().out
 

@@ -31,7 +31,7 @@ def artifacts_of(run_id):
 def test_fit_head_logs_what_the_schema_promises(store, head):
     outcome = run_fit_head(FitHeadConfig(head=head))
     run = mlflow.get_run(outcome.run_id)
-    assert run.info.run_name == f"fit_head {head} resnet18 digits s0"
+    assert run.info.run_name == f"{head} resnet18 s0"
     assert run.info.status == "FINISHED"
     tags = run.data.tags
     digest = load_dataset("digits", data_dir=Path("unused")).digest
@@ -49,6 +49,15 @@ def test_fit_head_logs_what_the_schema_promises(store, head):
         assert metrics[f"{split}/accuracy_ci_low"] < metrics[f"{split}/accuracy"] < metrics[f"{split}/accuracy_ci_high"]
     assert metrics["test/accuracy"] > 0.7
     assert metrics["time/fit_s"] > 0
+    low, high = (metrics[f"test/accuracy_ci_{end}"] for end in ("low", "high"))
+    assert tags["accuracy"].endswith(f"test {metrics['test/accuracy']:.3f} ({low:.3f} to {high:.3f})")
+    (logged,) = mlflow.search_logged_models(output_format="list")
+    assert logged.name == f"{head} resnet18"
+    # What takes no part is not among the parameters.
+    assert {"head", "seed", "precision", "calibration"} <= run.data.params.keys()
+    assert run.data.params.keys().isdisjoint(
+        {"shots", "n_trials", "sampler", "folds", "group_by", "cache_dir", "device"}
+    )
     root, files = artifacts_of(outcome.run_id)
     for split in ("val", "test"):
         for name in (

@@ -19,6 +19,7 @@ from resnet_mlflow.tracking import (
     connect,
     end_abandoned_children,
     find_runs,
+    load_config,
     load_head,
     log_head,
     stage_run,
@@ -46,7 +47,8 @@ def test_stage_run_logs_config_parameters_and_tags(store):
     assert logged.info.run_name == "a name"
     assert {"stage": "fit_head", "head": "svm"}.items() <= logged.data.tags.items()
     assert logged.data.params["val_fraction"] == "0.2"
-    assert logged.data.params["share_features"] == "true"
+    assert "share_features" not in logged.data.params, "where and how fast, as by default, is no part of the list"
+    assert load_config(run.run_id)["share_features"] is True
     assert mlflow.get_experiment(logged.info.experiment_id).name == "resnet-mlflow"
     assert (
         mlflow.get_experiment(logged.info.experiment_id).tags["mlflow.experiment.primaryMetric.name"] == "val/accuracy"
