@@ -49,3 +49,11 @@ def test_search_spaces_file_equals_what_the_heads_say():
 def test_architecture_shows_the_floors_as_the_contract_has_them():
     page = (PROJECT / "ARCHITECTURE.md").read_text()
     assert page == with_floors(page, PROJECT), "run `make mlproject`"
+
+
+def test_every_command_of_docs_and_studies_names_the_environment():
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "studies").glob("*.yaml")]
+    commands = [line for page in pages for line in page.read_text().splitlines() if "mlflow run . -" in line]
+    assert commands
+    # Without it MLflow looks for conda.
+    assert [line for line in commands if "--env-manager" not in line] == []

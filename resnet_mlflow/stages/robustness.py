@@ -113,7 +113,7 @@ def _plan(
 def short_name(classifier: RunClassifier) -> str:
     """Return a run's name without what all rows of a table share, and without its seed, which seeds of one lack."""
     name = classifier.name.removesuffix(f" s{classifier.run.data.tags.get('seed', '')}")
-    # Versions before 0.3 named stage and dataset, too.
+    # Earlier runs are named by stage and dataset, too.
     return name.removeprefix("fit_head ").removesuffix(f" {classifier.inputs.dataset.short_name}")
 
 

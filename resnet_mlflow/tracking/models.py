@@ -66,7 +66,7 @@ def load_head_of_run(run: Run) -> HeadBase:
     Raises:
         InputError: As ``load_head``.
     """
-    # Runs of versions before 0.3 have no such tag, and called every model so.
+    # Earlier runs have no such tag, and called every model so.
     name = _NO_NAME.sub("_", run.data.tags.get(MODEL_TAG, "head"))
     return load_head(f"runs:/{run.info.run_id}/{name}")
 
