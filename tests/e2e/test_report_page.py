@@ -1,0 +1,49 @@
+"""The report as a person sees it: in a window, and on paper."""
+
+from pathlib import Path
+
+import pytest
+
+browser_module = pytest.importorskip("browser", reason="needs selenium")
+pytestmark = pytest.mark.skipif(
+    not browser_module.AVAILABLE, reason=f"needs {browser_module.CHROMIUM} and {browser_module.DRIVER}"
+)
+# Between margins of 12 mm, at 96 pixels per inch.
+A4 = {"portrait": 703, "landscape": 1032}
+
+
+@pytest.fixture(scope="module")
+def page(demo_store, tmp_path_factory):
+    """The report of the demo's study in a browser."""
+    opened = browser_module.Browser(tmp_path_factory.mktemp("profile"))
+    report = Path(demo_store.removeprefix("sqlite:///")).parent / "report" / "report.html"
+    opened.open(report.as_uri())
+    opened.wait(lambda: opened.all(".chart .main-svg"), "the charts")
+    yield opened
+    opened.quit()
+
+
+@pytest.mark.parametrize("width", A4.values(), ids=A4)
+def test_report_fits_on_paper_whole(page, width):
+    driver = page.driver
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+    driver.execute_script("dispatchEvent(new Event('beforeprint'))")
+    try:
+        right = (
+            "return Math.max(...[...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().right))"
+        )
+        for what in ("td", "th", ".chart .main-svg", ".point", ".xtick text", "li"):
+            assert driver.execute_script(right, what) <= width + 1, what
+        assert driver.execute_script("return getComputedStyle(document.body).color") == "rgb(29, 36, 48)"
+        fonts = driver.execute_script(
+            "return [...document.querySelectorAll('.xtick text')].map(e => getComputedStyle(e).fontFamily)"
+        )
+        assert fonts
+        assert all("sans-serif" in font for font in fonts)
+    finally:
+        driver.execute_script("dispatchEvent(new Event('afterprint'))")
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
