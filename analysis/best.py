@@ -51,12 +51,14 @@ def best_note(
     rival = close.second if close.first == best else close.first
     found, (low, high) = close.difference, close.difference.interval
     p = format_value(p_values[close.first, close.second], "p_value")
+    first = f"{place}the" if place else "The"
     told = (
-        f"{place}the best {_words(metric)} is not told apart from {len(open_pairs)} of {len(rows) - 1} others: "
+        f"{first} best {_words(metric)} is not told apart from {len(open_pairs)} of {len(rows) - 1} others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:
-        told += f" Cheapest of them: {_cheapest(frame, [rows[i] for i in chosen])}."
+        least, why = cheapest(frame, [rows[i] for i in chosen])
+        told += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
     doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
     return (
         f"{told} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
@@ -94,19 +96,19 @@ def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
     return f"it would take about {' or '.join(ways)} (power 80 %, were the difference as found)"
 
 
-def _cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> str:
-    """Return the row that costs least: fewest MACs where backbones differ, else the shortest fit."""
+def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
+    """Return the row that costs least, and by what: fewest MACs where backbones differ, else the shortest fit."""
     backbones = [str(frame["backbone"].iloc[row]) for row in rows] if "backbone" in frame else []
     if len(set(backbones)) > 1 and set(backbones) <= set(BACKBONES):
         macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
         least = [row for row, own in zip(rows, macs, strict=True) if own == min(macs)]
         if len(least) == 1:
-            return f"{name_of(frame, least[0])} (fewest MACs per image)"
+            return least[0], "fewest MACs per image"
         rows = least
     if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
-        return name_of(frame, rows[0])
+        return rows[0], ""
     row = min(rows, key=lambda row: float(frame[COST].iloc[row]))
-    return f"{name_of(frame, row)} ({frame[COST].iloc[row]:.2f} s to fit)"
+    return row, f"{frame[COST].iloc[row]:.2f} s to fit"
 
 
 def name_of(frame: pd.DataFrame, row: int) -> str:

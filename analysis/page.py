@@ -1,4 +1,7 @@
-"""The report as one HTML page that needs nothing beside it: style, data, charts and plotly.js are in it."""
+"""The report as one HTML page that needs nothing beside it: style, data, charts and plotly.js are in it.
+
+Of plotly.js the bundle with charts on axes, compressed: a page has 2 MB at most.
+"""
 
 import base64
 import json
@@ -9,13 +12,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.answers import Answer
 from analysis.charts import Chart
 from analysis.interactive import spec
 from analysis.links import RunLinks
-from analysis.render import to_csv, to_html, to_latex, to_markdown
+from analysis.render import shown_columns, to_csv, to_html, to_latex, to_markdown
 from analysis.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+# Of npm's package plotly.js-cartesian-dist-min, 4.1.1.
+PLOTLY = Path(__file__).parent / "vendor" / "plotly-cartesian.min.js.gz"
 MEDIA_TYPES = {"CSV": ("csv", "text/csv"), "Markdown": ("md", "text/markdown"), "LaTeX": ("tex", "application/x-tex")}
 HOW_TO_READ = (
     "A row is what its first columns say, over all its seeds: mean ± sample standard deviation, and below it the 95 % "
@@ -37,10 +43,11 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class Section:
-    """A table and the chart above it."""
+    """A table, the chart above it, and the columns by which it is filtered; with such it can be sorted, too."""
 
     table: Table
     chart: Chart | None
+    filters: tuple[str, ...] = ()
 
 
 def render_page(
@@ -50,6 +57,7 @@ def render_page(
     missing: Sequence[str],
     links: RunLinks,
     audits: Mapping[str, str] | None = None,
+    answers: Sequence[Answer] = (),
 ) -> str:
     """Return the page.
 
@@ -60,6 +68,7 @@ def render_page(
         missing: What is missing or unfair.
         links: Where runs are shown.
         audits: Pages of the audits' runs by what they say of which data; empty addresses are no links.
+        answers: What the tables come to, above all of them.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -69,11 +78,13 @@ def render_page(
         title=title,
         facts=facts,
         audits=dict(audits or {}),
+        answers=answers,
+        titles={section.table.name: section.table.title for section in sections},
         sections=[_section(section, links) for section in sections],
         how_to_read=HOW_TO_READ,
         missing=missing or ["Nothing was found to be missing."],
         charts=_json(charts) if charts else "",
-        plotly=_plotly_js() if charts else "",
+        plotly=base64.b64encode(PLOTLY.read_bytes()).decode() if charts else "",
     )
 
 
@@ -88,10 +99,21 @@ def _section(section: Section, links: RunLinks) -> Mapping[str, object]:
         "name": table.name,
         "title": table.title,
         "chart": section.chart,
-        "table": Markup(to_html(table, links.url)),  # every cell is escaped there
+        # Every cell is escaped there.
+        "table": Markup(to_html(table, links.url, sortable=bool(section.filters))),
+        "sortable": bool(section.filters),
+        "filters": [_filter(table, name) for name in section.filters if table.frame[name].nunique() > 1],
         "notes": table.notes,
         "files": files,
     }
+
+
+def _filter(table: Table, name: str) -> Mapping[str, object]:
+    """Return what a page needs to filter a table by a column: where it stands, and its values, first seen first."""
+    columns = [column.name for column in shown_columns(table, images=True)]
+    place = columns.index(name)
+    values = dict.fromkeys(str(value) for value in table.frame[name])
+    return {"name": table.columns[place].header, "column": place, "values": [value for value in values if value]}
 
 
 def _data_url(text: str, media_type: str) -> str:
@@ -101,9 +123,3 @@ def _data_url(text: str, media_type: str) -> str:
 def _json(value: object) -> Markup:
     # A name that holds </script> must not end the script.
     return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))
-
-
-def _plotly_js() -> Markup:
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())

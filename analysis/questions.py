@@ -14,6 +14,7 @@ from analysis.table import SEEDS, Column, Doubt, Table
 from resnet_mlflow.statistics import Pair
 
 ORDERED_BY = "val/accuracy"
+ACCURACY = "test/accuracy"
 GAIN_COLUMNS = (Column(GAIN, "gain", "difference"), Column(P_HOLM, "p (Holm)", "p_value"))
 SCORES = (
     Column("val/accuracy", "val accuracy", "score"),
@@ -65,18 +66,18 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     frame = with_predictions(score_rows(cells, labels, [*scores, *({COST} - set(scores))]))
     frame = _ordered(frame, question)
     gains = None if question.baseline is None else gains_over(frame, question.baseline, balanced=question.balanced)
-    winners, told, doubts = separate(frame, question.within, scores, gains)
-    columns = question.scores
+    found = separate(frame, question.within, scores, gains)
+    told, doubts, columns = found.notes, found.doubts, question.scores
     if gains is not None:
         # What such a table claims is its gains, not the lead of its best row.
         doubts = tuple(doubts_about_gains(frame, gains))
-        frame, told, columns = with_gains(frame, gains), [*told, *gains.notes], (*columns, *GAIN_COLUMNS)
+        frame, told, columns = with_gains(frame, gains), (*told, *gains.notes), (*columns, *GAIN_COLUMNS)
     shown = [*question.labels]
     if (frame[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
-    compared = [TESTS] if told or winners or gains is not None else []
+    compared = [TESTS] if told or found.winners or gains is not None else []
     notes = (*context_notes(cells), *seed_notes(frame), *told, *compared, *question.notes)
-    return Table(question.name, question.title, frame, (*shown, *columns), notes, winners, doubts)
+    return Table(question.name, question.title, frame, (*shown, *columns), notes, found.winners, doubts, found.pairs)
 
 
 def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
@@ -88,10 +89,27 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     return frame.drop(columns="best", errors="ignore").reset_index(drop=True)
 
 
+@dataclass(frozen=True)
+class Separation:
+    """Which rows of a table are told apart.
+
+    Attributes:
+        winners: (row position, column name) of the scores that are told apart from all they compete with.
+        notes: What to make of the others.
+        doubts: Differences of best rows that chance may have made.
+        pairs: Differences in test accuracy of rows that compete, by their positions.
+    """
+
+    winners: frozenset[tuple[int, str]]
+    notes: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+    pairs: tuple[Pair, ...]
+
+
 def separate(
     frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str], gains: Gains | None = None
-) -> tuple[frozenset[tuple[int, str]], list[str], tuple[Doubt, ...]]:
-    """Return the scores of a table that are told apart from all they compete with, and notes and doubts on others.
+) -> Separation:
+    """Return which scores of a table are told apart from all they compete with, and what to say of others.
 
     Args:
         frame: Rows with ``seeds`` and ``run_ids``.
@@ -102,6 +120,7 @@ def separate(
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
     doubts: list[Doubt] = []
+    compared: list[Pair] = []
     for place, rows in competing(frame, within):
         for metric in (name for name in TESTED if name in scores):
             held_out = float(frame[HELD_OUT].iloc[rows].max())
@@ -114,8 +133,10 @@ def separate(
                     replace(pair, adjusted_p=max(pair.adjusted_p, shown[pair.first, pair.second])) for pair in pairs
                 ]
             except MissingPredictions as error:
-                notes.append(f"{place}nothing is bold, since {error}.")
+                notes.append(f"{place}{'nothing' if place else 'Nothing'} is bold, since {error}.")
                 break
+            if metric == ACCURACY:
+                compared += [replace(pair, first=rows[pair.first], second=rows[pair.second]) for pair in pairs]
             winner = winner_of(len(rows), pairs)
             if winner is not None:
                 winners.add((rows[winner], metric))
@@ -123,7 +144,7 @@ def separate(
                 for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, shown, held_out)]):
                     notes.append(note)
                     doubts.append(doubt)
-    return frozenset(winners), notes, tuple(doubts)
+    return Separation(frozenset(winners), tuple(notes), tuple(doubts), tuple(compared))
 
 
 def _shown_p(pair: Pair, rows: Sequence[int], metric: str, gains: Gains | None) -> float:

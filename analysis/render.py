@@ -42,6 +42,7 @@ class Entry:
         value: The number, with its standard deviation where there is one; or a text.
         interval: The ends of its 95 % interval; empty where there is none.
         parts: Those over seeds and over images, in words; empty where there is one part only.
+        number: The value in full; NaN for a text.
         bold: Whether it is separated from every other value of its column.
         run_ids: Runs behind it.
     """
@@ -51,6 +52,7 @@ class Entry:
     bold: bool = False
     run_ids: tuple[str, ...] = ()
     parts: str = ""
+    number: float = math.nan
 
     @property
     def text(self) -> str:
@@ -124,7 +126,7 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
         value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column))
+    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column), float(row[column.name]))
 
 
 def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
@@ -228,27 +230,34 @@ def _latex_row(texts: Sequence[str]) -> str:
     return " & ".join(texts) + r" \\"
 
 
-def to_html(table: Table, url_of: Callable[[Sequence[str]], str]) -> str:
+def to_html(table: Table, url_of: Callable[[Sequence[str]], str], *, sortable: bool = False) -> str:
     """Return the table as HTML, each number a link to the runs behind it.
 
     Args:
         table: What is shown.
         url_of: Gives the address that shows runs; empty where they cannot be shown.
+        sortable: Whether headers are buttons and cells hold their numbers in full, for a script that sorts rows.
     """
     columns = shown_columns(table, images=True)
-    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.header)}</th>' for column in columns)
+    head = "".join(f'<th scope="col"{_class(column)}>{_header(column, sortable)}</th>' for column in columns)
     body = "".join(
-        f"<tr>{''.join(_html(cell, column, i == 0, url_of) for i, (cell, column) in enumerate(pairs))}</tr>\n"
+        f"<tr>{''.join(_html(cell, column, i == 0, url_of, sortable) for i, (cell, column) in enumerate(pairs))}</tr>\n"
         for pairs in (list(zip(row, columns, strict=True)) for row in cells(table, images=True))
     )
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+
+def _header(column: Column, sortable: bool) -> str:
+    return f'<button type="button">{escape(column.header)}</button>' if sortable else escape(column.header)
 
 
 def _class(column: Column) -> str:
     return "" if column.kind in ("text", "image") else ' class="number"'
 
 
-def _html(cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str]) -> str:
+def _html(
+    cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str], sortable: bool = False
+) -> str:
     text = escape(cell.value)
     if column.kind == "image" and cell.value != NOTHING:
         return f'<td><img alt="" src="data:image/jpeg;base64,{text}"></td>'
@@ -259,4 +268,5 @@ def _html(cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[s
     if cell.interval:
         title = f' title="{escape(cell.parts)}"' if cell.parts else ""
         text += f"<small{title}>{escape(cell.interval)}</small>"
-    return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}>{text}</td>"
+    number = f' data-value="{cell.number!r}"' if sortable and not math.isnan(cell.number) else ""
+    return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}{number}>{text}</td>"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import figures
+from analysis.answers import Answer, answers_of
 from analysis.audits import audits_of
 from analysis.cells import split_by_dataset
 from analysis.links import RunLinks, ui_url_of
@@ -16,7 +17,7 @@ from analysis.page import Section, render_page
 from analysis.render import slug, to_csv, to_latex, to_markdown
 from analysis.runs import Runs, load_runs
 from analysis.table import Table
-from analysis.tables import TABLES, chart_of
+from analysis.tables import TABLES, chart_of, row_of
 from analysis.tables.row import TableRow
 from analysis.warnings import warnings_of_tables
 from resnet_mlflow.errors import InputError
@@ -41,6 +42,7 @@ class Report:
         missing: What is missing or unfair: tables that are left out and why, and what is wrong with runs.
         links: Where runs are shown.
         audits: Run of the newest audit by what it says of which data.
+        answers: What the tables come to, in a few sentences.
     """
 
     title: str
@@ -49,11 +51,17 @@ class Report:
     missing: tuple[str, ...]
     links: RunLinks
     audits: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
 
     def to_markdown(self) -> str:
-        """Return heading, facts, all tables, and what is missing, as Markdown."""
+        """Return heading, answers, facts, all tables, and what is missing, as Markdown."""
         facts = [*self.facts, *(f"{told} (run {run_id})." for told, run_id in self.audits.items())]
-        return "\n".join([f"# {plain(self.title)}\n", *(f"{plain(fact)}\n" for fact in facts), self.body()])
+        first = [f"# {plain(self.title)}\n", self.in_short()]
+        return "\n".join([*first, *(f"{plain(fact)}\n" for fact in facts), self.body()])
+
+    def in_short(self) -> str:
+        """Return the answers as Markdown, a line each with the name of its table."""
+        return "".join(f"- {plain(answer.text)} (table {answer.table})\n" for answer in self.answers)
 
     def body(self) -> str:
         """Return the tables, and what is missing, as Markdown."""
@@ -70,6 +78,7 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
         ui_url: Where MLflow's pages are served; empty means the tracking server, or http://127.0.0.1:5000.
     """
     tables: list[Table] = []
+    places: dict[str, str] = {}
     left_out: list[str] = []
     for row, place, frame in _parts(runs.frame):
         told = f"Table {row.name} on {place}" if place else f"Table {row.name}"
@@ -82,10 +91,11 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
             left_out.append(f"{told} is left out: there are no {row.needs}.")
         else:
             tables.append(_placed(table, place))
+            places |= {tables[-1].name: place} if place else {}
     links = RunLinks(ui_url_of(store_uri(), ui_url), dict.fromkeys(runs.frame["run_id"], runs.experiment_id))
     missing = (*runs.warnings, *warnings_of_tables(tables), *left_out)
     title, facts, audits = f"Experiment {runs.experiment}", tuple(_facts(runs, links)), audits_of(runs.frame)
-    return Report(title, facts, tuple(tables), missing, links, audits)
+    return Report(title, facts, tuple(tables), missing, links, audits, tuple(answers_of(tables, places)))
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
@@ -170,7 +180,7 @@ def fill(report: Report, folder: Path) -> None:
     """
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
-    sections = [Section(table, chart_of(table)) for table in report.tables]
+    sections = [Section(table, chart_of(table), row_of(table).filters) for table in report.tables]
     for section in sections:
         for ending, write in WRITERS.items():
             (folder / "tables" / f"{section.table.name}.{ending}").write_text(write(section.table), encoding="utf-8")
@@ -178,7 +188,7 @@ def fill(report: Report, folder: Path) -> None:
             figures.save(section.chart, folder / "figures", section.table.name)
     (folder / TEXT).write_text(report.to_markdown(), encoding="utf-8")
     audits = {told: report.links.url([run_id]) for told, run_id in report.audits.items()}
-    page = render_page(report.title, report.facts, sections, report.missing, report.links, audits)
+    page = render_page(report.title, report.facts, sections, report.missing, report.links, audits, report.answers)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 

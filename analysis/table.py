@@ -5,6 +5,8 @@ from typing import Literal
 
 import pandas as pd
 
+from resnet_mlflow.statistics import Pair
+
 Kind = Literal["text", "score", "difference", "p_value", "seconds", "count", "number", "image"]
 
 RUN_IDS = "run_ids"
@@ -61,6 +63,7 @@ class Table:
         notes: What a reader must know, and what is missing or unfair.
         winners: (row position, column name) of the scores shown in bold: those separated from every other.
         doubts: Differences of best rows and gains that chance may have made.
+        pairs: Differences in test accuracy of rows that compete, by their positions.
     """
 
     name: str
@@ -70,3 +73,4 @@ class Table:
     notes: tuple[str, ...] = ()
     winners: frozenset[tuple[int, str]] = field(default_factory=frozenset)
     doubts: tuple[Doubt, ...] = ()
+    pairs: tuple[Pair, ...] = ()

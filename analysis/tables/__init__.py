@@ -14,6 +14,7 @@ from analysis.tables import (
     datasets,
     few_shot,
     heads,
+    leaderboard,
     longtail,
     mistakes,
     repairs,
@@ -29,6 +30,10 @@ from resnet_mlflow.registry import Registry
 # In the order of the report.
 TABLES: Registry[TableRow] = Registry(
     "table",
+    leaderboard.ROW,
+    cost.ROW,
+    confusions.ROW,
+    mistakes.ROW,
     backbones.ROW,
     heads.ROW,
     strategies.ROW,
@@ -38,10 +43,7 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TIERS_ROW,
     robustness.FAMILIES_ROW,
     robustness.TAIL_ROW,
-    cost.ROW,
-    confusions.ROW,
     twins.ROW,
-    mistakes.ROW,
     slices.ROW,
     few_shot.ROW,
     tuning.ROW,
@@ -62,8 +64,11 @@ def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
     return [table for own in frames if (table := row(own)) is not None]
 
 
+def row_of(table: Table) -> TableRow:
+    """Return the row that a table was built by; a table of one of several datasets is called by both names."""
+    return TABLES[table.name.split("-")[0]]
+
+
 def chart_of(table: Table) -> Chart | None:
     """Return the chart that stands above a table; nothing where a chart would tell no more than the table."""
-    # A table of one of several datasets is called by both names.
-    row = TABLES[table.name.split("-")[0]]
-    return None if len(table.frame) < 2 else row.chart(table)
+    return None if len(table.frame) < 2 else row_of(table).chart(table)

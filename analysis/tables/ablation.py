@@ -32,10 +32,12 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     # timm's, which the registry does not count, after its own.
     backbones = [*(name for name in BACKBONES if name in seen), *sorted(seen - set(BACKBONES))]
     grid = pd.DataFrame([_grid_row(backbone, heads, best) for backbone in backbones])
-    bold, notes, _ = separate(best, ("backbone",), [METRIC])
-    winners = frozenset((backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in bold)
+    found = separate(best, ("backbone",), [METRIC])
+    winners = frozenset(
+        (backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in found.winners
+    )
     columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
-    told = [*context_notes(cells), "Test accuracy; bold is told apart from every other head in its row.", *notes]
+    told = [*context_notes(cells), "Test accuracy; bold is told apart from every other head in its row.", *found.notes]
     if cells["setting"].nunique() > len(best):
         told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
     if missing := len(heads) * len(backbones) - len(best):

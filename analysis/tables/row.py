@@ -20,6 +20,7 @@ class TableRow:
         build: Runs of one dataset to the table, or to None where they do not answer the question.
         chart: A table of two rows or more to the chart above it, or to None where a chart would tell no more.
         over_datasets: Whether it compares datasets, and so is built from the runs of all of them; others refuse to mix.
+        filters: Columns by which a page filters the table, which can be sorted there, too; empty for none.
     """
 
     name: str
@@ -28,6 +29,7 @@ class TableRow:
     build: Callable[[pd.DataFrame], Table | None]
     chart: Callable[[Table], Chart | None]
     over_datasets: bool = False
+    filters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

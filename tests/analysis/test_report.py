@@ -85,7 +85,8 @@ def test_page_is_valid_and_loads_nothing(page, written):
     assert images, "the worst mistakes"
     assert all(image.startswith("data:image/jpeg;base64,/9j/") for image in images)
     assert len(page.ids) == len(set(page.ids))
-    assert text.count("plotly.js v") == 1, "plotly.js is in it once"
+    assert text.count('id="plotly"') == 1, "plotly.js is in it once"
+    assert len(text) < 2_000_000
     assert not re.search(r"@import|url\((?!#)[\"']?http", text.split("<script>")[0])
     assert {"how-to-read", "missing", *(table.name for table in written[0].tables)} <= set(page.ids)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
@@ -100,6 +101,19 @@ def test_page_shows_the_numbers_of_the_tables(page, written):
             pairs = zip(line, columns, strict=True)
             assert next(rows) == ["" if column.kind == "image" else cell.text for cell, column in pairs]
     assert next(rows, None) is None
+
+
+def test_report_answers_first_and_each_answer_leads_to_its_table(written, page):
+    report, folder = written
+    best = next(table for table in report.tables if table.name == "leaderboard").frame.iloc[0]
+    first, *others = report.answers
+    assert first.table == "leaderboard"
+    assert first.text.startswith(f"Use {best['head']} on frozen resnet18: ")
+    assert f"with a test accuracy of {best['test/accuracy']:.3f} (" in first.text
+    assert "strategies" in {answer.table for answer in others}
+    assert page.ids[0] == "in-short"
+    assert {f"#{answer.table}" for answer in report.answers} <= set(page.links)
+    assert (folder / "report.md").read_text().startswith(f"# Experiment resnet-mlflow\n\n- {first.text}")
 
 
 def test_page_charts_show_the_values_of_the_tables(written):

@@ -47,3 +47,30 @@ def test_report_fits_on_paper_whole(page, width):
         driver.execute_script("dispatchEvent(new Event('afterprint'))")
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def shown_rows(page):
+    return page.all("#leaderboard tbody tr")
+
+
+def shown_scores(page):
+    cells = [row.find_elements("css selector", "td.number")[1] for row in shown_rows(page)]
+    return [float(cell.get_attribute("data-value")) for cell in cells]
+
+
+def test_leaderboard_is_sorted_filtered_and_copied(page):
+    every = shown_scores(page)
+    page.click("#leaderboard thead button", "test accuracy")
+    assert shown_scores(page) == sorted(every, reverse=True)
+    page.click("#leaderboard thead button", "test accuracy")
+    assert shown_scores(page) == sorted(every)
+    page.find("#leaderboard select[data-column='1']").send_keys("knn")
+    assert {row.find_elements("css selector", "td")[0].text for row in shown_rows(page)} == {"knn"}
+    # The clipboard of a window without a screen cannot be read.
+    page.driver.execute_script("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    page.click("#leaderboard .copy")
+    page.wait_for_text("1 row copied")
+    header, line, end = page.driver.execute_script("return window.copied").split("\n")
+    assert header.startswith("backbone,head,strategy,")
+    assert line.startswith("resnet18,knn,frozen,")
+    assert end == ""

@@ -1,0 +1,212 @@
+"""A report's answers in a few sentences, each made from a table's numbers, and saying so where they do not tell."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.best import cheapest
+from analysis.cells import VARIANT
+from analysis.gains import GAIN, P_HOLM
+from analysis.table import RUN_IDS, Table
+
+MOST = 5
+LEVEL = 0.05
+# Layers that are trained, in words.
+LAYERS = {"all": "all layers", "fc": "only the last layer"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sentence or two, and the table that they were made from.
+
+    Attributes:
+        text: In plain words.
+        table: Name of the table.
+    """
+
+    text: str
+    table: str
+
+
+def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None) -> list[Answer]:
+    """Return what the tables of a report come to; at most ``MOST`` answers.
+
+    Args:
+        tables: Of the report.
+        places: Of tables of one dataset of several: which, by the name of the table. Each such dataset gets the answer
+            to its first question.
+    """
+    places = places or {}
+    if not places:
+        found = _answers({table.name: table for table in tables})
+        return [answer for answer in found if answer is not None][:MOST]
+    told: list[Answer] = []
+    for place in dict.fromkeys(places.values()):
+        own = {table.name.split("-")[0]: table for table in tables if places.get(table.name) == place}
+        if (first := next(filter(None, _answers(own)), None)) is not None:
+            told.append(Answer(f"{place}: {first.text}", first.table))
+    return told[:MOST]
+
+
+def _answers(tables: Mapping[str, Table]) -> Iterator[Answer | None]:
+    for name, tell in TELLERS.items():
+        table = tables.get(name)
+        if table is not None and len(table.frame):
+            text = tell(table, tables)
+            yield Answer(text, table.name) if text else None
+
+
+def _best(table: Table, tables: Mapping[str, Table]) -> str:
+    rows = table.frame
+    score = _score(rows.iloc[0], "test/accuracy")
+    first = f"Use {name_of(rows.iloc[0])}: it is the best on validation data, with a test accuracy of {score}."
+    n_others, pairs = len(rows) - 1, [pair for pair in table.pairs if 0 in (pair.first, pair.second)]
+    if not n_others:
+        return f"{first} Nothing else was run to compare it with."
+    open_to = [pair.first + pair.second for pair in pairs if not pair.separated]
+    if not pairs:
+        return f"{first} Its {n_others} rivals were not tested against it."
+    if not open_to:
+        return f"{first} It differs significantly from every other."
+    told = f"{first} The data do not tell it from {len(open_to)} of {n_others} others"
+    least, why = cheapest(rows, [0, *open_to])
+    if least == 0:
+        return f"{told}; none of them is cheaper."
+    rival = f"{name_of(rows.iloc[least])} with {rows['test/accuracy'].iloc[least]:.3f}"
+    return f"{told}; the cheapest of them is {rival}{f' ({why})' if why else ''}."
+
+
+def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
+    rows = table.frame[table.frame[GAIN].notna() & (table.frame["strategy"] != "frozen")]
+    deep = rows[rows["strategy"] != "fc"]
+    rows = deep if len(deep) else rows
+    if rows.empty:
+        return ""
+    row = _highest(rows, "val/accuracy")
+    frozen = table.frame[(table.frame["backbone"] == row["backbone"]) & (table.frame["strategy"] == "frozen")]
+    layers = LAYERS.get(row["strategy"], str(row["strategy"]))
+    ratio = float(row["time/fit_s"]) / float(frozen["time/fit_s"].min())
+    longer = f"; fitting takes {_times(ratio)} as long" if math.isfinite(ratio) else ""
+    rival = "a linear head on its frozen features"
+    if _is_told(row):
+        return f"Training {layers} of {row['backbone']} {_verb(row)} {_gain(row)} over {rival}{longer}."
+    return f"Whether training {layers} of {row['backbone']} beats {rival}, the data do not tell: {_gain(row)}{longer}."
+
+
+def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
+    rows = table.frame[table.frame[GAIN].notna()]
+    if rows.empty:
+        return ""
+    row = _highest(rows, "val/balanced_accuracy")
+    remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best remedy on validation data"
+    if _is_told(row):
+        return f"On a long tail ({row['profile']}) {remedy}, {_verb(row)} {_gain(row)} of balanced accuracy over none."
+    return (
+        f"Whether {remedy}, helps on a long tail ({row['profile']}), the data do not tell: {_gain(row)} of balanced "
+        "accuracy."
+    )
+
+
+def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
+    columns = {column.header: column.name for column in table.columns}
+    if not {"clean", "strong"} <= columns.keys():
+        return ""
+    row = _tested_best(table, tables)
+    text = (
+        f"Under strong corruption the accuracy of {name_of(row)} falls from {row[columns['clean']]:.3f} to "
+        f"{_score(row, columns['strong'])}"
+    )
+    families = tables.get("robustness_families")
+    if families is None:
+        return f"{text}."
+    same = families.frame[[list(ids) == list(row[RUN_IDS]) for ids in families.frame[RUN_IDS]]]
+    named = {c.header: c.name for c in families.columns if c.kind == "score" and c.header not in ("clean", "mean")}
+    worst = {header: float(same[name].iloc[0]) for header, name in named.items()} if len(same) else {}
+    worst = {header: value for header, value in worst.items() if not math.isnan(value)}
+    if len(worst) < 2:
+        return f"{text}."
+    family = min(worst, key=lambda header: worst[header])
+    return f"{text}; corruptions of the family {family} hurt most ({worst[family]:.3f} on average)."
+
+
+def _tested_best(table: Table, tables: Mapping[str, Table]) -> "pd.Series[Any]":
+    """Return the row of the leaderboard's best classifier, or the first where that was not tested."""
+    board = tables.get("leaderboard")
+    labels = [name for name in ("backbone", "head", "strategy") if name in table.frame]
+    if board is not None:
+        for _, best in board.frame.iterrows():
+            same = table.frame
+            for name in labels:
+                same = same[same[name] == best[name]]
+            if len(same):
+                return same.iloc[0]
+    return table.frame.iloc[0]
+
+
+def _folds(table: Table, tables: Mapping[str, Table]) -> str:
+    if "leaderboard" in tables:
+        return ""
+    row = table.frame.iloc[0]
+    return f"Over folds, {name_of(row)} comes out first, with an accuracy of {_score(row, 'cv_accuracy')}."
+
+
+def name_of(row: "pd.Series[Any]") -> str:
+    """Return what a row's classifier is, in words.
+
+    Example:
+        >>> row = {"backbone": "resnet18", "head": "svm", "strategy": "frozen", "variant": "n_trials=15"}
+        >>> name_of(pd.Series(row)), name_of(pd.Series(row | {"strategy": "all", "variant": ""}))
+        ('svm on frozen resnet18 (n_trials=15)', 'resnet18 with all layers trained')
+    """
+    strategy, head = str(row.get("strategy", "frozen")), str(row.get("head", "") or "a head")
+    backbone, method = row.get("backbone", "the backbone"), str(row.get("method", "") or "")
+    if strategy == "frozen":
+        name = f"{head} on frozen {backbone}"
+    else:
+        name = f"{backbone} with {LAYERS.get(strategy, strategy)} trained"
+    more = ", ".join(filter(None, (method if method != "nan" else "", str(row.get(VARIANT, "") or ""))))
+    return f"{name} ({more})" if more else name
+
+
+def _score(row: "pd.Series[Any]", name: str) -> str:
+    low, high = (row.get(f"{name} {end}", math.nan) for end in ("low", "high"))
+    return f"{row[name]:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def _highest(rows: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    return rows.sort_values(name, ascending=False, kind="stable").iloc[0]
+
+
+def _is_told(row: "pd.Series[Any]") -> bool:
+    """Return whether a gain is told from 0, as bold is: by its interval and its p value after Holm."""
+    low, high, p = (float(row[name]) for name in (f"{GAIN} low", f"{GAIN} high", P_HOLM))
+    return (low > 0 or high < 0) and p < LEVEL
+
+
+def _verb(row: "pd.Series[Any]") -> str:
+    return "gains" if row[GAIN] > 0 else "loses"
+
+
+def _gain(row: "pd.Series[Any]") -> str:
+    """Return a gain in points with its interval; what is lost is told by the verb where there is one."""
+    gain, low, high = (100 * float(row[f"{GAIN}{end}"]) for end in ("", " low", " high"))
+    shown = f"{abs(gain):.1f}" if _is_told(row) else f"{gain:+.1f}"
+    return f"{shown} points ({low:+.1f} to {high:+.1f})"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 2 else f"{ratio:.1f} times"
+
+
+Tell = Callable[[Table, Mapping[str, Table]], str]
+# In the order told, by the table that the sentence is made from.
+TELLERS: Mapping[str, Tell] = {
+    "leaderboard": _best,
+    "cross_validation": _folds,
+    "strategies": _fine_tuning,
+    "longtail": _long_tail,
+    "robustness_tiers": _corruption,
+}
