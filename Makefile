@@ -31,8 +31,9 @@ $(VENV)/.bench: $(VENV)/.complete
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --group bench
 	@touch $@
 
-demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow.
-	mlflow run . --env-manager local --experiment-name resnet-mlflow
+demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow (V=1 tells everything).
+	@# Of MLflow what matters; V=1 tells everything.
+	$(if $(V),RESNET_MLFLOW_VERBOSE=1,MLFLOW_LOGGING_LEVEL=WARNING) mlflow run . --env-manager local --experiment-name resnet-mlflow
 	@echo "See the runs in MLflow: make ui, then open http://127.0.0.1:$(PORT)"
 
 ui: setup  ## Open MLflow on the runs made here (PORT=5000).

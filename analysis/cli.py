@@ -1,7 +1,6 @@
 """``python -m analysis``: the report of an experiment, one of its tables, or what stands behind a run."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from resnet_mlflow.config import CompareConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.errors import InputError, nearest, of_place
 from resnet_mlflow.files.scratch import process_scratch
+from resnet_mlflow.terminal import start_logging
 
 FILTERS = ("dataset", "tags", "since", "until", "parent")
 DEFAULT_COMMAND = "report"
@@ -23,9 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> NoReturn:
     """Run a command and exit: 0, 1 where a run does not repeat, 2 for bad input."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("alembic", "mlflow", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    start_logging()
     try:
         with process_scratch():
             outcome = run(sys.argv[1:] if argv is None else argv, prog)

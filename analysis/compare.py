@@ -19,11 +19,15 @@ ARTIFACTS = "report"
 def report_here(output: str) -> Path:
     """Write the report of the experiment that runs go to now, and return its page."""
     connect()
-    return run_compare(CompareConfig(experiment=current_experiment(), output=output))
+    return run_compare(CompareConfig(experiment=current_experiment(), output=output), tables=False)
 
 
-def run_compare(config: CompareConfig) -> Path:
-    """Write the report of an experiment, log it, and return its page; the first table is printed.
+def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
+    """Write the report of an experiment, log it, and return its page; answers and the first table are printed.
+
+    Args:
+        config: Which experiment, and where to.
+        tables: Whether the first table is printed, too.
 
     Raises:
         InputError: If there is no such experiment, the store cannot be reached, or the folder holds something else.
@@ -47,10 +51,13 @@ def run_compare(config: CompareConfig) -> Path:
         counts = {"runs": len(runs.frame), "tables": len(report.tables), "remarks": len(report.missing)}
         run.log_metrics({f"report/n_{what}": float(count) for what, count in counts.items()})
     print(report.in_short())
-    for table in report.tables[:1]:
-        print(to_markdown(table, intervals=False))
+    if tables:
+        for table in report.tables[:1]:
+            print(to_markdown(table, intervals=False))
     for remark in report.missing:
-        logger.warning("missing or unfair: %s", remark)
+        # That there are no runs for a table is no news to whoever made the runs.
+        told = remark.startswith("Table ") and " is left out: there are no " in remark
+        logger.log(logging.DEBUG if told else logging.WARNING, "missing or unfair: %s", remark)
     print(f"Report of experiment {config.experiment}: {page} (artifact {ARTIFACTS}/{page.name} of run {run.run_id}).")
     return page
 

@@ -1,7 +1,6 @@
 """From an entry point's arguments to its configuration, and from errors to one line."""
 
 import argparse
-import logging
 import os
 import sys
 import typing
@@ -12,7 +11,8 @@ from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
-from resnet_mlflow.process import claim, listen_for_stop, quiet_libraries, rank, stop_asked
+from resnet_mlflow.process import claim, listen_for_stop, rank, stop_asked
+from resnet_mlflow.terminal import VERBOSE, start_logging
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
 MAX_LINE = 2000
@@ -40,7 +40,8 @@ def parse(config_class: type[ConfigT], argv: Sequence[str], prog: str = "") -> C
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         raise InputError(unknown_parameter(unknown[0], config_class))
-    return validate(config_class, {name: value for name, value in vars(known).items() if value is not None})
+    given = {name: value for name, value in vars(known).items() if value is not None and name != "verbose"}
+    return validate(config_class, given)
 
 
 def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentParser:
@@ -48,6 +49,7 @@ def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentPar
     parser = _Parser(
         description=config_class.__doc__, allow_abbrev=False, prog=prog or f"python -m entrypoints.{script}"
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="Tell more of what is done, and of its parts.")
     for name, field in config_class.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         choices = typing.get_args(field.annotation)
@@ -72,13 +74,13 @@ def run_entry_point(
         argv: Arguments without the program's name; None means those of this process.
         prog: As for ``parse``.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    quiet_libraries()
+    given = without_verbose(sys.argv[1:] if argv is None else argv)
+    start_logging()
     claim()
     # A polite kill ends runs as Ctrl-C does: with their true status.
     listen_for_stop()
     try:
-        config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        config = parse(config_class, given, prog)
         with process_scratch():
             _meet_launched_run()
             outcome = stage(config)
@@ -95,6 +97,14 @@ def run_entry_point(
         _note_refusal(line)
         sys.exit(2)
     sys.exit(1 if outcome is False else 0)
+
+
+def without_verbose(argv: Sequence[str]) -> list[str]:
+    """Return arguments without ``-v`` or ``--verbose``, which this process and those it starts keep to from now on."""
+    kept = [argument for argument in argv if argument not in ("-v", "--verbose")]
+    if len(kept) < len(argv):
+        os.environ[VERBOSE] = "1"
+    return kept
 
 
 def _bounded(line: str) -> str:

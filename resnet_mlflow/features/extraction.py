@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -30,9 +29,10 @@ from resnet_mlflow.features.row_file import RowFile, drop_rows
 from resnet_mlflow.features.store import EntryWriter, FeatureStore
 from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
-from resnet_mlflow.process import is_worker, n_ranks, process_name
+from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
+from resnet_mlflow.terminal import progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -196,15 +196,9 @@ def _gather(fabric: "Fabric", skipped: Skipped, failure: InputError | None) -> S
 
 
 def _progress(request: _Request, name: str, n_images: int) -> "tqdm[Any]":
-    return tqdm(
-        total=n_images,
-        desc=f"{request.config.backbone} {name}",
-        unit=" images",
-        # A log file wants a line now and then, a terminal a bar that moves.
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-        # Bars of several processes would write over each other.
-        disable=not request.show_progress or request.fabric.global_rank != 0 or is_worker(),
-    )
+    if not request.show_progress or request.fabric.global_rank != 0:
+        return tqdm(disable=True)
+    return progress(n_images, "images", f"{request.config.backbone} {name}", in_files=True)
 
 
 def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, Any]:

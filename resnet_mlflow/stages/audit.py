@@ -1,7 +1,6 @@
 """Stage `audit`: what is wrong with a dataset, as metrics, tables of issues, and a page with pictures."""
 
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from resnet_mlflow.markdown import markdown_table, plain
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import StageRun, stage_run
 
 logger = logging.getLogger(__name__)
@@ -85,9 +85,7 @@ def _progress(n_images: int) -> "Iterator[tqdm[Any]]":
     total = n_images + round(_FOLDS_SHARE * n_images / N_FOLDS) * N_FOLDS
     total += sum(round(share * n_images) for share in _STEPS.values())
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
-    # A log file wants a line now and then, a terminal a bar that moves.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(total=total, desc="audit", bar_format=form, mininterval=interval) as bar:
+    with progress(total, "", "audit", in_files=True, form=form) as bar:
         yield bar
 
 

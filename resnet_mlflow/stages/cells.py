@@ -13,12 +13,16 @@ from resnet_mlflow.stages.jobs import run_cell
 from resnet_mlflow.stages.longtail import run_longtail
 from resnet_mlflow.stages.preparation import prepare
 from resnet_mlflow.study import Cell
+from resnet_mlflow.study.pace import Pace
 from resnet_mlflow.study.table import CellResult
+from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, progress
 from resnet_mlflow.tracking import get_run
 from resnet_mlflow.workers.parts import Part
 
 logger = logging.getLogger(__name__)
 
+# A terminal's last line.
+CELLS_DONE = "{n_fmt}/{total_fmt} cells done, running: {desc}"
 Tail = tuple[str, LongtailConfig]
 
 
@@ -58,24 +62,52 @@ class _Work:
     config: FitHeadConfig | FinetuneConfig | LongtailConfig
     cell: Cell | None = None  # None for a comparison
 
+    @property
+    def likeness(self) -> tuple[str, ...]:
+        """Return what other work took as long: of the same method and backbone, method, or length."""
+        method = self.name if self.cell is None else self.cell.method
+        return (f"{method} {self.config.backbone}", method, str(_length(self.config)), "")
+
 
 def _do_here(works: Sequence[_Work], done: Done) -> None:
-    for position, work in enumerate(works, start=1):
-        raise_if_stopped()
-        start = time.perf_counter()
-        try:
-            how = _do(work, done) or f"{time.perf_counter() - start:.1f} s"
-        except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
-            logger.debug("traceback", exc_info=not isinstance(error, InputError))
-            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"failed": reason_of(error)})
-        else:
-            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, {"how": how})
+    pace = Pace()
+    with progress(len(works), "cells", form=CELLS_DONE) as bar:
+        for position, work in enumerate(works, start=1):
+            raise_if_stopped()
+            bar.set_description_str(work.name)
+            _do_and_tell(work, f"[{position}/{len(works)}]", works[position:], pace, done)
+            bar.update()
+
+
+def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, done: Done) -> None:
+    start = time.perf_counter()
+    try:
+        with as_a_part():
+            how = _do(work, done)
+    except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
+        logger.debug("traceback", exc_info=not isinstance(error, InputError))
+        _tell(done, f"{place} {work.name}", work.name, {"failed": reason_of(error)})
+        return
+    told = f"{place} {work.name}"
+    if not how:
+        seconds = time.perf_counter() - start
+        pace.took(work.likeness, seconds)
+        told += _scores(work, done)
+        how = in_words(seconds) + left_in_words(pace.left(other.likeness for other in rest))
+    _tell(done, told, work.name, {"how": how})
+
+
+def _scores(work: _Work, done: Done) -> str:
+    """Return the accuracies of what was done last, where it is one classifier."""
+    metrics = done.results[-1].metrics if work.cell is not None and done.results else {}
+    splits = [(split, f"{split}/accuracy") for split in ("val", "test")] + [("over folds", "cv_accuracy")]
+    told = ", ".join(f"{split} {metrics[name]:.4f}" for split, name in splits if name in metrics)
+    return f": {told}" if told else ""
 
 
 def _do(work: _Work, done: Done) -> str:
     """Do a piece of work, and return how it was done where that is not by doing it."""
     if isinstance(work.config, LongtailConfig):
-        logger.info("%s", work.name)
         if not run_longtail(work.config):
             raise InputError("a method failed, see its run")
         return ""
@@ -99,13 +131,18 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
         part = crew.part("comparison" if work.cell is None else "cell", work.config, after, _length(work.config))
         parts[part.key] = part
         by_part.setdefault(part.key, []).append(work)
-    position = 0
+    position, start = 0, time.perf_counter()
     for key, answer in crew.do([*features.values(), *parts.values()]):
         for work in by_part.get(key, ()):
             position += 1
-            _tell(done, f"[{position}/{len(works)}] {work.name}", work.name, answer)
+            told, reused = f"[{position}/{len(works)}] {work.name}", answer.get("how") == FINISHED_BEFORE
             if work.cell is not None and "failed" not in answer:
-                done.results.append(_result(work.cell, answer["run_id"], answer["how"] == FINISHED_BEFORE))
+                done.results.append(_result(work.cell, answer["run_id"], reused))
+            if "failed" not in answer and not reused:
+                left = (time.perf_counter() - start) / position * (len(works) - position)
+                told += _scores(work, done)
+                answer = {**answer, "how": answer["how"] + left_in_words(left)}
+            _tell(done, told, work.name, answer)
 
 
 def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:

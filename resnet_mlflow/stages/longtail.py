@@ -28,6 +28,7 @@ from resnet_mlflow.stages.longtail_runs import (
 )
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
+from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, say
 from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
         if comparison.failures:
             n_all = len(methods) * len(config.all_seeds)
             run.failure = f"{len(comparison.failures)} of {n_all} runs failed"
-    print(markdown)
+    say(markdown)
     return not comparison.failures
 
 
@@ -145,15 +146,18 @@ def _run_all(
                 comparison.failures[f"{method} s{seed}"] = refused[method, seed]
                 continue
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
-            _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}")
+            _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}", n_all - position)
     return comparison
 
 
-def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comparison: Comparison, name: str) -> None:
+def _run_task(
+    task: MethodTask, execute: Callable[[MethodTask], MethodRun], comparison: Comparison, name: str, n_left: int
+) -> None:
     start = time.perf_counter()
     try:
         finished = find_finished(task)
-        result = finished or execute(task)
+        with as_a_part():
+            result = finished or execute(task)
     except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
         reason = reason_of(error)
         comparison.failures[f"{task.method} s{task.config.seed}"] = reason
@@ -161,8 +165,9 @@ def _run_task(task: MethodTask, execute: Callable[[MethodTask], MethodRun], comp
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
         return
     comparison.runs.append(result)
-    how = "finished before" if finished else f"{time.perf_counter() - start:.1f} s"
-    logger.info("%s (%s)", name, how)
+    seconds = time.perf_counter() - start
+    how = "finished before" if finished else in_words(seconds) + left_in_words(n_left * seconds)
+    logger.info("%s: test balanced accuracy %.4f (%s)", name, result.metrics["test/balanced_accuracy"], how)
 
 
 def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, comparison: Comparison) -> str:

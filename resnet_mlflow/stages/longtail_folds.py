@@ -20,6 +20,7 @@ from resnet_mlflow.stages.longtail_sources import FeatureSource
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, digest_of
 from resnet_mlflow.stages.reporting import Outcome
+from resnet_mlflow.terminal import say
 from resnet_mlflow.tracking import StageRun, load_out_of_fold
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequ
         markdown = _log(run, config, inputs, found, failures)
         if failures:
             run.failure = f"{len(failures)} of {len(methods)} methods failed"
-    print(markdown)
+    say(markdown)
     return not failures
 
 

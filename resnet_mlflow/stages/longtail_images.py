@@ -129,7 +129,7 @@ class ImageSource:
             fingerprint=task.cache_key,
             remedy=build_remedy(parts, train, counts, config, loss),
         )
-        history = list(logged_epochs(run, epochs))
+        history = list(logged_epochs(run, epochs, config.epochs))
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
         save_backbone(network.backbone, backbone_file, self.inputs.preprocessing)
         weights = trained_weights(config.backbone, backbone_file, self.inputs.weights, config.train_layers)

@@ -1,6 +1,7 @@
 """Stage `main`: a whole study, as one parent run with a nested run per cell."""
 
 import logging
+import time
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import MainConfig
@@ -24,6 +25,7 @@ from resnet_mlflow.study import (
 )
 from resnet_mlflow.study.folds_table import build_folds_table, folds_markdown
 from resnet_mlflow.study.table import CellResult, build_table, to_markdown
+from resnet_mlflow.terminal import as_a_part, in_words
 from resnet_mlflow.tracking import StageRun, connect, find_runs
 
 logger = logging.getLogger(__name__)
@@ -92,7 +94,10 @@ def _audit(study: Study) -> dict[str, str]:
 
     try:
         if not find_runs({"stage": "audit", "cache_key": compute_cache_key("audit", config, prepare(config))}):
-            run_audit(config)
+            start = time.perf_counter()
+            with as_a_part():
+                run_audit(config)
+            logger.info("audit (%s)", in_words(time.perf_counter() - start))
     except Exception as error:  # As for cells.
         logger.error("audit FAILED: %s", reason_of(error))
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
@@ -114,10 +119,13 @@ def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
             for cell in cells_under_test(study, name)
             if cell in run_ids
         }
-        logger.info("robustness %s: %d classifiers", name, len(names))
+        start = time.perf_counter()
         try:
             if names:
-                run_robustness(robustness_config(study, name, list(names)), names)
+                with as_a_part():
+                    run_robustness(robustness_config(study, name, list(names)), names)
+                took = in_words(time.perf_counter() - start)
+                logger.info("robustness %s: %d classifiers (%s)", name, len(names), took)
         except Exception as error:  # As for cells.
             failures[f"robustness {name}"] = reason_of(error)
             logger.error("robustness %s FAILED: %s", name, failures[f"robustness {name}"])

@@ -20,6 +20,7 @@ from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.extract import ensure_features, extract_untracked
 from resnet_mlflow.stages.preparation import Inputs
 from resnet_mlflow.stages.reporting import Outcome, conclude
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
@@ -102,7 +103,7 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     epochs = finetune_on_features(
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
     )
-    history = list(logged_epochs(run, epochs))
+    history = list(logged_epochs(run, epochs, config.epochs))
     return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, None)
 
 
@@ -123,7 +124,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         checkpoint=folder / "last.ckpt",
         fingerprint=key,
     )
-    history = list(logged_epochs(run, epochs))
+    history = list(logged_epochs(run, epochs, config.epochs))
     backbone_file = None
     if config.train_layers != "fc":
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
@@ -165,8 +166,16 @@ def _classes(inputs: Inputs) -> list[int]:
     return list(range(len(inputs.dataset.class_names)))
 
 
-def logged_epochs(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
+def logged_epochs(run: StageRun, epochs: Iterator[EpochResult], n_epochs: int) -> Iterator[EpochResult]:
     """Yield the epochs, each logged once: a continued run has the earlier ones already."""
+    with progress(n_epochs, "epochs", "training") as bar:
+        for result in _logged(run, epochs):
+            bar.set_postfix_str(f"val accuracy {result.val_metrics['accuracy']:.4f}")
+            bar.update()
+            yield result
+
+
+def _logged(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
     done = run.logged_steps("train/loss")
     for result in epochs:
         if result.epoch not in done:

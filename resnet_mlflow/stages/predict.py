@@ -2,7 +2,6 @@
 
 import glob
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
-from tqdm import tqdm
 
 from resnet_mlflow.config import PredictConfig
 from resnet_mlflow.data.decoding import BadImageError
@@ -22,6 +20,7 @@ from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import is_gone, process_mark
 from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import StageRun, connect, download_classifier, promoted_version, stage_run
 
 logger = logging.getLogger(__name__)
@@ -73,10 +72,10 @@ def _predict(
 
     def skip(_: int, error: BadImageError) -> None:
         bad.append(error)
-        progress.update()
+        bar.update()
 
-    progress = tqdm(total=len(paths), unit=" images", mininterval=0.2 if sys.stderr.isatty() else 10.0)
-    with progress, _written_whole(output) as partial, _writer(partial, output.suffix, schema) as writer:
+    bar = progress(len(paths), "images", in_files=True)
+    with bar, _written_whole(output) as partial, _writer(partial, output.suffix, schema) as writer:
         blocks = classifier.iterate(
             paths,
             batch_size=config.batch_size,
@@ -87,7 +86,7 @@ def _predict(
         for rows, scores in blocks:
             relative = [str(paths[row].relative_to(folder)) for row in rows]
             writer.write_table(_table(relative, scores, classifier.class_names, schema))
-            progress.update(len(rows))
+            bar.update(len(rows))
     return bad
 
 

@@ -35,6 +35,7 @@ from resnet_mlflow.stages.robustness_sources import (
 )
 from resnet_mlflow.stages.robustness_sweeps import Sweep, choose_split
 from resnet_mlflow.statistics import accuracy_interval
+from resnet_mlflow.terminal import say
 from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = N
     with parent_run("robustness", config, title, tags, _key(plan)) as run:
         tried = _try_all(plan, sweeps)
         markdown = _log_comparison(run, plan, sweeps[0].images, tried)
-    print(markdown)
+    say(markdown)
     return True
 
 

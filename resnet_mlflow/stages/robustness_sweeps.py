@@ -24,6 +24,7 @@ from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet, sample_rows
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images, compute_features, readable_rows
 from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.robustness_sources import Group
+from resnet_mlflow.terminal import left_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,15 @@ class Sweep:
         """Return the results of each classifier by the id of its run; those that are on disk are not made again."""
         results: dict[str, Results] = {one.run.info.run_id: {} for one in self.group.classifiers}
         started, n_made = time.perf_counter(), 0
+        begun = time.perf_counter()
         for position, cell in enumerate((CLEAN, *cells)):
             made = self._run_cell(cell, results)
             n_made += made
             is_last = position == len(cells) or cells[position].corruption != cell.corruption
             if is_last and cell != CLEAN:
                 rate = n_made * len(self.images.split) / (time.perf_counter() - started)
-                how = f"{rate:.0f} images/s" if n_made else "finished before"
+                left = (time.perf_counter() - begun) / position * (len(cells) - position)
+                how = f"{rate:.0f} images/s{left_in_words(left)}" if n_made else "finished before"
                 logger.info("[%d/%d] %s (%s)", position, len(cells), cell.corruption, how)
                 started, n_made = time.perf_counter(), 0
         return results

@@ -1,0 +1,37 @@
+"""How long the rest of a study takes, from what similar cells took."""
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+# What a piece of work is like, the closest likeness first; the last may be common to all.
+Likeness = Sequence[str]
+
+
+class Pace:
+    """What work took so far.
+
+    Example:
+        >>> pace = Pace()
+        >>> pace.left([("svm resnet18", "svm", "")])
+        nan
+        >>> pace.took(("svm resnet18", "svm", ""), 2.0)
+        >>> pace.took(("all resnet18", "all", ""), 40.0)
+        >>> pace.left([("svm resnet18", "svm", ""), ("all resnet50", "all", "")])
+        42.0
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = {}
+
+    def took(self, work: Likeness, seconds: float) -> None:
+        """Note what a piece of work took."""
+        for name in work:
+            self._seconds.setdefault(name, []).append(seconds)
+
+    def left(self, rest: Iterable[Likeness]) -> float:
+        """Return the seconds that work takes, each piece the median of its closest likes; NaN where none is known."""
+        return sum((self._one(work) for work in rest), 0.0)
+
+    def _one(self, work: Likeness) -> float:
+        known = next((self._seconds[name] for name in work if name in self._seconds), None)
+        return float("nan") if known is None else median(known)

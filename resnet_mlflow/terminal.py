@@ -1,0 +1,117 @@
+"""What a user sees of work in progress: lines and bars, fewer where the work is a part of other work."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from resnet_mlflow.process import is_worker, quiet_libraries
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+# Set to anything but 0, it does what -v does; processes that are started by this one inherit it.
+VERBOSE = "RESNET_MLFLOW_VERBOSE"
+# A log file wants a line now and then, a terminal a bar that moves.
+BAR_S, LINE_S = 0.2, 10.0
+# How many pieces of work are going on whose whole tells the user about them.
+_parts: list[None] = []
+
+
+def is_verbose() -> bool:
+    """Return whether everything is told."""
+    return os.environ.get(VERBOSE, "0") not in ("", "0", "false")
+
+
+def is_told() -> bool:
+    """Return whether what is done now has lines of its own."""
+    return not _parts or is_verbose()
+
+
+@contextmanager
+def as_a_part() -> Iterator[None]:
+    """Let only warnings and errors of what is done within be told: the whole has a line for it."""
+    _parts.append(None)
+    try:
+        yield
+    finally:
+        _parts.pop()
+
+
+def say(text: str) -> None:
+    """Print a result, unless it is a part of one that is printed later."""
+    if is_told():
+        print(text)
+
+
+def start_logging() -> None:
+    """Log to standard error: our own lines, more of them when asked for, and of libraries what matters."""
+    handler = _Handler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or is_told())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if is_verbose():
+        for ours in ("resnet_mlflow", "analysis"):
+            logging.getLogger(ours).setLevel(logging.DEBUG)
+    else:
+        # MLflow sets its loggers' levels by this when it is imported.
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    quiet_libraries()
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes lines above the bars of a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" not in sys.modules or not sys.stderr.isatty():
+            super().emit(record)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, form: str | None = None) -> "tqdm[Any]":
+    """Return a bar with the time left, which a terminal shows until it is closed.
+
+    Args:
+        total: How many units there are.
+        unit: What is counted, such as ``images``.
+        what: Stands before the bar.
+        in_files: Whether a log file gets a line now and then, too, unless the work is a part of other work.
+        form: As tqdm's ``bar_format``.
+    """
+    from tqdm import tqdm
+
+    on_terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what or None,
+        unit=f" {unit}",
+        mininterval=BAR_S if on_terminal else LINE_S,
+        leave=False,
+        dynamic_ncols=True,
+        bar_format=form,
+        # Bars of several processes would write over each other.
+        disable=is_worker() or not (on_terminal or (in_files and is_told())),
+    )
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Example:
+        >>> [in_words(s) for s in (4.26, 75, 260, 7500)]
+        ['4.3 s', '75 s', '4 min', '2 h 5 min']
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def left_in_words(seconds: float) -> str:
+    """Return what to say of the time left; nothing where it is not known, or there is none."""
+    return f"; about {in_words(seconds)} left" if seconds > 0 else ""
