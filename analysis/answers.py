@@ -71,7 +71,7 @@ def _best(table: Table, tables: Mapping[str, Table]) -> str:
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
         return f"{first} It differs significantly from every other."
-    told = f"{first} The data do not tell it from {len(open_to)} of {n_others} others"
+    told = f"{first} On these data it is not significantly better than {len(open_to)} of {n_others} others"
     least, why = cheapest(rows, [0, *open_to])
     if least == 0:
         return f"{told}; none of them is cheaper."
@@ -93,7 +93,7 @@ def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
     rival = "a linear head on its frozen features"
     if _is_told(row):
         return f"Training {layers} of {row['backbone']} {_verb(row)} {_gain(row)} over {rival}{longer}."
-    return f"Whether training {layers} of {row['backbone']} beats {rival}, the data do not tell: {_gain(row)}{longer}."
+    return f"The data do not show whether training {layers} of {row['backbone']} beats {rival}: {_gain(row)}{longer}."
 
 
 def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
@@ -105,7 +105,7 @@ def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
     if _is_told(row):
         return f"On a long tail ({row['profile']}) {remedy}, {_verb(row)} {_gain(row)} of balanced accuracy over none."
     return (
-        f"Whether {remedy}, helps on a long tail ({row['profile']}), the data do not tell: {_gain(row)} of balanced "
+        f"The data do not show whether {remedy}, helps on a long tail ({row['profile']}): {_gain(row)} of balanced "
         "accuracy."
     )
 

@@ -53,7 +53,7 @@ def best_note(
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
     told = (
-        f"{first} best {_words(metric)} is not told apart from {len(open_pairs)} of {len(rows) - 1} others: "
+        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of {len(rows) - 1} others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:

@@ -67,4 +67,4 @@ def _note(report: Report) -> str:
     text = report.body()
     if len(text) <= NOTE_CHARACTERS:
         return text
-    return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe rest stands in `{ARTIFACTS}/report.html`.\n"
+    return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe rest is in `{ARTIFACTS}/report.html`.\n"

@@ -177,7 +177,7 @@ def _ranks(chart: Ranks) -> Spec:
     lines = {"tickvals": list(range(len(order))), "ticktext": names, "range": [len(order) - 0.2, -0.6]}
     layout = {
         "height": 100 + LINE_PIXELS * len(order),
-        "xaxis": _axis("mean rank (1 is best); a bar joins what is not told apart"),
+        "xaxis": _axis("mean rank (1 is best); a bar joins methods that do not differ significantly"),
         "yaxis": _axis("") | lines,
     }
     return {"data": [dots, *bars], "layout": layout}

@@ -25,14 +25,16 @@ PLOTLY = Path(__file__).parent / "vendor" / "plotly-cartesian.min.js.gz"
 MEDIA_TYPES = {"CSV": ("csv", "text/csv"), "Markdown": ("md", "text/markdown"), "LaTeX": ("tex", "application/x-tex")}
 HOW_TO_READ = (
     "A row is what its first columns say, over all its seeds: mean ± sample standard deviation, and below it the 95 % "
-    "interval, of test accuracies over other seeds and other test images together; where a pointer rests on it, it "
-    "names both parts. With one seed there is no deviation, and the interval is over the split's images.",
-    "Bold marks a score that is separated from every other of its column: the intervals of the paired differences do "
+    "interval, of test accuracies over other seeds and other test images together; hover over it to see "
+    "both parts. With one seed there is no deviation, and the interval is over the split's images.",
+    "Bold marks a score significantly better than every other in its column: the intervals of the paired "
+    "differences do "
     "not hold 0 after Holm's correction. Where nothing is bold, a note names the rows that cannot be excluded as the "
     "best.",
     "“n too small” stands where a test could not find a difference, however large: the exact Wilcoxon test "
     "needs six pairs. It is not a tie.",
-    "Choices within runs (hyperparameters, epochs) and the order of rows rest on validation; each run read the test "
+    "Choices within runs (hyperparameters, epochs) and the order of rows are based on validation; each "
+    "run read the test "
     "images once, at its end. Who picks the next experiment by test scores chooses on test.",
     "Each number is a link to its runs in MLflow, as long as MLflow is served at the address above. There stand the "
     "parameters, the digest of the data and the predictions behind it.",

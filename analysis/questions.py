@@ -183,7 +183,7 @@ def seed_notes(frame: pd.DataFrame) -> list[str]:
     notes = [
         f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test accuracies "
         f"are over other seeds (Student's t{factor}) and other test images (modified Wilson) together; of validation, "
-        "NLL and ECE over seeds. The CSV has both parts, and the page where a pointer rests on an interval."
+        "NLL and ECE over seeds. The CSV has both parts; on the page, hover over an interval to see them."
     ]
     lacking = [len(seeds) for seeds in frame[SEEDS] if len(seeds) < len(wanted)]
     if lacking:

@@ -198,7 +198,7 @@ EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
         "W08",
         "Cells without a result",
         "A run failed or was killed, and none with its setting and seed has finished since.",
-        "Mend what stopped it and run it again.",
+        "Fix the cause and run it again.",
         _failed,
     ),
     Rule(

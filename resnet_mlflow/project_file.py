@@ -69,9 +69,9 @@ def render_parameters() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_parameters(readme: str) -> str:
-    """Return the README's text with the table between its marks brought up to date."""
-    return _between(readme, TABLE_START, render_parameters(), TABLE_END)
+def with_parameters(page: str) -> str:
+    """Return the text of docs/parameters.md with the table between its marks brought up to date."""
+    return _between(page, TABLE_START, render_parameters(), TABLE_END)
 
 
 def _between(page: str, start: str, text: str, end: str) -> str:
@@ -116,5 +116,5 @@ def render_search_spaces() -> str:
 if __name__ == "__main__":
     Path("search_spaces.yaml").write_text(render_search_spaces())
     Path("MLproject").write_text(render_project_file())
-    Path("README.md").write_text(with_parameters(Path("README.md").read_text()))
+    Path("docs/parameters.md").write_text(with_parameters(Path("docs/parameters.md").read_text()))
     Path("ARCHITECTURE.md").write_text(with_floors(Path("ARCHITECTURE.md").read_text(), Path()))

@@ -37,9 +37,9 @@ def test_constraints_name_no_host():
     assert "://" not in (PROJECT / "constraints.txt").read_text()
 
 
-def test_readme_lists_every_parameter_as_the_configuration_says():
-    readme = (PROJECT / "README.md").read_text()
-    assert readme == with_parameters(readme), "run `make mlproject`"
+def test_page_of_parameters_is_as_the_configuration_says():
+    page = (PROJECT / "docs" / "parameters.md").read_text()
+    assert page == with_parameters(page), "run `make mlproject`"
 
 
 def test_search_spaces_file_equals_what_the_heads_say():

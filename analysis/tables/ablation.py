@@ -37,7 +37,11 @@ def ablation(frame: pd.DataFrame) -> Table | None:
         (backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in found.winners
     )
     columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
-    told = [*context_notes(cells), "Test accuracy; bold is told apart from every other head in its row.", *found.notes]
+    told = [
+        *context_notes(cells),
+        "Test accuracy; bold is significantly better than every other head in its row.",
+        *found.notes,
+    ]
     if cells["setting"].nunique() > len(best):
         told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
     if missing := len(heads) * len(backbones) - len(best):

@@ -95,7 +95,8 @@ def _told_apart(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[st
             elif metric == "cv_accuracy" and len(positions) > 1:
                 names = [name_of(named, positions[row]) for row in best_set(len(positions), pairs)]
                 notes.append(
-                    f"{place}no accuracy is told apart from all others: {', '.join(names)} cannot be excluded (95 % "
+                    f"{place}no accuracy is significantly better than all others: {', '.join(names)} "
+                    f"cannot be excluded (95 % "
                     "confidence set of the best)."
                 )
     return frozenset(winners), notes
@@ -108,7 +109,10 @@ def _notes(cells: pd.DataFrame) -> Iterator[str]:
         "intervals: corrected resampled t, never shorter than that of as many independent images. Rows are ordered by "
         "accuracy on validation images of the training parts, by which configurations are chosen."
     )
-    yield "Such scores are of smaller training parts than a fixed split's or the whole, and stand in no other table."
+    yield (
+        "Folds train on fewer images than a fixed split or the whole dataset does, so these scores "
+        "appear in no other table."
+    )
 
 
 ROW = TableRow(

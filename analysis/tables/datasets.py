@@ -113,7 +113,7 @@ def datasets(frame: pd.DataFrame) -> Table | None:
     columns = (
         Column("method", "method"),
         Column("rank", "mean rank", "number"),
-        Column("clique", "not told apart"),
+        Column("clique", "no significant difference"),
         *(Column(str(name), str(name), "score") for name in scores.index),
     )
     return Table(ROW.name, ROW.question, rows, columns, tuple(_notes(ranking)))
@@ -125,7 +125,7 @@ def _notes(ranking: Ranking) -> list[str]:
         f"Friedman over {test.n_datasets} datasets: chi2 {test.chi2:.3f} (p {test.chi2_p_value:.2g}), Iman-Davenport F "
         f"{test.f_statistic:.3f} (p {test.f_p_value:.2g}); mean ranks differ from {ranking.critical_difference:.3f} on "
         "(Nemenyi, 0.05).",
-        "Methods that share a letter are not told apart.",
+        "Methods that share a letter do not differ significantly.",
     ]
     if test.n_datasets < WILCOXON_MIN_PAIRS:
         notes.append(

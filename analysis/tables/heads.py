@@ -21,7 +21,9 @@ def heads(frame: pd.DataFrame) -> Table | None:
         ROW.question,
         (Column("backbone", "backbone"), Column("head", "head")),
         within=("backbone",),
-        notes=("Heads of one backbone saw the same features; bold is told apart from every other head of it.",),
+        notes=(
+            "Heads of one backbone saw the same features; bold is significantly better than every other head of it.",
+        ),
     )
     return answer(question, cells[cells["strategy"] == "frozen"])
 

@@ -94,7 +94,7 @@ FAMILIES_ROW = TableRow(
 )
 TAIL_ROW = TableRow(
     "tail_robustness",
-    "What is left of tail accuracy under corruption?",
+    "How much accuracy on rare classes survives corruption?",
     needs="finished runs of robustness on classifiers of longtail",
     build=tail_robustness,
     chart=partial(grid_chart, axis="mean recall"),

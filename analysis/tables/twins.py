@@ -75,7 +75,7 @@ def _both_scores(row: "pd.Series[Any]", twin_ids: NDArray[np.str_]) -> dict[str,
 
 ROW = TableRow(
     "twins",
-    "How much of the score is left without test images that have a twin in train?",
+    "How good is the score without test images that are also in the training images?",
     needs="finished runs of audit beside those of fit_head or finetune",
     build=twins,
     chart=lambda table: None,

@@ -37,7 +37,7 @@ class IssueKind:
 
 KINDS: Registry[IssueKind] = Registry(
     "issue",
-    IssueKind("unreadable", "Unreadable", "Mend or remove the file."),
+    IssueKind("unreadable", "Unreadable", "Fix or remove the file."),
     IssueKind("label", "Suspicious label", "Look at the picture; write keep, drop or the right class."),
     IssueKind("contradiction", "One picture, two labels", "Write the right class for one of them, or drop both."),
     IssueKind("copy_across", "Same file in another split", "Drop it: the test score counts memory."),

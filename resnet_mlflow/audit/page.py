@@ -38,7 +38,7 @@ def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDa
     rows = [_entry(issues.iloc[place], place, pictures) for place in _chosen(issues["kind"].tolist(), n_shown)]
     shown = f"All {len(issues):,} issues."
     if len(rows) < len(issues):
-        shown = f"The worst {len(rows):,} of {len(issues):,} issues; all stand in issues.csv."
+        shown = f"The worst {len(rows):,} of {len(issues):,} issues; issues.csv lists all of them."
     titles = {kind.name: kind.title for kind in KINDS.values()}
     names = list(dataset.class_names)
     data = {"issues": rows, "pictures": pictures.urls, "titles": titles, "class_names": names}

@@ -9,7 +9,7 @@ class ReportConfig(Config):
     """Where a report is written, and where its numbers lead."""
 
     output: str = Field(
-        "report", min_length=1, description="Folder of the report; new, empty, or one with an earlier report."
+        "report", min_length=1, description="Folder for the report: new, empty, or holding an earlier report."
     )
     ui_url: str = Field(
         "",

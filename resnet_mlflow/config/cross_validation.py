@@ -11,11 +11,12 @@ MAX_SEED = 2**31 - 1
 class CrossValidationConfig(Config):
     """Whether every image is predicted once by a classifier that has not seen it, instead of one test split."""
 
-    folds: int = Field(
-        0, ge=0, le=100, description="Parts of the images, each predicted by the rest (cross-validation); 0 means none."
-    )
+    folds: int = Field(0, ge=0, le=100, description="Number of cross-validation folds; 0 means none.")
     repeats: int = Field(
-        1, ge=1, le=100, description="How often folds are drawn, by seed, seed + 1, ...; read where folds is above 0."
+        1,
+        ge=1,
+        le=100,
+        description="How many times folds are drawn, with seed, seed + 1, ...; used only if folds is above 0.",
     )
 
     @field_validator("folds")

@@ -19,27 +19,29 @@ class DatasetConfig(Config):
     )
     data_dir: str = Field(
         "",
-        description="Where named datasets are downloaded to, and paths in tables may start; empty: the cache folder.",
+        description="Where named datasets are downloaded to and relative paths in tables start; empty: "
+        "the cache folder.",
     )
     on_bad_image: Literal["fail", "skip"] = Field(
-        "fail", description="What an unreadable image does: fail names it and stops, skip counts it."
+        "fail", description="What happens on an unreadable image: fail stops and names it, skip counts it."
     )
     max_pixels: MaxPixels = Field(
         MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )
     corrections: str = Field(
-        "", description="Table of verdicts on images, such as an audit's issues.csv, that is applied; empty means none."
+        "", description="Table of verdicts on images to apply, such as an audit's issues.csv; empty means none."
     )
     group_by: str = Field(
         "",
-        description="What images of one group have in common, which are never parted: a column of the table, "
-        "exif_burst, or a regular expression on the path; empty: copies alone.",
+        description="What the images of a group have in common; a group is never split: a column of the table, "
+        "exif_burst, or a regular expression on the path; empty: only copies form groups.",
     )
     duplicates: Literal["keep", "drop_from_train"] = Field(
-        "keep", description="What happens to training images that the dataset's own val or test split has, too."
+        "keep", description="What happens to training images that are also in the dataset's own val or test split."
     )
     crossing_groups: Literal["keep", "drop_from_train"] = Field(
-        "keep", description="What happens to training images of groups that the dataset's own val or test split has."
+        "keep",
+        description="What happens to training images of groups that are also in the dataset's own val or test split.",
     )
 
     @property
@@ -90,18 +92,16 @@ class FeatureConfig(DataConfig):
         0,
         ge=0,
         le=8192,
-        description="Shorter side in pixels to which images are resized before the middle is cut out to "
-        "image_size; 0 means as the weights are used to.",
+        description="Shorter side in pixels to which images are resized before the central crop of "
+        "image_size; 0 means as the weights expect.",
     )
     interpolation: Literal["auto", "bilinear", "bicubic"] = Field(
-        "auto", description="How images are resized; auto means as the weights are used to."
+        "auto", description="How images are resized; auto means as the weights expect."
     )
-    mean: str = Field(
-        "", description="Mean per channel, such as 0.485,0.456,0.406; empty means as the weights are used to."
-    )
+    mean: str = Field("", description="Mean per channel, such as 0.485,0.456,0.406; empty means as the weights expect.")
     std: str = Field(
         "",
-        description="Deviation per channel, such as 0.229,0.224,0.225; empty means as the weights are used to.",
+        description="Standard deviation per channel, such as 0.229,0.224,0.225; empty means as the weights expect.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network; auto is bf16 where the device has it natively."
@@ -112,7 +112,7 @@ class FeatureConfig(DataConfig):
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
     )
-    share_features: bool = Field(True, description="Also keep features as run artifacts, for other machines.")
+    share_features: bool = Field(True, description="Store features as run artifacts as well, for other machines.")
 
     @field_validator("image_size")
     @classmethod

@@ -25,7 +25,7 @@ class CalibrationConfig(Config):
         "temperature", description="How scores become probabilities: one temperature from validation, or as they are."
     )
     train_predictions: Literal["auto", "always", "never"] = Field(
-        "auto", description="Whether predictions of the training images are kept, too; auto: where they cost little."
+        "auto", description="Whether predictions of the training images are kept as well; auto: where they cost little."
     )
 
     @property
@@ -37,7 +37,7 @@ class CalibrationConfig(Config):
 class EvaluationConfig(CalibrationConfig):
     """What is done with a fitted classifier's scores."""
 
-    attention_maps: int = Field(0, ge=0, le=64, description="Grad-CAM maps of that many right and wrong test images.")
+    attention_maps: int = Field(0, ge=0, le=64, description="How many right and wrong test images get Grad-CAM maps.")
 
 
 class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):

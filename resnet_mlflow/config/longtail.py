@@ -21,7 +21,8 @@ class ProfileConfig(Config):
         100.0, ge=1, allow_inf_nan=False, description="Largest class size over smallest; 1 means balanced."
     )
     class_order: Literal["dataset", "shuffled"] = Field(
-        "dataset", description="Which class is the largest: the dataset's first, or the first of an order by the seed."
+        "dataset",
+        description="Which class is the largest: the dataset's first, or the first after shuffling by the seed.",
     )
     grouping: Literal["thresholds", "tertiles"] = Field(
         "thresholds", description="What makes classes many, medium or few: numbers of images, or thirds of the classes."
@@ -53,8 +54,8 @@ class LongtailConfig(
     test_prior: str = Field(
         "uniform",
         min_length=1,
-        description="Class shares where the classifier will be used: uniform, train (as in training), or shares with "
-        "commas; other than uniform, the corrected decision is scored too.",
+        description="Class frequencies where the classifier will be used: uniform, train (as in training), or "
+        "comma-separated shares; if not uniform, decisions corrected for them are scored as well.",
     )
     n_trials: int = Field(
         0, ge=0, le=10_000, description="Optuna trials for a method's hyperparameters; 0 means its grid."

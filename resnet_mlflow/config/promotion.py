@@ -13,17 +13,17 @@ class PromoteConfig(DatasetConfig):
     run_id: str = Field("", description="The candidate's run; empty means the best by validation.")
     model_name: str = Field("", description="Name in the model registry; empty means <dataset>-classifier.")
     metric: Literal["accuracy", "balanced_accuracy"] = Field(
-        "accuracy", description="What candidates are chosen by on validation, and compared by on test."
+        "accuracy", description="Metric by which candidates are chosen on validation and compared on test."
     )
     margin: float = Field(
         0.0, ge=0, lt=1, description="The interval of the test difference must lie above this for a new champion."
     )
     slices: Literal["ignore", "not_worse", "not_lower"] = Field(
         "ignore",
-        description="What is demanded of slices of the test split: not_worse, that no test shows the candidate worse "
-        "on one; not_lower, that it is right as often on each.",
+        description="Requirement on slices of the test split: not_worse, that no test shows the candidate worse "
+        "on any; not_lower, that it is right as often on each.",
     )
-    dry_run: bool = Field(False, description="Whether to explain the decision and change nothing.")
+    dry_run: bool = Field(False, description="Explain the decision and change nothing.")
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
     )

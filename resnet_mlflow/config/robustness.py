@@ -31,20 +31,19 @@ class RobustnessConfig(Config):
     )
     reference_run: str = Field(
         "",
-        description="Run of the classifier, or of its robustness, that errors are divided by for mCE; "
-        "empty means no mCE.",
+        description="Run of the classifier, or of its robustness test, that mCE is relative to; empty means no mCE.",
     )
     max_images: int = Field(
-        0, ge=0, description="Test on a stratified sample of that many images, drawn by the seed; 0 means all."
+        0, ge=0, description="Size of a stratified sample of test images, drawn by the seed; 0 means all images."
     )
     corruption_size: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Shorter side in pixels at which images are corrupted; 0 means their own, but at most 256.",
+        description="Shorter side in pixels at which images are corrupted; 0 means their own size, at most 256.",
     )
     store_features: bool = Field(
-        False, description="Keep the features of corrupted images, for classifiers that are tested later."
+        False, description="Keep the features of corrupted images for classifiers tested later."
     )
     seed: Seed = Field(0, description="Seed of the sample; corruptions depend on the images alone.")
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")

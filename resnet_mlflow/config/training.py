@@ -15,19 +15,19 @@ class TrainingConfig(Config):
     """How a network is trained."""
 
     train_layers: Literal["fc", "layer4", "layer3+", "all"] = Field(
-        "fc", description="What is trained: the linear head, or also the backbone's last stages, or everything."
+        "fc", description="What is trained: the linear head alone (fc), with the backbone's last stages, or everything."
     )
-    epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training images, at most.")
+    epochs: int = Field(10, ge=1, le=10_000, description="Maximum passes over the training images.")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="The optimizer; sgd has momentum 0.9.")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Peak learning rate.")
     weight_decay: float = Field(1e-4, ge=0, le=10, description="Weight decay; biases and BatchNorm are exempt.")
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
-        "cosine", description="How the learning rate moves after the warm-up."
+        "cosine", description="How the learning rate changes after warm-up."
     )
     warmup_epochs: float = Field(0.0, ge=0, le=1000, description="Epochs of linear warm-up.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
     gradient_clip: float = Field(0.0, ge=0, description="Largest gradient norm; 0 means no limit.")
-    accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are added before a step.")
+    accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are accumulated before a step.")
     augmentation: Literal["none", "flip", "crop", "trivial", "rand", "auto", "augmix"] = Field(
         "none", description="Augmentation of training images; crop includes the flip."
     )

@@ -16,33 +16,43 @@ class TuningConfig(Config):
     """Whether and how hyperparameters are searched; without ``n_trials`` nothing of it is read."""
 
     n_trials: int = Field(
-        0, ge=0, le=100_000, description="Optuna trials of a study before the best is refitted; 0 means no study."
+        0, ge=0, le=100_000, description="Optuna trials before the best parameters are refitted; 0 means no tuning."
     )
     search_space: str = Field(
-        "", description="YAML file of search spaces, or a shipped one such as knn-dino; empty means the head's own."
+        "",
+        description="YAML file of search spaces, or the name of a built-in one such as knn-dino; empty "
+        "means the head's own.",
     )
     sampler: Literal["tpe", "random", "grid", "cmaes", "gp"] = Field("tpe", description="What picks the next trial.")
     pruner: Literal["auto", "none", "median", "hyperband"] = Field(
-        "auto", description="What ends poor trials by their epochs; auto is median where there are epochs, else none."
+        "auto", description="What stops poor trials early; auto is median for methods with epochs, otherwise none."
     )
     objective: str = Field(
-        "accuracy", description="Validation metric that is searched for: accuracy, balanced_accuracy, nll, ..."
+        "accuracy", description="Validation metric to optimise: accuracy, balanced_accuracy, nll, ..."
     )
     second_objective: Literal["none", "inference_time"] = Field(
-        "none", description="Searched for beside the objective; the figure pareto_front shows what one costs the other."
+        "none", description="Optimised together with the objective; the figure pareto_front shows the trade-off."
     )
     cv_folds: int = Field(
-        0, ge=0, le=100, description="Folds of train that trials are judged on; 0 means the validation split."
+        0,
+        ge=0,
+        le=100,
+        description="Cross-validation folds of the training images that score trials; 0 means the validation split.",
     )
-    timeout_s: float = Field(0.0, ge=0, description="Seconds after which no trial is started; 0 means no limit.")
-    target: float = Field(0.0, ge=0, description="Value of the objective at which the study stops; 0 means none.")
-    study_name: str = Field("", description="Name of the study in its storage; empty means one made from the run.")
+    timeout_s: float = Field(0.0, ge=0, description="Seconds after which no new trial starts; 0 means no limit.")
+    target: float = Field(0.0, ge=0, description="Value of the objective at which tuning stops; 0 means none.")
+    study_name: str = Field(
+        "", description="Name of the Optuna study in its storage; empty means one derived from the run."
+    )
     storage: str = Field(
         "",
-        description="Optuna URL or .journal file that processes share; empty means a journal in the cache folder.",
+        description="Optuna URL or .journal file shared by processes; empty means a journal in the cache folder.",
     )
     heartbeat_s: int = Field(
-        10, ge=1, le=3600, description="Seconds between a trial's signs of life in a database; it is retried after 6."
+        10,
+        ge=1,
+        le=3600,
+        description="Seconds between heartbeats of a trial in a database; a trial that misses 6 is retried.",
     )
 
     @field_validator("objective")

@@ -16,7 +16,7 @@ class WorkersConfig(Config):
         0,
         ge=0,
         le=1024,
-        description="Processes of this machine that do parts of the work at the same time; 0 means this one alone.",
+        description="Number of local processes that work in parallel; 0 means this process alone.",
     )
     scheduler: str = Field(
         "",

@@ -54,7 +54,7 @@ def locate(table: Table, texts: Sequence[str], data_dir: Path, *, missing_allowe
     counts = Counter(found.paths)
     if len(counts) < len(found.paths):
         repeated = [index for index, path in enumerate(found.paths) if counts[path] > 1]
-        refuse_rows(table, texts, repeated, "a file must stand in one row only", "leave the other rows out")
+        refuse_rows(table, texts, repeated, "a file must be in one row only", "leave the other rows out")
     if found.missing and (not missing_allowed or len(found.missing) == len(texts)):
         refuse_rows(
             table,

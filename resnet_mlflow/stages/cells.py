@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from resnet_mlflow.config import FeatureConfig, FinetuneConfig, FitHeadConfig, LongtailConfig
 from resnet_mlflow.errors import InputError
@@ -63,6 +64,11 @@ class _Work:
     cell: Cell | None = None  # None for a comparison
 
     @property
+    def is_sample(self) -> bool:
+        """Return whether it is one of several samples of a few images per class."""
+        return getattr(self.config, "shots", 0) > 0
+
+    @property
     def likeness(self) -> tuple[str, ...]:
         """Return what other work took as long: of the same method and backbone, method, or length."""
         method = self.name if self.cell is None else self.cell.method
@@ -94,15 +100,24 @@ def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, don
         pace.took(work.likeness, seconds)
         told += _scores(work, done)
         how = in_words(seconds) + left_in_words(pace.left(other.likeness for other in rest))
-    _tell(done, told, work.name, {"how": how})
+    # Samples of a few images are many: the last of them has a line for all.
+    more = bool(rest) and work.is_sample and rest[0].likeness == work.likeness
+    _tell(done, told, work.name, {"how": how}, logging.DEBUG if more else logging.INFO)
 
 
 def _scores(work: _Work, done: Done) -> str:
-    """Return the accuracies of what was done last, where it is one classifier."""
-    metrics = done.results[-1].metrics if work.cell is not None and done.results else {}
+    """Return the accuracies of what was done last: of a classifier, or the means over samples of a few images."""
+    if work.cell is None or not done.results:
+        return ""
+    last, own = done.results[-1], done.results[-1:]
+    if work.is_sample:
+        likes = (work.cell.method, work.config.backbone)
+        own = [one for one in done.results if (one.cell.method, one.cell.config.backbone) == likes]
     splits = [(split, f"{split}/accuracy") for split in ("val", "test")] + [("over folds", "cv_accuracy")]
-    told = ", ".join(f"{split} {metrics[name]:.4f}" for split, name in splits if name in metrics)
-    return f": {told}" if told else ""
+    means = [(split, fmean(one.metrics[name] for one in own)) for split, name in splits if name in last.metrics]
+    told = ", ".join(f"{split} {mean:.4f}" for split, mean in means)
+    over = f", mean of {len(own)} samples" if len(own) > 1 else ""
+    return f": {told}{over}" if told else ""
 
 
 def _do(work: _Work, done: Done) -> str:
@@ -166,9 +181,9 @@ def _result(cell: Cell, run_id: str, reused: bool) -> CellResult:
     return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run_id, reused)
 
 
-def _tell(done: Done, told: str, name: str, answer: dict[str, str]) -> None:
+def _tell(done: Done, told: str, name: str, answer: dict[str, str], level: int = logging.INFO) -> None:
     if "failed" in answer:
         done.failures[name] = answer["failed"]
         logger.error("%s FAILED: %s", told, answer["failed"])
     else:
-        logger.info("%s (%s)", told, answer["how"])
+        logger.log(level, "%s (%s)", told, answer["how"])

@@ -29,7 +29,7 @@ def parent_run(stage: str, config: Config, name: str, tags: Mapping[str, object]
         key: Stands for the work: the ``cache_key`` tag, by which the run is found again.
 
     Raises:
-        InputError: If the same work is going on in another process that still gives signs of life.
+        InputError: If the same work is going on in another process that still has a heartbeat.
     """
     connect()
     with ExitStack() as stack:

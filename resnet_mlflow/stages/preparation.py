@@ -170,7 +170,7 @@ class Inputs:
     def remarks(self) -> list[str]:
         """Return what a reader of the run's note must know before its numbers."""
         remarks = [
-            f"{n} images of {pair.split('/')[1]} stand in {pair.split('/')[0]} too."
+            f"{n} images of {pair.split('/')[1]} are also in {pair.split('/')[0]}."
             for pair, n in self.dataset.n_duplicates_across_splits.items()
             if n
         ]

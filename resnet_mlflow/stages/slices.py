@@ -68,7 +68,7 @@ def slice_remarks(found: SliceScores | None) -> list[str]:
         return []
     lines = [f"Worst slice: {_told(found.worst)}."]
     for column, p in found.p_values.items():
-        verdict = "differ" if p <= 0.05 else "are not told apart"
+        verdict = "differ" if p <= 0.05 else "do not differ significantly"
         lines.append(f"Slices of {column} {verdict} (p {p:.3g} after Holm).")
     return [" ".join(lines)]
 

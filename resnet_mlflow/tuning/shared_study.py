@@ -137,7 +137,7 @@ class SharedStudy:
 
     def _ask(self) -> "optuna.Trial":
         with warnings.catch_warnings():
-            # Optuna takes it that signs of life need its own loop.
+            # Optuna assumes that heartbeats need its own loop.
             warnings.filterwarnings("ignore", message="Heartbeat of storage")
             return self.optuna.ask()
 

@@ -1,4 +1,4 @@
-"""Where a study lives: a journal file or a database, with a lock and signs of life that its processes share."""
+"""Where a study lives: a journal file or a database, with a lock and heartbeats that its processes share."""
 
 import glob
 import os
@@ -60,7 +60,7 @@ def open_storage(url: str, default: Path, heartbeat_s: int) -> SharedStorage:
     Args:
         url: Of a database, as Optuna and SQLAlchemy write it; the path of a ``.journal`` file; empty for ``default``.
         default: The journal file that an empty URL stands for.
-        heartbeat_s: Seconds between the signs of life of a trial in a database.
+        heartbeat_s: Seconds between the heartbeats of a trial in a database.
 
     Raises:
         InputError: If it is neither, or cannot be reached.
@@ -210,7 +210,7 @@ class DatabaseStorage:
             thread.join()
 
     def fail_dead(self, study: "optuna.Study") -> None:
-        """Let running trials fail whose signs of life have stopped, or whose process was killed before the first."""
+        """Let running trials fail whose heartbeat has stopped, or whose process was killed before the first."""
         import optuna
         from optuna.trial import TrialState
 

@@ -48,11 +48,12 @@ def test_answers_say_so_where_the_data_do_not_tell(scored):
     answers = told(runs)
     assert "Use svm on frozen resnet18: " in answers["leaderboard"]
     assert answers["leaderboard"].endswith(
-        "The data do not tell it from 2 of 2 others; the cheapest of them is linear on frozen resnet18 with 0.500 "
+        "On these data it is not significantly better than 2 of 2 others; the cheapest of them is linear "
+        "on frozen resnet18 with 0.500 "
         "(1.00 s to fit)."
     )
     assert answers["strategies"].startswith(
-        "Whether training all layers of resnet18 beats a linear head on its frozen features, the data do not tell: +0.5"
+        "The data do not show whether training all layers of resnet18 beats a linear head on its frozen features: +0.5"
     )
 
 

@@ -163,7 +163,11 @@ def test_chart_of_tiers_follows_their_strength():
 
 
 def test_chart_of_datasets_joins_what_shares_a_letter():
-    columns = (Column("method", "method"), Column("rank", "mean rank", "number"), Column("clique", "not told apart"))
+    columns = (
+        Column("method", "method"),
+        Column("rank", "mean rank", "number"),
+        Column("clique", "no significant difference"),
+    )
     values = {"method": ["a", "b", "c"], "rank": [1.0, 2.0, 3.0], "clique": ["a", "ab", "b"]}
     assert chart_of(table("datasets", columns, **values)).cliques == (("a", "b"), ("b", "c"))
 

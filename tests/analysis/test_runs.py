@@ -147,7 +147,7 @@ def test_warnings_name_unfinished_seeds_failures_and_mixed_versions(written):
         "resnet18 and digits. Run the baseline on the same data: what does not beat it needs no further reading.",
         "W07 Unfinished seeds: fit_head knn resnet18 digits lacks seed 1, 2. Run the study again: what has finished is "
         "skipped.",
-        "W08 Cells without a result: fit_head knn resnet18 digits s1 (FAILED: out of memory). Mend what stopped it and "
+        "W08 Cells without a result: fit_head knn resnet18 digits s1 (FAILED: out of memory). Fix the cause and "
         "run it again.",
         "W09 Mixed code: versions 1, 2. Compare runs of one version, or run the older ones again.",
     ]

@@ -120,7 +120,7 @@ def test_the_cheapest_that_may_be_best_is_named(written, tmp_path):
     runs = written(*(cell(0, n / 100, head, metrics={"time/fit_s": seconds[head]}) for head, n in right.items()))
     for row in runs.frame.itertuples():
         log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
-    (note,) = [note for note in TABLES["heads"](runs.frame).notes if "not told apart" in note]
+    (note,) = [note for note in TABLES["heads"](runs.frame).notes if "not significantly better" in note]
     assert "svm and linear cannot be excluded" in note
     assert "Cheapest of them: linear (0.50 s to fit)" in note
     # One image in a hundred tells them apart: (2.24 + 0.84)^2 / 0.01 at half of 5 %.
@@ -174,9 +174,10 @@ def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
         log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
     table = TABLES["heads"](runs.frame)
     assert not table.winners  # svm and linear differ in two items only
-    (note,) = [note for note in table.notes if "not told apart" in note]
+    (note,) = [note for note in table.notes if "not significantly better" in note]
     assert (
-        "not told apart from 1 of 2 others: svm and linear cannot be excluded (95 % confidence set of the best)" in note
+        "not significantly better than 1 of 2 others: svm and linear cannot be excluded (95 % confidence "
+        "set of the best)" in note
     )
     assert "Closest to svm is linear: difference +0.0200" in note
     assert "Cheapest of them: svm (1.00 s to fit)" in note

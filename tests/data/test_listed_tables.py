@@ -255,7 +255,7 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
         (3, {"split": ""}, "splits must be train, val or test, got ''"),
         (3, {"split": "contest"}, "splits must be train, val or test, got 'contest'"),
         (3, {"split": "2"}, "splits must be train, val or test, got '2'"),
-        (3, {"path": "missing.png"}, "a file must stand in one row only, got 'missing.png'"),
+        (3, {"path": "missing.png"}, "a file must be in one row only, got 'missing.png'"),
         (7, {"path": "missing.png"}, "paths must name files, .* got 'missing.png'"),
         (7, {"path": "."}, "paths must name files, .* got '.'"),
         (7, {"path": "n" * 5000}, "paths must be names of files, of at most 4096 characters"),

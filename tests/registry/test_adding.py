@@ -123,7 +123,7 @@ def test_a_head_is_one_file_and_one_row(house):
 
     house.run("resnet_mlflow.project_file")
     assert "ridge:\n  preprocessing" in (house.root / "search_spaces.yaml").read_text()
-    assert "`ridge`, `svm`" in (house.root / "README.md").read_text()
+    assert "`ridge`, `svm`" in (house.root / "docs" / "parameters.md").read_text()
     checked = house.run("pytest", "-q", "-p", "no:cacheprovider", "tests/heads", "tests/tuning", "-k", "ridge or Ridge")
     assert " passed" in checked
 
