@@ -72,8 +72,6 @@ def attention_figure(
         maps: Attention in [0, 1], ``(n, height, width)``.
         paths: File of each row of ``evaluation``; none where images are no files.
     """
-    from matplotlib import colormaps
-
     names = display_names(evaluation.class_names, 22)
     n_columns = 3
     figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
@@ -85,13 +83,35 @@ def attention_figure(
         told = f"{verdict}: {names[prediction]} ({evaluation.probabilities[row, prediction]:.2f})"
         axes.text(x, y + 0.15, told, fontsize=TEXT_POINTS, color=colour, parse_math=False)
         axes.text(x, y + 0.31, f"label: {names[label]}", fontsize=TEXT_POINTS, parse_math=False)
-        opacity = 0.65 * heat[..., None]
-        blended = (1 - opacity) * image / 255 + opacity * colormaps["viridis"](heat)[..., :3]
         _draw_tile(axes, image, x, y + 0.37, 0.96)
-        _draw_tile(axes, (blended * 255).astype(np.uint8), x + 0.97, y + 0.37, 0.96)
+        _draw_tile(axes, _under(image, heat), x + 0.97, y + 0.37, 0.96)
         if paths:
             axes.text(x, y + 1.41, file_name(paths[row], 30), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
     return figure
+
+
+def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], told: str) -> "Figure":
+    """Return an image beside itself under its attention map.
+
+    Args:
+        image: What the network saw, ``(height, width, 3)``.
+        heat: Attention in [0, 1], ``(height, width)``.
+        told: Stands above them: the predicted class.
+    """
+    figure, axes = _tile_axes(2, 1)
+    axes.set_title(f"Grad-CAM: {told}", loc="left", fontsize=11, parse_math=False)
+    _draw_tile(axes, image, 0, 0.05, 0.96)
+    _draw_tile(axes, _under(image, heat), 1, 0.05, 0.96)
+    return figure
+
+
+def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Return an image under its attention map: yellow spoke most for the class."""
+    from matplotlib import colormaps
+
+    opacity = 0.65 * heat[..., None]
+    blended = (1 - opacity) * image / 255 + opacity * colormaps["viridis"](heat)[..., :3]
+    return np.asarray(blended * 255, dtype=np.uint8)
 
 
 def file_name(path: str, n_characters: int) -> str:
