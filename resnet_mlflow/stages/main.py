@@ -38,7 +38,7 @@ def run_main(config: MainConfig) -> bool:
         InputError: If the study is not valid, or is running in another process.
     """
     given = {name: value for name in ("dataset", "cache_dir") if (value := getattr(config, name))}
-    study = load_study(config.study)
+    study = load_study(config.study, config.set)
     study = study.model_copy(update={"features": study.features | given})
     connect()
     writable_folder(default_cache_dir(str(study.features.get("cache_dir", ""))), "cache_dir")

@@ -13,16 +13,18 @@ from resnet_mlflow.files.paths import is_file
 from resnet_mlflow.heads import build_head, parse_head_params
 from resnet_mlflow.study.cells import audit_config, cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study
+from resnet_mlflow.study.overrides import overridden
 from resnet_mlflow.study.stress import check_test
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
-def load_study(name: str) -> Study:
+def load_study(name: str, overrides: str = "") -> Study:
     """Return the study of a YAML file.
 
     Args:
         name: Name of a file in ``studies/`` without its ending, or a path.
+        overrides: Values in the place of the file's, see ``overrides.overridden``; they are checked like the file.
 
     Raises:
         InputError: If there is no such file, it is not valid YAML, or a key or value breaks its rule.
@@ -39,7 +41,7 @@ def load_study(name: str) -> Study:
         raise InputError(f"study {path} must be valid YAML, got: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise InputError(f"study {path} must be a mapping of {', '.join(Study.model_fields)}, got {shown(content)}")
-    return _checked(content, path)
+    return _checked(overridden(content, overrides), path)
 
 
 def _checked(content: dict[str, Any], path: Path) -> Study:

@@ -151,3 +151,31 @@ def test_few_shot_cells_cross_heads_shots_and_samples(tmp_path):
 def test_few_shot_refuses_no_shots(tmp_path):
     with pytest.raises(InputError, match=r"few_shot\.shots\.0"):
         load_study(write(tmp_path, few_shot={"shots": [0]}))
+
+
+def test_values_are_overridden_and_checked_like_the_file(tmp_path):
+    path = write(tmp_path, audit={}, heads={"svm": {"C": 2}, "knn": None})
+    study = load_study(path, "seeds=[0, 1],features.image_size=96,heads.svm.C=3,audit=null,description='a, b'")
+    assert (study.seeds, study.features, study.audit, study.description) == ((0, 1), {"image_size": 96}, None, "a, b")
+    assert study.heads == {"svm": {"C": 3}, "knn": None}
+    assert len(list(cells(study))) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ("seed=[0]", "did you mean 'seeds'"),
+        ("seeds=[0,0]", "must not repeat a value"),
+        ("features.imagesize=96", "features has no parameter 'imagesize'; did you mean 'image_size'"),
+        ("heads.svm.c=3", "got 'c'"),
+        ("seeds", "set must be pairs path=value with commas between them, got 'seeds'; write seeds="),
+        ("seeds=[0", "set must have values in YAML, got '[0' for seeds"),
+        ("name.first=a", "set must lead into sections, got name.first, where name is 'small'"),
+        ("=3", "set must be pairs path=value"),
+    ],
+)
+def test_overrides_that_are_wrong_are_refused_in_one_line(tmp_path, overrides, rule):
+    with pytest.raises(InputError) as refused:
+        load_study(write(tmp_path), overrides)
+    assert rule in str(refused.value)
+    assert "\n" not in str(refused.value)

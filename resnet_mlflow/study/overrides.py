@@ -1,0 +1,67 @@
+"""Values that a command line puts in the place of a study file's: ``seeds=[0,1],features.image_size=96``."""
+
+from typing import Any
+
+import yaml
+
+from resnet_mlflow.errors import InputError, shown
+from resnet_mlflow.files.bounded_yaml import read_yaml
+
+EXAMPLE = "write seeds=[0,1],features.image_size=96"
+_OPENING, _CLOSING = "[{(", "]})"
+
+
+def overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a study's content with values put in by their paths; whether they are right is checked with the rest.
+
+    Args:
+        content: As the file has it; left as it is.
+        text: ``path=value`` pairs with commas between them; points lead into sections, values are YAML, and ``null``
+            leaves a section out.
+
+    Raises:
+        InputError: If a pair has no path or no value, the value is not YAML, or the path leads into something that is
+            no section.
+
+    Example:
+        >>> overridden({"seeds": [0], "features": {"dataset": "digits"}}, "seeds=[0, 1],features.image_size=96")
+        {'seeds': [0, 1], 'features': {'dataset': 'digits', 'image_size': 96}}
+    """
+    for pair in _pairs(text):
+        path, separator, value = pair.partition("=")
+        names = path.strip().split(".")
+        if not separator or not all(names):
+            raise InputError(f"set must be pairs path=value with commas between them, got {shown(pair)}; {EXAMPLE}")
+        try:
+            content = _put(content, names, read_yaml(value), path.strip())
+        except yaml.YAMLError:
+            raise InputError(
+                f"set must have values in YAML, got {shown(value)} for {path.strip()}; {EXAMPLE}"
+            ) from None
+    return content
+
+
+def _put(content: dict[str, Any], names: list[str], value: Any, path: str) -> dict[str, Any]:
+    first, *rest = names
+    if rest:
+        section = content.get(first)
+        if section is not None and not isinstance(section, dict):
+            raise InputError(f"set must lead into sections, got {path}, where {first} is {shown(section)}; {EXAMPLE}")
+        value = _put(section or {}, rest, value, path)
+    return {**content, first: value}
+
+
+def _pairs(text: str) -> list[str]:
+    """Return the parts between commas that stand in no brackets or quotes."""
+    pairs, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        depth += 0 if quote else (letter in _OPENING) - (letter in _CLOSING)
+        if letter == "," and depth == 0 and not quote:
+            pairs.append("")
+        else:
+            pairs[-1] += letter
+    return [pair.strip() for pair in pairs if pair.strip()]
