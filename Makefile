@@ -10,7 +10,7 @@ QUICK := $(addprefix tests/,backbones config data evaluation serving statistics 
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui test test-quick check fuzz bench bench-quick mlproject
+.PHONY: help setup demo ui clean-store test test-quick check fuzz bench bench-quick mlproject
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,16 @@ demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow (V
 
 ui: setup  ## Open MLflow on the runs made here (PORT=5000).
 	mlflow server --host 127.0.0.1 --port $(PORT)
+
+clean-store:  ## Delete the runs, models, report and features made here: CONFIRM=yes make clean-store.
+	@store="mlflow.db mlruns mlartifacts report"; cache="$${RESNET_MLFLOW_CACHE:-$$HOME/.cache/resnet-mlflow}"; \
+	if [ "$(CONFIRM)" != yes ]; then \
+	    echo "would delete $$store in $(CURDIR), and $$cache; to do so: CONFIRM=yes make clean-store"; exit 2; \
+	fi; \
+	if [ -n "$$MLFLOW_TRACKING_URI" ]; then \
+	    echo "error: MLFLOW_TRACKING_URI must not be set, got $$MLFLOW_TRACKING_URI: see docs/cleaning.md"; exit 2; \
+	fi; \
+	rm -rf $$store "$$cache" && echo "deleted $$store and $$cache"
 
 test: setup  ## Run the tests.
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal tests

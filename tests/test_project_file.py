@@ -1,3 +1,5 @@
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -57,3 +59,23 @@ def test_every_command_of_docs_and_studies_names_the_environment():
     assert commands
     # Without it MLflow looks for conda.
     assert [line for line in commands if "--env-manager" not in line] == []
+
+
+def test_clean_store_deletes_what_was_made_here_and_only_when_confirmed(tmp_path):
+    kept = [tmp_path / name for name in ("photos", "Makefile", "notes.md")]
+    made = [tmp_path / name for name in ("mlflow.db", "mlruns", "report", "cache")]
+    for path in (*kept, *made):
+        path.mkdir()
+
+    def clean(*confirmed, **more):
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | more
+        environment["RESNET_MLFLOW_CACHE"] = str(tmp_path / "cache")
+        command = ["make", "-f", str(PROJECT / "Makefile"), "clean-store", *confirmed]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert "would delete mlflow.db" in clean().stdout
+    assert "must not be set" in clean("CONFIRM=yes", MLFLOW_TRACKING_URI="sqlite:///team.db").stdout
+    assert all(path.exists() for path in (*kept, *made))
+    assert clean("CONFIRM=yes").returncode == 0
+    assert [path.exists() for path in made] == [False] * 4
+    assert all(path.exists() for path in kept)
