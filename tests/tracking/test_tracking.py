@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -228,3 +229,32 @@ def test_sigterm_ends_a_run_as_killed(store, tmp_path):
     assert process.wait(timeout=30) == 130
     process.stdout.close()
     assert status_of(run_id) == "KILLED"
+
+
+def test_ctrl_c_amid_a_statement_leaves_no_lock_behind(tmp_path):
+    script = (
+        "import os, signal, sys, time\n"
+        "import sqlalchemy\n"
+        "from resnet_mlflow.process import listen_for_stop\n"
+        "listen_for_stop()\n"
+        "engine = sqlalchemy.create_engine('sqlite:///numbers.db', connect_args={'timeout': 1})\n"
+        "table = sqlalchemy.Table('numbers', sqlalchemy.MetaData(), sqlalchemy.Column('n', sqlalchemy.Integer))\n"
+        "table.create(engine)\n"
+        "with engine.begin() as connection:\n"
+        "    connection.execute(table.insert(), [{'n': n} for n in range(1000)])\n"
+        "stop = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sqlalchemy.event.listen(engine, 'after_cursor_execute', stop, once=True)\n"
+        "try:\n"
+        "    with engine.connect() as connection:\n"
+        "        connection.execute(table.select()).all()\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt as error:\n"
+        "    with engine.begin() as connection:\n"
+        "        connection.execute(table.insert(), {'n': 1000})\n"
+        "    print('written')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert (ran.stdout, ran.stderr) == ("written\n", "")
