@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from resnet_mlflow.backbones.layouts import Group, choose, find_groups
 from resnet_mlflow.backbones.recipes import LIBRARY, STANDARDIZED
+from resnet_mlflow.backbones.resnet import ResNet
 from resnet_mlflow.backbones.standardized import standardize_weights
 from resnet_mlflow.backbones.weight_files import read_weights_file, tensors_in
 from resnet_mlflow.backbones.weight_notes import PREPROCESSING_NOTE
@@ -77,7 +78,10 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
 
 def _headless(name: str) -> nn.Module:
     row = BACKBONES.find(name)
-    backbone: nn.Module = load(row.builder)(**row.arguments)
+    if row.builder:
+        backbone: nn.Module = load(row.builder)(**row.arguments)
+    else:
+        backbone = ResNet(row.blocks, row.bottleneck, row.groups, row.width_per_group)
     if hasattr(backbone, "fc"):
         backbone.fc = nn.Identity()
     return backbone
@@ -93,7 +97,9 @@ def _drawn(name: str, seed: int) -> nn.Module:
 def _standardized(name: str, seed: int) -> nn.Module:
     # Other libraries' networks may have layers of which the recipe knows nothing.
     is_plain = bool(BACKBONES.find(name).blocks)
-    backbone = without_numbers(name).to_empty(device="cpu") if is_plain else _drawn(name, seed)
+    backbone = without_numbers(name) if is_plain else _drawn(name, seed)
+    if is_plain:
+        with_memory(backbone)
     standardize_weights(backbone, seed)
     return backbone
 

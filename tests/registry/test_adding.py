@@ -28,7 +28,6 @@ RIDGE = '    Head("ridge", "resnet_mlflow.heads.ridge:RidgeHead"),\n'
 RESNEXT = """\
     Backbone(
         "resnext50_32x4d_again",
-        "torchvision.models:resnext50_32x4d",
         (3, 4, 6, 3),
         bottleneck=True,
         groups=32,
