@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import pytest
@@ -108,12 +109,9 @@ def _run_study(empty_store: Path, folder: Path) -> None:
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "mlflow.db")
     (folder / "demo.yaml").write_text(yaml.safe_dump(STUDY))
-    ran = subprocess.run(
-        [sys.executable, "-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
-        capture_output=True,
-        text=True,
+    ran = forked.run(
+        ["-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
         timeout=600,
-        check=False,
         cwd=folder,
         env=_without_mlflow()
         | {
@@ -137,15 +135,7 @@ def run_module(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         if name == "main" and "--report_dir" not in arguments:
             # A study ends with a report in the working folder, which is the project's.
             arguments = (*arguments, "--report_dir", "")
-        return subprocess.run(
-            [sys.executable, "-m", f"entrypoints.{name}", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=PROJECT,
-            env=os.environ | environment,
-        )
+        return forked.run(["-m", f"entrypoints.{name}", *arguments], cwd=PROJECT, env=os.environ | environment)
 
     return run
 

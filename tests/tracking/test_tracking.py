@@ -3,11 +3,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import pytest
@@ -150,10 +149,8 @@ def test_end_abandoned_children_ends_running_ones_only(store):
 
 def test_processes_that_open_a_new_store_at_once_all_find_it(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
-    command = [sys.executable, "-c", "from resnet_mlflow.tracking import connect; connect()"]
-    opened = [
-        subprocess.Popen(command, env=clean_environment(uri), stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    command = ["-c", "from resnet_mlflow.tracking import connect; connect()"]
+    opened = [forked.Process(command, env=clean_environment(uri)) for _ in range(3)]
     said = [process.communicate(timeout=120)[1] for process in opened]
     assert [process.returncode for process in opened] == [0, 0, 0], said
     assert mlflow.MlflowClient(uri).get_experiment("0").name == "Default"
@@ -223,7 +220,7 @@ def test_sigterm_ends_a_run_as_killed(store, tmp_path):
         "sys.argv = ['x']\n"
         "run_entry_point(FitHeadConfig, stage)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = forked.Process(["-c", script], stdout=subprocess.PIPE, stderr=None)
     run_id = process.stdout.readline().strip()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 130
@@ -253,8 +250,5 @@ def test_ctrl_c_amid_a_statement_leaves_no_lock_behind(tmp_path):
         "        connection.execute(table.insert(), {'n': 1000})\n"
         "    print('written')\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
-    )
+    ran = forked.run(["-c", script], cwd=tmp_path)
     assert (ran.stdout, ran.stderr) == ("written\n", "")
