@@ -150,15 +150,8 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         given = [part for parameter in parameters for part in ("-P", parameter)]
         # The scripts' python is found through PATH, as after `source .venv/bin/activate`.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=Path.cwd(),
-            env=os.environ | {"PATH": path},
-        )
+        command = ["-m", "mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options]
+        return forked.run(command, env=os.environ | {"PATH": path})
 
     return run
 

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import runpy
 import select
 import signal
@@ -29,7 +30,7 @@ LIBRARIES = (
     *("sklearn.linear_model", "sklearn.neighbors", "sklearn.svm", "sklearn.model_selection", "sklearn.preprocessing"),
     *("sklearn.metrics", "sklearn.datasets", "alembic.command", "sqlalchemy.orm", "pydantic", "PIL.Image", "psutil"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "IPython", "simplejpeg", "threadpoolctl", "tqdm"),
-    *("skops.io", "mlflow.sklearn", "mlflow.models", "safetensors.torch", "filelock", "lightning_fabric"),
+    *("skops.io", "mlflow.cli", "mlflow.sklearn", "mlflow.models", "safetensors.torch", "filelock", "lightning_fabric"),
 )
 TEXT = {"encoding": "utf-8", "errors": "replace"}
 
@@ -201,6 +202,10 @@ def _become(told, streams):
         os.chdir(told["cwd"])
         os.environ.clear()
         os.environ.update(told["env"])
+        # What a process draws or looks up once.
+        tempfile.tempdir = None
+        random.seed()
+        sys.modules["numpy"].random.seed()
         code = _run(told["arguments"])
     except SystemExit as error:
         code = _exit_code(error)
