@@ -31,6 +31,7 @@ from resnet_mlflow.data.torchvision_readers import (
     read_qmnist,
 )
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import without_compiler
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,8 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _open(entry: Entry, root: Path, *, download: bool) -> dict[str, Any]:
-    import torchvision.datasets
+    with without_compiler():
+        import torchvision.datasets
 
     constructor = getattr(torchvision.datasets, entry.class_name)
     fetch = {} if entry.by_hand else {"download": download}
