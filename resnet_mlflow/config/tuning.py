@@ -110,3 +110,9 @@ class TuningConfig(Config):
     def unread(self) -> frozenset[str]:
         """Return the parameters that nothing reads, so that they are no part of what a run's numbers follow from."""
         return super().unread | (frozenset() if self.tunes else frozenset(TuningConfig.model_fields))
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Return the parameters that take no part in a run."""
+        off = ("cv_folds", "timeout_s", "target", "second_objective")
+        return super().idle | {name for name in off if getattr(self, name) == TuningConfig.model_fields[name].default}
