@@ -50,8 +50,9 @@ def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
         run.log_note(_note(report))
         counts = {"runs": len(runs.frame), "tables": len(report.tables), "remarks": len(report.missing)}
         run.log_metrics({f"report/n_{what}": float(count) for what, count in counts.items()})
-    print(report.in_short())
+    print(report.in_short(), end="")
     if tables:
+        print()
         for table in report.tables[:1]:
             print(to_markdown(table, intervals=False))
     for remark in report.missing:

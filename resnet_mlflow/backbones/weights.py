@@ -137,7 +137,9 @@ def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
     try:
         return _published(backbone, default_name(backbone))
     except InputError as error:
-        _announce(f"{error}: weights=auto falls back to a random backbone (seed {seed})")
+        logger.debug("%s", error)
+        place = f"none in {checkpoint_folder()}, and none can be fetched"
+        _announce(f"no ImageNet weights of {backbone} ({place}): it falls back to a random backbone (seed {seed})")
         return _random(backbone, STANDARDIZED, seed, fell_back=True)
 
 
