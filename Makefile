@@ -10,7 +10,7 @@ QUICK := $(addprefix tests/,backbones config data evaluation serving statistics 
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui clean-store test test-quick check fuzz bench bench-quick mlproject
+.PHONY: help setup demo ui notebooks clean-store test test-quick check fuzz bench bench-quick mlproject
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow (V
 
 ui: setup  ## Open MLflow on the runs made here (PORT=5000).
 	mlflow server --host 127.0.0.1 --port $(PORT)
+
+notebooks: setup  ## Run the notebooks on the runs made here, and write them with their results beside the text.
+	python -m analysis.notebook
 
 clean-store:  ## Delete the runs, models, report and features made here: CONFIRM=yes make clean-store.
 	@store="mlflow.db mlruns mlartifacts report"; cache="$${RESNET_MLFLOW_CACHE:-$$HOME/.cache/resnet-mlflow}"; \

@@ -14,7 +14,7 @@
 # # A study, read from the tracking store
 #
 # Which backbone, which head, and is a frozen backbone enough? Run a study first (`make demo`), then this notebook: it
-# reads MLflow only. `jupytext --to ipynb analysis/notebooks/study.py` makes an `.ipynb` of it.
+# reads MLflow only.
 
 # %%
 import os

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import jupytext
 import nbclient
+import nbformat
 import pytest
 from run_records import cell, log_predictions
 
@@ -11,7 +12,14 @@ from analysis.tables import TABLES
 
 PROJECT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((PROJECT / "analysis" / "notebooks").glob("*.py"))
-SHOWN = {"study": "Which head is best on frozen features?", "ablation": "95 % interval", "longtail": "tau_norm"}
+SHOWN = {
+    "study": "Which head is best on frozen features?",
+    "ablation": "95 % interval",
+    "longtail": "tau_norm",
+    "pipeline": "test accuracy 0.",
+}
+# The others read runs.
+OF_RUNS = [path for path in NOTEBOOKS if path.stem != "pipeline"]
 
 
 def test_notebooks_are_those_of_the_documentation():
@@ -55,6 +63,18 @@ def test_notebooks_show_the_numbers_of_the_report_and_mix_no_protocols(written, 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_rendered_notebook_has_the_cells_of_the_text_and_their_results(path):
+    text, rendered = jupytext.read(path), nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert [(cell.cell_type, cell.source) for cell in rendered.cells] == [
+        (cell.cell_type, cell.source) for cell in text.cells
+    ], "run `make notebooks`"
+    outputs = [output for cell in rendered.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert SHOWN[path.stem].removesuffix("tau_norm") in str(outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert path.with_suffix(".ipynb").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("path", OF_RUNS, ids=lambda path: path.stem)
 def test_notebook_without_runs_says_what_it_needs(path, written, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "synthetic")
     written(cell(0, 0.8, stage="extract"))
