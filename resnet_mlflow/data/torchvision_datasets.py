@@ -154,7 +154,7 @@ def load_torchvision(
     for split, items in found.items():
         if isinstance(items, list):
             # Some of torchvision's lists come in the order of the file system.
-            listed[split] = sorted(items)
+            listed[split] = [(str(path), label) for path, label in sorted(items)]
         else:
             splits[split] = split_of_arrays(*items)
     if listed:
