@@ -126,7 +126,8 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
         value = plus_minus(value, std, _decimals(row[column.name], column.kind))
     interval = format_interval(low, high, column.kind) if column.kind in WITH_INTERVAL else ""
     run_ids = row.get(f"{column.name} {RUN_IDS}", row.get(RUN_IDS, ()))
-    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column), float(row[column.name]))
+    number = math.nan if isinstance(row[column.name], str) else float(row[column.name])
+    return Entry(value, interval, bold, tuple(run_ids), _parts_in_words(row, column), number)
 
 
 def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:

@@ -71,10 +71,10 @@ def test_format_value_follows_the_kind(value, kind, text):
 
 def test_cells_hold_deviation_interval_weight_and_runs(table):
     first, second = cells(table)
-    assert first[1] == Entry("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"))
-    assert first[2] == Entry("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"))
+    assert first[1] == Entry("0.9625 ± 0.0125", "0.9000 to 1.0000", True, ("r1", "r2"), number=0.9625)
+    assert first[2] == Entry("-0.0100", "-0.0200 to +0.0100", False, ("r1", "r2"), number=-0.01)
     # One seed has no deviation, a value that is missing no runs.
-    assert second[1] == Entry("0.5000", "", False, ("r3",))
+    assert second[1] == Entry("0.5000", "", False, ("r3",), number=0.5)
     assert second[2] == Entry("-")
 
 
