@@ -29,7 +29,17 @@ from resnet_mlflow.tracking import load_predictions
 
 def test_tables_answer_from_a_real_study(study):
     tables = {name: build(study.frame) for name, build in TABLES.items()}
-    expected = {"heads", "strategies", "ablation", "longtail", "cost", "confusions", "mistakes", "few_shot"}
+    expected = {
+        "leaderboard",
+        "heads",
+        "strategies",
+        "ablation",
+        "longtail",
+        "cost",
+        "confusions",
+        "mistakes",
+        "few_shot",
+    }
     assert {name for name, table in tables.items() if table is not None} == expected
     known = set(study.frame["run_id"])
     for table in (tables[name] for name in expected):
