@@ -55,6 +55,19 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
         """Return what tells a classifier from others of the same backbone, such as ``finetune all``."""
         return f"finetune {'tuned' if self.tunes else self.train_layers}"
 
+    def problem_with_ranks(self, n_ranks: int) -> str:
+        """Return why several processes cannot share each batch; empty where they can."""
+        one = "must run as one process"
+        if self.tunes or self.folds:
+            return f"{one} with {'n_trials' if self.tunes else 'folds'}"
+        if self.train_layers == "fc" and self.augmentation == "none":
+            return f"{one} with train_layers=fc and augmentation=none, which trains on stored features"
+        if self.on_bad_image == "skip":
+            return f"{one} with on_bad_image=skip"
+        if self.batch_size % n_ranks or self.batch_size < 2 * n_ranks:
+            return f"must part batch_size ({self.batch_size}) equally, two images or more for each process"
+        return ""
+
     @model_validator(mode="after")
     def _epochs_report_accuracy(self) -> "FinetuneConfig":
         if self.objective != "accuracy":
