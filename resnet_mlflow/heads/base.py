@@ -96,6 +96,17 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities: Array = softmax(self.logits(X) / self.temperature_, axis=1)
         return probabilities
 
+    def confidences(self, X: ArrayLike, labels: Array, logits: Array) -> Array:
+        """Return how sure the head is of one class per item, ``(n_items,)``; only the order of items means anything.
+
+        Args:
+            X: Features, of shape (n_items, n_features).
+            labels: Columns of the classes, of shape (n_items,).
+            logits: What ``logits`` says of the items.
+        """
+        probabilities: Array = softmax(logits / self.temperature_, axis=1)[np.arange(len(labels)), labels]
+        return probabilities
+
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the logits; with two classes their difference, of shape (n_items,), positive for the second."""
         logits = self.logits(X)

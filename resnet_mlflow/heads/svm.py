@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -148,6 +149,26 @@ svm-vissl:
         else:
             return _one_vs_rest(self._pairwise(self._kernel(X)))
         return np.stack([-decisions / 2, decisions / 2], axis=1) if decisions.ndim == 1 else decisions
+
+    def confidences(self, X: ArrayLike, labels: Array, logits: Array) -> Array:
+        """Return the smallest decision for the class against each other one; see ``HeadBase.confidences``.
+
+        Votes, which probabilities are made of, are all won by most items, sure or not.
+        """
+        if self.loss == "squared_hinge" or len(self.classes_) == 2:
+            return super().confidences(X, labels, logits)
+        features = self._preprocess(self._check_features(X))
+        blocks = [
+            self._smallest_lead(features[rows], labels[rows]) for rows in gen_batches(len(features), self._block_rows())
+        ]
+        return np.concatenate(blocks)
+
+    def _smallest_lead(self, X: Array, labels: Array) -> Array:
+        items = np.arange(len(X))
+        decisions = self._pairwise(self._kernel(X.astype(np.float64)))[items, labels]
+        decisions[items, labels] = np.inf
+        smallest: Array = decisions.min(axis=1)
+        return smallest
 
     def _kernel(self, X: Array) -> Array:
         """Return kernel values with the support vectors; one matrix product beats libsvm's loops many times."""
