@@ -24,12 +24,10 @@ class AnswerPolicy:
 
     Attributes:
         rules: None where nothing is promised.
-        splits: Features that the classifier was fitted and tested on; none without rules.
         metrics: What came of the rules on test images.
     """
 
     rules: Rules | None
-    splits: dict[str, FeatureSplit]
     metrics: dict[str, float]
 
     @property
@@ -77,12 +75,12 @@ def make_answer_policy(run: StageRun, config: AnsweringConfig, classifier: RunCl
     """
     source = check_calibration(config, classifier)
     if source is None:
-        return AnswerPolicy(None, {}, {})
+        return AnswerPolicy(None, {})
     rules, splits = fit_rules(config, classifier, source)
     metrics = _on_test(rules, classifier, splits["test"]) if "test" in splits else {}
     run.log_metrics({f"{FOLDER}/test_{name}": value for name, value in metrics.items()})
     run.log_json(rules_as_json(rules), f"{FOLDER}/rules.json")
-    return AnswerPolicy(rules, splits, metrics)
+    return AnswerPolicy(rules, metrics)
 
 
 def _on_test(rules: Rules, classifier: RunClassifier, test: FeatureSplit) -> dict[str, float]:

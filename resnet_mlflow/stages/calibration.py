@@ -142,7 +142,7 @@ def _check_enough(config: AnsweringConfig, classifier: RunClassifier, source: So
 def fit_rules(
     config: AnsweringConfig, classifier: RunClassifier, source: Source
 ) -> tuple[Rules, dict[str, FeatureSplit]]:
-    """Return the rules of a classifier, and the features that it was fitted and tested on.
+    """Return the rules of a classifier, and the features of ``fitted_splits``.
 
     Args:
         config: What is asked of answers.
@@ -153,12 +153,18 @@ def fit_rules(
         InputError: If there are too few images, or the classifier is too poor for what is asked.
     """
     inputs, own = _inputs_as_fitted(classifier), classifier.config
-    splits = partition_of(own, ensure_features(own, inputs), getattr(own, "shots", 0))
+    splits = fitted_splits(classifier)
     work = _Work(config, classifier, splits, _costs(config, inputs.dataset))
     calibration = work.cross_fitted() if source == "cross_fit" else work.kept_aside()
     logger.info("calibrated on %d images (%s)", len(calibration.items), source.replace("_", " "))
     limits = fit_limits(_light(image_partition(own, inputs)["train"], own.seed))
     return replace(work.rules(source, calibration), limits=limits, arrays=work.kept_of(splits["train"])), splits
+
+
+def fitted_splits(classifier: RunClassifier) -> dict[str, FeatureSplit]:
+    """Return the features that a classifier was fitted, validated and tested on, by split."""
+    own = classifier.config
+    return partition_of(own, ensure_features(own, _inputs_as_fitted(classifier)), getattr(own, "shots", 0))
 
 
 def _inputs_as_fitted(classifier: RunClassifier) -> Inputs:

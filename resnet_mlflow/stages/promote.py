@@ -1,5 +1,6 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
 
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe
 from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
 from resnet_mlflow.stages.calibration import what_is_asked
 from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
@@ -75,7 +77,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     evidence = evidence_of(candidate, dataset)
-    asked = what_is_asked(config, dataset)
+    asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate))
     decision = _decide(config, dataset, evidence, champion)
     _explain(config, evidence, champion, decision)
     if config.dry_run:
@@ -89,6 +91,8 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
             version = _register(run, config, dataset, name, evidence, decision, written)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, _description(evidence, decision, version.tags))
+        if others:
+            _try_on_others(run, config, evidence, version, others)
         _move_aliases(version, champion, decision)
     logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
     return Promotion(name, candidate.info.run_id, decision, int(version.version))
@@ -116,6 +120,16 @@ def _register(
         logger.info("promise:   %s", remark)
     model_id = package(classifier, dataset, policy.rules)
     return register(model_id, name, tags | policy.tags, _description(evidence, decision, policy.tags))
+
+
+def _try_on_others(
+    run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
+) -> None:
+    """Log how well scores tell other images from the classifier's own, and write it on the version."""
+    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
+    found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
+    told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
+    rewrite_version(version, {"ood_auroc": json.dumps(told)})
 
 
 def _description(evidence: Evidence, decision: Decision, tags: Mapping[str, str]) -> str:

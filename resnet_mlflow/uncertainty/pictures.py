@@ -17,7 +17,7 @@ Light = NDArray[np.float32]
 _LOOKED_AT = 64
 # Share of calibration pictures beyond the limit of each cause.
 _BEYOND = 0.01
-_MEAN, _DARKEST, _BRIGHTEST, _CONTRAST = range(4)
+_MEAN, _, _, _CONTRAST = range(4)
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Cause:
 
 # The first that holds is told.
 CAUSES = (
-    Cause("too dark", _BRIGHTEST, True),
-    Cause("too bright", _DARKEST, False),
+    Cause("too dark", _MEAN, True),
+    Cause("too bright", _MEAN, False),
     Cause("too little contrast", _CONTRAST, True),
 )
 
