@@ -96,16 +96,14 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities: Array = softmax(self.logits(X) / self.temperature_, axis=1)
         return probabilities
 
-    def confidences(self, X: ArrayLike, labels: Array, logits: Array) -> Array:
-        """Return how sure the head is of one class per item, ``(n_items,)``; only the order of items means anything.
+    def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
+        """Return ``logits``, and how sure the head is of each class: both of shape (n_items, n_classes).
 
-        Args:
-            X: Features, of shape (n_items, n_features).
-            labels: Columns of the classes, of shape (n_items,).
-            logits: What ``logits`` says of the items.
+        Of leads only the order means anything: of two items the one with the higher lead of its class is the surer.
+        They are probabilities unless a head knows better.
         """
-        probabilities: Array = softmax(logits / self.temperature_, axis=1)[np.arange(len(labels)), labels]
-        return probabilities
+        logits = self.logits(X)
+        return logits, softmax(logits / self.temperature_, axis=1)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the logits; with two classes their difference, of shape (n_items,), positive for the second."""

@@ -18,10 +18,11 @@ from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.loading import Change
 from resnet_mlflow.devices import pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
-from resnet_mlflow.features.streaming import extract_split
+from resnet_mlflow.features.streaming import Block, extract_split
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.storage import read_head, write_head
 from resnet_mlflow.registry.backbones import BACKBONES
@@ -126,7 +127,33 @@ class Classifier:
             groups: Name of each image's group, where sets are per group.
         """
         light = np.zeros((len(images), 4), dtype=np.float32)
-        blocks = extract_split(
+        change = None if self.rules is None or not self.rules.limits else partial(_measure, light)
+        blocks = self.features(
+            images,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_skip=on_skip,
+            max_pixels=max_pixels,
+            change=change,
+        )
+        for rows, features in blocks:
+            yield rows, self._judge(features, light[rows], [groups[row] for row in rows] if groups else [])
+
+    def features(
+        self,
+        images: Images,
+        *,
+        batch_size: int = 128,
+        num_workers: int = -1,
+        on_skip: Callable[[int, BadImageError], None] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        change: Change | None = None,
+    ) -> Iterator[Block]:
+        """Yield positions of images and their features, ``(n_images, n_features)``; arguments as for ``iterate``.
+
+        ``change`` is applied to decoded images before they are resized.
+        """
+        return extract_split(
             self._form,
             _as_split(images, max_pixels),
             self.description.image_size,
@@ -134,10 +161,8 @@ class Classifier:
             batch_size=batch_size,
             num_workers=num_workers,
             on_skip=on_skip,
-            change=None if self.rules is None or not self.rules.limits else partial(_measure, light),
+            change=change,
         )
-        for rows, features in blocks:
-            yield rows, self._judge(features, light[rows], [groups[row] for row in rows] if groups else [])
 
     def _judge(self, features: NDArray[np.float32], light: Light, groups: Sequence[str]) -> Judged:
         if self.rules is None:

@@ -241,8 +241,7 @@ class _Work:
 
     def confidences(self, head: HeadBase, items: FeatureSplit) -> Confidences:
         answers = cheapest(head.predict_proba(items.features), self.costs)
-        values = head.confidences(items.features, answers, head.logits(items.features))
-        return Confidences(values, answers != items.labels)
+        return Confidences.of(head.logits_and_leads(items.features)[1], answers, items.labels)
 
     def kept_of(self, train: FeatureSplit) -> dict[str, NDArray[np.float32]]:
         return {} if self.config.ood_score == "none" else fit_score(self.config.ood_score, train.features, train.labels)

@@ -13,9 +13,9 @@ from resnet_mlflow.statistics import Interval, accuracy_interval, proportion_upp
 
 Floats = NDArray[np.floating[Any]]
 
-# How sure a promised error rate is. With 0.95, errors that somebody counts on some hundred images, which have luck of
-# their own, pass it in one case of fifteen; so they do in fewer than one of twenty: docs/deploy.md.
-CONFIDENCE = 0.98
+# How sure a promised error rate is. With 0.95 the rate itself is as promised in 95 % of cases, but errors that somebody
+# counts on some hundred images have luck of their own: docs/decisions/0130-what-promises-are-calibrated-on.md.
+CONFIDENCE = 0.99
 _N_TRIED = 40
 # A threshold below every confidence, which JSON can spell.
 ALWAYS = -1e300
@@ -70,7 +70,7 @@ def n_answers_needed(answer_error: float, confidence: float = CONFIDENCE) -> int
 
     Example:
         >>> n_answers_needed(0.02), n_answers_needed(0.05)
-        (194, 77)
+        (228, 90)
     """
     return math.ceil(math.log(1 - confidence) / math.log1p(-answer_error))
 
@@ -100,12 +100,23 @@ class Confidences:
     """How sure a classifier is of images, and whether it is wrong.
 
     Attributes:
-        values: Of the label that would be answered, see ``HeadBase.confidences``, ``(n_images,)``.
+        values: Of the label that would be answered, see ``HeadBase.logits_and_leads``, ``(n_images,)``.
         wrong: Whether that is another than the true one, ``(n_images,)``.
     """
 
     values: Floats
     wrong: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, leads: Floats, answers: NDArray[np.int64], labels: NDArray[np.int64]) -> "Confidences":
+        """Return those of answers.
+
+        Args:
+            leads: How sure the head is of each class, ``(n_images, n_classes)``.
+            answers: Columns of the labels that would be answered, ``(n_images,)``.
+            labels: Columns of the true ones, ``(n_images,)``.
+        """
+        return cls(leads[np.arange(len(answers)), answers], answers != labels)
 
     def select(self, rows: NDArray[np.int64]) -> "Confidences":
         """Return those of the given rows."""
@@ -121,7 +132,7 @@ def fit_answering(own: Confidences, others: Confidences, answer_error: float) ->
     """Return the lowest threshold found whose answers are shown to be wrong no more often than asked for.
 
     Thresholds are tried by exact binomial tests, one after the other, each lower than the one before, up to the first
-    that fails: so the chance that any of them is taken wrongly stays at 2 %, however many are tried. Which there are,
+    that fails: so the chance that any of them is taken wrongly stays at 1 %, however many are tried. Which there are,
     and which is the first, is chosen on other images.
 
     Args:

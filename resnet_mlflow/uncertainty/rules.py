@@ -108,19 +108,16 @@ class Rules:
             class_names: In the order of the head's columns.
             groups: Name of each image's group, for sets per group.
         """
-        logits = head.logits(features)
+        logits, leads = head.logits_and_leads(features)
         probabilities = softmax(logits / head.temperature_, axis=1)
         labels = self.decide(probabilities)
-        unlike, unsure = self.unlike_training(features, logits), self._is_unsure(head, features, labels, logits)
+        threshold = -np.inf if self.answering is None else self.answering.threshold
+        unsure = leads[np.arange(len(labels)), labels] < threshold
+        unlike = self.unlike_training(features, logits)
         answered, causes = ~(unlike | unsure), explain(light, self.limits)
         reasons = np.select([answered, causes != "", unlike], ["", causes, UNLIKE], UNCERTAIN)
         sets = self.sets.sets(probabilities, class_names, groups)
         return Judged(probabilities, labels, sets, answered, reasons)
-
-    def _is_unsure(self, head: HeadBase, features: Floats, labels: NDArray[np.int64], logits: Floats) -> Flags:
-        if self.answering is None:
-            return np.zeros(len(labels), dtype=bool)
-        return np.asarray(head.confidences(features, labels, logits) < self.answering.threshold)
 
 
 def write_rules(folder: Path, rules: Rules) -> None:

@@ -134,7 +134,7 @@ def test_a_trained_network_needs_images_kept_aside(module_store, image_folder):
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({"answer_error": 0.001}, r"needs at least 3911 calibration images, got 1151; .*pass answer_error=0\.01"),
+        ({"answer_error": 0.001}, r"needs at least 4603 calibration images, got 1151; .*pass answer_error=0\.01"),
         ({"coverage": 0.9999}, "coverage=0.9999 must be kept .* needs at least 9999 calibration images, got 1151"),
         ({"calibrate": "kept_aside"}, r"kept no images aside; fit it with calibration_fraction=0\.5, or pass calib"),
         ({"calibrate": "none", "answer_error": 0.02}, "calibrate is none; pass calibrate=auto"),

@@ -17,8 +17,7 @@ ASKED = (0.02, 0.05)
 
 
 def confidences(head, items):
-    logits, answers = head.logits(items.features), head.predict(items.features)
-    return Confidences(head.confidences(items.features, answers, logits), answers != items.labels)
+    return Confidences.of(head.logits_and_leads(items.features)[1], head.predict(items.features), items.labels)
 
 
 @pytest.mark.parametrize("head", ["linear", "svm"])
@@ -37,14 +36,12 @@ def test_answers_are_wrong_as_seldom_as_asked_for_over_random_splits(digits_feat
             n_answered, n_wrong = tested.from_on(threshold)
             held[answer_error] += n_wrong <= answer_error * n_answered
             shares[answer_error].append(n_answered / len(test))
-    # Over 200 splits it is 97 to 98 % (docs/deploy.md): of 50 splits fewer than 46 have a chance of 1 in 50.
-    assert held[0.02] >= 0.95 * 50
-    assert held[0.05] >= 46
-    assert np.mean(shares[0.02]) > 0.7
+    assert min(held.values()) >= 0.95 * 50
+    assert np.mean(shares[0.02]) > 0.5
     assert np.mean(shares[0.05]) > 0.9
 
 
-def test_fit_answering_is_wrong_in_two_cases_of_a_hundred_at_most():
+def test_fit_answering_is_wrong_in_one_case_of_a_hundred_at_most():
     # Confidences tell nothing: every threshold has an error of 2.2 %, so that none may be promised.
     rng, n_promised = np.random.default_rng(0), 0
     for _ in range(400):
@@ -55,7 +52,7 @@ def test_fit_answering_is_wrong_in_two_cases_of_a_hundred_at_most():
         except InputError:
             continue
         n_promised += 1
-    assert n_promised <= 15  # 16 of 400 have a chance of 1 in 100 at 2 %
+    assert n_promised <= 10  # 11 of 400 have a chance of 1 in 300 at 1 %
 
 
 def test_fit_answering_answers_all_where_nothing_is_wrong():
@@ -63,7 +60,7 @@ def test_fit_answering_answers_all_where_nothing_is_wrong():
     rule = fit_answering(sure, sure, 0.02)
     assert (rule.n_answered, rule.n_wrong, rule.threshold) == (300, 0, ALWAYS)
     assert rule.answer_rate == 1
-    assert rule.error_bound == pytest.approx(1 - 0.02 ** (1 / 300))
+    assert rule.error_bound == pytest.approx(1 - 0.01 ** (1 / 300))
     assert str(rule).startswith("answers 100.0% of images (98.7% to 100.0%), wrong on at most 0.02 of these (0 of 300")
 
 
@@ -75,7 +72,7 @@ def test_fit_answering_leaves_out_what_is_wrong():
     assert rule.error_bound <= 0.02
 
 
-@pytest.mark.parametrize(("answer_error", "needed"), [(0.02, 194), (0.05, 77), (0.001, 3911)])
+@pytest.mark.parametrize(("answer_error", "needed"), [(0.02, 228), (0.05, 90), (0.001, 4603)])
 def test_too_few_images_are_told_how_many_are_needed(answer_error, needed):
     assert n_answers_needed(answer_error) == needed
     check_enough_to_answer(needed, answer_error)
@@ -85,7 +82,7 @@ def test_too_few_images_are_told_how_many_are_needed(answer_error, needed):
 
 
 def test_what_is_advised_with_few_images_is_enough():
-    with pytest.raises(InputError, match=r"or pass answer_error=0\.08") as refused:
+    with pytest.raises(InputError, match=r"or pass answer_error=0\.09") as refused:
         check_enough_to_answer(50, 0.02)
     check_enough_to_answer(50, float(str(refused.value).rpartition("=")[2]))
 
