@@ -43,22 +43,22 @@ class AnswerPolicy:
         assert self.rules is not None
         sets = self.rules.sets
         per = "" if sets.per == "all" else f" of each {sets.per}"
-        words = f"sets hold the class of {sets.coverage:.0%} of images{per} ({sets.n_images} calibrated them)"
-        return words + self._of_test("coverage", f"; sets of {self.metrics.get('set_size', 0):.2f} classes held")
+        words = f"sets hold the class of {100 * sets.coverage:g} % of images{per} ({sets.n_images} calibrated them)"
+        if not self.metrics:
+            return words
+        return f"{words}; of test images {self._share('coverage')}, with {self.metrics['set_size']:.2f} classes each"
 
     @property
     def _answers_in_words(self) -> str:
         assert self.rules is not None
-        told = self._of_test("answer_rate", "; answers") + self._of_test("answer_error", ", wrong:")
-        return f"{self.rules.answering}{told}"
+        if "answer_error" not in self.metrics:
+            return str(self.rules.answering)
+        answered, wrong = self._share("answer_rate"), self._share("answer_error")
+        return f"{self.rules.answering}; of test images {answered} are answered, {wrong} of these wrong"
 
-    def _of_test(self, name: str, words: str) -> str:
-        if name not in self.metrics:
-            return ""
-        value, low, high = (self.metrics[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high"))
-        return f"{words} {value:.1%} ({low:.1%} to {high:.1%}) of test images" + (
-            " answered" if name == "answer_error" else ""
-        )
+    def _share(self, name: str) -> str:
+        value, low, high = (100 * self.metrics[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high"))
+        return f"{value:.1f} % ({low:.1f} to {high:.1f} %)"
 
 
 def remarks_of(tags: Mapping[str, str]) -> list[str]:

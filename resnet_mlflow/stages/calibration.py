@@ -99,7 +99,7 @@ def check_calibration(config: AnsweringConfig, classifier: RunClassifier) -> Sou
     except InputError as error:
         asked = [f"{name}={value}" for name, value in _given(config).items()]
         if asked:
-            raise InputError(f"{', '.join(asked)} must be kept by images that selected nothing: {error}") from None
+            raise InputError(f"{', '.join(asked)} needs images that selected nothing: {error}") from None
         logger.info("no promises: %s", error)
         return None
 

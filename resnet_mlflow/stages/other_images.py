@@ -90,7 +90,7 @@ def _other(name: str, config: PromoteConfig) -> tuple[str, ImageSplit]:
     if name.startswith(FOLDER_KIND):
         # Any folder: what its images are called does not matter.
         folder = user_path(name.removeprefix(FOLDER_KIND), "ood")
-        return folder.resolve().name, _images_of(folder, config)
+        return folder.name or folder.resolve().name, _images_of(folder, config)
     plain = {one: DatasetConfig.model_fields[one].default for one in ("group_by", "corrections", "duplicates")}
     other = config.model_copy(update={**plain, "dataset": name, "crossing_groups": "keep"})
     found = prepare_dataset(other, default_cache_dir(config.cache_dir))

@@ -58,10 +58,11 @@ class AnswerRule:
 
     def __str__(self) -> str:
         """Return the promise in words."""
-        low, high = self.answer_rate_interval
+        low, high = (100 * end for end in self.answer_rate_interval)
         return (
-            f"answers {self.answer_rate:.1%} of images ({low:.1%} to {high:.1%}), wrong on at most "
-            f"{self.answer_error:g} of these ({self.n_wrong} of {self.n_answered} were; {self.confidence:.0%} sure)"
+            f"answers {100 * self.answer_rate:.1f} % of images ({low:.1f} to {high:.1f} %), wrong on at most "
+            f"{100 * self.answer_error:g} % of them ({self.n_wrong} of {self.n_answered} were, "
+            f"{100 * self.confidence:g} % sure)"
         )
 
 

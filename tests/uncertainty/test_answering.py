@@ -61,7 +61,7 @@ def test_fit_answering_answers_all_where_nothing_is_wrong():
     assert (rule.n_answered, rule.n_wrong, rule.threshold) == (300, 0, ALWAYS)
     assert rule.answer_rate == 1
     assert rule.error_bound == pytest.approx(1 - 0.01 ** (1 / 300))
-    assert str(rule).startswith("answers 100.0% of images (98.7% to 100.0%), wrong on at most 0.02 of these (0 of 300")
+    assert str(rule).startswith("answers 100.0 % of images (98.7 to 100.0 %), wrong on at most 2 % of them (0 of 300")
 
 
 def test_fit_answering_leaves_out_what_is_wrong():
