@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
+from resnet_mlflow.devices import keep_to_quota
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
 from resnet_mlflow.process import claim, listen_for_stop, quiet_libraries, rank, stop_asked
@@ -79,6 +80,7 @@ def run_entry_point(
     listen_for_stop()
     try:
         config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        keep_to_quota()
         with process_scratch():
             _meet_launched_run()
             outcome = stage(config)

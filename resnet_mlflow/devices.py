@@ -8,6 +8,8 @@ from pathlib import Path
 
 from resnet_mlflow.errors import InputError
 
+# By which libraries know how many cores a process has.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _VECTORS = {"avx512": "avx512f", "avx2": "avx2", "neon": "asimd"}
 # One of these exists where a driver could give torch an accelerator (NVIDIA, NVIDIA on WSL, AMD).
@@ -90,6 +92,23 @@ def n_cores() -> int:
 
     n: int = cpu_count()
     return n
+
+
+def keep_to_quota() -> None:
+    """Let libraries start as many threads as the container's quota has cores for: they count the machine's.
+
+    To be called before torch is imported. Where ``OMP_NUM_THREADS`` is set, a user has decided.
+    """
+    n_given = n_cores()
+    if "OMP_NUM_THREADS" in os.environ or n_given >= len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    ):
+        return
+    from threadpoolctl import threadpool_limits
+
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n_given)))
+    # NumPy, which counting cores has imported, has read them before.
+    threadpool_limits(n_given, "blas")
 
 
 def n_gpus() -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import traceback
 import warnings
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 # After which a stop that came amid a statement of a database is tried again.
 LATER_S = 0.02
@@ -140,6 +141,28 @@ def is_worker() -> bool:
 def is_claimed() -> bool:
     """Return whether this process runs one of the project's commands only."""
     return _claimed.is_set()
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Let libraries be imported without ``torch._dynamo``, which they ask for and which takes seconds.
+
+    Lightning Fabric asks whether a network is compiled, torchvision marks functions that are not to be: no network is
+    given to them compiled in a process that runs our commands only. The true module is imported by who needs it later.
+    """
+    if not is_claimed() or "torch._dynamo" in sys.modules:
+        yield
+        return
+    stand_in, utils = ModuleType("torch._dynamo"), ModuleType("torch._dynamo.utils")
+    vars(stand_in).update(OptimizedModule=type("OptimizedModule", (), {}), disable=lambda function, *_, **__: function)
+    vars(utils).update(is_compile_supported=lambda _: False)
+    ours = {"torch._dynamo": stand_in, "torch._dynamo.utils": utils}
+    sys.modules.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del sys.modules[name]
 
 
 def listen_for_stop() -> None:

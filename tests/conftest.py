@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import pytest
@@ -108,12 +109,9 @@ def _run_study(empty_store: Path, folder: Path) -> None:
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "mlflow.db")
     (folder / "demo.yaml").write_text(yaml.safe_dump(STUDY))
-    ran = subprocess.run(
-        [sys.executable, "-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
-        capture_output=True,
-        text=True,
+    ran = forked.run(
+        ["-m", "entrypoints.main", "--study", "demo.yaml", "--report_dir", "report"],
         timeout=600,
-        check=False,
         cwd=folder,
         env=_without_mlflow()
         | {
@@ -137,15 +135,7 @@ def run_module(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         if name == "main" and "--report_dir" not in arguments:
             # A study ends with a report in the working folder, which is the project's.
             arguments = (*arguments, "--report_dir", "")
-        return subprocess.run(
-            [sys.executable, "-m", f"entrypoints.{name}", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=PROJECT,
-            env=os.environ | environment,
-        )
+        return forked.run(["-m", f"entrypoints.{name}", *arguments], cwd=PROJECT, env=os.environ | environment)
 
     return run
 
@@ -160,15 +150,8 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         given = [part for parameter in parameters for part in ("-P", parameter)]
         # The scripts' python is found through PATH, as after `source .venv/bin/activate`.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=Path.cwd(),
-            env=os.environ | {"PATH": path},
-        )
+        command = ["-m", "mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options]
+        return forked.run(command, env=os.environ | {"PATH": path})
 
     return run
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from resnet_mlflow.backbones.inference_layers import BitReLU, BitReLUMaxPool, SmallMapConv
+from resnet_mlflow.backbones.resnet import ResNet
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -74,7 +75,7 @@ def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
 def _stages(backbone: nn.Module) -> list[nn.Module] | None:
     """Return the layers that act one after the other and whose last maps' mean the features are; None where unknown."""
     kind = (type(backbone).__module__, type(backbone).__name__)
-    if kind == ("torchvision.models.resnet", "ResNet"):
+    if isinstance(backbone, ResNet) or kind == ("torchvision.models.resnet", "ResNet"):
         rest = ("avgpool", "fc")
     elif kind == ("timm.models.resnet", "ResNet") and getattr(backbone.global_pool, "pool_type", "") == "avg":
         rest = ("global_pool", "fc")

@@ -15,11 +15,13 @@ from torch.overrides import TorchFunctionMode
 
 from resnet_mlflow.backbones.layouts import Group, choose, find_groups
 from resnet_mlflow.backbones.recipes import LIBRARY, STANDARDIZED
+from resnet_mlflow.backbones.resnet import ResNet
 from resnet_mlflow.backbones.standardized import standardize_weights
 from resnet_mlflow.backbones.weight_files import read_weights_file, tensors_in
 from resnet_mlflow.backbones.weight_notes import PREPROCESSING_NOTE
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import one_thread
 from resnet_mlflow.registry import load
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
@@ -67,17 +69,34 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     backbone = without_numbers(name) if is_plain else _drawn(name, 0)
     tensors = tensors_in(read_weights_file(resolved.path))
     group = _matching(tensors, backbone, name, resolved.path)
-    if is_plain:
-        with_memory(backbone)
-    backbone.load_state_dict(group.state)
+    backbone.load_state_dict(_owned(group.state, backbone.state_dict()), assign=is_plain)
     if group.told:
         _announce(f"weights of {name} from {resolved.path}: {group.told}")
     return LoadedBackbone(backbone, group.told)
 
 
+def _owned(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of a file as a network may keep them: of its types, each with memory of its own and no more.
+
+    Most are so: copying them would take as long as reading the file.
+    """
+    taken: set[int] = set()
+    owned = {}
+    for name, tensor in state.items():
+        found = tensor.detach().to(like[name].dtype)
+        memory = found.untyped_storage()
+        is_own = found.is_contiguous() and memory.nbytes() == found.nbytes and memory.data_ptr() not in taken
+        owned[name] = found if is_own else found.clone(memory_format=torch.contiguous_format)
+        taken.add(owned[name].untyped_storage().data_ptr())
+    return owned
+
+
 def _headless(name: str) -> nn.Module:
     row = BACKBONES.find(name)
-    backbone: nn.Module = load(row.builder)(**row.arguments)
+    if row.builder:
+        backbone: nn.Module = load(row.builder)(**row.arguments)
+    else:
+        backbone = ResNet(row.blocks, row.bottleneck, row.groups, row.width_per_group)
     if hasattr(backbone, "fc"):
         backbone.fc = nn.Identity()
     return backbone
@@ -93,7 +112,9 @@ def _drawn(name: str, seed: int) -> nn.Module:
 def _standardized(name: str, seed: int) -> nn.Module:
     # Other libraries' networks may have layers of which the recipe knows nothing.
     is_plain = bool(BACKBONES.find(name).blocks)
-    backbone = without_numbers(name).to_empty(device="cpu") if is_plain else _drawn(name, seed)
+    backbone = without_numbers(name) if is_plain else _drawn(name, seed)
+    if is_plain:
+        with_memory(backbone)
     standardize_weights(backbone, seed)
     return backbone
 
@@ -183,7 +204,8 @@ def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, pat
             f"weights must be those of one network, got {places} in {path}, which all fit {name} and differ; "
             "save the one you mean as a file of its own"
         )
-    broken = next((key for key, tensor in group.state.items() if not _is_finite(tensor)), None)
+    with one_thread():  # memory is what sums wait for
+        broken = next((key for key, tensor in group.state.items() if not _is_finite(tensor)), None)
     if broken:
         raise InputError(f"weights must be finite numbers, got NaN or infinity in {broken} of {path}; train again")
     return group

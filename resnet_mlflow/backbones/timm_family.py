@@ -38,7 +38,7 @@ def timm_row(name: str) -> Backbone:
     files = {key: found for key, found in files.items() if found[0]}
     return Backbone(
         name,
-        "timm:create_model",
+        builder="timm:create_model",
         arguments={"model_name": wanted, "num_classes": 0},
         width=_width(wanted),
         weights_class=f"timm/{wanted}",

@@ -115,9 +115,6 @@ def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), _plain_containers(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of pickles that it then refuses
-            if zipfile.is_zipfile(path) and path.suffix.lower() != ".safetensors":
-                # Mapped, because the numbers are copied into a network anyhow: one copy instead of two.
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             # As a file without a name, because torch goes by that.
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

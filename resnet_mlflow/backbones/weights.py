@@ -26,6 +26,7 @@ from resnet_mlflow.backbones.recipes import (
 )
 from resnet_mlflow.backbones.weight_notes import preprocessing_of
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.files.digests import file_sha256
 from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.process import is_gone, process_mark
 from resnet_mlflow.registry.backbones import BACKBONES
@@ -116,12 +117,6 @@ def checkpoint_folder() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _random(backbone: str, recipe: Recipe, seed: int, fell_back: bool = False) -> ResolvedWeights:
     label, digest = f"{recipe.label}{seed}", digest_of_random(recipe, backbone, seed)
     return ResolvedWeights(label, digest, seed=seed, recipe=recipe.name, fell_back=fell_back)
@@ -163,7 +158,7 @@ def _obtain(file_name: str, folder: Path, address: str = "") -> tuple[str, str]:
     try:
         if not path.exists():
             _fetch(address or _torchvision_url(file_name), path, prefix)
-        digest = file_digest(path)
+        digest = file_sha256(path)
     except (OSError, ValueError) as error:  # a malformed address or proxy gives a ValueError
         return "", f"{' '.join(str(error).split()) or type(error).__name__}"
     if not digest.startswith(prefix):
@@ -238,7 +233,7 @@ def _from_file(path: Path) -> ResolvedWeights:
     if not path.is_file():
         raise InputError(f"weights must be an existing file, got {path}; check the path")
     refuse_other_kinds(path)
-    digest = _digest_of(path, *_state_of(path))
+    digest = _digest_of(path)
     preprocessing, problem = preprocessing_of(path)
     return ResolvedWeights(
         f"file:{digest[:12]}",
@@ -249,17 +244,9 @@ def _from_file(path: Path) -> ResolvedWeights:
     )
 
 
-def _state_of(path: Path) -> tuple[int, ...]:
-    """Return numbers that change when a file does."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-# A study names the same file in every cell, and a digest of 100 MB takes as long as loading them.
-@lru_cache(maxsize=64)
-def _digest_of(path: Path, *state: int) -> str:
+def _digest_of(path: Path) -> str:
     try:
-        return file_digest(path)
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"weights file must be readable, got {path} ({error.strerror}); check its rights") from error
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_mlflow.errors import InputError, nearest
+from resnet_mlflow.process import without_compiler
 
 # From uint8 images (n_images, 3, size, size) and one seed per image to images of the same kind.
 Augmentation = Callable[[Tensor, NDArray[np.int64]], Tensor]
@@ -96,7 +97,8 @@ def _reflect(index: Tensor, n: int) -> Tensor:
 
 
 def _policy(name: str) -> Callable[[Tensor], Tensor]:
-    from torchvision.transforms import v2
+    with without_compiler():
+        from torchvision.transforms import v2
 
     policies: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
         "trivial": v2.TrivialAugmentWide,

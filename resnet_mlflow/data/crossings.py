@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest, divide
+from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.grouping import named_groups
 from resnet_mlflow.data.splits import check_class_sizes
 from resnet_mlflow.errors import InputError
@@ -99,10 +100,12 @@ def _told(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
 
 def _with_several(keys: NDArray[np.generic], values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which items have a key that stands with several values."""
-    _, numbers = np.unique(keys, return_inverse=True)
-    pairs = np.unique(numbers.ravel() * (int(values.max(initial=0)) + 1) + values)
-    n_values = np.bincount(pairs // (int(values.max(initial=0)) + 1))
-    return np.asarray(n_values[numbers.ravel()] > 1)
+    numbers = number_groups(keys)
+    first = np.empty(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = values[::-1]
+    several = np.zeros(len(first), dtype=bool)
+    several[numbers[values != first[numbers]]] = True
+    return several[numbers]
 
 
 def _listed(dataset: ImageDataset, chosen: NDArray[np.bool_], keys: NDArray[np.generic]) -> Listed:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.decoding import decode
+from resnet_mlflow.data.file_paths import as_file_paths
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.splits import check_class_sizes, split_validation
@@ -42,7 +43,7 @@ class ImageSplit:
     labels: NDArray[np.int64]
     item_ids: NDArray[np.str_]
     images: NDArray[np.uint8] | None = None
-    paths: tuple[Path, ...] | None = None
+    paths: Sequence[Path] | None = None
     encoded: tuple[bytes, ...] | None = None
     max_pixels: int = MAX_PIXELS
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class ImageSplit:
             labels=self.labels[rows],
             item_ids=self.item_ids[rows],
             images=None if self.images is None else self.images[rows],
-            paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
+            paths=None if self.paths is None else as_file_paths(self.paths).take(rows.tolist()),
             encoded=None if self.encoded is None else tuple(self.encoded[row] for row in rows),
             columns={name: tuple(values[row] for row in rows) for name, values in self.columns.items()},
             group_numbers=None if self.group_numbers is None else self.group_numbers[rows],
@@ -161,7 +162,7 @@ class ImageDataset:
     @property
     def n_groups(self) -> int:
         """Return how many groups the images of all splits are of."""
-        return len(np.unique(np.concatenate([split.groups for split in self.splits.values()])))
+        return len({number for split in self.splits.values() for number in split.groups.tolist()})
 
     def relative_paths(self, split: ImageSplit) -> list[str]:
         """Return the files of some of the images from the dataset's folder; empty texts where they are no files."""
@@ -260,8 +261,11 @@ def _numbered(splits: Mapping[str, ImageSplit], numbers: NDArray[np.int64]) -> d
 
 
 def _shared(keys: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
+    # Looked up, not sorted: texts are many times slower to sort.
+    known = {name: set(values.tolist()) for name, values in keys.items()}
     counts = {
-        f"{first}/{second}": int(np.isin(keys[second], keys[first]).sum()) for first, second in combinations(keys, 2)
+        f"{first}/{second}": sum(value in known[first] for value in keys[second].tolist())
+        for first, second in combinations(keys, 2)
     }
     return {pair: count for pair, count in counts.items() if count}
 
@@ -271,7 +275,7 @@ def relative_paths(paths: Iterable[Path] | None, root: Path | None, n_images: in
     if paths is None:
         return [""] * n_images
     start = f"{root}{os.sep}" if root else ""
-    return [str(path).removeprefix(start).replace(os.sep, "/") for path in paths]
+    return [path.removeprefix(start).replace(os.sep, "/") for path in as_file_paths(paths).texts]
 
 
 def content_id(*parts: bytes | memoryview) -> str:

@@ -1,8 +1,8 @@
 """Image files as splits: the content id of each file, remembered while the file stays as it is."""
 
-import json
 import logging
 import os
+import random
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_mlflow.data.datasets import ImageSplit, content_id
 from resnet_mlflow.data.decoding import BadImageError, read_content, read_size, refuse_large
+from resnet_mlflow.data.file_paths import FilePaths
 from resnet_mlflow.data.formats import MAX_PIXELS, N_HEAD, image_format
+from resnet_mlflow.data.manifest import FACTS, STAMPS, Manifest, read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -23,39 +26,25 @@ _FILES_TRIED, _FILES_PER_TASK = 32, 256
 # A file of 32 x 32 pixels takes 0.013 ms from the system's memory, a photograph of 110 kB 0.12 ms.
 _NEAR_AND_SMALL_S = 5e-5
 
-# Bytes from the middle and from the end of a file that are compared before its old id is believed.
-_SAMPLE = 64
+# Bytes from the middle and from the end of a file that are compared before its old id is believed, and of how many
+# files at a start: to open 100 000 of them takes longer than all else. Others have their turn at another start.
+_SAMPLE, _FILES_SAMPLED = 64, 1000
 # No limit: what the header tells is remembered, and compared with the limit of the day.
 _ANY_SIZE = 2**62
+# Numbers of inodes have 64 bits, of which int64 has 63.
+_BITS = 2**63 - 1
 
-# An image file and its label, before anybody looked into it.
-LabelledPaths = list[tuple[Path, int]]
-
-
-class _Stamp(NamedTuple):
-    """What changes when a file does: two files that change places differ in their inodes, or in when that was."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-    ctime_ns: int
+# An image file's path and label, before anybody looked into it.
+LabelledPaths = list[tuple[str, int]]
 
 
-class _Known(NamedTuple):
-    """What is remembered of a file: its content's id, its stamp and sample, and its size in pixels, 0 where unknown."""
+class _Hashed(NamedTuple):
+    """What a file's content comes to: its id, and what ``manifest.FACTS`` says."""
 
-    size: int
-    mtime_ns: int
     item_id: str
-    inode: int
-    ctime_ns: int
     sample: int
     width: int
     height: int
-
-    @property
-    def stamp(self) -> _Stamp:
-        return _Stamp(self.size, self.mtime_ns, self.inode, self.ctime_ns)
 
 
 def splits_of_files(
@@ -72,28 +61,31 @@ def splits_of_files(
     Raises:
         BadImageError: If a file is no image or too large, and ``on_bad_image`` is ``fail``.
     """
-    ids = _identify([path for files in listed.values() for path, _ in files], manifest, max_pixels)
-    bad = [error for error in ids.values() if isinstance(error, BadImageError)]
+    paths = [path for files in listed.values() for path, _ in files]
+    ids, bad = _identify(paths, manifest, max_pixels)
     if bad and on_bad_image == "fail":
-        raise bad[0]
-    for error in bad:
-        logger.warning("skipped: %s (%s)", error.path, error.reason)
-    splits = {}
+        raise bad[min(bad)]
+    for row in sorted(bad):
+        logger.warning("skipped: %s (%s)", bad[row].path, bad[row].reason)
+    is_good = np.ones(len(paths), dtype=bool)
+    is_good[list(bad)] = False
+    splits, start = {}, 0
     for split, files in listed.items():
-        kept = [(path, label, ids[path]) for path, label in files if not isinstance(ids[path], BadImageError)]
+        rows = np.flatnonzero(is_good[start : start + len(files)])
         splits[split] = ImageSplit(
-            labels=np.array([label for _, label, _ in kept], dtype=np.int64),
-            item_ids=np.array([item_id for _, _, item_id in kept], dtype="<U32"),
-            paths=tuple(path for path, _, _ in kept),
+            labels=np.array([label for _, label in files], dtype=np.int64)[rows],
+            item_ids=ids[start + rows],
+            paths=FilePaths(files[row][0] for row in rows.tolist()),
             max_pixels=max_pixels,
         )
-    return splits, tuple(error.path for error in bad)
+        start += len(files)
+    return splits, tuple(bad[row].path for row in sorted(bad))
 
 
 def manifest_path(data_dir: Path, root: Path) -> Path:
     """Return the file under ``data_dir`` that remembers the hashes of the files under ``root``."""
     # Hidden: data_dir may be a folder of images itself.
-    return data_dir / ".manifests" / f"{root.name[:100]}-{content_id(str(root).encode())[:12]}.json"
+    return data_dir / ".manifests" / f"{root.name[:100]}-{content_id(str(root).encode())[:12]}.npz"
 
 
 def default_image_size(split: ImageSplit) -> int:
@@ -106,38 +98,59 @@ def default_image_size(split: ImageSplit) -> int:
     return 64 if sides and np.median(sides) <= 40 else 224
 
 
-def _identify(paths: Sequence[Path], manifest: Path, max_pixels: int) -> dict[Path, str | BadImageError]:
-    """Return the content id of every file, or what is wrong with it; unchanged files are not read again."""
-    remembered = _read_manifest(manifest)
-    stamps = {path: _stamp(path) for path in paths}
-    found: dict[Path, _Known | BadImageError] = {}
-    for path, stamp in stamps.items():
-        known = remembered.get(str(path))
-        if known is not None and known.stamp == stamp and known.sample == _sample_of_file(path, stamp.size):
-            found[path] = known
-    unknown = [path for path in stamps if path not in found]
-    if unknown:
-        found.update(zip(unknown, _hash_all([(path, stamps[path]) for path in unknown]), strict=True))
-        _write_manifest(manifest, {str(path): found[path] for path in paths if isinstance(found[path], _Known)})
-    return {path: _id_within(path, found[path], max_pixels) for path in paths}
+def _identify(
+    paths: Sequence[str], manifest: Path, max_pixels: int
+) -> tuple[NDArray[np.str_], dict[int, BadImageError]]:
+    """Return the content id of every file, and what is wrong with some, by place; unchanged files are not read again.
+
+    A path that is listed twice is looked at twice.
+    """
+    remembered = read_manifest(manifest)
+    stamps = np.array([_stamp(path) for path in paths], dtype=np.int64).reshape(-1, len(STAMPS))
+    rows = remembered.rows_of(paths)
+    known = np.flatnonzero(rows >= 0)
+    known = known[(remembered.stamps[rows[known]] == stamps[known]).all(axis=1)]
+    known = known[_keep_their_bytes(paths, known, stamps[:, 0], remembered.facts[rows[known], 0])]
+    ids, facts = np.zeros(len(paths), "<U32"), np.zeros((len(paths), len(FACTS)), np.int64)
+    ids[known], facts[known] = remembered.ids[rows[known]], remembered.facts[rows[known]]
+    is_new = np.ones(len(paths), dtype=bool)
+    is_new[known] = False
+    unknown = np.flatnonzero(is_new)
+    bad: dict[int, BadImageError] = {}
+    for row, found in zip(unknown.tolist(), _hash_all([paths[row] for row in unknown.tolist()]), strict=True):
+        if isinstance(found, BadImageError):
+            bad[row] = found
+        else:
+            ids[row], facts[row] = found.item_id, found[1:]
+    if len(unknown):
+        good = [row for row in range(len(paths)) if row not in bad]
+        write_manifest(manifest, Manifest([paths[row] for row in good], stamps[good], ids[good], facts[good]))
+    for row in np.flatnonzero(facts[:, 1].astype(float) * facts[:, 2] > max_pixels).tolist():
+        try:
+            refuse_large(Path(paths[row]), (int(facts[row, 1]), int(facts[row, 2])), max_pixels)
+        except BadImageError as error:
+            bad[row] = error
+    return ids, bad
 
 
-def _id_within(path: Path, known: _Known | BadImageError, max_pixels: int) -> str | BadImageError:
-    if isinstance(known, BadImageError):
-        return known
+def _stamp(path: str) -> tuple[int, int, int, int]:
     try:
-        refuse_large(path, (known.width, known.height), max_pixels)
-    except BadImageError as error:
-        return error
-    return known.item_id
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a Path per file doubles the time
     except OSError:
-        return _Stamp(0, 0, 0, 0)
-    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        return (0, 0, 0, 0)
+    return (status.st_size, status.st_mtime_ns, status.st_ino & _BITS, status.st_ctime_ns)
+
+
+def _keep_their_bytes(
+    paths: Sequence[str], rows: NDArray[np.int64], sizes: NDArray[np.int64], samples: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return whether files, of whose places some are given, still have the bytes that were sampled."""
+    keep = np.ones(len(rows), dtype=bool)
+    step = max(1, len(rows) // _FILES_SAMPLED)
+    for number in range(random.randrange(step), len(rows), step):
+        row = int(rows[number])
+        keep[number] = _sample_of_file(paths[row], int(sizes[row])) == samples[number]
+    return keep
 
 
 def _sample_of(data: bytes) -> int:
@@ -145,7 +158,7 @@ def _sample_of(data: bytes) -> int:
     return zlib.crc32(data[middle : middle + _SAMPLE] + data[-_SAMPLE:])
 
 
-def _sample_of_file(path: Path, size: int) -> int:
+def _sample_of_file(path: str, size: int) -> int:
     """Return what ``_sample_of`` gives for the file's content; -1 where it cannot be read."""
     with suppress(OSError), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - called once per file of a folder
         file.seek(size // 2)
@@ -155,7 +168,7 @@ def _sample_of_file(path: Path, size: int) -> int:
     return -1
 
 
-def _hash_all(paths: Sequence[tuple[Path, _Stamp]]) -> list[_Known | BadImageError]:
+def _hash_all(paths: Sequence[str]) -> list[_Hashed | BadImageError]:
     """Return what is to be known of each file, or what is wrong with it.
 
     Threads wait for each other's turn at Python: with small files that are near they take three times as long as one.
@@ -163,7 +176,7 @@ def _hash_all(paths: Sequence[tuple[Path, _Stamp]]) -> list[_Known | BadImageErr
     """
     started = time.perf_counter()
     ids = _hash_files(paths[:_FILES_TRIED])
-    seconds_per_file = (time.perf_counter() - started) / len(ids)
+    seconds_per_file = (time.perf_counter() - started) / max(1, len(ids))
     rest = paths[_FILES_TRIED:]
     if seconds_per_file < _NEAR_AND_SMALL_S:
         return ids + _hash_files(rest)
@@ -172,11 +185,12 @@ def _hash_all(paths: Sequence[tuple[Path, _Stamp]]) -> list[_Known | BadImageErr
         return ids + [found for task in pool.map(_hash_files, tasks) for found in task]
 
 
-def _hash_files(paths: Iterable[tuple[Path, _Stamp]]) -> list[_Known | BadImageError]:
-    return [_hash_file(path, stamp) for path, stamp in paths]
+def _hash_files(paths: Iterable[str]) -> list[_Hashed | BadImageError]:
+    return [_hash_file(path) for path in paths]
 
 
-def _hash_file(path: Path, stamp: _Stamp) -> _Known | BadImageError:
+def _hash_file(file: str) -> _Hashed | BadImageError:
+    path = Path(file)
     try:
         data = read_content(path)
     except BadImageError as error:
@@ -188,30 +202,4 @@ def _hash_file(path: Path, stamp: _Stamp) -> _Known | BadImageError:
     width = height = 0
     with suppress(BadImageError):  # decoding will say what is wrong with the header
         width, height = read_size(path, data, _ANY_SIZE)
-    size, mtime_ns, inode, ctime_ns = stamp
-    return _Known(size, mtime_ns, content_id(data), inode, ctime_ns, _sample_of(data), width, height)
-
-
-def _read_manifest(manifest: Path) -> dict[str, _Known]:
-    try:
-        entries = json.loads(manifest.read_bytes()).items()
-        # Earlier versions remembered three things of a file, too few to trust.
-        return {path: _Known(*entry) for path, entry in entries if len(entry) != 3}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        logger.warning("the memory of file hashes is damaged and is written anew: %s", manifest)
-        return {}
-
-
-def _write_manifest(manifest: Path, entries: Mapping[str, tuple[object, ...] | BadImageError]) -> None:
-    beside = manifest.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(entries))
-        beside.replace(manifest)
-    except OSError as error:
-        # It only saves time: a full or read-only disk must not stop the work.
-        logger.warning("the memory of file hashes cannot be written: %s (%s)", manifest, error.strerror)
-        with suppress(OSError):
-            beside.unlink()
+    return _Hashed(content_id(data), _sample_of(data), width, height)

@@ -1,6 +1,7 @@
 """Folders of images as datasets: train/val/test, train/test or train/val, or classes only."""
 
 import logging
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -149,10 +150,10 @@ def _list_images(
     for (split, label, _), files, unreadable in zip(roots, found.files, found.unreadable, strict=True):
         for parent, file in files:
             if extension_of(file) in EXTENSIONS:
-                listed[split].append((Path(parent, file), label))
+                listed[split].append((f"{parent}{os.sep}{file}", label))
             else:
                 ignored[extension_of(file) or "no extension"] += 1
-        listed[split] += [(path, label) for path in unreadable]
+        listed[split] += [(str(path), label) for path in unreadable]
     if ignored:
         counts = ", ".join(f"{count} {printable(extension)}" for extension, count in ignored.most_common(5))
         logger.warning("%s: files without an image's extension are not read: %s", root, counts)

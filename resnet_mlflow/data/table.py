@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset
+from resnet_mlflow.data.file_paths import as_file_paths
 from resnet_mlflow.data.files import LabelledPaths, default_image_size, manifest_path, splits_of_files
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.split_names import are_splits, read_split_name, splits_of_roles
@@ -206,7 +207,7 @@ def _by_split(place: Path, listing: _Listing, class_names: Sequence[str]) -> dic
     listed: dict[str, LabelledPaths] = {split: [] for split in present or ["all"]}
     rows = zip(listing.paths, listing.labels, names or ["all"] * len(listing.paths), strict=True)
     for path, label, name in sorted(rows, key=lambda row: (label_of[row[1]], row[0])):
-        listed[splits[roles[name]] if roles else "all"].append((Path(path), label_of[label]))
+        listed[splits[roles[name]] if roles else "all"].append((path, label_of[label]))
     return listed
 
 
@@ -227,5 +228,5 @@ def _folders(listing: _Listing) -> list[str]:
 def _with_columns(split: ImageSplit, listing: _Listing) -> ImageSplit:
     assert split.paths is not None
     row_of = {path: row for row, path in enumerate(listing.paths)}
-    rows = [row_of[str(path)] for path in split.paths]
+    rows = [row_of[path] for path in as_file_paths(split.paths).texts]
     return replace(split, columns={name: tuple(values[row] for row in rows) for name, values in listing.others.items()})

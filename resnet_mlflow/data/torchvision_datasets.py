@@ -31,6 +31,7 @@ from resnet_mlflow.data.torchvision_readers import (
     read_qmnist,
 )
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import without_compiler
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def load_torchvision(
     for split, items in found.items():
         if isinstance(items, list):
             # Some of torchvision's lists come in the order of the file system.
-            listed[split] = sorted(items)
+            listed[split] = [(str(path), label) for path, label in sorted(items)]
         else:
             splits[split] = split_of_arrays(*items)
     if listed:
@@ -230,7 +231,8 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _open(entry: Entry, root: Path, *, download: bool) -> dict[str, Any]:
-    import torchvision.datasets
+    with without_compiler():
+        import torchvision.datasets
 
     constructor = getattr(torchvision.datasets, entry.class_name)
     fetch = {} if entry.by_hand else {"download": download}

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.files import LabelledPaths
-
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
-Reader = Callable[[Any], Arrays | LabelledPaths]
+LabelledFiles = list[tuple[Path, int]]
+Reader = Callable[[Any], Arrays | LabelledFiles]
 
 
 def read_arrays(dataset: Any) -> Arrays:
@@ -67,25 +66,25 @@ def files_in(attribute: str) -> Reader:
     ]
 
 
-def read_clevr(dataset: Any) -> LabelledPaths:
+def read_clevr(dataset: Any) -> LabelledFiles:
     """Return files with the number of objects, from 3, as the label."""
     return [(path, n_objects - 3) for path, n_objects in zip(dataset._image_files, dataset._labels, strict=True)]
 
 
-def read_caltech101(dataset: Any) -> LabelledPaths:
+def read_caltech101(dataset: Any) -> LabelledFiles:
     """Return files by the category and number that torchvision keeps instead of paths."""
     root = Path(dataset.root) / "101_ObjectCategories"
     pairs = zip(dataset.index, dataset.y, strict=True)
     return [(root / dataset.categories[label] / f"image_{index:04d}.jpg", label) for index, label in pairs]
 
 
-def read_caltech256(dataset: Any) -> LabelledPaths:
+def read_caltech256(dataset: Any) -> LabelledFiles:
     """Return files by the category and number that torchvision keeps instead of paths."""
     root = Path(dataset.root) / "256_ObjectCategories"
     pairs = zip(dataset.index, dataset.y, strict=True)
     return [(root / dataset.categories[label] / f"{label + 1:03d}_{index:04d}.jpg", label) for index, label in pairs]
 
 
-def read_inaturalist(dataset: Any) -> LabelledPaths:
+def read_inaturalist(dataset: Any) -> LabelledFiles:
     """Return files by the category and file name that torchvision keeps instead of paths."""
     return [(Path(dataset.root, dataset.all_categories[label], file), label) for label, file in dataset.index]

@@ -183,7 +183,8 @@ class _Walker:
                         real.append(entry.path)
         except OSError:
             return [], []
-        self._listings[folder] = (sorted(files), sorted(real + linked))
+        files.sort()
+        self._listings[folder] = (files, sorted(real + linked))
         return real, linked
 
     def tell(self, root: str) -> tuple[list[tuple[str, str]], list[Path]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.features.identity import FeatureSet, FeatureSplit
+from resnet_mlflow.files.digests import file_sha256
 
 KEY = re.compile(r"[0-9A-Za-z]{1,64}")
 # All that an entry's checksums may name; names become paths.
@@ -50,7 +51,7 @@ class Expected:
 def seal_entry(folder: Path, content: Mapping[str, Any], key: str) -> None:
     """Write an entry's meta data with the checksums of its files and of itself."""
     meta = {name: value for name, value in content.items() if name != "checksums"} | {"features_key": key}
-    checksums = {file.name: _checksum(file) for file in sorted(folder.glob("*.npy"))}
+    checksums = {file.name: file_sha256(file) for file in sorted(folder.glob("*.npy"))}
     meta["checksums"] = checksums | {"meta": _meta_checksum(meta)}
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
@@ -126,12 +127,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 def _actual(folder: Path, name: str, meta: dict[str, Any]) -> str:
     if name == "meta":
         return _meta_checksum(meta)
-    return _checksum(folder / name) if (folder / name).is_file() else "missing"
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(folder / name) if (folder / name).is_file() else "missing"
 
 
 def _meta_checksum(meta: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ from resnet_mlflow.features.row_file import RowFile, drop_rows
 from resnet_mlflow.features.store import EntryWriter, FeatureStore
 from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
-from resnet_mlflow.process import is_worker, n_ranks, process_name
+from resnet_mlflow.process import is_worker, n_ranks, process_name, without_compiler
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
 
@@ -227,10 +227,11 @@ def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, 
 @lru_cache(maxsize=1)
 def _launch(device: str) -> "Fabric":
     """Return the launched Fabric: one device, or under torchrun the rank's own."""
-    # Importing it takes seconds, which whoever finds the features stored need not wait.
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    # Late, because whoever finds the features stored need not wait for it.
+    with without_compiler():
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     world = n_ranks()
     n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1

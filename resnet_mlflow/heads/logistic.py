@@ -1,8 +1,9 @@
 """Multinomial logistic regression by L-BFGS in coordinates where features do not correlate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,10 @@ from resnet_mlflow.heads.base import Array
 # Of the covariance's mean diagonal: keeps its factor finite where features are constant or copies.
 _RIDGE = 1e-6
 _OUT_OF_ITERATIONS = 1  # SciPy's status
+# Numbers in the logits of all items that are one block, and in those of one of many: 8 MB and 4 MB.
+_LOGITS_OF_ALL, _LOGITS = 1 << 20, 1 << 19
+# Steps that L-BFGS remembers, each as two vectors of all weights; SciPy's default, and fewer where weights are many.
+_PAIRS, _PAIRS_OF_MANY, _FEW_WEIGHTS = 10, 3, 1 << 18
 _NEWTON_STEPS, _CG_STEPS, _CG_TOL = 10, 200, 1e-3
 
 
@@ -49,39 +54,50 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
     # Two classes have one margin in scikit-learn, whose halves these rows are: their penalty counts once.
     penalty = (2 if n_classes == 2 else 1) / (C * (len(X) if weights is None else weights.sum()))
     mean = share @ X
-    centred = X - mean.astype(X.dtype)
-    factor = _factor(centred, share, n_classes, penalty)
+    blocks = _Blocks(X, mean, n_classes)
+    factor = _factor(blocks, share, n_classes, penalty)
 
     def unpack(point: Array) -> tuple[Array, Array]:
         moved = point[n_classes:].reshape(n_classes, n_features)
         return solve_triangular(factor, moved.T, lower=True, trans="T", check_finite=False).T, point[:n_classes]
 
-    def pack(by_logit: Array, coef: Array) -> Array:
-        by_coef = (by_logit.astype(X.dtype).T @ centred).astype(np.float64) + penalty * coef
+    def pack(by_intercept: Array, by_coef: Array, coef: Array) -> Array:
+        by_coef += penalty * coef
         moved = solve_triangular(factor, by_coef.T, lower=True, check_finite=False).T
-        return np.concatenate([by_logit.sum(axis=0), moved.ravel()])
+        return np.concatenate([by_intercept, moved.ravel()])
 
     def objective(point: Array) -> tuple[float, Array]:
         coef, intercept = unpack(point)
-        logits = _logits(centred, coef, intercept)
-        loss, by_logit = _cross_entropy(logits, labels, share)
-        return loss + penalty / 2 * float((coef**2).sum()), pack(by_logit, coef)
+        loss, by_intercept, by_coef = 0.0, np.zeros(n_classes), np.zeros((n_classes, n_features))
+        for rows, centred in blocks:
+            logits = _logits(centred, coef, intercept)
+            block_loss, by_logit = _cross_entropy(logits, labels[rows], share[rows])
+            loss += block_loss
+            _add_gradient(by_logit, centred, by_intercept, by_coef)
+        return loss + penalty / 2 * float((coef**2).sum()), pack(by_intercept, by_coef, coef)
 
     def curvature(point: Array) -> Callable[[Array], Array]:
         """Return the Hessian at a point, as the function that multiplies by it."""
-        probabilities = softmax(_logits(centred, *unpack(point)), axis=1)
+        here = unpack(point)
+        # Of many blocks they would take more memory than all else, and are computed again.
+        kept = [softmax(_logits(centred, *here), axis=1) for _, centred in blocks] if blocks.whole else []
 
         def times(direction: Array) -> Array:
             coef, intercept = unpack(direction)
-            by_logit = probabilities * _logits(centred, coef, intercept)
-            by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
-            return pack(by_logit * share[:, np.newaxis], coef)
+            by_intercept, by_coef = np.zeros(n_classes), np.zeros((n_classes, n_features))
+            for rows, centred in blocks:
+                probabilities = kept[0] if kept else softmax(_logits(centred, *here), axis=1)
+                by_logit = probabilities * _logits(centred, coef, intercept)
+                by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
+                _add_gradient(by_logit * share[rows, np.newaxis], centred, by_intercept, by_coef)
+            return pack(by_intercept, by_coef, coef)
 
         return times
 
     # By the gradient alone: the loss stops falling measurably long before the weights stand still.
-    options: Any = {"maxiter": max_iter, "maxls": 50, "gtol": tol, "ftol": 0.0}
     start = np.zeros(n_classes * (1 + n_features))
+    n_pairs = _PAIRS if len(start) <= _FEW_WEIGHTS else _PAIRS_OF_MANY
+    options: Any = {"maxiter": max_iter, "maxls": 50, "maxcor": n_pairs, "gtol": tol, "ftol": 0.0}
     with _scipy_on_one_thread():
         found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         point, n_newton = found.x, 0
@@ -144,12 +160,45 @@ def _scipy_on_one_thread() -> AbstractContextManager[Any]:
     return cast("AbstractContextManager[Any]", controller.select(filepath=own).limit(limits=1))
 
 
-def _factor(centred: Array, share: Array, n_classes: int, penalty: float) -> Array:
+class _Blocks:
+    """Centred items in blocks whose logits take 4 MB; all in one, made once, where theirs take 8 MB at most.
+
+    Attributes:
+        whole: Whether there is one block only.
+    """
+
+    def __init__(self, X: Array, mean: Array, n_classes: int) -> None:
+        self._X, self._mean, self._n_rows = X, mean.astype(X.dtype), max(1, _LOGITS // n_classes)
+        self.whole = len(X) * n_classes <= _LOGITS_OF_ALL
+        self._all = [(slice(0, len(X)), X - self._mean)] if self.whole else []
+
+    def __iter__(self) -> Iterator[tuple[slice, Array]]:
+        yield from self._all or self._parts()
+
+    def _parts(self) -> Iterator[tuple[slice, Array]]:
+        for start in range(0, len(self._X), self._n_rows):
+            rows = slice(start, start + self._n_rows)
+            yield rows, self._X[rows] - self._mean
+
+
+def _factor(blocks: _Blocks, share: Array, n_classes: int, penalty: float) -> Array:
     """Return the lower Cholesky factor of the Hessian at zero weights, up to the classes' share in it."""
-    covariance = ((centred * share[:, np.newaxis].astype(centred.dtype)).T @ centred).astype(np.float64) / n_classes
+    products = (_weighted_square(centred, share[rows]) for rows, centred in blocks)
+    covariance = reduce(np.add, products) / n_classes
     ridge = penalty + _RIDGE * covariance.diagonal().mean()
     factor: Array = cholesky(covariance + ridge * np.eye(len(covariance)), lower=True)
     return factor
+
+
+def _weighted_square(centred: Array, share: Array) -> Array:
+    square: Array = ((centred * share[:, np.newaxis].astype(centred.dtype)).T @ centred).astype(np.float64)
+    return square
+
+
+def _add_gradient(by_logit: Array, centred: Array, by_intercept: Array, by_coef: Array) -> None:
+    """Add what a block's gradient by its logits comes to, by intercepts and weights, to that of blocks before."""
+    by_intercept += by_logit.sum(axis=0)
+    by_coef += by_logit.astype(centred.dtype).T @ centred
 
 
 def _logits(X: Array, coef: Array, intercept: Array) -> Array:
@@ -161,6 +210,8 @@ def _cross_entropy(logits: Array, labels: Array, share: Array) -> tuple[float, A
     """Return the weighted mean loss and its gradient by the logits, ``(n_items, n_classes)``."""
     rows, normaliser = np.arange(len(logits)), logsumexp(logits, axis=1)
     loss = share @ (normaliser - logits[rows, labels])
-    gradient = np.exp(logits - normaliser[:, np.newaxis])
+    gradient = logits - normaliser[:, np.newaxis]
+    np.exp(gradient, out=gradient)
     gradient[rows, labels] -= 1
-    return float(loss), gradient * share[:, np.newaxis]
+    gradient *= share[:, np.newaxis]
+    return float(loss), gradient

@@ -21,8 +21,7 @@ class Backbone:
 
     Attributes:
         name: What users call it; torchvision's name.
-        builder: Returns the network with random weights, ``module:attribute``.
-        blocks: Residual blocks per stage; empty where they are not those of torchvision's ResNet.
+        blocks: Residual blocks per stage; empty where they are not those of the plain ResNet.
         bottleneck: Whether a block has three convolutions, the last of four times the width, instead of two.
         groups: Groups of a bottleneck's 3x3 convolution.
         width_per_group: Channels per group of the first stage; 64 is the plain ResNet.
@@ -31,6 +30,7 @@ class Backbone:
             of its SHA-256, where those are known.
         preprocessing: What those weights are used to, by their name; torchvision's 256 and crop where none is named.
         addresses: Of files that torchvision does not name.
+        builder: Returns a network that is no plain ResNet with random weights, ``module:attribute``.
         arguments: Of the builder.
         width: The channels of its last stage, where they do not follow from its blocks.
         colour: In every figure; empty means one that is free.
@@ -42,7 +42,6 @@ class Backbone:
     """
 
     name: str
-    builder: str
     blocks: tuple[int, ...] = ()
     bottleneck: bool = False
     groups: int = 1
@@ -51,7 +50,8 @@ class Backbone:
     weights: Mapping[str, str] = field(default_factory=dict)
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
-    arguments: Mapping[str, Any] = field(default_factory=lambda: {"weights": None})
+    builder: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     width: int = 0
     colour: str = ""
     marker: tuple[str, str] = ("o", "circle")
@@ -87,7 +87,6 @@ BACKBONES = Backbones(
     "backbone",
     Backbone(
         "resnet18",
-        "torchvision.models:resnet18",
         (2, 2, 2, 2),
         bottleneck=False,
         weights_class="ResNet18_Weights",
@@ -97,7 +96,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnet34",
-        "torchvision.models:resnet34",
         (3, 4, 6, 3),
         bottleneck=False,
         weights_class="ResNet34_Weights",
@@ -107,7 +105,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnet50",
-        "torchvision.models:resnet50",
         (3, 4, 6, 3),
         bottleneck=True,
         weights_class="ResNet50_Weights",
@@ -118,7 +115,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnet101",
-        "torchvision.models:resnet101",
         (3, 4, 23, 3),
         bottleneck=True,
         weights_class="ResNet101_Weights",
@@ -129,7 +125,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnet152",
-        "torchvision.models:resnet152",
         (3, 8, 36, 3),
         bottleneck=True,
         weights_class="ResNet152_Weights",
@@ -140,7 +135,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnext50_32x4d",
-        "torchvision.models:resnext50_32x4d",
         (3, 4, 6, 3),
         bottleneck=True,
         groups=32,
@@ -152,7 +146,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnext101_32x8d",
-        "torchvision.models:resnext101_32x8d",
         (3, 4, 23, 3),
         bottleneck=True,
         groups=32,
@@ -164,7 +157,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "resnext101_64x4d",
-        "torchvision.models:resnext101_64x4d",
         (3, 4, 23, 3),
         bottleneck=True,
         groups=64,
@@ -176,7 +168,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "wide_resnet50_2",
-        "torchvision.models:wide_resnet50_2",
         (3, 4, 6, 3),
         bottleneck=True,
         width_per_group=128,
@@ -187,7 +178,6 @@ BACKBONES = Backbones(
     ),
     Backbone(
         "wide_resnet101_2",
-        "torchvision.models:wide_resnet101_2",
         (3, 4, 23, 3),
         bottleneck=True,
         width_per_group=128,

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.file_paths import as_file_paths
 from resnet_mlflow.data.grouping import named_groups
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.tracking import SLICE
@@ -63,7 +64,7 @@ def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: 
         images.labels[rows],
         images.item_ids[rows],
         images=np.empty((len(rows), 0, 0), dtype=np.uint8) if images.paths is None else None,
-        paths=None if images.paths is None else tuple(images.paths[row] for row in rows),
+        paths=None if images.paths is None else as_file_paths(images.paths).take(rows.tolist()),
         group_numbers=images.groups[rows],
     )
     told = {name: [images.columns[name][row] for row in rows] for name in slices}

@@ -1,12 +1,17 @@
 """A method's hyperparameters searched by Optuna, each trial a nested run."""
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from resnet_mlflow.longtail.fitting import FittedMethod
 from resnet_mlflow.longtail.search import default_suggestion, suggest_params
 from resnet_mlflow.longtail.selection import hyperparameters
 from resnet_mlflow.stages.longtail_runs import MethodTask
 from resnet_mlflow.tracking import TrialRun
+from resnet_mlflow.tuning.sequence import try_in_turn
+
+if TYPE_CHECKING:
+    import optuna
 
 Fit = Callable[[MethodTask, Mapping[str, float]], FittedMethod]
 
@@ -23,16 +28,13 @@ def search(parent_run_id: str, task: MethodTask, fit: Fit) -> FittedMethod:
     """
     if not hyperparameters(task.method):
         return fit(task, {})
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=task.config.seed))
-    study.enqueue_trial(default_suggestion(task.method))
     tried: list[FittedMethod] = []
-    for _ in range(task.config.n_trials):
-        trial = study.ask()
+
+    def score(trial: "optuna.Trial") -> float:
         tried.append(_run_trial(parent_run_id, task, fit, trial.number, suggest_params(task.method, trial)))
-        study.tell(trial, tried[-1].val_score)
+        return tried[-1].val_score
+
+    try_in_turn(score, task.config.n_trials, seed=task.config.seed, first=default_suggestion(task.method))
     best = max(tried, key=lambda fitted: fitted.val_score)
     curve = [point for fitted in tried for point in fitted.curve]
     return FittedMethod(best.head, best.chosen, curve, best.val_score)

@@ -157,7 +157,7 @@ def _write_train_predictions(folder: Path, inputs: Inputs, head: HeadBase, train
     evaluation = evaluate_head(head, train, inputs.dataset.class_names)
     slices = slice_columns(inputs.dataset, inputs.group_by)
     known = items_of(inputs.dataset, "train", train, slices).frame()
-    evaluation.predictions_frame(known).to_parquet(folder / "predictions.parquet", index=False)
+    _write_predictions(folder, evaluation.predictions_frame(known))
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.DataFrame | None" = None) -> None:
@@ -172,14 +172,23 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.Data
     figure = confusion_matrix_figure(evaluation.confusion, evaluation.class_names)
     figure.savefig(folder / "confusion_matrix.png")
     table = {"class_names": list(evaluation.class_names), "counts": evaluation.confusion.tolist()}
-    _write_json(folder / "confusion_matrix.json", table)
+    _write_json(folder / "confusion_matrix.json", table, indent=None)  # of 1000 classes it has a million counts
     _write_json(folder / "classification_report.json", evaluation.report())
-    frame = evaluation.predictions_frame() if predictions is None else predictions
-    frame.to_parquet(folder / "predictions.parquet", index=False)
+    _write_predictions(folder, evaluation.predictions_frame() if predictions is None else predictions)
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1))
+def _write_predictions(folder: Path, frame: "pd.DataFrame") -> None:
+    """Write predictions: scores byte by byte, as no two of them are equal and dictionaries only make them longer."""
+    scores = list(frame.select_dtypes("float32"))
+    others = [name for name in frame if name not in scores]
+    path = folder / "predictions.parquet"
+    frame.to_parquet(
+        path, index=False, compression="zstd", use_dictionary=others, use_byte_stream_split=scores or False
+    )
+
+
+def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+    path.write_text(json.dumps(content, indent=indent, separators=None if indent else (",", ":")))
 
 
 def _write_mistakes(folder: Path, title: str, evaluation: Evaluation, items: Items) -> None:

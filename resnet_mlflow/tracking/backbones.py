@@ -8,8 +8,8 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from resnet_mlflow.backbones.weights import file_digest
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.digests import file_sha256
 from resnet_mlflow.files.scratch import PREFIX
 from resnet_mlflow.tracking.artifacts import MAX_BACKBONE_BYTES, download
 from resnet_mlflow.tracking.opening import store_uri
@@ -55,7 +55,7 @@ def _run_behind(uri: str) -> str:
 def _fetched(store: str, run_id: str) -> Path:
     path = download(run_id, BACKBONE_ARTIFACT, Path(tempfile.mkdtemp(dir=_folder())), MAX_BACKBONE_BYTES)
     logged = mlflow.get_run(run_id).data.tags.get("backbone_digest")
-    if logged is not None and not file_digest(path).startswith(logged):
+    if logged is not None and not file_sha256(path).startswith(logged):
         raise InputError(f"a backbone must be the one that its run logged ({logged}), got another in run {run_id}")
     return path
 

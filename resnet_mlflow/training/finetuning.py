@@ -23,6 +23,7 @@ from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import without_compiler
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
 from resnet_mlflow.training.optimization import cross_entropy
@@ -109,7 +110,8 @@ def build_fabric(device: str, precision: str) -> "Fabric":
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both.
     """
-    from lightning_fabric import Fabric
+    with without_compiler():
+        from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision each time
     return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")

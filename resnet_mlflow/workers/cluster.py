@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.devices import n_cores, n_gpus
+from resnet_mlflow.devices import THREAD_VARIABLES, n_cores, n_gpus
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import quiet_libraries
@@ -22,8 +22,8 @@ START_TIMEOUT_S = 120
 MOST_RESTARTS = 20
 # A worker that gives no sign for so long is given up, and its parts go to others.
 SILENT_S = 60
-# By which libraries know how many cores a process has; the last is read by joblib, and through it by ``n_cores``.
-CORES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+# The last is read by joblib, and through it by ``n_cores``.
+CORES = (*THREAD_VARIABLES, "LOKY_MAX_CPU_COUNT")
 GPU = "GPU"
 _SETTINGS = {
     # In a daemon joblib falls back to threads, and daal4py with it to all cores.

@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from resnet_mlflow.backbones.networks import build_backbone, save_backbone, state_digest
+from resnet_mlflow.backbones.networks import build_backbone, save_backbone, state_digest, without_numbers
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.devices import pick_precision
 from resnet_mlflow.errors import InputError
@@ -37,13 +37,26 @@ def test_build_backbone_gives_features(name: str, images: torch.Tensor) -> None:
         assert build_backbone(name, SEED_0).eval()(images[:1]).shape == (1, BACKBONES[name].n_features)
 
 
-def test_build_backbone_random_is_torchvisions_own_start(resnet18: nn.Module) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"])
+def test_build_backbone_is_torchvisions_network(name: str, images: torch.Tensor) -> None:
+    actual = build_backbone(name, SEED_0)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        expected = torchvision.models.resnet18(weights=None).state_dict()
-    actual = resnet18.state_dict()
-    assert set(actual) == {key for key in expected if not key.startswith("fc.")}
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in actual.items())
+        expected = torchvision.models.get_model(name, weights=None)
+    expected.fc = nn.Identity()
+    assert list(actual.state_dict()) == list(expected.state_dict())
+    assert all(torch.equal(tensor, expected.state_dict()[key]) for key, tensor in actual.state_dict().items())
+    with torch.inference_mode():
+        assert torch.equal(actual(images), expected(images))
+        assert torch.equal(actual.eval()(images), expected.eval()(images))
+
+
+@pytest.mark.parametrize("name", [name for name, row in BACKBONES.items() if not row.builder])
+def test_networks_have_torchvisions_layers(name: str) -> None:
+    with torch.device("meta"):
+        expected = torchvision.models.get_model(name, weights=None)
+    expected.fc = nn.Identity()
+    assert repr(without_numbers(name)).replace("(output_size=1)", "(output_size=(1, 1))") == repr(expected)
 
 
 def test_build_backbone_leaves_the_random_state_alone(resnet18: nn.Module) -> None:

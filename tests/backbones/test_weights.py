@@ -13,10 +13,10 @@ from resnet_mlflow.backbones.recipes import request_of
 from resnet_mlflow.backbones.weights import (
     checkpoint_folder,
     default_name,
-    file_digest,
     resolve_weights,
 )
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.digests import file_sha256
 from resnet_mlflow.registry.backbones import BACKBONES
 
 
@@ -177,7 +177,7 @@ def test_resolve_weights_digests_a_file(tmp_path: Path, suffix: str) -> None:
 
     resolved = resolve_weights("resnet18", str(path), 0)
 
-    assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert (resolved.label, resolved.digest) == ("file:ba7816bf8f01", "ba7816bf8f01cfea")
     assert resolved.path == path
 

@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from resnet_mlflow.data import files
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folder import load_folder
+from resnet_mlflow.data.manifest import read_manifest, write_manifest
 from resnet_mlflow.errors import InputError
 
 
@@ -104,12 +104,12 @@ def manifest_of(root: Path) -> Path:
 
 def test_load_folder_remembers_hashes_of_unchanged_files(birds):
     digest = load(birds).digest
-    entries = json.loads(manifest_of(birds).read_text())
-    assert len(entries) == 12
+    remembered = read_manifest(manifest_of(birds))
+    assert len(remembered.paths) == 12
     # A hash that only the manifest can know shows that the files are not read again.
     first = str(birds / "train" / "crow" / "000.png")
-    entries[first][2] = "f" * 32
-    manifest_of(birds).write_text(json.dumps(entries))
+    remembered.ids[remembered.rows_of([first])] = "f" * 32
+    write_manifest(manifest_of(birds), remembered)
     assert load(birds).splits["train"].item_ids[0] == "f" * 32
     os.utime(first, ns=(1, 1))
     assert load(birds).digest == digest
@@ -145,20 +145,30 @@ def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp
 
 def test_load_folder_compares_bytes_where_stamps_say_nothing(birds, monkeypatch):
     # Some file systems have neither inodes nor times of change that last.
-    monkeypatch.setattr(files, "_stamp", lambda path: files._Stamp(0, 1, 0, 0))
+    monkeypatch.setattr(files, "_stamp", lambda path: (0, 1, 0, 0))
     digest = load(birds).digest
     assert load(birds).digest == digest
     swap(birds / "train" / "crow" / "000.png", birds / "train" / "owl" / "000.png")
     assert load(birds).digest != digest
 
 
-def test_load_folder_forgets_the_manifests_of_earlier_versions(birds, caplog):
+def test_load_folder_removes_the_manifests_of_earlier_versions(birds, caplog):
     digest = load(birds).digest
-    entries = json.loads(manifest_of(birds).read_text())
-    manifest_of(birds).write_text(json.dumps({path: entry[:3] for path, entry in entries.items()}))
+    manifest = manifest_of(birds)
+    manifest.with_suffix(".json").write_text("{}")
+    manifest.unlink()
     assert load(birds).digest == digest
     assert not caplog.text
-    assert json.loads(manifest_of(birds).read_text()) == entries
+    assert manifest_of(birds) == manifest
+
+
+def test_bytes_of_some_files_of_a_large_folder_are_compared(birds, monkeypatch):
+    monkeypatch.setattr(files, "_FILES_SAMPLED", 3)
+    digest = load(birds).digest
+    sampled = []
+    monkeypatch.setattr(files, "_sample_of_file", lambda path, size: sampled.append(path) or -1)
+    assert load(birds).digest == digest, "those are read anew"
+    assert len(sampled) == 3
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
@@ -192,7 +202,7 @@ def test_load_folder_survives_a_damaged_manifest(birds, damage, caplog):
     manifest_of(birds).write_text(damage)
     assert load(birds).digest == digest
     assert "damaged" in caplog.text
-    assert len(json.loads(manifest_of(birds).read_text())) == 12
+    assert len(read_manifest(manifest_of(birds)).paths) == 12
 
 
 def test_load_folder_works_where_nothing_can_be_written(birds, caplog):

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,9 @@ import mlflow
 import yaml
 
 PROJECT = Path(__file__).parents[2]
+sys.path.insert(0, str(PROJECT / "tests"))
+import forked  # noqa: E402 - this file is a script too
+
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SMALL = ("--image_size", "16", "--weights", "random", "--precision", "fp32")
 TRAINING = (*SMALL, "--train_layers", "layer4", "--epochs", "2", "--augmentation", "crop")
@@ -67,13 +69,11 @@ class Place:
             "PYTHONPATH": str(PROJECT),
         }
 
-    def start(self, stage: str) -> "subprocess.Popen[str]":
+    def start(self, stage: str) -> forked.Process:
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
         (self.root / "study.yaml").write_text(yaml.safe_dump(STUDY))
-        command = [sys.executable, "-m", f"entrypoints.{SCRIPTS.get(stage, stage)}", *STAGES[stage]]
-        return subprocess.Popen(
-            command, cwd=self.root, env=self.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        )
+        command = ["-m", f"entrypoints.{SCRIPTS.get(stage, stage)}", *STAGES[stage]]
+        return forked.Process(command, cwd=self.root, env=self.environment)
 
     def run(self, stage: str) -> tuple[int, str, float]:
         """Run a stage to its end; gives the exit code, what it said and how long it took."""

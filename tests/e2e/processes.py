@@ -2,23 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+
+import forked
 
 PROJECT = Path(__file__).parents[2]
 
 
 def start(name, *arguments, **environment):
     """Start an entry point; what it logs can be read as it comes."""
-    return subprocess.Popen(
-        [sys.executable, "-m", f"entrypoints.{name}", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        cwd=PROJECT,
-        env=os.environ | environment,
-    )
+    return forked.Process(["-m", f"entrypoints.{name}", *arguments], cwd=PROJECT, env=os.environ | environment)
 
 
 def kill_at(process, text):

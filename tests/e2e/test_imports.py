@@ -3,23 +3,38 @@
 import subprocess
 import sys
 
-# torch is needed to extract features, not to fit heads on stored ones; scikit-learn's tests come with skops' walk.
+import pytest
+
+# scikit-learn's tests come with skops' walk through its modules.
 SCRIPT = """
 import runpy, sys
-sys.argv = ["fit_head", *sys.argv[1:]]
+name, heavy = sys.argv[1], sys.argv[2].split(",")
+sys.argv = [name, *sys.argv[3:]]
 try:
-    runpy.run_module("entrypoints.fit_head", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"entrypoints.{name}", run_name="__main__", alter_sys=True)
 except SystemExit as exit:
     assert not exit.code, exit.code
-print(*sorted({"torch", "torchvision", "_pytest", "sklearn.gaussian_process", "sklearn.tests"} & set(sys.modules)))
+never = ("torch._dynamo", "sympy", "_pytest", "sklearn.gaussian_process", "sklearn.tests")
+print(*sorted({*heavy, *never} & set(sys.modules)))
 """
+COMPILE = """
+import torch
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item(), "torch._dynamo" in sys.modules)
+"""
+SMALL = ("--image_size", "16", "--weights", "random", "--precision", "fp32")
 
 
-def test_fit_head_on_stored_features_imports_neither_torch_nor_all_of_scikit_learn(run_module):
-    small = ("--image_size", "16", "--weights", "random", "--precision", "fp32", "--head")
-    assert run_module("fit_head", *small, "knn").returncode == 0
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *small, "linear"], capture_output=True, text=True, timeout=300, check=False
-    )
+def run(script, name, heavy, *arguments):
+    command = [sys.executable, "-c", script, name, heavy, *SMALL, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == ""
+    return ran.stdout.split()
+
+
+@pytest.mark.slow
+def test_commands_import_only_what_they_use(store):
+    # Networks are compiled on GPUs, after imports that went without the compiler.
+    assert run(SCRIPT + COMPILE, "extract", "torchvision,skops") == ["2.0", "True"]
+    assert run(SCRIPT, "fit_head", "torch,torchvision", "--head", "linear") == []
+    policies = ("--train_layers", "layer4", "--epochs", "1", "--augmentation", "rand")
+    assert run(SCRIPT, "finetune", "torchvision", *policies) == ["torchvision"]

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 from mlflow_server import free_port
+from processes import start
 
 PROJECT = Path(__file__).parents[2]
 FEATURES = {"image_size": 16, "weights": "random", "precision": "fp32"}
@@ -75,17 +76,7 @@ def test_workers_give_the_runs_and_scores_of_one_process(use_store, empty_store,
 
 
 def start_study(arguments, **environment):
-    command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
-    return subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        # Tests that a shell runs in the background would pass on that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return start("main", *arguments[1:], "--report_dir", "", **environment)
 
 
 def workers_of(process):

@@ -1,14 +1,12 @@
 """A real MLflow server: the stages on it, and what happens when it goes away."""
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow_server import free_port, start_server, stop_server
+from processes import start
 
 PROJECT = Path(__file__).parents[2]
 
@@ -32,10 +30,7 @@ def test_stages_run_on_a_server_and_outlive_its_absence(server_folder, run_modul
         ran = run_module("fit_head", "--head", "prototype", **environment)
         assert ran.returncode == 0, ran.stderr
         # The server goes away in the middle of a training ...
-        command = [sys.executable, "-m", "entrypoints.finetune", *training]
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env=os.environ | environment
-        )
+        process = start("finetune", *training, **environment)
         said = []
         for line in process.stderr:
             said.append(line)
@@ -52,11 +47,11 @@ def test_stages_run_on_a_server_and_outlive_its_absence(server_folder, run_modul
     assert "Traceback" not in "".join(said)
 
     # ... while it is away, a stage says so at once ...
-    start = time.monotonic()
+    began = time.monotonic()
     ran = run_module("fit_head", "--head", "prototype", **environment)
     assert ran.returncode == 2
     assert f"no answer from {uri}" in ran.stderr
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - began < 30
 
     # ... and when it is back, the same command finishes without training again.
     server = start_server(server_folder, port)

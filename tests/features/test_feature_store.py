@@ -3,7 +3,6 @@ import logging
 import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 
@@ -285,16 +285,13 @@ with FeatureStore(Path(sys.argv[1])).writer(sys.argv[2]) as entry:
 
 
 def test_writer_killed_leaves_nothing_that_is_read(store: FeatureStore) -> None:
-    command = [sys.executable, "-c", WRITE_AND_HANG, str(store.root)]
-    with (
-        subprocess.Popen([*command, KEY], stdout=subprocess.PIPE, text=True) as first,
-        subprocess.Popen([*command, "abandoned"], stdout=subprocess.PIPE, text=True) as second,
-    ):
-        for process in (first, second):
-            assert process.stdout is not None
-            assert process.stdout.readline() == "half\n"
-        for process in (first, second):
-            process.send_signal(signal.SIGKILL)
+    command = ["-c", WRITE_AND_HANG, str(store.root)]
+    started = [forked.Process([*command, key], stdout=subprocess.PIPE, stderr=None) for key in (KEY, "abandoned")]
+    for process in started:
+        assert process.stdout.readline() == "half\n"
+    for process in started:
+        process.kill()
+        process.communicate()
 
     assert store.get(KEY) is None
     assert names_beside(store) == [f".{KEY}.partial", ".abandoned.partial"]
@@ -304,13 +301,12 @@ def test_writer_killed_leaves_nothing_that_is_read(store: FeatureStore) -> None:
 
 
 def test_writer_leaves_the_partial_folder_of_a_living_writer(store: FeatureStore) -> None:
-    command = [sys.executable, "-c", WRITE_AND_HANG, str(store.root), "other"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        write(store)
-        assert names_beside(store) == [".other.partial", KEY]
-        process.kill()
+    process = forked.Process(["-c", WRITE_AND_HANG, str(store.root), "other"], stdout=subprocess.PIPE, stderr=None)
+    process.stdout.readline()
+    write(store)
+    assert names_beside(store) == [".other.partial", KEY]
+    process.kill()
+    process.communicate()
 
 
 FULL_DISK = """
@@ -332,9 +328,7 @@ except InputError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no file size limits")
 def test_writer_says_in_one_line_that_the_disk_is_full(store: FeatureStore) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(store.root)], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = forked.run(["-c", FULL_DISK, str(store.root)])
     (line,) = done.stdout.splitlines()
     assert line.startswith("the feature store must be readable, writable and not full, got File too large at ")
     assert line.endswith("free disk space, or pass cache_dir with another folder")

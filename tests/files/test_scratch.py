@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import forked
 import pytest
 
 from resnet_mlflow.errors import InputError
@@ -87,10 +88,7 @@ runpy.run_module("entrypoints.fit_head", run_name="__main__")
 def test_a_disk_that_is_full_is_told_in_one_line(run_module, store, tmp_path, n_bytes):
     arguments = ("--head", "prototype", "--weights", "random", "--image_size", "16")
     assert run_module("fit_head", *arguments).returncode == 0
-    ran = subprocess.run(
-        [sys.executable, "-c", FULL, str(n_bytes), *arguments],
-        capture_output=True, text=True, check=False, cwd=PROJECT, timeout=300,
-    )  # fmt: skip
+    ran = forked.run(["-c", FULL, str(n_bytes), *arguments], cwd=PROJECT)
     lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert (ran.returncode, len(lines)) == (2, 1), ran.stderr
     assert "must have room" in lines[0] or "not full" in lines[0]

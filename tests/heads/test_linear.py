@@ -1,6 +1,7 @@
 """Solvers of the linear head, and the head of a trained layer."""
 
 import logging
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,26 @@ def test_from_linear_gives_the_layers_logits() -> None:
 def test_from_linear_refuses_what_does_not_fit(weight: Any, bias: Any, classes: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         from_linear(weight, bias, classes)
+
+
+def test_lbfgs_in_blocks_finds_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = clusters(5)
+    weights = np.linspace(0.5, 2, len(y))
+    whole = LinearHead(tol=1e-9).fit(X, y, sample_weight=weights)
+    monkeypatch.setattr("resnet_mlflow.heads.logistic._LOGITS_OF_ALL", 1)
+    monkeypatch.setattr("resnet_mlflow.heads.logistic._LOGITS", 5 * 7)
+    in_blocks = LinearHead(tol=1e-9).fit(X, y, sample_weight=weights)
+    assert_allclose(in_blocks.coef_, whole.coef_, rtol=0, atol=1e-7)
+    assert_allclose(in_blocks.intercept_, whole.intercept_, rtol=0, atol=1e-7)
+
+
+def test_lbfgs_takes_no_memory_for_items_times_classes() -> None:
+    n_items, n_features, n_classes = 12_000, 32, 400
+    rng = np.random.default_rng(0)
+    y = np.arange(n_items) % n_classes
+    X = (rng.normal(size=(n_classes, n_features))[y] + rng.normal(size=(n_items, n_features))).astype(np.float32)
+    tracemalloc.start()
+    LinearHead(max_iter=5).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n_items * n_classes * 8

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 
 PROJECT = Path(__file__).parents[2]
@@ -22,13 +22,7 @@ def run_added(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(test_file: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join((str(PROJECT), str(Path(test_file).parent)))
-        return subprocess.run(
-            [sys.executable, "-c", BOOT, Path(test_file).stem, program, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env=os.environ | {"PYTHONPATH": path},
-        )
+        arguments = ("-c", BOOT, Path(test_file).stem, program, *arguments)
+        return forked.run(arguments, env=os.environ | {"PYTHONPATH": path})
 
     return run

@@ -3,12 +3,10 @@
 A row is written into its registry and, where the recipe says so, one file beside the others; nothing else is touched.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import pandas as pd
@@ -28,7 +26,6 @@ RIDGE = '    Head("ridge", "resnet_mlflow.heads.ridge:RidgeHead"),\n'
 RESNEXT = """\
     Backbone(
         "resnext50_32x4d_again",
-        "torchvision.models:resnext50_32x4d",
         (3, 4, 6, 3),
         bottleneck=True,
         groups=32,
@@ -75,15 +72,7 @@ class House:
         shutil.copyfile(HERE / source, self.root / "resnet_mlflow" / room / source)
 
     def run(self, module: str, *arguments: str, returncode: int = 0) -> str:
-        ran = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=self.root,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+        ran = forked.run(["-m", module, *arguments], cwd=self.root)
         assert ran.returncode == returncode, ran.stderr[-3000:] + ran.stdout[-1000:]
         return ran.stdout + ran.stderr
 

@@ -1,10 +1,8 @@
 """Stage `audit`: planted faults are found, told with paths, and fixed by corrections."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import pandas as pd
@@ -127,14 +125,7 @@ def audits_digest() -> str:
 
 
 def test_audit_refuses_in_one_line(store):
-    ran = subprocess.run(
-        [sys.executable, "-m", "entrypoints.audit", "--dataset", "folder:/nowhere"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    ran = forked.run(["-m", "entrypoints.audit", "--dataset", "folder:/nowhere"], cwd=Path(__file__).parents[2])
     assert ran.returncode == 2
     assert ran.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in ran.stderr

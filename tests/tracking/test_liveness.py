@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import mlflow
 import pytest
 
@@ -20,13 +21,8 @@ CONFIG = FitHeadConfig(dataset="digits")
 @pytest.fixture(scope="module")
 def dead_mark():
     """The mark of a process that has ended."""
-    told = subprocess.run(
-        [sys.executable, "-c", "from resnet_mlflow.process import process_mark; print(process_mark())"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
+    code = "from resnet_mlflow.process import process_mark; print(process_mark())"
+    told = forked.run(["-c", code], cwd=Path(__file__).parents[2])
     return told.stdout.strip()
 
 

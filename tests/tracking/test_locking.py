@@ -1,10 +1,9 @@
 """The lock of a promotion: one process at a time, and none that a dead one keeps."""
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
+import forked
 import mlflow
 import pytest
 
@@ -40,19 +39,18 @@ def test_promotion_lock_lets_one_process_in(store, tmp_path):
     file = tmp_path / "number"
     file.write_text("0")
     command = [
-        sys.executable,
         "-c",
         COUNT.replace("for _", "import resnet_mlflow.tracking.locking as l; l.POLL_S = 0.05\nfor _"),
         str(file),
     ]
-    processes = [subprocess.Popen(command, cwd=PROJECT) for _ in range(3)]
+    processes = [forked.Process(command, cwd=PROJECT, stderr=None) for _ in range(3)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     assert file.read_text() == "15"
     assert mlflow.search_registered_models() == []
 
 
 def test_promotion_lock_takes_over_what_a_killed_process_held(store, caplog):
-    killed = subprocess.run([sys.executable, "-c", DIE], check=False, cwd=PROJECT)
+    killed = forked.run(["-c", DIE], cwd=PROJECT)
     assert killed.returncode == -9
     with promotion_lock("birds"):
         assert len(mlflow.search_registered_models()) == 1

@@ -2,12 +2,11 @@
 
 import http.server
 import sqlite3
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import mlflow
 import pytest
 
@@ -161,9 +160,7 @@ open_store(sys.argv[1])
 def test_open_store_makes_a_store_whole_or_not_at_all(store, tmp_path, moment):
     path = tmp_path / "new.db"
     uri = f"sqlite:///{path}"
-    killed = subprocess.run(
-        [sys.executable, "-c", MAKE_AND_DIE, uri, moment], check=False, capture_output=True, cwd=PROJECT
-    )
+    killed = forked.run(["-c", MAKE_AND_DIE, uri, moment], cwd=PROJECT)
     assert killed.returncode == -9, killed.stderr
     assert not path.exists()
     mlflow.set_tracking_uri(uri)

@@ -3,10 +3,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import forked
 import mlflow
 import numpy as np
 import pytest
@@ -149,10 +149,8 @@ def test_end_abandoned_children_ends_running_ones_only(store):
 
 def test_processes_that_open_a_new_store_at_once_all_find_it(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
-    command = [sys.executable, "-c", "from resnet_mlflow.tracking import connect; connect()"]
-    opened = [
-        subprocess.Popen(command, env=clean_environment(uri), stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    command = ["-c", "from resnet_mlflow.tracking import connect; connect()"]
+    opened = [forked.Process(command, env=clean_environment(uri)) for _ in range(3)]
     said = [process.communicate(timeout=120)[1] for process in opened]
     assert [process.returncode for process in opened] == [0, 0, 0], said
     assert mlflow.MlflowClient(uri).get_experiment("0").name == "Default"
@@ -222,9 +220,35 @@ def test_sigterm_ends_a_run_as_killed(store, tmp_path):
         "sys.argv = ['x']\n"
         "run_entry_point(FitHeadConfig, stage)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = forked.Process(["-c", script], stdout=subprocess.PIPE, stderr=None)
     run_id = process.stdout.readline().strip()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 130
     process.stdout.close()
     assert status_of(run_id) == "KILLED"
+
+
+def test_ctrl_c_amid_a_statement_leaves_no_lock_behind(tmp_path):
+    script = (
+        "import os, signal, sys, time\n"
+        "import sqlalchemy\n"
+        "from resnet_mlflow.process import listen_for_stop\n"
+        "listen_for_stop()\n"
+        "engine = sqlalchemy.create_engine('sqlite:///numbers.db', connect_args={'timeout': 1})\n"
+        "table = sqlalchemy.Table('numbers', sqlalchemy.MetaData(), sqlalchemy.Column('n', sqlalchemy.Integer))\n"
+        "table.create(engine)\n"
+        "with engine.begin() as connection:\n"
+        "    connection.execute(table.insert(), [{'n': n} for n in range(1000)])\n"
+        "stop = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sqlalchemy.event.listen(engine, 'after_cursor_execute', stop, once=True)\n"
+        "try:\n"
+        "    with engine.connect() as connection:\n"
+        "        connection.execute(table.select()).all()\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt as error:\n"
+        "    with engine.begin() as connection:\n"
+        "        connection.execute(table.insert(), {'n': 1000})\n"
+        "    print('written')\n"
+    )
+    ran = forked.run(["-c", script], cwd=tmp_path)
+    assert (ran.stdout, ran.stderr) == ("written\n", "")
