@@ -13,7 +13,7 @@ from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.devices import keep_to_quota
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
-from resnet_mlflow.process import claim, listen_for_stop, quiet_libraries, rank, stop_asked
+from resnet_mlflow.process import claim, listen_for_stop, n_ranks, quiet_libraries, rank, stop_asked
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
 MAX_LINE = 2000
@@ -45,9 +45,10 @@ def parse(config_class: type[ConfigT], argv: Sequence[str], prog: str = "") -> C
 
 
 def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentParser:
-    script = next((name for name, known in ENTRY_POINTS.items() if known is config_class), config_class.__name__)
     parser = _Parser(
-        description=config_class.__doc__, allow_abbrev=False, prog=prog or f"python -m entrypoints.{script}"
+        description=config_class.__doc__,
+        allow_abbrev=False,
+        prog=prog or f"python -m entrypoints.{_script_of(config_class)}",
     )
     for name, field in config_class.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
@@ -80,6 +81,7 @@ def run_entry_point(
     listen_for_stop()
     try:
         config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        _check_ranks(config_class)
         keep_to_quota()
         with process_scratch():
             _meet_launched_run()
@@ -97,6 +99,22 @@ def run_entry_point(
         _note_refusal(line)
         sys.exit(2)
     sys.exit(1 if outcome is False else 0)
+
+
+def _check_ranks(config_class: type[Config]) -> None:
+    """Refuse several processes of ``torchrun`` where they would do the same beside each other; one of them says so."""
+    if n_ranks() == 1 or config_class.takes_ranks:
+        return
+    if rank():
+        sys.exit(2)
+    name = _script_of(config_class)
+    raise InputError(
+        f"{name} must run as one process, got {n_ranks()} from torchrun; start it with python -m entrypoints.{name}"
+    )
+
+
+def _script_of(config_class: type[Config]) -> str:
+    return next((name for name, known in ENTRY_POINTS.items() if known is config_class), config_class.__name__)
 
 
 def _bounded(line: str) -> str:

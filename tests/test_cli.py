@@ -110,3 +110,12 @@ def test_main_leaves_out_the_middle_of_a_long_line(run_module):
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert len(line) < 2010
     assert "x ... " in line or "x..." in line
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_no_extraction_refuses_torchrun_in_one_line():
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    ran = subprocess.run([*command, "entrypoints.fit_head"], capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    told = "error: fit_head must run as one process, got 2 from torchrun; start it with python -m entrypoints.fit_head"
+    assert ran.stderr.splitlines().count(told) == 1

@@ -60,6 +60,8 @@ class Config(BaseModel):
 
     # Told to whoever stops the entry point.
     after_stop: ClassVar[str] = "run the same command again to continue"
+    # Whether torchrun may start several processes of the entry point.
+    takes_ranks: ClassVar[bool] = False
 
     @property
     def unread(self) -> frozenset[str]:

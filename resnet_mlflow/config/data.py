@@ -1,6 +1,6 @@
 """Which images, and how they become features."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -137,3 +137,5 @@ class FeatureConfig(DataConfig):
 
 class ExtractConfig(FeatureConfig):
     """Turn the images of a dataset into features, once."""
+
+    takes_ranks: ClassVar[bool] = True

@@ -158,6 +158,11 @@ def _write_split(request: _Request, form: InferenceForm, file: Path, name: str, 
     share = np.array_split(np.arange(len(split)), fabric.world_size)[fabric.global_rank]
     failure: InputError | None = None
     try:
+        if not file.exists():
+            raise InputError(
+                f"all processes of an extraction must share cache_dir, got no {file} on {process_name()}, which the "
+                "first has made; pass a folder that all hosts mount"
+            )
         with RowFile(file, shape) as rows_file, _progress(request, name, len(share)) as bar:
             blocks = extract_split(
                 form,

@@ -5,11 +5,9 @@ import shutil
 from pathlib import Path
 
 from resnet_mlflow.config import FinetuneConfig
-from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
-from resnet_mlflow.process import n_ranks
 from resnet_mlflow.stages.cross_validation import CrossValidation, cross_validate
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import run_name, run_tags, train_and_conclude, trains_on_stored_features
@@ -19,13 +17,7 @@ from resnet_mlflow.tracking import stage_run
 
 
 def run_finetune(config: FinetuneConfig) -> Outcome:
-    """Return the scores of a fine-tuned classifier; an interrupted training continues in its own run.
-
-    Raises:
-        InputError: If ``torchrun`` started it; only extraction is distributed.
-    """
-    if n_ranks() > 1:
-        raise InputError(f"finetune must run in one process, got {n_ranks()} from torchrun; start it with python -m")
+    """Return the scores of a fine-tuned classifier; an interrupted training continues in its own run."""
     return _cross_validate(config) if config.folds else finetune(config)
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -368,6 +369,31 @@ def test_extract_features_under_torchrun_fails_as_a_whole(store: FeatureStore, j
     # The image lies in the second rank's share: the first says so too, instead of waiting for it.
     assert done.stderr.count("BadImageError: image cannot be decoded") == 2
     assert not list(store.root.glob("features/*/meta.json"))
+
+
+# What another host is that mounts no folder of the first: an empty one in its place.
+ON_ANOTHER_HOST = """
+if [ "$RANK" = 0 ]; then exec "$2" "$3" "$1" 32; fi
+exec unshare -m sh -c 'mount -t tmpfs none "$1" && exec "$2" "$3" "$1" 32' sh "$@"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="another mount takes root and unshare")
+def test_extract_features_under_torchrun_needs_one_folder(store: FeatureStore, tmp_path: Path) -> None:
+    script = tmp_path / "extract.py"
+    script.write_text(EXTRACT)
+    store.root.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [*TORCHRUN, "--no-python", "sh", "-c", ON_ANOTHER_HOST, "sh", str(store.root), sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("InputError: all processes of an extraction must share cache_dir, got no ") == 2
 
 
 PEAK_MEMORY = """
