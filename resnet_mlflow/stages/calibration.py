@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from sklearn.base import clone
 from resnet_mlflow.config import AnsweringConfig, FitHeadConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.folds import draw_folds
+from resnet_mlflow.data.splits import draw_shots
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit, joined_features
 from resnet_mlflow.files.paths import user_path
@@ -132,11 +133,27 @@ def _source(config: AnsweringConfig, classifier: RunClassifier) -> Source:
 
 
 def _check_enough(config: AnsweringConfig, classifier: RunClassifier, source: Source) -> None:
-    images = image_partition(classifier.config, _inputs_as_fitted(classifier))
-    n_images = len(np.unique(images["train" if source == "cross_fit" else CALIBRATION].groups))
+    own, names = classifier.config, classifier.class_names
+    splits = image_partition(own, _inputs_as_fitted(classifier))
+    images = splits["train" if source == "cross_fit" else CALIBRATION]
+    if source == "cross_fit":
+        shots = getattr(own, "shots", 0)
+        if shots:
+            images = images.select(draw_shots(images.labels, shots, own.seed, names, images.groups))
+        _draw_folds(images.labels, images.groups, own.seed, names)
+    n_images = len(np.unique(images.groups))
     check_enough_for_sets(n_images, config.coverage)
     if config.answer_error:
         check_enough_to_answer(n_images, config.answer_error)
+
+
+def _draw_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int, class_names: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return which fold each image lies in: as many folds as the smallest class has groups, at most ``N_FOLDS``."""
+    pairs = np.unique(np.column_stack([labels, groups]), axis=0)
+    n_folds = int(np.bincount(pairs[:, 0], minlength=len(class_names)).min())
+    return draw_folds(labels, max(2, min(N_FOLDS, n_folds)), seed, class_names, groups)
 
 
 def fit_rules(
@@ -219,9 +236,9 @@ class _Work:
     def fold_by_fold(self) -> Iterator[Calibration]:
         """Yield what heads say of training images that they were not fitted on, until there are enough."""
         train, val, own = self.splits["train"], self.splits["val"], self.classifier.config
-        fold_of = draw_folds(train.labels, N_FOLDS, own.seed, self.classifier.class_names, train.groups)
+        fold_of = _draw_folds(train.labels, train.groups, own.seed, self.classifier.class_names)
         n_images = 0
-        for fold in range(N_FOLDS):
+        for fold in range(int(fold_of.max()) + 1):
             rest, held_out = (train.select(np.flatnonzero(rows)) for rows in (fold_of != fold, fold_of == fold))
             head = clone(self.classifier.head).fit(rest.features, rest.labels, val.features, val.labels)
             if getattr(own, "calibration", "none") == "temperature":

@@ -129,6 +129,16 @@ def test_a_trained_network_needs_images_kept_aside(module_store, image_folder):
     assert "(9 calibrated them)" in version_with_alias("kept", "champion").tags["promises"]
 
 
+@pytest.mark.parametrize(("shots", "promises"), [(1, "none"), (2, "none"), (3, "(30 calibrated them)")])
+def test_few_shots_promise_what_they_can(module_store, shots, promises):
+    run_id = run_fit_head(FitHeadConfig(head="prototype", shots=shots, weights="random")).run_id
+    name = f"shots-{shots}"
+    run_promote(PromoteConfig(run_id=run_id, model_name=name))
+    assert promises in version_with_alias(name, "champion").tags["promises"]
+    with pytest.raises(InputError, match=r"answer_error=0\.1 needs images that selected nothing: "):
+        run_promote(PromoteConfig(run_id=run_id, model_name=name, answer_error=0.1))
+
+
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
