@@ -23,7 +23,7 @@ from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import image_partition
-from resnet_mlflow.stages.preparation import Inputs
+from resnet_mlflow.stages.preparation import Inputs, digest_of
 from resnet_mlflow.stages.refits import refit_part
 from resnet_mlflow.uncertainty.answering import Confidences, check_enough_to_answer, fit_answering
 from resnet_mlflow.uncertainty.conformal import check_enough_for_sets, fit_sets
@@ -75,7 +75,8 @@ def what_is_asked(config: AnsweringConfig, dataset: ImageDataset) -> str:
     names = [name for name in AnsweringConfig.model_fields if not name.startswith("ood") or name in _PACKAGED]
     asked = {name: getattr(config, name) for name in names}
     costs = _costs(config, dataset)
-    return json.dumps(asked | {"costs": "" if costs is None else costs.tolist()})
+    # A tag holds 8000 characters, a matrix of 100 classes more.
+    return json.dumps(asked | {"costs": "" if costs is None else digest_of({"costs": costs.tolist()})})
 
 
 _PACKAGED = ("ood_score", "ood_keep")
