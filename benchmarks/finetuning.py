@@ -12,13 +12,12 @@ from benchmarks.peers import plain, tuned
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.data.catalogue import load_dataset
-from resnet_mlflow.devices import pick_precision
+from resnet_mlflow.devices import open_fabric, pick_precision
 from resnet_mlflow.features.extraction import extract_features
 from resnet_mlflow.features.identity import partition
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
-    build_fabric,
     build_linear,
     finetune_on_features,
     finetune_on_images,
@@ -108,7 +107,7 @@ def _train_all(root: Path, store: Path) -> None:
         dataset.splits["test"],
         config,
         image_size=IMAGE_SIZE,
-        fabric=build_fabric("cpu", pick_precision("auto", "cpu")),
+        fabric=open_fabric("cpu", pick_precision("auto", "cpu")),
     )
     list(epochs)
 

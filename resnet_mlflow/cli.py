@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 import typing
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ from resnet_mlflow.process import claim, listen_for_stop, n_ranks, quiet_librari
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
 MAX_LINE = 2000
+TOLD_S = 30
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,7 +83,7 @@ def run_entry_point(
     listen_for_stop()
     try:
         config = parse(config_class, sys.argv[1:] if argv is None else argv, prog)
-        _check_ranks(config_class)
+        _check_ranks(config)
         keep_to_quota()
         with process_scratch():
             _meet_launched_run()
@@ -101,15 +103,18 @@ def run_entry_point(
     sys.exit(1 if outcome is False else 0)
 
 
-def _check_ranks(config_class: type[Config]) -> None:
+def _check_ranks(config: Config) -> None:
     """Refuse several processes of ``torchrun`` where they would do the same beside each other; one of them says so."""
-    if n_ranks() == 1 or config_class.takes_ranks:
+    problem = config.problem_with_ranks(n_ranks()) if n_ranks() > 1 else ""
+    if not problem:
         return
     if rank():
+        # Until torchrun ends it: one that ended before the first has spoken would be what is told.
+        time.sleep(TOLD_S)
         sys.exit(2)
-    name = _script_of(config_class)
+    name = _script_of(type(config))
     raise InputError(
-        f"{name} must run as one process, got {n_ranks()} from torchrun; start it with python -m entrypoints.{name}"
+        f"{name} {problem}, got {n_ranks()} processes from torchrun; start it with python -m entrypoints.{name}"
     )
 
 

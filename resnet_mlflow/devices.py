@@ -1,12 +1,18 @@
 """Where networks run and how precisely: the device, the number format, the cores."""
 
+import logging
 import os
 import platform
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.process import n_ranks, without_compiler
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # By which libraries know how many cores a process has.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -109,6 +115,37 @@ def keep_to_quota() -> None:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n_given)))
     # NumPy, which counting cores has imported, has read them before.
     threadpool_limits(n_given, "blas")
+
+
+def open_fabric(device: str, precision: str = "fp32") -> "Fabric":
+    """Return what moves networks and batches to the device and runs them in mixed precision; launched.
+
+    One device, or under ``torchrun`` the rank's own beside those of the other ranks.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both.
+    """
+    # Late, because whoever finds what was made before need not wait for it.
+    with without_compiler():
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    world = n_ranks()
+    n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision each time
+    fabric = Fabric(
+        accelerator=device,
+        devices=n_local,
+        num_nodes=world // n_local,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        # Named, because Fabric would also take a batch system's variables for a distributed run.
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
 
 
 def n_gpus() -> int:

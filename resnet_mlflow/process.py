@@ -92,6 +92,15 @@ def rank() -> int:
     return int(os.environ["RANK"]) if n_ranks() > 1 else 0
 
 
+def leave_ranks() -> None:
+    """Go on as one process where ``torchrun`` started several; the others are done."""
+    if n_ranks() > 1:
+        import torch
+
+        del os.environ["TORCHELASTIC_RUN_ID"]
+        torch.distributed.destroy_process_group()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute on one thread, here and in threads that start meanwhile, and put back what it was.

@@ -60,8 +60,10 @@ class Config(BaseModel):
 
     # Told to whoever stops the entry point.
     after_stop: ClassVar[str] = "run the same command again to continue"
-    # Whether torchrun may start several processes of the entry point.
-    takes_ranks: ClassVar[bool] = False
+
+    def problem_with_ranks(self, n_ranks: int) -> str:
+        """Return the rule that several processes of ``torchrun`` would break; empty where they can share the work."""
+        return "must run as one process"
 
     @property
     def unread(self) -> frozenset[str]:

@@ -50,6 +50,19 @@ class ImageTrainingConfig(TrainingConfig, FeatureConfig):
 class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, ImageTrainingConfig):
     """Train the linear head of a network, and as many of its stages as asked for."""
 
+    def problem_with_ranks(self, n_ranks: int) -> str:
+        """Return why several processes cannot share each batch; empty where they can."""
+        one = "must run as one process"
+        if self.tunes or self.folds:
+            return f"{one} with {'n_trials' if self.tunes else 'folds'}"
+        if self.train_layers == "fc" and self.augmentation == "none":
+            return f"{one} with train_layers=fc and augmentation=none, which trains on stored features"
+        if self.on_bad_image == "skip":
+            return f"{one} with on_bad_image=skip"
+        if self.batch_size % n_ranks or self.batch_size < 2 * n_ranks:
+            return f"must part batch_size ({self.batch_size}) equally, two images or more for each process"
+        return ""
+
     @model_validator(mode="after")
     def _epochs_report_accuracy(self) -> "FinetuneConfig":
         if self.objective != "accuracy":

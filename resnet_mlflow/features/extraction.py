@@ -1,7 +1,6 @@
 """Images through a frozen backbone, streamed into the feature store."""
 
 import logging
-import os
 import sys
 import time
 from contextlib import nullcontext
@@ -23,14 +22,14 @@ from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
-from resnet_mlflow.devices import n_cores, pick_device
+from resnet_mlflow.devices import n_cores, open_fabric, pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, features_key, identify, refuse_skipped
 from resnet_mlflow.features.row_file import RowFile, drop_rows
 from resnet_mlflow.features.store import EntryWriter, FeatureStore
 from resnet_mlflow.features.streaming import extract_split as extract_split
 from resnet_mlflow.features.streaming import images_per_task
-from resnet_mlflow.process import is_worker, n_ranks, process_name, without_compiler
+from resnet_mlflow.process import is_worker, n_ranks, process_name
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
 
@@ -72,7 +71,9 @@ def extract_features(
     key = features_key(identity)
     found = store.get(key) if n_ranks() == 1 else None
     if found is None:
-        request = _Request(dataset, config, resolved, identity, _launch(pick_device(config.device)), show_progress)
+        request = _Request(
+            dataset, config, resolved, identity, _fabric_of(pick_device(config.device), n_ranks()), show_progress
+        )
         found = _extract_once(request, store, key)
     refuse_skipped(found, config.on_bad_image)
     return found
@@ -230,23 +231,6 @@ def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, 
 
 
 @lru_cache(maxsize=1)
-def _launch(device: str) -> "Fabric":
-    """Return the launched Fabric: one device, or under torchrun the rank's own."""
-    # Late, because whoever finds the features stored need not wait for it.
-    with without_compiler():
-        from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-
-    world = n_ranks()
-    n_local = int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1
-    fabric = Fabric(
-        accelerator=device,
-        devices=n_local,
-        num_nodes=world // n_local,
-        strategy="ddp" if world > 1 else "auto",
-        # Named, because Fabric would also take a batch system's variables for a distributed run.
-        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
-    )
-    fabric.launch()
-    return fabric
+def _fabric_of(device: str, n_ranks: int) -> "Fabric":
+    # A study extracts in many cells; a training leaves the other ranks before it does.
+    return open_fabric(device)

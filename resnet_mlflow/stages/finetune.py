@@ -10,7 +10,12 @@ from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.stages.cross_validation import CrossValidation, cross_validate
 from resnet_mlflow.stages.extract import ensure_features
-from resnet_mlflow.stages.network_runs import run_name, run_tags, train_and_conclude, trains_on_stored_features
+from resnet_mlflow.stages.network_runs import (
+    run_name,
+    run_tags,
+    train_and_conclude,
+    trains_on_stored_features,
+)
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.stages.reporting import Outcome
 from resnet_mlflow.tracking import stage_run

@@ -15,6 +15,7 @@ from resnet_mlflow.backbones.networks import load_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import LongtailConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
+from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.features.identity import FeatureSplit, identify
 from resnet_mlflow.files.locks import held
 from resnet_mlflow.heads.base import HeadBase
@@ -36,7 +37,6 @@ from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun, download_backbon
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
     Remedy,
-    build_fabric,
     build_linear,
     finetune_on_images,
     linear_state,
@@ -124,7 +124,7 @@ class ImageSource:
             config,
             image_size=self.inputs.image_size,
             preprocessing=self.inputs.preprocessing,
-            fabric=build_fabric(config.device, self.inputs.precision),
+            fabric=open_fabric(config.device, self.inputs.precision),
             checkpoint=folder / "last.ckpt",
             fingerprint=task.cache_key,
             remedy=build_remedy(parts, train, counts, config, loss),

@@ -6,25 +6,27 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from resnet_mlflow.backbones.networks import load_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights, resolve_weights
 from resnet_mlflow.config import DataConfig, FinetuneConfig
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
+from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.evaluation.figures import learning_curves_figure
 from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
+from resnet_mlflow.process import leave_ranks
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features, extract_untracked
-from resnet_mlflow.stages.preparation import Inputs
+from resnet_mlflow.stages.preparation import Inputs, prepare
 from resnet_mlflow.stages.reporting import Outcome, conclude
 from resnet_mlflow.tracking import BACKBONE_ARTIFACT, StageRun
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
-    build_fabric,
     build_linear,
     finetune_on_features,
     finetune_on_images,
@@ -32,6 +34,9 @@ from resnet_mlflow.training.finetuning import (
     trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -109,33 +114,51 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
 
 def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
     """Train the network on images; its backbone is then frozen, and the head judged on its features."""
-    train, val = image_splits(config, inputs)
-    backbone = load_backbone(config.backbone, inputs.weights)
-    layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
-    network = FinetuneNetwork(backbone.network, layer, config.train_layers)
-    epochs = finetune_on_images(
-        network,
-        train,
-        val,
-        config,
-        image_size=inputs.image_size,
-        preprocessing=inputs.preprocessing,
-        fabric=build_fabric(config.device, inputs.precision),
-        checkpoint=folder / "last.ckpt",
-        fingerprint=key,
-    )
-    history = list(logged_epochs(run, epochs))
+    network, taken = _network(config, inputs)
+    history = list(logged_epochs(run, _epochs(network, config, inputs, folder / "last.ckpt", key)))
+    leave_ranks()
     backbone_file = None
     if config.train_layers != "fc":
         backbone_file = folder / Path(BACKBONE_ARTIFACT).name
         save_backbone(network.backbone, backbone_file, inputs.preprocessing)
         weights = trained_weights(config.backbone, backbone_file, inputs.weights, config.train_layers)
-        inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=backbone.taken)
+        inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=taken)
     # Not tracked as an extraction of its own: the features belong to this run's backbone.
     features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
     splits = partition_of(config, features)
-    return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, backbone_file)
+    head = from_linear(*linear_state(cast("nn.Linear", network.head)), _classes(inputs))
+    return Trained(head, inputs, splits, history, backbone_file)
+
+
+def assist_training(config: FinetuneConfig) -> None:
+    """Train beside the first of several ``torchrun`` processes, which logs what comes of it."""
+    inputs = prepare(config)
+    for _ in _epochs(_network(config, inputs)[0], config, inputs):
+        pass
+    leave_ranks()
+
+
+def _network(config: FinetuneConfig, inputs: Inputs) -> tuple[FinetuneNetwork, str]:
+    """Return the network before training, and which tensors of a weights file it took."""
+    backbone = load_backbone(config.backbone, inputs.weights)
+    layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
+    return FinetuneNetwork(backbone.network, layer, config.train_layers), backbone.taken
+
+
+def _epochs(
+    network: FinetuneNetwork, config: FinetuneConfig, inputs: Inputs, checkpoint: Path | None = None, key: str = ""
+) -> Iterator[EpochResult]:
+    return finetune_on_images(
+        network,
+        *image_splits(config, inputs),
+        config,
+        image_size=inputs.image_size,
+        preprocessing=inputs.preprocessing,
+        fabric=open_fabric(config.device, inputs.precision),
+        checkpoint=checkpoint,
+        fingerprint=key,
+    )
 
 
 def trained_weights(backbone: str, file: Path, start: ResolvedWeights, train_layers: str) -> ResolvedWeights:

@@ -7,6 +7,7 @@ from typing import Any
 from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
+from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
@@ -20,7 +21,6 @@ from resnet_mlflow.stages.tuning import Search, run_search
 from resnet_mlflow.tracking import StageRun
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
-    build_fabric,
     build_linear,
     finetune_on_features,
     finetune_on_images,
@@ -97,7 +97,7 @@ class _Work:
         train, val = image_splits(config, self.inputs)
         backbone = build_backbone(config.backbone, self.inputs.weights)
         network = FinetuneNetwork(backbone, layer, config.train_layers)
-        fabric = build_fabric(config.device, self.inputs.precision)
+        fabric = open_fabric(config.device, self.inputs.precision)
         return finetune_on_images(
             network,
             train,

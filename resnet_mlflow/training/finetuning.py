@@ -23,10 +23,10 @@ from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.process import without_compiler
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
 from resnet_mlflow.training.optimization import cross_entropy
+from resnet_mlflow.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -103,20 +103,6 @@ def trains_on_features(config: ImageTrainingConfig) -> bool:
     return config.train_layers == "fc" and config.augmentation == "none"
 
 
-def build_fabric(device: str, precision: str) -> "Fabric":
-    """Return what moves network and batches to the device and runs them in mixed precision.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both.
-    """
-    with without_compiler():
-        from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision each time
-    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
-
-
 def finetune_on_features(
     head: nn.Linear,
     train: "FeatureSplit",
@@ -182,7 +168,7 @@ def finetune_on_images(
         config: Training, batches, augmentation and the seed are read.
         image_size: Side in pixels.
         preprocessing: What the network's weights are used to.
-        fabric: From ``build_fabric``.
+        fabric: From ``devices.open_fabric``; its other ranks, if any, call this with the same arguments.
         checkpoint: See ``training.loop.fit``.
         fingerprint: See ``training.loop.fit``.
         remedy: Rows and loss instead of every row once and cross-entropy.
@@ -191,12 +177,15 @@ def finetune_on_images(
         InputError: If ``batch_size`` is 1 and BatchNorm is trained.
     """
     n_rows = _n_rows_per_epoch(len(train), config)
+    ranks = Ranks(fabric)
+    if ranks.n > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     training = _Images(train, config, image_size, preprocessing, fabric.device)
     validation = _Images(val, config, image_size, preprocessing, fabric.device)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         rows = shuffled_rows(len(train), config.seed, epoch).numpy() if remedy is None else remedy.rows(epoch)
-        return training.augmented(rows[:n_rows], epoch)
+        return training.augmented(*ranks.share(rows[:n_rows], config.batch_size), epoch)
 
     def validate(model: nn.Module) -> dict[str, float]:
         score = _Score()
@@ -259,17 +248,19 @@ class _Images:
     skipped: set[Path] = field(default_factory=set)
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._load(np.arange(len(self.split)), "none", 0)
+        return self._load(np.arange(len(self.split)), self.config.batch_size, "none", 0)
 
-    def augmented(self, rows: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._load(rows, self.config.augmentation, epoch)
+    def augmented(self, rows: NDArray[np.int64], batch_size: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._load(rows, batch_size, self.config.augmentation, epoch)
 
-    def _load(self, rows: NDArray[np.int64], augmentation: str, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _load(
+        self, rows: NDArray[np.int64], batch_size: int, augmentation: str, epoch: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         augment = build_augmentation(augmentation, self.image_size)
         stream = iterate_batches(
             self.split,
             self.image_size,
-            self.config.batch_size,
+            batch_size,
             self.config.num_workers,
             rows=rows,
             skip_bad=self.config.on_bad_image == "skip",

@@ -22,6 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import raise_if_stopped
 from resnet_mlflow.training.checkpoints import load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from resnet_mlflow.training.optimization import build_optimizer, divide_gradients, rate_setter
+from resnet_mlflow.training.ranks import Ranks
 
 if TYPE_CHECKING:  # importing it takes seconds, and heads train without it
     from lightning_fabric import Fabric
@@ -88,8 +89,9 @@ def fit(
     Raises:
         InputError: If the loss stops being finite, or the checkpoint cannot be written.
     """
-    optimizer = build_optimizer(model, options)
-    history, best, optimizer_state = _resume(model, checkpoint, fingerprint)
+    optimizer, ranks = build_optimizer(model, options), Ranks(fabric)
+    # The weights come with the network, which the first process hands to all.
+    history, best, optimizer_state = ranks.from_first(_resume(model, checkpoint, fingerprint))
     module: nn.Module = model
     if fabric is not None:
         module, optimizer = fabric.setup(model, optimizer)
@@ -106,12 +108,13 @@ def fit(
         with _own_random_state(seed, epoch, next(model.parameters()).device):
             accuracies = [result.val_metrics["accuracy"] for result in history]
             set_rate = rate_setter(optimizer, options, steps_per_epoch, accuracies)
-            train_loss, n_images = _train_epoch(module, optimizer, batches(epoch), set_rate, options, loss_fn, fabric)
+            train_loss, n_images = _train_epoch(module, optimizer, batches(epoch), set_rate, options, loss_fn, ranks)
         train_seconds = time.perf_counter() - start
         _check_finite(train_loss, epoch, options)
         module.eval()
         with torch.inference_mode():
-            val_metrics = validate(module)
+            # All decide by the same numbers, whose last digits differ between processors.
+            val_metrics = ranks.from_first(validate(module))
         _check_finite(val_metrics.get("loss", 0.0), epoch, options)
         improved = val_metrics["accuracy"] > _best_accuracy(history) + options.min_delta
         best = trained_state(model) if improved else best
@@ -120,7 +123,7 @@ def fit(
         seconds = time.perf_counter() - start
         result = EpochResult(epoch, train_loss, rate, val_metrics, seconds, speed, improved)
         history.append(result)
-        if checkpoint is not None:
+        if checkpoint is not None and ranks.number == 0:
             _save(checkpoint, fingerprint, model, optimizer, history, best)
         yield result
     load_trained_state(model, best)
@@ -134,9 +137,10 @@ def _train_epoch(
     set_rate: Callable[[int], None],
     options: TrainingConfig,
     loss_fn: LossFunction,
-    fabric: "Fabric | None",
+    ranks: Ranks,
 ) -> tuple[float, int]:
-    """Return the mean loss over the images of one epoch, and their number."""
+    """Return the mean loss over the images of one epoch, and their number, of all processes."""
+    fabric = ranks.fabric
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     backward: Callable[[Tensor], None] = torch.Tensor.backward if fabric is None else fabric.backward
     total, n_images = torch.zeros((), device=trained[0].device), 0
@@ -147,20 +151,28 @@ def _train_epoch(
         for inputs, labels in group:
             if fabric is not None:
                 inputs, labels = fabric.to_device((inputs, labels))
-            loss = loss_fn(module(inputs), labels)
+            loss, n_batch = loss_fn(module(inputs), labels), ranks.count(len(labels))
             # In a group, sums are added up and divided once its size is known: the last may be smaller.
-            backward(loss if options.accumulate == 1 else loss * len(labels))
+            backward(_weighted(loss, len(labels), n_batch if options.accumulate == 1 else 1, ranks.n))
             total += loss.detach() * len(labels)
-            n_group += len(labels)
+            n_group += n_batch
         if options.accumulate > 1:
             divide_gradients(trained, n_group)
         if options.gradient_clip > 0:
             nn.utils.clip_grad_norm_(trained, options.gradient_clip)
         optimizer.step()
         n_images += n_group
-        if step % CHECK_LOSS_EVERY == 0 and not math.isfinite(float(total)):
+        if step % CHECK_LOSS_EVERY == 0 and not math.isfinite(float(ranks.sum(total))):
             break
-    return float(total) / max(1, n_images), n_images
+    return float(ranks.sum(total)) / max(1, n_images), n_images
+
+
+def _weighted(loss: Tensor, n_items: int, n_batch: int, n_ranks: int) -> Tensor:
+    """Return what is to be derived: the share in the mean over a batch of which this process has some items.
+
+    Gradients of several processes are averaged, hence the factor.
+    """
+    return loss if n_ranks == 1 and n_items == n_batch else loss * (n_items * n_ranks / n_batch)
 
 
 def _groups(stream: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:

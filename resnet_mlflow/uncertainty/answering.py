@@ -14,7 +14,7 @@ from resnet_mlflow.statistics import Interval, accuracy_interval, proportion_upp
 Floats = NDArray[np.floating[Any]]
 
 # How sure a promised error rate is. With 0.95 the rate itself is as promised in 95 % of cases, but errors that somebody
-# counts on some hundred images have luck of their own: docs/decisions/0130-what-promises-are-calibrated-on.md.
+# counts on some hundred images have luck of their own: docs/decisions/0140-what-promises-are-calibrated-on.md.
 CONFIDENCE = 0.99
 _N_TRIED = 40
 # A threshold below every confidence, which JSON can spell.

@@ -1,7 +1,9 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, FitHeadConfig
+from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, FinetuneConfig, FitHeadConfig
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
@@ -22,3 +24,21 @@ def test_config_refuses_to_be_changed():
 def test_execution_only_names_fields():
     fields = {name for config in ENTRY_POINTS.values() for name in config.model_fields}
     assert fields >= EXECUTION_ONLY
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"train_layers": "layer4", "batch_size": 64}, ""),
+        ({"train_layers": "fc", "augmentation": "crop"}, ""),
+        ({"train_layers": "fc", "augmentation": "none"}, "must run as one process with train_layers=fc and"),
+        ({"train_layers": "layer4", "n_trials": 3}, "must run as one process with n_trials"),
+        ({"train_layers": "layer4", "folds": 3}, "must run as one process with folds"),
+        ({"train_layers": "layer4", "on_bad_image": "skip"}, "must run as one process with on_bad_image=skip"),
+        ({"train_layers": "layer4", "batch_size": 33}, r"must part batch_size \(33\) equally, two images or more"),
+        ({"train_layers": "layer4", "batch_size": 2}, "must part batch_size"),
+    ],
+)
+def test_finetune_config_knows_what_two_ranks_can_share(given, problem):
+    found = FinetuneConfig(**given).problem_with_ranks(2)
+    assert re.match(problem, found) if problem else found == ""

@@ -16,11 +16,11 @@ from resnet_mlflow.config import FinetuneConfig
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.loading import iterate_batches, normalize
+from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.training.finetuning import (
     FinetuneNetwork,
-    build_fabric,
     build_linear,
     finetune_on_features,
     finetune_on_images,
@@ -42,7 +42,7 @@ def splits(tmp_path_factory) -> tuple[ImageSplit, ImageSplit]:
 
 @pytest.fixture(scope="module")
 def fabric():
-    return build_fabric("cpu", "fp32")
+    return open_fabric("cpu", "fp32")
 
 
 def build_network(train_layers: str) -> FinetuneNetwork:
@@ -143,7 +143,7 @@ def test_finetune_on_images_seed_changes_order_and_augmentation(splits, fabric):
 
 
 def test_finetune_on_images_trains_in_bf16(splits):
-    fabric = build_fabric("cpu", "bf16")
+    fabric = open_fabric("cpu", "bf16")
     network = build_network("all")
     results = train(network, splits, config(train_layers="all", epochs=4, optimizer="adamw"), fabric)
     assert results[-1].train_loss < results[0].train_loss
