@@ -22,6 +22,7 @@ from analysis.tables import (
     strategies,
     tuning,
     twins,
+    unlike,
 )
 from analysis.tables.row import TableRow
 from resnet_mlflow.registry import Registry
@@ -38,6 +39,7 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TIERS_ROW,
     robustness.FAMILIES_ROW,
     robustness.TAIL_ROW,
+    unlike.ROW,
     cost.ROW,
     confusions.ROW,
     twins.ROW,

@@ -36,6 +36,7 @@ from resnet_mlflow.tracking.predictions import (
 )
 from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
+    ASKED_TAG,
     CHALLENGER,
     CHAMPION,
     REFIT_TAG,
@@ -55,6 +56,7 @@ from resnet_mlflow.tracking.store import connect
 from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [
+    "ASKED_TAG",
     "BACKBONE_ARTIFACT",
     "CHALLENGER",
     "CHAMPION",
