@@ -33,6 +33,8 @@ BENCHMARKS = {
     "longtail": ("longtail", "all_methods"),
     "longtail-fit": ("longtail", "one_method"),
     "serving": ("serving", "serving"),
+    "request-cost": ("answering", "request_cost"),
+    "promises": ("answering", "promises"),
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
     "load-runs": ("analysis", "load_many"),
@@ -63,6 +65,7 @@ NOT_QUICK = frozenset(
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
+        *("request-cost", "promises"),
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )

@@ -113,6 +113,12 @@ def run(arguments, *, cwd=None, env=None, timeout=300):
     return subprocess.CompletedProcess(["python", *arguments], process.returncode, stdout, stderr)
 
 
+def run_apart(arguments, *, cwd=None, env=None, timeout=300):
+    """Run ``python`` with arguments in a process that has imported nothing."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=timeout)
+
+
 def _stream(kind):
     """Return the end of a stream to read here, if any, and the descriptor for the command."""
     if kind != subprocess.PIPE:

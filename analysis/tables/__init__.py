@@ -23,6 +23,7 @@ from analysis.tables import (
     strategies,
     tuning,
     twins,
+    unlike,
 )
 from analysis.tables.row import TableRow
 from resnet_mlflow.registry import Registry
@@ -43,6 +44,7 @@ TABLES: Registry[TableRow] = Registry(
     robustness.TIERS_ROW,
     robustness.FAMILIES_ROW,
     robustness.TAIL_ROW,
+    unlike.ROW,
     twins.ROW,
     slices.ROW,
     few_shot.ROW,

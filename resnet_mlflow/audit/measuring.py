@@ -106,7 +106,7 @@ def _measure_row(split: ImageSplit, row: int) -> _Measured:
     small = image.reduce(max(1, min(image.size) // _SHORTER_SIDE))
     grey = np.asarray(small.convert("L"))
     mean = np.asarray(small).mean(axis=(0, 1)) / 255
-    numbers = [float(image.width), float(image.height), n_bytes, *_light(grey), sharpness_of(grey), *mean.tolist()]
+    numbers = [float(image.width), float(image.height), n_bytes, *light_of(grey), sharpness_of(grey), *mean.tolist()]
     return numbers, form, np.asarray(Image.fromarray(grey).resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
@@ -118,8 +118,12 @@ def _read(split: ImageSplit, row: int) -> tuple[NDArray[np.uint8], float, str]:
     return decode(path, content, split.max_pixels), float(len(content)), image_format(content[:N_HEAD]) or ""
 
 
-def _light(grey: NDArray[np.uint8]) -> list[float]:
-    """Return mean, 5th and 95th percentile of the luminance, and how far these two are apart."""
+def light_of(grey: NDArray[np.uint8]) -> list[float]:
+    """Return mean, 5th and 95th percentile of the luminance, and how far these two are apart, in [0, 1].
+
+    Args:
+        grey: Luminance, uint8, ``(height, width)``.
+    """
     counts = np.bincount(grey.ravel(), minlength=256)
     low, high = (int(level) / 255 for level in np.searchsorted(counts.cumsum(), np.array([0.05, 0.95]) * grey.size))
     return [float(grey.mean()) / 255, low, high, high - low]

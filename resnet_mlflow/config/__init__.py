@@ -6,6 +6,7 @@ parameter as text, and treats a ``None`` default as "required": hence ``""``, ``
 choices stand for "not given".
 """
 
+from resnet_mlflow.config.answering import AnsweringConfig
 from resnet_mlflow.config.audit import AuditConfig
 from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Seed
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
@@ -24,6 +25,7 @@ from resnet_mlflow.config.workers import WorkersConfig
 __all__ = [
     "ENTRY_POINTS",
     "EXECUTION_ONLY",
+    "AnsweringConfig",
     "AuditConfig",
     "Backbone",
     "CalibrationConfig",

@@ -67,9 +67,21 @@ class DataConfig(DatasetConfig):
         lt=1,
         description="Share of the training images held out for validation, where the dataset has no val split.",
     )
+    calibration_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the validation images that is kept aside: it selects nothing, so that promote can "
+        "calibrate on it; 0 means none.",
+    )
     seed: Seed = Field(
         0, description="Seed of the validation split, initial weights of heads, batch order, augmentation."
     )
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Return the parameters that nothing reads: without images kept aside all numbers are what they were."""
+        return super().unread | (frozenset() if self.calibration_fraction else {"calibration_fraction"})
 
 
 class FeatureConfig(DataConfig):

@@ -4,10 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from resnet_mlflow.config.answering import AnsweringConfig
 from resnet_mlflow.config.data import DatasetConfig
 
 
-class PromoteConfig(DatasetConfig):
+class PromoteConfig(AnsweringConfig, DatasetConfig):
     """Package a dataset's best classifier, register it, and make it champion if it beats the present one."""
 
     run_id: str = Field("", description="The candidate's run; empty means the best by validation.")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.file_paths import FilePaths
 from resnet_mlflow.errors import InputError
 
 # Of each class, in what a fold trains on: one to fit on and one to validate on.
@@ -105,6 +106,8 @@ def _joined(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, np.ndarray):
         return np.concatenate(values)
+    if isinstance(first, FilePaths):
+        return FilePaths(text for value in values for text in value.texts)
     if isinstance(first, tuple):
         return tuple(part for value in values for part in value)
     if isinstance(first, Mapping):

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # What features are made with where weights do not say otherwise: a change of resizing.resize_crop or
 # loading.normalize needs a new text.
 PREPROCESSING = str(PLAIN)
+# Validation items that nothing is selected on.
+CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,19 @@ def features_key(identity: FeatureIdentity) -> str:
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
-def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0) -> dict[str, FeatureSplit]:
+def partition(
+    feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0, calibration_fraction: float = 0.0
+) -> dict[str, FeatureSplit]:
     """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
 
-    No group is in two of the splits that are drawn.
+    With ``calibration_fraction`` there is ``calibration`` too. No group is in two of the splits that are drawn.
 
     Args:
         feature_set: Features of the splits ``train`` and perhaps ``val`` and ``test``: a refit has no test split.
         val_fraction: Share of train that validates, in (0, 1).
         seed: Seed of the draw, which is stratified by class.
         shots: Training items per class, drawn after the validation items; 0 means all.
+        calibration_fraction: Share of the validation items that is kept aside, so that nothing is selected on it.
 
     Raises:
         InputError: If a class has too few items or groups.
@@ -168,10 +173,14 @@ def partition(feature_set: FeatureSet, val_fraction: float, seed: int, shots: in
         train = splits["train"]
         train_rows, val_rows = split_validation(train.labels, val_fraction, seed, names, train.groups)
         splits |= {"train": train.select(train_rows), "val": train.select(val_rows)}
+    if calibration_fraction:
+        val = splits["val"]
+        val_rows, aside = split_validation(val.labels, calibration_fraction, seed, names, val.groups)
+        splits |= {"val": val.select(val_rows), CALIBRATION: val.select(aside)}
     if shots:
         train = splits["train"]
         splits["train"] = train.select(draw_shots(train.labels, shots, seed, names, train.groups))
-    return {name: splits[name] for name in ("train", "val", "test") if name in splits}
+    return {name: splits[name] for name in ("train", "val", CALIBRATION, "test") if name in splits}
 
 
 def select_part(features: FeatureSet, pool: Sequence[str], item_ids: Mapping[str, NDArray[np.str_]]) -> FeatureSet:
@@ -183,12 +192,13 @@ def select_part(features: FeatureSet, pool: Sequence[str], item_ids: Mapping[str
         item_ids: Of each new split; images that were left out have no features.
     """
     parts = [features.splits[name] for name in pool]
-    whole = parts[0] if len(parts) == 1 else _joined(parts)
+    whole = parts[0] if len(parts) == 1 else joined_features(parts)
     splits = {name: whole.select(np.flatnonzero(np.isin(whole.item_ids, ids))) for name, ids in item_ids.items()}
     return FeatureSet(features.key, splits, features.meta)
 
 
-def _joined(parts: Sequence[FeatureSplit]) -> FeatureSplit:
+def joined_features(parts: Sequence[FeatureSplit]) -> FeatureSplit:
+    """Return the items of several splits as one, in their order."""
     return FeatureSplit(
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.labels for part in parts]),

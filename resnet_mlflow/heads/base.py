@@ -96,6 +96,15 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities: Array = softmax(self.logits(X) / self.temperature_, axis=1)
         return probabilities
 
+    def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
+        """Return ``logits``, and how sure the head is of each class: both of shape (n_items, n_classes).
+
+        Of leads only the order means anything: of two items the one with the higher lead of its class is the surer.
+        They are probabilities unless a head knows better.
+        """
+        logits = self.logits(X)
+        return logits, softmax(logits / self.temperature_, axis=1)
+
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the logits; with two classes their difference, of shape (n_items,), positive for the second."""
         logits = self.logits(X)

@@ -6,9 +6,11 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import Array, HeadBase, Validation, WeightedHead
@@ -148,6 +150,23 @@ svm-vissl:
         else:
             return _one_vs_rest(self._pairwise(self._kernel(X)))
         return np.stack([-decisions / 2, decisions / 2], axis=1) if decisions.ndim == 1 else decisions
+
+    def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
+        """Return ``logits``, and the smallest decision for each class against another; see ``HeadBase``.
+
+        Votes, which logits and so probabilities are made of, are all won by most items, sure or not.
+        """
+        if self.loss == "squared_hinge" or len(self.classes_) == 2:
+            return super().logits_and_leads(X)
+        check_is_fitted(self)
+        features, own = self._preprocess(self._check_features(X)), np.arange(len(self.classes_))
+        logits, leads = (np.empty((len(features), len(own))) for _ in range(2))
+        for rows in gen_batches(len(features), self._block_rows()):
+            decisions = self._pairwise(self._kernel(features[rows].astype(np.float64)))
+            logits[rows] = _one_vs_rest(decisions)
+            decisions[:, own, own] = np.inf
+            leads[rows] = decisions.min(axis=2)
+        return logits, leads
 
     def _kernel(self, X: Array) -> Array:
         """Return kernel values with the support vectors; one matrix product beats libsvm's loops many times."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +18,17 @@ from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.formats import MAX_PIXELS
+from resnet_mlflow.data.loading import Change
 from resnet_mlflow.devices import pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
-from resnet_mlflow.features.streaming import extract_split
+from resnet_mlflow.features.streaming import Block, extract_split
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.storage import read_head, write_head
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
+from resnet_mlflow.uncertainty.pictures import Light, measure_light
+from resnet_mlflow.uncertainty.rules import Judged, Rules, read_rules, write_rules
 
 BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
 MAX_DESCRIPTION_BYTES = 2**24
@@ -61,15 +65,24 @@ class Classifier:
         backbone: As ``build_backbone`` gives it.
         head: Fitted on the backbone's features; its classes are indices of the class names.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        rules: When it should not answer; None: it always does.
 
     Raises:
         InputError: If the images would be prepared in another way than the weights are used to.
     """
 
-    def __init__(self, description: Description, backbone: nn.Module, head: HeadBase, device: str = "auto") -> None:
+    def __init__(
+        self,
+        description: Description,
+        backbone: nn.Module,
+        head: HeadBase,
+        device: str = "auto",
+        rules: Rules | None = None,
+    ) -> None:
         self._preprocessing = Preprocessing.read(description.preprocessing)
         self.description = description
         self.head = head
+        self.rules = rules
         self._form = inference_form(backbone, description.precision, pick_device(device))
 
     @property
@@ -87,11 +100,11 @@ class Classifier:
         Raises:
             BadImageError: If an image cannot be decoded.
         """
-        return np.concatenate([scores for _, scores in self.iterate(images, max_pixels=max_pixels)])
+        return np.concatenate([judged.probabilities for _, judged in self.iterate(images, max_pixels=max_pixels)])
 
     def predict(self, images: Images) -> list[str]:
-        """Return the name of the most probable class per image; see ``predict_proba``."""
-        return [self.class_names[index] for index in self.predict_proba(images).argmax(axis=1)]
+        """Return the name of the class that is answered per image; see ``predict_proba``."""
+        return [self.class_names[index] for _, judged in self.iterate(images) for index in judged.labels]
 
     def iterate(
         self,
@@ -101,8 +114,9 @@ class Classifier:
         num_workers: int = -1,
         on_skip: Callable[[int, BadImageError], None] | None = None,
         max_pixels: int = MAX_PIXELS,
-    ) -> Iterator[tuple[NDArray[np.int64], Scores]]:
-        """Yield positions of images and their probabilities, block by block, in order.
+        groups: Sequence[str] = (),
+    ) -> Iterator[tuple[NDArray[np.int64], Judged]]:
+        """Yield positions of images and what is said of them, block by block, in order.
 
         Args:
             images: As for ``predict_proba``.
@@ -110,8 +124,36 @@ class Classifier:
             num_workers: Threads that decode ahead; -1 means one per core.
             on_skip: Called with the position and the error of each image that cannot be decoded; None raises the error.
             max_pixels: As for ``predict_proba``.
+            groups: Name of each image's group, where sets are per group.
         """
-        blocks = extract_split(
+        light = np.zeros((len(images), 4), dtype=np.float32)
+        change = None if self.rules is None or not self.rules.limits else partial(_measure, light)
+        blocks = self.features(
+            images,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_skip=on_skip,
+            max_pixels=max_pixels,
+            change=change,
+        )
+        for rows, features in blocks:
+            yield rows, self._judge(features, light[rows], [groups[row] for row in rows] if groups else [])
+
+    def features(
+        self,
+        images: Images,
+        *,
+        batch_size: int = 128,
+        num_workers: int = -1,
+        on_skip: Callable[[int, BadImageError], None] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        change: Change | None = None,
+    ) -> Iterator[Block]:
+        """Yield positions of images and their features, ``(n_images, n_features)``; arguments as for ``iterate``.
+
+        ``change`` is applied to decoded images before they are resized.
+        """
+        return extract_split(
             self._form,
             _as_split(images, max_pixels),
             self.description.image_size,
@@ -119,9 +161,25 @@ class Classifier:
             batch_size=batch_size,
             num_workers=num_workers,
             on_skip=on_skip,
+            change=change,
         )
-        for rows, features in blocks:
-            yield rows, self.head.predict_proba(features)
+
+    def _judge(self, features: NDArray[np.float32], light: Light, groups: Sequence[str]) -> Judged:
+        if self.rules is None:
+            return unconditional(self.head.predict_proba(features))
+        return self.rules.judge(self.head, features, light, self.class_names, groups)
+
+
+def unconditional(probabilities: Scores) -> Judged:
+    """Return what a classifier without rules says: the most probable class, always."""
+    n_images, labels = len(probabilities), probabilities.argmax(axis=1)
+    return Judged(probabilities, labels, None, np.ones(n_images, dtype=bool), np.full(n_images, ""))
+
+
+def _measure(light: Light, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Keep the light of pictures on their way through, as they were decoded."""
+    light[rows] = measure_light(images)
+    return images
 
 
 def _as_split(images: Images, max_pixels: int) -> ImageSplit:
@@ -138,8 +196,12 @@ def _as_split(images: Images, max_pixels: int) -> ImageSplit:
     )
 
 
-def write_classifier(folder: Path, description: Description, backbone: nn.Module, head: HeadBase) -> None:
+def write_classifier(
+    folder: Path, description: Description, backbone: nn.Module, head: HeadBase, rules: Rules | None = None
+) -> None:
     """Write a classifier's folder: the backbone as safetensors, the head by skops, the rest as JSON."""
+    if rules is not None:
+        write_rules(folder, rules)
     save_backbone(backbone, folder / BACKBONE_FILE)
     write_head(head, folder / HEAD_FILE)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(description), indent=1), encoding="utf-8")
@@ -161,7 +223,8 @@ def read_classifier(folder: Path, device: str = "auto") -> Classifier:
             f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
             f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
         )
-    return Classifier(description, backbone, head, device)
+    rules = read_rules(folder, head, description.class_names)
+    return Classifier(description, backbone, head, device, rules)
 
 
 def _read_description(path: Path) -> Description:

@@ -14,10 +14,11 @@ import pandas as pd
 
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
-from resnet_mlflow.serving.requests import MAX_PIXELS, RequestError, damaged, read_top_k
+from resnet_mlflow.serving.classifier import Classifier, read_classifier
+from resnet_mlflow.serving.requests import MAX_PIXELS, RequestError, damaged, read_groups, read_top_k
 from resnet_mlflow.serving.requests import read_images as read_images
 from resnet_mlflow.serving.server import guard_server
+from resnet_mlflow.uncertainty.rules import Judged
 
 
 class ServedClassifier:
@@ -37,9 +38,11 @@ class ServedClassifier:
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return ``label``, ``probability`` and ``scores`` (class name to probability, best first) per image.
 
+        A classifier with rules also says ``set``, ``answered`` and ``reason``.
+
         Args:
             model_input: A table whose column ``image`` holds the base64 text or the bytes of image files, or uint8
-                pixels ``(n_images, height, width, 3)``.
+                pixels ``(n_images, height, width, 3)``. A column ``group`` names the group of each, for sets per group.
             params: ``top_k``: how many classes ``scores`` has; 0 means all.
 
         Raises:
@@ -47,14 +50,17 @@ class ServedClassifier:
         """
         try:
             top_k = read_top_k(params or {})
-            images = read_images(model_input, self.max_pixels)
+            images, groups = read_images(model_input, self.max_pixels), read_groups(model_input)
             with self._one_at_a_time:
-                scores = self.classifier.predict_proba(images)
+                blocks = [
+                    _answer(judged, self.classifier.class_names, top_k)
+                    for _, judged in self.classifier.iterate(images, max_pixels=self.max_pixels, groups=groups)
+                ]
         except BadImageError as error:
             raise RequestError(damaged(str(error.path), error.reason)) from None
         except InputError as error:
             raise RequestError(str(error)) from None
-        return _answer(scores, self.classifier.class_names, top_k)
+        return pd.concat(blocks, ignore_index=True) if len(blocks) > 1 else blocks[0]
 
     def get_raw_model(self) -> Classifier:
         """Return the classifier itself."""
@@ -74,18 +80,27 @@ def load_served_classifier(path: str, model_config: Mapping[str, Any] | None = N
     return ServedClassifier(classifier, int(given.get("max_pixels", MAX_PIXELS)))
 
 
-def _answer(scores: Scores, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
+def _answer(judged: Judged, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
+    scores = judged.probabilities
     n_shown = min(top_k or len(class_names), len(class_names))
     # Stable, so that of equal scores the first class wins, as it does in evaluation.
     order = np.argsort(-scores, axis=1, kind="stable")[:, :n_shown]
     best = np.take_along_axis(scores, order, axis=1).astype(np.float64)
     return pd.DataFrame(
         {
-            "label": [class_names[row[0]] for row in order],
-            "probability": best[:, 0],
+            "label": [class_names[index] for index in judged.labels],
+            "probability": judged.label_probabilities.astype(np.float64),
             "scores": [
                 {class_names[index]: score for index, score in zip(row, values, strict=True)}
                 for row, values in zip(order.tolist(), best.tolist(), strict=True)
             ],
+            **_reservations(judged, class_names),
         }
     )
+
+
+def _reservations(judged: Judged, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return what classifiers with rules add to an answer."""
+    if judged.sets is None:
+        return {}
+    return {"set": judged.named_sets(class_names), "answered": judged.answered, "reason": judged.reasons.astype(object)}

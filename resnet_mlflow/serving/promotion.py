@@ -226,7 +226,12 @@ def _in_one_order(answers: Answers) -> Answers:
 
 
 def describe_version(
-    title: str, metrics: Mapping[str, float], answers: Answers, reason: str, splits: Sequence[str] = ("val", "test")
+    title: str,
+    metrics: Mapping[str, float],
+    answers: Answers,
+    reason: str,
+    splits: Sequence[str] = ("val", "test"),
+    remarks: Sequence[str] = (),
 ) -> str:
     """Return a model version's description in Markdown: scores with intervals, worst pairs, and the reason.
 
@@ -236,6 +241,7 @@ def describe_version(
         answers: On the test split.
         reason: Why the version is champion or not.
         splits: What metrics are named after.
+        remarks: Further sentences, such as what is promised of its answers.
     """
     scores = [
         [split, *(_score_with_interval(metrics, split, name) for name in ("accuracy", "balanced_accuracy", "macro_f1"))]
@@ -252,6 +258,7 @@ def describe_version(
         f"Most confused {tested} images:" if worst else f"No {tested} image was confused.",
         *(["\n".join(markdown_table(["class", "taken for", "images"], worst))] if worst else []),
         f"Decision: {reason}.",
+        *remarks,
         REQUEST,
     ]
     return "\n\n".join(lines)

@@ -18,7 +18,7 @@ from resnet_mlflow.data.formats import N_HEAD, image_format
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.classifier import Images
 
-COLUMN = "image"
+COLUMN, GROUP = "image", "group"
 # 8192 x 8192, or 200 MB of memory per decoding thread: more than cameras make, less than what stops a server.
 MAX_PIXELS = 2**26
 
@@ -56,6 +56,15 @@ def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
     if isinstance(cells, np.ndarray) and cells.ndim > 1:
         return _checked_pixels(cells)
     return [_checked_file(row, cell, max_pixels) for row, cell in enumerate(cells)]
+
+
+def read_groups(model_input: Any) -> list[str]:
+    """Return the name of each image's group where a table has such a column, else nothing."""
+    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
+        model_input = pd.DataFrame(model_input)
+    if isinstance(model_input, pd.DataFrame) and GROUP in model_input:
+        return [str(name) for name in model_input[GROUP]]
+    return []
 
 
 def _cells(model_input: Any) -> Sequence[Any] | NDArray[Any]:

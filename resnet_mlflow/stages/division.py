@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resnet_mlflow.config import DataConfig
 from resnet_mlflow.csv_text import csv_of
 from resnet_mlflow.data.crossings import contradictions, copies_across, groups_across
 from resnet_mlflow.data.datasets import TEST_FRACTION, ImageDataset
 from resnet_mlflow.data.group_draws import are_single
 from resnet_mlflow.data.splits import split_validation, unbalanced
-from resnet_mlflow.features.identity import FeatureSplit
+from resnet_mlflow.features.identity import FeatureSet, FeatureSplit, partition
 from resnet_mlflow.tracking import StageRun
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,17 @@ logger = logging.getLogger(__name__)
 Imbalance = Mapping[str, Mapping[str, tuple[int, int]]]
 SHOWN = 5
 FOLDER = "data"
+
+
+def partition_of(config: DataConfig, features: FeatureSet, shots: int = 0) -> dict[str, FeatureSplit]:
+    """Return the splits that a configuration trains, validates and tests on, and those that it keeps aside.
+
+    Args:
+        config: Shares of the splits that are drawn, and their seed.
+        features: Of the dataset.
+        shots: Training items per class; 0 means all.
+    """
+    return partition(features, config.val_fraction, config.seed, shots, config.calibration_fraction)
 
 
 @lru_cache(maxsize=64)

@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 
 from resnet_mlflow.config import FitHeadConfig
-from resnet_mlflow.features.identity import FeatureSplit, partition
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
+from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key
 from resnet_mlflow.stages.reporting import Outcome, conclude
@@ -42,7 +43,7 @@ def run_tags(config: FitHeadConfig, inputs: Inputs) -> dict[str, object]:
 def load_splits(config: FitHeadConfig, inputs: Inputs) -> tuple[Inputs, dict[str, FeatureSplit]]:
     """Return the features named train, val and test, and the inputs with what their extraction left out."""
     features = ensure_features(config, inputs)
-    return inputs.without(features), partition(features, config.val_fraction, config.seed, config.shots)
+    return inputs.without(features), partition_of(config, features, config.shots)
 
 
 def fit_and_conclude(

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.config import LongtailConfig
-from resnet_mlflow.features.identity import FeatureSplit, partition
+from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import parse_head_params
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.longtail.fitting import FitOptions, FittedMethod, fit_method
 from resnet_mlflow.longtail.profiles import draw_long_tail
 from resnet_mlflow.longtail.table import BASELINE, MethodRun
+from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.longtail_runs import MethodTask, log_fitted, method_run
 from resnet_mlflow.stages.longtail_trials import search
@@ -73,7 +74,7 @@ def on_features(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
     """Yield the long-tailed features of each seed; they are extracted first where they are missing."""
     features = ensure_features(config, inputs)
     for seed in config.all_seeds:
-        splits = partition(features, config.val_fraction, seed)
+        splits = partition_of(config.model_copy(update={"seed": seed}), features)
         rows = draw_rows(splits["train"].labels, splits["train"].groups, config, inputs, seed)
         yield FeatureSource(inputs, splits | {"train": splits["train"].select(rows)})
 

@@ -15,11 +15,12 @@ from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.splits import split_validation
 from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.evaluation.figures import learning_curves_figure
-from resnet_mlflow.features.identity import FeatureSplit, partition
+from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.process import leave_ranks
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features, extract_untracked
 from resnet_mlflow.stages.preparation import Inputs, prepare
 from resnet_mlflow.stages.reporting import Outcome, conclude
@@ -103,7 +104,7 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
     """Train the linear layer on stored features: the frozen backbone would return the same in every epoch."""
     features = ensure_features(config, inputs)
     inputs = inputs.without(features)
-    splits = partition(features, config.val_fraction, config.seed)
+    splits = partition_of(config, features)
     layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
     epochs = finetune_on_features(
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
@@ -126,7 +127,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     # Not tracked as an extraction of its own: the features belong to this run's backbone.
     features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
-    splits = partition(features, config.val_fraction, config.seed)
+    splits = partition_of(config, features)
     head = from_linear(*linear_state(cast("nn.Linear", network.head)), _classes(inputs))
     return Trained(head, inputs, splits, history, backbone_file)
 
@@ -176,13 +177,25 @@ def trained_weights(backbone: str, file: Path, start: ResolvedWeights, train_lay
 
 def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
     """Return the images to train on and to validate on, the same ones as ``features.identity.partition`` picks."""
-    train = inputs.dataset.splits["train"]
-    if "val" in inputs.dataset.splits:
-        return train, inputs.dataset.splits["val"]
-    train_rows, val_rows = split_validation(
-        train.labels, config.val_fraction, config.seed, inputs.dataset.class_names, train.groups
-    )
-    return train.select(train_rows), train.select(val_rows)
+    splits = image_partition(config, inputs)
+    return splits["train"], splits["val"]
+
+
+def image_partition(config: DataConfig, inputs: Inputs) -> dict[str, ImageSplit]:
+    """Return the images of ``train``, ``val`` and, where some are kept aside, ``calibration``."""
+    train, val = inputs.dataset.splits["train"], inputs.dataset.splits.get("val")
+    if val is None:
+        train, val = _parted(train, config.val_fraction, config, inputs)
+    if not config.calibration_fraction:
+        return {"train": train, "val": val}
+    val, aside = _parted(val, config.calibration_fraction, config, inputs)
+    return {"train": train, "val": val, CALIBRATION: aside}
+
+
+def _parted(split: ImageSplit, fraction: float, config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
+    names = inputs.dataset.class_names
+    stay, leave = split_validation(split.labels, fraction, config.seed, names, split.groups)
+    return split.select(stay), split.select(leave)
 
 
 def _classes(inputs: Inputs) -> list[int]:

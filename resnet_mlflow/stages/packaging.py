@@ -1,7 +1,7 @@
 """A run's classifier as one servable model, checked against what the run had logged."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,27 +18,27 @@ from resnet_mlflow.registry.backbones import TIMM
 from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS
-from resnet_mlflow.stages.classifiers import load_classifier, precision_of
+from resnet_mlflow.stages.classifiers import RunClassifier, precision_of
 from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
+from resnet_mlflow.uncertainty.rules import Rules
 
 EXAMPLE_SIDE = 64
 # Scores this near may change places: bf16 keeps three digits, and another batch size adds in another order.
 NEARLY_EQUAL = 0.01
 
 
-def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -> str:
+def package(classifier: RunClassifier, dataset: ImageDataset, rules: Rules | None) -> str:
     """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
 
     Args:
-        candidate: Run of the classifier.
+        classifier: The candidate's.
         dataset: What it is tested on.
-        here: Parameters that say where things lie, in place of those the run was started with.
+        rules: When it should not answer; None: it always does.
 
     Raises:
         InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
     """
-    classifier = load_classifier(candidate.info.run_id, here)
-    config, inputs = classifier.config, classifier.inputs
+    candidate, config, inputs = classifier.run, classifier.config, classifier.inputs
     # A refit on all images has none left to test on: what it validated on must be predicted alike.
     refitted = candidate.data.tags.get("stage") == "refit"
     logged = load_predictions(candidate.info.run_id, "val" if refitted else "test")
@@ -51,11 +51,13 @@ def package(candidate: Run, dataset: ImageDataset, here: Mapping[str, object]) -
         folder = scratch / "classifier"
         folder.mkdir()
         backbone = build_backbone(config.backbone, inputs.weights)
-        write_classifier(folder, description, backbone, classifier.head)
+        write_classifier(folder, description, backbone, classifier.head, rules)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
         model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
         requirements = ("timm",) if config.backbone.startswith(TIMM) else ()
-        model_id = log_classifier(folder, _example(tested), metadata, model_config, requirements)
+        model_id = log_classifier(
+            folder, _example(tested), metadata, model_config, requirements, with_rules=rules is not None
+        )
     _check(model_id, candidate, logged, tested, classifier.config.batch_size)
     return model_id
 
@@ -76,7 +78,9 @@ def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSpli
     model = ServedClassifier(classifier, images.max_pixels)
     # Batches as in extraction, so that rounding is the same too.
     answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
-    n_wrong = _n_disagreements(logged, answers["label"].to_numpy(dtype=np.str_))
+    # The most probable class, which costs of mistakes may keep from being the answer.
+    likeliest = np.array([next(iter(scores)) for scores in answers["scores"]], dtype=np.str_)
+    n_wrong = _n_disagreements(logged, likeliest)
     if n_wrong:
         raise InputError(
             f"a packaged model must give the predictions of run {candidate.info.run_id}, got {n_wrong} of "

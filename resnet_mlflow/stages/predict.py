@@ -1,6 +1,7 @@
 """Stage `predict`: a registered classifier's answers for a folder of images, in one file."""
 
 import glob
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
@@ -19,9 +19,10 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import is_gone, process_mark
-from resnet_mlflow.serving.classifier import Classifier, Scores, read_classifier
+from resnet_mlflow.serving.classifier import Classifier, read_classifier
 from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import StageRun, connect, download_classifier, promoted_version, stage_run
+from resnet_mlflow.uncertainty.rules import Judged
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ def _predict(
 ) -> list[BadImageError]:
     """Write the answers block by block, so that memory does not grow with the number of images."""
     bad: list[BadImageError] = []
+    reserved = [("set", pa.string()), ("answered", pa.bool_()), ("reason", pa.string())]
     schema = pa.schema(
         [("path", pa.string()), ("label", pa.string()), ("probability", pa.float32())]
+        + (reserved if classifier.rules else [])
         + [(f"score_{name}", pa.float32()) for name in classifier.class_names]
     )
 
@@ -83,16 +86,19 @@ def _predict(
             on_skip=skip,
             max_pixels=config.max_pixels,
         )
-        for rows, scores in blocks:
+        for rows, judged in blocks:
             relative = [str(paths[row].relative_to(folder)) for row in rows]
-            writer.write_table(_table(relative, scores, classifier.class_names, schema))
+            writer.write_table(_table(relative, judged, classifier.class_names, schema))
             bar.update(len(rows))
     return bad
 
 
-def _table(paths: list[str], scores: Scores, class_names: tuple[str, ...], schema: pa.Schema) -> pa.Table:
-    best = scores.argmax(axis=1)
-    columns = [paths, [class_names[index] for index in best], scores[np.arange(len(best)), best], *scores.T]
+def _table(paths: list[str], judged: Judged, class_names: tuple[str, ...], schema: pa.Schema) -> pa.Table:
+    columns = [paths, [class_names[index] for index in judged.labels], judged.label_probabilities]
+    if judged.sets is not None:
+        # As JSON: CSV has no lists, and names may hold any separator.
+        columns += [[json.dumps(names) for names in judged.named_sets(class_names)], judged.answered, judged.reasons]
+    columns += [*judged.probabilities.T]
     return pa.table([pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 

@@ -19,6 +19,7 @@ from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import (
+    CALIBRATION,
     FeatureIdentity,
     FeatureSet,
     FeatureSplit,
@@ -253,7 +254,7 @@ def digest_of(content: Mapping[str, object]) -> str:
 
 def track_split(run: StageRun, inputs: Inputs, name: str, split: FeatureSplit) -> TrackedDataset:
     """Log one split as an input of the run, and return it for linking metrics to it."""
-    context = {"train": "training", "val": "validation", "test": "testing"}[name]
+    context = {"train": "training", "val": "validation", CALIBRATION: CALIBRATION, "test": "testing"}[name]
     groups = {"n_groups": len(np.unique(split.groups))} if inputs.dataset.has_groups else {}
     return track_items(run, inputs, name, split.labels, split.item_ids, context, groups)
 

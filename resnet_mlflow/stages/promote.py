@@ -1,6 +1,8 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
 
+import json
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -12,14 +14,20 @@ from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version, level_of_look
+from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
+from resnet_mlflow.stages.calibration import what_is_asked
+from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
 from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
 from resnet_mlflow.tracking import (
+    ASKED_TAG,
     CHALLENGER,
     CHAMPION,
     REFIT_TAG,
     RUN_TAG,
+    StageRun,
     connect,
     find_runs,
     get_run,
@@ -69,34 +77,68 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     champion = version_with_alias(name, CHAMPION)
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     evidence = evidence_of(candidate, dataset)
+    asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate))
     decision = _decide(config, dataset, evidence, champion)
     _explain(config, evidence, champion, decision)
     if config.dry_run:
         return Promotion(name, candidate.info.run_id, decision, None)
     tags = {tag: candidate.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.data.tags}
-    with stage_run("promote", config, f"promote {dataset.short_name}", {**tags, "candidate": candidate.info.run_id}):
-        version = version_of_run(name, candidate.info.run_id)
-        written = tags | _decision_tags(config, evidence, champion, decision)
-        here, fitted, title = {"cache_dir": config.cache_dir}, candidate, _title(candidate)
-        if version is None and is_divided(candidate):
-            from resnet_mlflow.stages.refits import refit  # torch takes seconds to import
-
-            fitted = refit(candidate, here)
-            written[REFIT_TAG] = fitted.info.run_id
-        if is_divided(candidate):
-            title += "; fitted on all images, scores are those of the cross-validation"
-        description = describe_version(title, evidence.metrics, evidence.answers, decision.reason, evidence.splits)
+    name_of_run, own = f"promote {dataset.short_name}", {**tags, "candidate": candidate.info.run_id}
+    with stage_run("promote", config, name_of_run, own) as run:
+        version = version_of_run(name, candidate.info.run_id, asked)
+        written = tags | _decision_tags(config, evidence, champion, decision) | {ASKED_TAG: asked}
         if version is None:
-            version = register(package(fitted, dataset, here), name, written, description)
+            version = _register(run, config, dataset, name, evidence, decision, written)
         elif champion is None or version.version != champion.version:
-            rewrite_version(version, written, description)
+            rewrite_version(version, written, _description(evidence, decision, version.tags))
+        if others:
+            _try_on_others(run, config, evidence, version, others)
         _move_aliases(version, champion, decision)
     logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
     return Promotion(name, candidate.info.run_id, decision, int(version.version))
 
 
-def _title(candidate: Run) -> str:
-    return f"{candidate.info.run_name}, run {candidate.info.run_id}"
+def _register(
+    run: StageRun,
+    config: PromoteConfig,
+    dataset: ImageDataset,
+    name: str,
+    evidence: Evidence,
+    decision: Decision,
+    tags: dict[str, str],
+) -> ModelVersion:
+    """Return the version that the candidate's classifier was packaged and registered as."""
+    here, fitted = {"cache_dir": config.cache_dir}, evidence.run
+    if is_divided(fitted):
+        from resnet_mlflow.stages.refits import refit  # torch takes seconds to import
+
+        fitted = refit(fitted, here)
+        tags[REFIT_TAG] = fitted.info.run_id
+    classifier = load_classifier(fitted.info.run_id, here)
+    policy = make_answer_policy(run, config, classifier)
+    for remark in remarks_of(policy.tags):
+        logger.info("promise:   %s", remark)
+    model_id = package(classifier, dataset, policy.rules)
+    return register(model_id, name, tags | policy.tags, _description(evidence, decision, policy.tags))
+
+
+def _try_on_others(
+    run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
+) -> None:
+    """Log how well scores tell other images from the classifier's own, and write it on the version."""
+    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
+    found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
+    told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
+    rewrite_version(version, {"ood_auroc": json.dumps(told)})
+
+
+def _description(evidence: Evidence, decision: Decision, tags: Mapping[str, str]) -> str:
+    title = f"{evidence.run.info.run_name}, run {evidence.run.info.run_id}"
+    if is_divided(evidence.run):
+        title += "; fitted on all images, scores are those of the cross-validation"
+    return describe_version(
+        title, evidence.metrics, evidence.answers, decision.reason, evidence.splits, remarks_of(tags)
+    )
 
 
 def _best_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:

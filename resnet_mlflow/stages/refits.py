@@ -13,7 +13,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.classifiers import config_of_run
 from resnet_mlflow.stages.finetune import finetune
 from resnet_mlflow.stages.fit_head import fit_head
-from resnet_mlflow.stages.preparation import Part, compute_cache_key, prepare
+from resnet_mlflow.stages.preparation import Inputs, Part, compute_cache_key, prepare
 from resnet_mlflow.tracking import find_runs, get_run
 
 logger = logging.getLogger(__name__)
@@ -42,14 +42,25 @@ def refit(candidate: Run, here: Mapping[str, object]) -> Run:
             f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset}; "
             "restore the images or cross-validate again"
         )
-    entry_point, pool = candidate.data.tags["stage"], pool_of(inputs.dataset)
-    tags = {"entry_point": entry_point, "refit_of": run_id}
-    whole = dataclasses.replace(inputs.dataset, splits={"train": pool})
-    part = inputs.with_part(Part("refit", f"refit on {len(pool)} images", inputs, tags), whole)
+    entry_point = candidate.data.tags["stage"]
+    part = refit_part(inputs, {"entry_point": entry_point, "refit_of": run_id})
     finished = find_runs({"stage": "refit", "cache_key": compute_cache_key(entry_point, config, part)})
     if finished:
         return finished[0]
-    logger.info("%s holds no classifier: its configuration is refitted on all %d images", run_id, len(pool))
+    n_images = len(part.dataset.splits["train"])
+    logger.info("%s holds no classifier: its configuration is refitted on all %d images", run_id, n_images)
     assert isinstance(config, FitHeadConfig | FinetuneConfig)
     outcome = fit_head(config, part) if isinstance(config, FitHeadConfig) else finetune(config, part)
     return get_run(outcome.run_id)
+
+
+def refit_part(inputs: Inputs, tags: Mapping[str, object]) -> Inputs:
+    """Return the inputs of a refit: every image of the pool is to train on.
+
+    Args:
+        inputs: Of the whole dataset.
+        tags: Of the refit's run.
+    """
+    pool = pool_of(inputs.dataset)
+    whole = dataclasses.replace(inputs.dataset, splits={"train": pool})
+    return inputs.with_part(Part("refit", f"refit on {len(pool)} images", inputs, tags), whole)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from resnet_mlflow.features.identity import FeatureSplit
+from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit
 from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.review import RUN_RULES, RunFacts, find
 from resnet_mlflow.tracking import StageRun
@@ -35,5 +35,7 @@ def facts_of_fit(
         calibrated: Whether the head was calibrated on ``splits["val"]``.
         scarce: Whether classes were made to have few training images.
     """
-    counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in splits.items()}
+    # What is kept aside judges no classifier: promotion says itself when it is too few.
+    judged = {name: split for name, split in splits.items() if name != CALIBRATION}
+    counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in judged.items()}
     return RunFacts(counts, class_names, scarce, head.temperature_bound_ if calibrated else "")

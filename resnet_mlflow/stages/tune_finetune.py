@@ -8,11 +8,11 @@ from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.config import FinetuneConfig, TrainingConfig
 from resnet_mlflow.config.validation import validate
 from resnet_mlflow.devices import open_fabric
-from resnet_mlflow.features.identity import partition
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.locks import held
 from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.stages.division import partition_of
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.network_runs import image_splits, run_name, run_tags, train_and_conclude
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
@@ -92,7 +92,7 @@ class _Work:
     def _epochs(self, config: FinetuneConfig) -> Iterator[EpochResult]:
         layer = build_linear(BACKBONES[config.backbone].n_features, len(self.inputs.dataset.class_names), config.seed)
         if trains_on_features(config):
-            splits = partition(ensure_features(config, self.inputs), config.val_fraction, config.seed)
+            splits = partition_of(config, ensure_features(config, self.inputs))
             return finetune_on_features(layer, splits["train"], splits["val"], config)
         train, val = image_splits(config, self.inputs)
         backbone = build_backbone(config.backbone, self.inputs.weights)

@@ -129,6 +129,7 @@ def _task(search: Search) -> Task:
         "objective": config.objective,
         "second_objective": config.second_objective,
         "cv_folds": config.cv_folds,
+        **({"calibration_fraction": config.calibration_fraction} if config.calibration_fraction else {}),
         **inputs.grouping,
     }
     if isinstance(config, FinetuneConfig):

@@ -82,6 +82,29 @@ def accuracy_interval(n_correct: int, n_items: int, confidence: float = 0.95) ->
     return float(low), float(high)
 
 
+def proportion_upper_bound(n_events: int, n_items: int, confidence: float = 0.95) -> float:
+    """Return what a proportion is at most, one-sided and exact: it is above with a chance of no more than asked for.
+
+    Args:
+        n_events: In ``[0, n_items]``.
+        n_items: At least 1.
+        confidence: In (0, 1).
+
+    Raises:
+        InputError: As ``wilson_interval``.
+
+    References:
+        Clopper and Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
+
+    Example:
+        >>> round(proportion_upper_bound(0, 149), 4)
+        0.0199
+    """
+    _check_counts(n_events, n_items)
+    tail = checked_confidence(confidence)
+    return 1.0 if n_events == n_items else float(special.betaincinv(n_events + 1, n_items - n_events, tail))
+
+
 def wilson_limits(share: ArrayLike, n_items: ArrayLike, z: float) -> tuple[Floats, Floats]:
     """Return the ends of Wilson's intervals of many shares, of so many items each, which may be fractions."""
     p, n = np.asarray(share, dtype=np.float64), np.asarray(n_items, dtype=np.float64)

@@ -37,6 +37,7 @@ from resnet_mlflow.tracking.predictions import (
 from resnet_mlflow.tracking.protocol import PROTOCOL, protocol_of
 from resnet_mlflow.tracking.queries import find_runs, finish_run, get_run, search_runs, set_error
 from resnet_mlflow.tracking.registry import (
+    ASKED_TAG,
     CHALLENGER,
     CHAMPION,
     REFIT_TAG,
@@ -56,6 +57,7 @@ from resnet_mlflow.tracking.store import connect
 from resnet_mlflow.tracking.trials import TrialRun, describe_distributions, end_killed_trial
 
 __all__ = [
+    "ASKED_TAG",
     "BACKBONE_ARTIFACT",
     "CHALLENGER",
     "CHAMPION",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-from mlflow.types.schema import Map
+from mlflow.types.schema import Array, Map
 
 PACKAGE = Path(__file__).parents[1]
 # What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
@@ -26,6 +26,8 @@ def log_classifier(
     metadata: Mapping[str, Any],
     model_config: Mapping[str, Any],
     requirements: Sequence[str] = (),
+    *,
+    with_rules: bool = False,
 ) -> str:
     """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
 
@@ -35,6 +37,7 @@ def log_classifier(
         metadata: Kept in the model's ``MLmodel``.
         model_config: What may be set where the model is loaded, with the defaults.
         requirements: Packages that this classifier's backbone needs besides.
+        with_rules: Whether its answers say when they are none.
     """
     import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
 
@@ -43,7 +46,7 @@ def log_classifier(
         loader_module="resnet_mlflow.serving",
         data_path=str(folder),
         code_paths=[str(PACKAGE)],
-        signature=_signature(),
+        signature=_signature(with_rules),
         input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
         # Named here, since MLflow would find them in a subprocess that takes seconds.
         pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
@@ -70,7 +73,7 @@ def _released_version(name: str) -> str:
     return importlib.metadata.version(name).split("+")[0]
 
 
-def _signature() -> ModelSignature:
+def _signature(with_rules: bool) -> ModelSignature:
     # No schema of MLflow's holds both a table of images and an array of pixels: it would refuse one of the two
     # before this package sees it. The example shows the input.
     outputs: list[ColSpec | TensorSpec] = [
@@ -78,4 +81,10 @@ def _signature() -> ModelSignature:
         ColSpec(DataType.double, "probability"),
         ColSpec(Map(DataType.double), "scores"),
     ]
+    if with_rules:
+        outputs += [
+            ColSpec(Array(DataType.string), "set"),
+            ColSpec(DataType.boolean, "answered"),
+            ColSpec(DataType.string, "reason"),
+        ]
     return ModelSignature(outputs=Schema(outputs), params=ParamSchema([ParamSpec("top_k", DataType.long, default=0)]))

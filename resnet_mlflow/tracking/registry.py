@@ -15,6 +15,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
 # Of a version whose run is a cross-validation: the run that fitted its classifier.
 REFIT_TAG = "refit_run"
+# What was asked of a version's answers: the same run is packaged anew for other ones.
+ASKED_TAG = "asked_of_answers"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -83,11 +85,18 @@ def versions_of(name: str) -> list[ModelVersion]:
     return list(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
 
 
-def version_of_run(name: str, run_id: str) -> ModelVersion | None:
-    """Return the newest version of a registered model that a run's classifier was packaged as, or None."""
+def version_of_run(name: str, run_id: str, asked: str) -> ModelVersion | None:
+    """Return the newest version of a registered model that a run's classifier was packaged as, or None.
+
+    Args:
+        name: Of the registered model.
+        run_id: Of the run.
+        asked: What was asked of its answers, the version's tag ``ASKED_TAG``.
+    """
     # By the run alone: a filter cannot spell every name that a model may have.
     found = mlflow.MlflowClient().search_model_versions(f"tags.{RUN_TAG} = '{run_id}'")
-    return max((one for one in found if one.name == name), key=lambda one: int(one.version), default=None)
+    own = (one for one in found if one.name == name and one.tags.get(ASKED_TAG) == asked)
+    return max(own, key=lambda one: int(one.version), default=None)
 
 
 def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:

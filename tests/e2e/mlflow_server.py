@@ -15,17 +15,19 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_server(folder, port):
+def start_server(folder, port, *options, store="", artifacts="", **environment):
+    """Start a server; its store and artifacts lie in the folder where no others are named."""
+    others = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts"), "--workers", "1"),
+            *("--backend-store-uri", store or f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", artifacts or str(folder / "artifacts"), "--workers", "1", *options),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
+        env=others | environment,
     )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:

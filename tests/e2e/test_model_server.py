@@ -150,6 +150,17 @@ def test_served_model_takes_every_form_of_request(url, key):
     assert answer["predictions"] == post(url, records(encode(digit(0))))[1]["predictions"]
 
 
+def test_served_model_says_when_its_answer_is_none(url):
+    status, answer = post(url, records(encode(digit(0)), encode(Image.new("L", (64, 64), 3)), encode(NOISE_64)))
+    assert status == 200
+    good, dark, strange = answer["predictions"]
+    assert (good["answered"], good["reason"]) == (True, "")
+    assert good["label"] in good["set"]
+    assert (dark["answered"], dark["reason"]) == (False, "too dark")
+    assert strange["answered"] is False
+    assert strange["reason"] in ("unlike training images", "too dark", "too bright", "too little contrast")
+
+
 def bomb():
     """A PNG of 20 000 x 20 000 pixels: 49 kB that would take 1.2 GB."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -159,8 +170,9 @@ def bomb():
         Image.MAX_IMAGE_PIXELS = limit
 
 
+NOISE_64 = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
 PNG = encode(Image.new("RGB", (100, 100)))
-NOISE = encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)), "JPEG")
+NOISE = encode(NOISE_64, "JPEG")
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,22 @@ def test_squared_hinge_that_stops_early_is_logged(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="resnet_mlflow"):
         SVMHead(loss="squared_hinge", kernel="linear", C=1e6, tol=1e-300).fit(X, y)
     assert all("svm: the solver stopped" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_leads_are_the_smallest_decisions_against_other_classes(n_classes):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 5)), np.arange(80) % n_classes
+    X[:, 0] += y
+    head = SVMHead(C=1.0).fit(X, y)
+    logits, leads = head.logits_and_leads(X)
+    np.testing.assert_array_equal(logits, head.logits(X))
+    if n_classes == 2:
+        np.testing.assert_allclose(leads, head.predict_proba(X))
+        return
+    # scikit-learn's decisions are for pairs (0, 1), (0, 2), ...; positive speaks for the first.
+    peer = SVC(C=1.0, gamma=head.svc_._gamma, decision_function_shape="ovo").fit(X, y).decision_function(X)
+    pairs = np.transpose(np.triu_indices(n_classes, 1))
+    for label in range(n_classes):
+        own = [peer[:, k] if pair[0] == label else -peer[:, k] for k, pair in enumerate(pairs) if label in pair]
+        np.testing.assert_allclose(leads[:, label], np.min(own, axis=0), atol=2e-3)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.serving.classifier import unconditional
 from resnet_mlflow.serving.model import RequestError, ServedClassifier, read_images
 
 
@@ -99,8 +100,8 @@ class TwoClasses:
     def __init__(self, scores):
         self.scores = np.array(scores)
 
-    def predict_proba(self, images):
-        return self.scores
+    def iterate(self, images, **_):
+        yield np.arange(len(images)), unconditional(self.scores)
 
 
 def test_predict_orders_scores_and_lets_the_first_of_equal_classes_win():

@@ -39,7 +39,11 @@ def test_predict_gives_the_runs_own_predictions(champion, config):
     predicted = run_predict(config)
     assert (predicted.n_images, predicted.bad) == (12, [])
     answers = pd.read_parquet(config.output)
-    assert answers.columns.tolist() == ["path", "label", "probability", "score_blue", "score_green", "score_red"]
+    expected = ["path", "label", "probability", "set", "answered", "reason", "score_blue", "score_green", "score_red"]
+    assert answers.columns.tolist() == expected
+    assert all(label in json.loads(text) for label, text in zip(answers["label"], answers["set"], strict=True))
+    assert set(answers["reason"][~answers["answered"]]) <= {"unlike training images", "too dark", "too bright"}
+    assert set(answers["reason"][answers["answered"]]) <= {""}
     assert answers["path"].tolist()[:2] == ["blue/0.png", "blue/1.png"]
     logged = load_predictions(champion[1])
     assert sorted(answers["label"]) == sorted(logged.predictions)
@@ -52,7 +56,7 @@ def test_predict_writes_the_same_to_csv(config):
     as_csv = config.model_copy(update={"output": config.output.replace(".parquet", ".csv"), "batch_size": 5})
     run_predict(as_csv)
     pd.testing.assert_frame_equal(
-        pd.read_csv(as_csv.output), pd.read_parquet(config.output), check_dtype=False, atol=1e-6
+        pd.read_csv(as_csv.output, keep_default_na=False), pd.read_parquet(config.output), check_dtype=False, atol=1e-6
     )
 
 

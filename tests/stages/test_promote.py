@@ -135,7 +135,14 @@ def test_promote_packages_no_pickle_and_its_own_source(runs):
     assert not [line for line in requirements if "+" in line], "a package index has no local builds"
     info = mlflow.models.get_model_info("models:/package@champion")
     assert info.flavors["python_function"]["loader_module"] == "resnet_mlflow.serving"
-    assert [column.name for column in info.signature.outputs] == ["label", "probability", "scores"]
+    assert [column.name for column in info.signature.outputs] == [
+        "label",
+        "probability",
+        "scores",
+        "set",
+        "answered",
+        "reason",
+    ]
     assert info.signature.params.to_dict()[0]["name"] == "top_k"
     assert json.loads(files["serving_input_example.json"].read_text())["dataframe_split"]["columns"] == ["image"]
 

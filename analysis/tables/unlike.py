@@ -1,0 +1,69 @@
+"""How well promoted classifiers tell other images from their own, by score."""
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from analysis.charts import Chart
+from analysis.table import RUN_IDS, Column, Table
+from analysis.tables.row import TableRow
+from resnet_mlflow.registry.ood_scores import OOD_SCORES
+
+LABELS = ("backbone", "head", "weights")
+CLEAN, AUROC, FPR = "ood/clean_accuracy", "auroc", "fpr95"
+_METRIC = re.compile(rf"ood/(?P<source>.+)/(?P<score>[^/]+)/{AUROC}")
+COLUMNS = (
+    *(Column(name, name) for name in LABELS),
+    Column(CLEAN, "clean accuracy", "score"),
+    Column("source", "other images"),
+    Column("n_images", "images", "count"),
+    Column("score", "score"),
+    Column(AUROC, "AUROC", "score"),
+    Column(FPR, "FPR at 95 % TPR", "score"),
+)
+
+
+def unlike(frame: pd.DataFrame) -> Table | None:
+    """Return AUROC and FPR at 95 % of the own images kept, per classifier, other images and score."""
+    tried = frame[(frame["stage"] == "promote") & (frame["status"] == "FINISHED")]
+    if CLEAN not in tried or not tried[CLEAN].notna().any():
+        return None
+    names = [(name, found) for name in map(str, tried) if (found := _METRIC.fullmatch(name))]
+    # Newest first: of several trials of one classifier and source the newest counts.
+    rows = [_row(run, name, found) for _, run in tried.iterrows() for name, found in names if pd.notna(run[name])]
+    table = pd.DataFrame(rows).drop_duplicates([*LABELS, "candidate", "source", "score"])
+    table = table.sort_values(["source", *LABELS, AUROC], ascending=[True] * 4 + [False], kind="stable")
+    return Table(ROW.name, ROW.question, table.reset_index(drop=True), COLUMNS, NOTES)
+
+
+def _row(run: "pd.Series[Any]", name: str, found: "re.Match[str]") -> dict[str, Any]:
+    stem, row = name.removesuffix(AUROC), {label: run.get(label) for label in (*LABELS, CLEAN)}
+    for measure in (AUROC, FPR):
+        row[measure] = run[f"{stem}{measure}"]
+        row |= {f"{measure} {end}": run[f"{stem}{measure}_ci_{end}"] for end in ("low", "high")}
+    known = {"candidate": run.get("candidate"), "n_images": run[f"{stem}n_images"], RUN_IDS: (run["run_id"],)}
+    return row | found.groupdict() | known
+
+
+NOTES = (
+    "AUROC: chance that another image has the higher score than one of the test split; 0.5 tells nothing apart. FPR: "
+    "share of other images that pass where 95 % of the test images are kept. In brackets 95 % bootstrap intervals over "
+    "both.",
+    f"{', '.join(f'{row.name}: {row.reference}' for row in OOD_SCORES.values())}. Clean accuracy is that of the test "
+    "images' features, computed anew beside those of the others: it was checked against the run's own.",
+    "Nothing is bold: scores are compared by their intervals.",
+)
+
+
+def _no_chart(table: Table) -> Chart | None:
+    return None
+
+
+ROW = TableRow(
+    "unlike",
+    "Which score tells other images from the classifier's own?",
+    needs="finished runs of promote with ood or ood_corruptions",
+    build=unlike,
+    chart=_no_chart,
+)

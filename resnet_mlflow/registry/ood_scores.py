@@ -1,0 +1,33 @@
+"""Which scores tell images unlike those of training: a row each, and its functions in ``resnet_mlflow.uncertainty``."""
+
+from dataclasses import dataclass
+
+from resnet_mlflow.registry import Registry
+
+
+@dataclass(frozen=True)
+class OodScore:
+    """One score of how unlike the training images an image is: the higher, the less alike.
+
+    Attributes:
+        name: What users call it.
+        fit: ``(features, labels) -> arrays by name``, what it keeps of the training images, as ``module:attribute``;
+            empty where it keeps nothing.
+        score: ``(arrays, features, logits) -> (n_images,)``, as ``module:attribute``.
+        reference: The paper that it is from.
+    """
+
+    name: str
+    score: str
+    reference: str
+    fit: str = ""
+
+
+_SCORES = "resnet_mlflow.uncertainty.scores"
+OOD_SCORES = Registry(
+    "ood_score",
+    OodScore("knn", f"{_SCORES}:knn", "Sun et al. 2022", fit=f"{_SCORES}:fit_knn"),
+    OodScore("mahalanobis", f"{_SCORES}:mahalanobis", "Lee et al. 2018", fit=f"{_SCORES}:fit_mahalanobis"),
+    OodScore("energy", f"{_SCORES}:energy", "Liu et al. 2020"),
+    OodScore("max_softmax", f"{_SCORES}:max_softmax", "Hendrycks and Gimpel 2017"),
+)

@@ -1,0 +1,166 @@
+"""Prediction sets that hold the true class as often as promised: split conformal, over all images or by class or group.
+
+A set holds the classes whose probability is not below a quantile of those that calibration images gave their own class:
+the score of Sadinle et al., one minus that probability, without what the subtraction rounds. What is promised needs no
+model of the data: calibration images must be drawn as the images that are asked about, and must not have chosen the
+classifier.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from resnet_mlflow.errors import InputError
+
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
+Per = Literal["all", "class", "group"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class SetRule:
+    """Which classes are in the set of an image.
+
+    Attributes:
+        coverage: Share of images whose set holds their class.
+        per: Over which images that share is promised: all together, those of each class, or those of each group.
+        least: Probability from which on a class is in the set, over all images.
+        by_class: The same by name, of classes with enough images.
+        by_group: The same by name, of groups with enough images.
+        n_images: How many images calibrated it.
+    """
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    per: Per
+    least: Probability
+    by_class: Mapping[str, Probability] = field(default_factory=dict)
+    by_group: Mapping[str, Probability] = field(default_factory=dict)
+    n_images: int = 0
+
+    def sets(
+        self, probabilities: Floats, class_names: Sequence[str], groups: Sequence[str] = (), may_be_empty: bool = False
+    ) -> Flags:
+        """Return which classes are in each image's set, ``(n_images, n_classes)``.
+
+        Args:
+            probabilities: ``(n_images, n_classes)``.
+            class_names: In the order of the columns.
+            groups: Name of each image's group, for sets per group; those without a limit have that over all.
+            may_be_empty: Whether to leave out the most probable class, too, where it is improbable: then coverage is
+                what was asked for. With it in, sets of a classifier that is right more often cover as much more.
+        """
+        limits = np.full(probabilities.shape, self.least)
+        if self.per == "class":
+            limits[:] = [self.by_class.get(name, self.least) for name in class_names]
+        elif self.per == "group" and len(groups):
+            limits[:] = np.array([self.by_group.get(name, self.least) for name in groups])[:, None]
+        inside = np.asarray(probabilities >= limits)
+        if not may_be_empty:
+            inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
+        return inside
+
+
+def n_needed(coverage: float) -> int:
+    """Return how many images a set needs for its promise: with fewer, only the set of all classes holds it.
+
+    Example:
+        >>> n_needed(0.9), n_needed(0.95)
+        (9, 19)
+    """
+    # 1 - 0.9 is a little less than 0.1.
+    return max(1, math.ceil(round(1 / (1 - coverage), 6)) - 1)
+
+
+def check_enough_for_sets(n_images: int, coverage: float) -> None:
+    """Refuse a number of calibration images that no sets but those of all classes can be promised with.
+
+    Raises:
+        InputError: If there are too few; says how many are needed.
+    """
+    if n_images < n_needed(coverage):
+        raise InputError(
+            f"coverage={coverage:g} needs at least {n_needed(coverage)} calibration images, got {n_images}; calibrate "
+            "on more, or pass a lower coverage"
+        )
+
+
+def conformal_quantile(scores: Floats, coverage: float) -> float:
+    """Return the ``ceil((n + 1) coverage)``-th smallest of ``n`` scores.
+
+    A further image of the same kind has a score up to it with a probability of at least ``coverage``, and at most
+    ``coverage + 1 / (n + 1)`` where no scores are equal.
+
+    Args:
+        scores: ``(n_images,)``.
+        coverage: In (0, 1).
+
+    Raises:
+        InputError: As ``check_enough_for_sets``.
+
+    References:
+        Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World; Lei et al. (2018), Distribution-Free
+        Predictive Inference for Regression, theorem 2.2.
+
+    Example:
+        >>> conformal_quantile(np.arange(1, 20) / 20, 0.9)
+        0.9
+    """
+    check_enough_for_sets(len(scores), coverage)
+    rank = math.ceil(round((len(scores) + 1) * coverage, 9))
+    return float(np.partition(scores, rank - 1)[rank - 1])
+
+
+def fit_sets(
+    probabilities: Floats,
+    labels: NDArray[np.int64],
+    coverage: float,
+    per: Per,
+    class_names: Sequence[str],
+    groups: Sequence[str] = (),
+    independent: NDArray[np.int64] | None = None,
+) -> SetRule:
+    """Return the sets that calibration images give.
+
+    Args:
+        probabilities: Of images that selected nothing, ``(n_images, n_classes)``.
+        labels: Their classes, ``(n_images,)``.
+        coverage: In (0, 1).
+        per: What the set of an image is taken by; limits of classes and groups are there in any case.
+        class_names: In the order of the columns.
+        groups: Name of each image's group; empty where there are none.
+        independent: Rows with one image of each group: those of one group are no further evidence on other groups. None
+            means all rows.
+
+    Raises:
+        InputError: As ``conformal_quantile``; also if no class, or no group, has enough images for sets ``per`` it.
+
+    References:
+        Sadinle, Lei and Wasserman (2019), Least Ambiguous Set-Valued Classifiers with Bounded Error Levels: the score,
+        section 2, and its quantile by class, section 3; Vovk (2012), Conditional Validity of Inductive Conformal
+        Predictors, for quantiles by group; Dunn,
+        Wasserman and Ramdas (2023), Distribution-Free Prediction Sets for Two-Layer Hierarchical Models, section 3.3:
+        one item of each group.
+    """
+    scores = -probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    rows = np.arange(len(labels)) if independent is None else independent
+    least = -conformal_quantile(scores[rows], coverage)
+    by_class = _by_name(scores[rows], np.asarray(class_names)[labels[rows]], coverage)
+    by_group = _by_name(scores, np.asarray(groups), coverage) if len(groups) else {}
+    if {"class": by_class, "group": by_group}.get(per, {"": 0.0}) == {}:
+        raise InputError(
+            f"sets_per={per} needs at least {n_needed(coverage)} calibration images of one {per}, got fewer of each; "
+            "calibrate on more, or pass sets_per=all"
+        )
+    return SetRule(coverage, per, least, by_class, by_group, len(rows))
+
+
+def _by_name(scores: Floats, names: NDArray[np.str_], coverage: float) -> dict[str, float]:
+    found = {str(name): scores[names == name] for name in np.unique(names)}
+    enough = n_needed(coverage)
+    return {name: -conformal_quantile(own, coverage) for name, own in found.items() if len(own) >= enough}
