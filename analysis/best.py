@@ -108,7 +108,8 @@ def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
     if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
         return rows[0], ""
     row = min(rows, key=lambda row: float(frame[COST].iloc[row]))
-    return row, f"{frame[COST].iloc[row]:.2f} s to fit"
+    seconds = float(frame[COST].iloc[row])
+    return row, f"{'less than 0.01' if seconds < 0.01 else f'{seconds:.2f}'} s to fit"
 
 
 def name_of(frame: pd.DataFrame, row: int) -> str:

@@ -37,12 +37,17 @@ def score_of_seeds(group: pd.DataFrame, metric: str, held_out: float) -> SeededS
     if k == 1:
         return SeededScore(mean, NOTHING, (float(low[0]), float(high[0])), (float(low[0]), float(high[0])), 1)
     reach = float(seed_reach(values[known].var(ddof=1), k, held_out))
-    over_seeds = mean - reach, mean + reach
+    over_seeds = max(0.0, mean - reach), min(_most(metric), mean + reach)
     if metric.startswith("val/") or np.isnan(low).any():
         return SeededScore(mean, over_seeds, NOTHING, over_seeds, k)
     below, above = float((values[known] - low).mean()), float((high - values[known]).mean())
     together = max(0.0, mean - math.hypot(reach, below)), min(1.0, mean + math.hypot(reach, above))
     return SeededScore(mean, over_seeds, (mean - below, mean + above), together, k)
+
+
+def _most(metric: str) -> float:
+    """Return the highest value that a metric can have; none of them is below 0."""
+    return 1.0 if metric.endswith(("accuracy", "f1", "ece")) else math.inf
 
 
 def _logged(group: pd.DataFrame, name: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
