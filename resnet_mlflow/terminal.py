@@ -91,7 +91,8 @@ def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, f
         desc=what or None,
         unit=f" {unit}",
         mininterval=BAR_S if on_terminal else LINE_S,
-        leave=False,
+        # A file cannot take a line back.
+        leave=not on_terminal,
         dynamic_ncols=True,
         bar_format=form,
         # Bars of several processes would write over each other.

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.base import clone
 
 from resnet_mlflow.config import AnsweringConfig, FitHeadConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
+from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.folds import draw_folds
 from resnet_mlflow.data.splits import draw_shots
 from resnet_mlflow.errors import InputError
@@ -269,5 +271,8 @@ _CONFIDENCES = ("wrong", "values")
 
 
 def _light(images: ImageSplit, seed: int) -> NDArray[np.float32]:
-    rows = sample_rows(images.labels, N_PICTURES, seed)
-    return np.concatenate([measure_light(images.read_image(int(row))[None]) for row in rows])
+    measured = []
+    for row in sample_rows(images.labels, N_PICTURES, seed):
+        with suppress(BadImageError):  # its run has left it out, or had failed
+            measured.append(measure_light(images.read_image(int(row))[None]))
+    return np.concatenate(measured)

@@ -40,9 +40,9 @@ def write_study(folder, **changes):
 
 
 def tree():
-    """Return status and scores of all runs by their names and those of their parents."""
+    """Return status and scores of all runs by their stages and names, and those of their parents."""
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list", max_results=5000)
-    names = {run.info.run_id: run.info.run_name for run in runs}
+    names = {run.info.run_id: f"{run.data.tags.get('stage')} {run.info.run_name}" for run in runs}
 
     def path(run):
         parent = run.data.tags.get("mlflow.parentRunId")
@@ -206,7 +206,7 @@ def test_a_scheduler_that_is_there_is_used(store, run_module, tmp_path, cache_di
     runs = tree()
     assert {status for _, status, _ in runs} == {"FINISHED"}
     assert len([path for path, _, _ in runs if path[-1].startswith("fit_head")]) == 6
-    assert {path[0] for path, _, _ in runs} == {"study small"}
+    assert {path[0].partition(" ")[2] for path, _, _ in runs} == {"study small"}
 
 
 @pytest.mark.slow
