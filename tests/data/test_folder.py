@@ -189,11 +189,11 @@ def test_hashes_are_the_same_in_threads_and_without(tmp_path, monkeypatch):
     root = write_classes(tmp_path / "birds", {"crow": 40, "owl": 30})
     (root / "owl" / "010.png").write_bytes(b"")
     found = {}
-    for limit_s in (0.0, 1.0):
-        monkeypatch.setattr(files, "_NEAR_AND_SMALL_S", limit_s)
-        found[limit_s] = load_folder(f"folder:{root}", data_dir=tmp_path / str(limit_s), on_bad_image="skip")
-    assert found[0.0].digest == found[1.0].digest
-    assert found[0.0].skipped_paths == found[1.0].skipped_paths == (root / "owl" / "010.png",)
+    for limit in (0, 2**40):
+        monkeypatch.setattr(files, "_LARGE", limit)
+        found[limit] = load_folder(f"folder:{root}", data_dir=tmp_path / str(limit), on_bad_image="skip")
+    assert found[0].digest == found[2**40].digest
+    assert found[0].skipped_paths == found[2**40].skipped_paths == (root / "owl" / "010.png",)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', '{"a": []}'])
