@@ -83,15 +83,17 @@ def test_mistakes_are_those_that_most_seeds_make(study):
 
 
 def test_score_rows_show_the_logged_interval_of_one_seed_and_both_parts_of_several(written):
-    table = TABLES["heads"](written(cell(0, 0.7), cell(0, 0.6, "knn"), cell(1, 0.8, "knn")).frame)
+    table = TABLES["heads"](written(cell(0, 0.7), cell(0, 0.69, "knn"), cell(1, 0.71, "knn")).frame)
     rows = table.frame.set_index("head")
     assert rows.loc["svm", ["test/accuracy low", "test/accuracy high"]].tolist() == pytest.approx([0.65, 0.75])
     assert math.isnan(rows.loc["svm", "test/accuracy std"])
     # Student's t with one degree of freedom at 97.5 % is 12.706; a fifth held out makes 1/2 + 0.2/0.8 of the variance.
-    half = 12.706 * np.std([0.6, 0.8], ddof=1) * math.sqrt(1 / 2 + 1 / 4)
+    half = 12.706 * np.std([0.69, 0.71], ddof=1) * math.sqrt(1 / 2 + 1 / 4)
     assert rows.loc["knn", "test/accuracy seeds high"] == pytest.approx(0.7 + half, abs=1e-4)
     assert rows.loc["knn", "test/accuracy items high"] == pytest.approx(0.75)
-    assert rows.loc["knn", ["test/accuracy low", "test/accuracy high"]].tolist() == [0.0, 1.0]
+    both = math.hypot(half, 0.05)
+    ends = rows.loc["knn", ["test/accuracy low", "test/accuracy high"]].tolist()
+    assert ends == pytest.approx([0.7 - both, 0.7 + both], abs=1e-4)
     assert rows.loc["knn", "val/accuracy high"] == pytest.approx(0.7 + half, abs=1e-4)
     assert any("1 rows lack seeds" in note for note in table.notes)
 
