@@ -111,10 +111,11 @@ def _drawn(name: str, seed: int) -> nn.Module:
 
 def _standardized(name: str, seed: int) -> nn.Module:
     # Other libraries' networks may have layers of which the recipe knows nothing.
-    is_plain = bool(BACKBONES.find(name).blocks)
-    backbone = without_numbers(name) if is_plain else _drawn(name, seed)
-    if is_plain:
+    if BACKBONES.find(name).blocks:
+        backbone = without_numbers(name)
         with_memory(backbone)
+    else:
+        backbone = _drawn(name, seed)
     standardize_weights(backbone, seed)
     return backbone
 

@@ -31,11 +31,9 @@ def encode(pixels, kind="PNG"):
 
 
 @pytest.fixture(scope="module")
-def pixels():
-    """Nine noisy images of 40 x 48 pixels, three of each colour in turn."""
-    images = np.random.default_rng(0).integers(0, 120, (9, 40, 48, 3), dtype=np.uint8)
-    images[np.arange(9), :, :, np.arange(9) % 3] += 130
-    return images
+def pixels(noisy_colours):
+    """Nine images, three of each colour."""
+    return noisy_colours(9)
 
 
 @pytest.fixture(scope="module")

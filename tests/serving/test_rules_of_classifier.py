@@ -26,11 +26,9 @@ DESCRIPTION = Description("resnet18", ("red", "green", "blue"), 32, "fp32")
 
 
 @pytest.fixture(scope="module")
-def pixels():
-    """Thirty noisy images of 40 x 48 pixels, ten of each colour in turn."""
-    images = np.random.default_rng(0).integers(0, 120, (30, 40, 48, 3), dtype=np.uint8)
-    images[np.arange(30), :, :, np.arange(30) % 3] += 130
-    return images
+def pixels(noisy_colours):
+    """Thirty images, ten of each colour."""
+    return noisy_colours(30)
 
 
 @pytest.fixture(scope="module")
