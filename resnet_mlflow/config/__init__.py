@@ -12,6 +12,7 @@ from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Se
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
+from resnet_mlflow.config.export import ExportConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
@@ -35,6 +36,7 @@ __all__ = [
     "DataConfig",
     "DatasetConfig",
     "EvaluationConfig",
+    "ExportConfig",
     "ExtractConfig",
     "FeatureConfig",
     "FinetuneConfig",
@@ -63,6 +65,7 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "longtail": LongtailConfig,
     "promote": PromoteConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "compare": CompareConfig,
     "robustness": RobustnessConfig,
     "audit": AuditConfig,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_mlflow.heads.base import Array
+from resnet_mlflow.heads.preprocessing import Array
 
 LogitsAndLeads = tuple[Tensor, Tensor]
 _BEYOND_ALL = 1e30  # stands where infinity would: quantised graphs have no such number
@@ -66,10 +66,14 @@ class SquaredDistances(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return squared distances of shape (n_items, n_points)."""
-        centred = features - self.get_buffer("mean")
+        centred = self.centre(features)
         products = centred @ self.get_buffer("centred").T
         squares = centred.square().sum(dim=1, keepdim=True) + self.get_buffer("squares")
         return (squares - 2 * products).clamp_min(0)
+
+    def centre(self, features: Tensor) -> Tensor:
+        """Return the features without the mean of the points."""
+        return features - self.get_buffer("mean")
 
 
 class PrototypeLogits(nn.Module):
@@ -119,7 +123,6 @@ class NeighbourLogits(nn.Module):
         self.k, self.n_candidates = min(k, len(labels)), min(k + spare, len(labels))
         self.metric, self.sharpness, self.smallest = metric, sharpness, smallest
         self.distances = SquaredDistances(features)
-        self.register_buffer("features", _float32(features))
         self.register_buffer("votes", _float32(np.eye(n_classes)[labels]))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -129,7 +132,8 @@ class NeighbourLogits(nn.Module):
         found = self.distances(features).topk(self.n_candidates, dim=1, largest=False).indices
         # In the order of the training items: of equal distances the first counts.
         candidates = found.sort(dim=1).values
-        differences = self.get_buffer("features")[candidates] - features.unsqueeze(1)
+        points: Tensor = self.distances.get_buffer("centred")
+        differences = points[candidates] - self.distances.centre(features).unsqueeze(1)
         nearest = differences.square().sum(dim=2).topk(self.k, dim=1, largest=False)
         rows = candidates.gather(1, nearest.indices)
         weights = torch.exp((nearest.values[:, :1] - nearest.values) * (self.sharpness / 2))
@@ -204,8 +208,8 @@ class PairwiseLogits(nn.Module):
 
     def forward(self, features: Tensor) -> LogitsAndLeads:
         """Return two tensors of shape (n_items, n_classes)."""
-        values = self.kernel(features).split(self.counts, dim=1)
-        parts = self.get_buffer("coefficients").split(self.counts)
+        values = torch.split(self.kernel(features), self.counts, dim=1)
+        parts = torch.split(self.get_buffer("coefficients"), self.counts)
         shares = torch.stack([value @ part for value, part in zip(values, parts, strict=True)], dim=1)
         signs = self.get_buffer("signs")
         decisions = signs * (shares + shares.transpose(1, 2)) + self.get_buffer("intercepts")

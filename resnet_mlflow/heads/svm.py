@@ -232,7 +232,6 @@ svm-vissl:
         decisions[:, second, first] = -decisions[:, first, second]
         return decisions
 
-
     def _vectors_of(self, label: int) -> slice:
         """Return which support vectors are a class's."""
         end = int(self.svc_._n_support[: label + 1].sum())
