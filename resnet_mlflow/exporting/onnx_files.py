@@ -3,11 +3,11 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,15 @@ from resnet_mlflow.exporting.about import INPUT, KEY
 from resnet_mlflow.exporting.graph import ClassifierGraph
 from resnet_mlflow.registry.export_formats import OPSET
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 MODEL_FILE = "model.onnx"
 Pixels = NDArray[np.uint8]
 # From pixels (n_images, side, side, 3) to what the graph returns, by name.
 Runner = Callable[[Pixels], dict[str, NDArray[Any]]]
-# Of the backbone: additions and maxima between convolutions must be in int8 too, or each is turned back and forth.
-_QUANTISED = ("Conv", "Add", "MaxPool")
+# Additions and maxima between convolutions stay in float32: as fast on this project's networks, and 30 % nearer.
+_QUANTISED = "Conv"
 _BACKBONE = "/backbone: "
 
 
@@ -41,30 +44,45 @@ def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: s
     """
     import torch
 
+    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    try:
+        write_module(graph, example, path, graph.outputs)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(
+            f"a backbone must be one that torch exports to ONNX, got {backbone} ({reason[:200]}); export a classifier on "
+            "another one"
+        ) from None
+
+
+def write_module(module: "nn.Module", example: "Tensor", path: Path, outputs: Sequence[str]) -> None:
+    """Write a torch module of one input as ONNX; its first axis, and that of its outputs, may have any length.
+
+    Args:
+        module: In eval mode.
+        example: Of its input.
+        path: The file to write.
+        outputs: Names of what it returns.
+    """
+    import torch
+
     with _quiet():
-        try:
-            torch.onnx.export(
-                graph,
-                (torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8),),
-                path,
-                input_names=[INPUT],
-                output_names=list(graph.outputs),
-                dynamic_shapes=({0: torch.export.Dim("n_images")},),
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise InputError(
-                f"a backbone must be one that torch exports to ONNX, got {backbone} ({reason.strip()[:200]}); export "
-                "a classifier on another one"
-            ) from None
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            input_names=[INPUT],
+            output_names=list(outputs),
+            dynamic_shapes=({0: torch.export.Dim("n_images")},),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def quantise(source: Path, path: Path, batches: Iterable[Pixels]) -> None:
-    """Write a copy of a float32 graph whose backbone computes in int8.
+    """Write a copy of a float32 graph whose backbone convolves in int8.
 
     Weights get a scale per channel, activations one each, from the least and the greatest value on the images given.
     The head stays in float32: it takes little of the time, and distances need their digits.
@@ -89,7 +107,7 @@ def quantise(source: Path, path: Path, batches: Iterable[Pixels]) -> None:
             return next(self._feeds, None)
 
     nodes = onnx.load(source).graph.node
-    own = [node.name for node in nodes if node.op_type in _QUANTISED and _is_of_backbone(node)]
+    own = [node.name for node in nodes if node.op_type == _QUANTISED and _is_of_backbone(node)]
     with _quiet():
         quantize_static(
             source,

@@ -134,6 +134,7 @@ class NeighbourLogits(nn.Module):
         candidates = found.sort(dim=1).values
         points: Tensor = self.distances.get_buffer("centred")
         differences = points[candidates] - self.distances.centre(features).unsqueeze(1)
+        # Of equal values ONNX's TopK takes the first; torch's own may take any.
         nearest = differences.square().sum(dim=2).topk(self.k, dim=1, largest=False)
         rows = candidates.gather(1, nearest.indices)
         weights = torch.exp((nearest.values[:, :1] - nearest.values) * (self.sharpness / 2))
