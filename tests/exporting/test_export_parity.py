@@ -50,7 +50,9 @@ def test_check_takes_rounding_of_the_exact_form_only():
     near = {"scores": exact["scores"] + 9e-5, "label": exact["label"]}
     check(compare(near, exact, exact, LABELS), "onnx-fp32", "fp32", 0.02)
     far = {"scores": exact["scores"] + 2e-4, "label": exact["label"]}
-    with pytest.raises(InputError, match=r"within 0.0001, got 400 of 400 predictions and scores up to 0.0002 apart, and"):
+    with pytest.raises(
+        InputError, match=r"within 0.0001, got 400 of 400 predictions and scores up to 0.0002 apart, and"
+    ):
         check(compare(far, exact, exact, LABELS), "onnx-fp32", "fp32", 0.02)
     check(compare(far, exact, exact, LABELS), "onnx-fp16", "fp16", 0.02)
 
@@ -119,7 +121,9 @@ def test_check_runtimes_names_the_extra():
         check_runtimes([row])
 
 
-@pytest.mark.parametrize("preprocessing", [PLAIN, IMAGENET, Preprocessing(resize=232, interpolation="bicubic")], ids=str)
+@pytest.mark.parametrize(
+    "preprocessing", [PLAIN, IMAGENET, Preprocessing(resize=232, interpolation="bicubic")], ids=str
+)
 @pytest.mark.parametrize("size", [224, 64])
 def test_describe_resizing_says_what_the_project_does(preprocessing, size):
     how = describe_resizing(preprocessing, size)

@@ -31,7 +31,9 @@ def data():
 def both(rules, head, features):
     """What the graph says, and what the rules say."""
     logits, leads = head.logits_and_leads(features)
-    given = [torch.tensor(part, dtype=torch.float32) for part in (features, logits, leads, head.predict_proba(features))]
+    given = [
+        torch.tensor(part, dtype=torch.float32) for part in (features, logits, leads, head.predict_proba(features))
+    ]
     found = [part.numpy() for part in RulesGraph(rules, NAMES)(*given)]
     unknown = np.full((len(features), 4), np.nan, dtype=np.float32)
     return found, rules.judge(head, features, unknown, NAMES)
