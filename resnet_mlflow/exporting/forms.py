@@ -121,8 +121,8 @@ def run_all(runners: Mapping[str, Runner], batches: Iterable[Pixels]) -> dict[st
 def time_all(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
     """Return milliseconds per image of every form, the median of rounds in which all take turns.
 
-    A turn is several calls, of which the first counts for nothing: threads of the form before wait actively for a while,
-    and take its cores.
+    A turn is several calls, of which the first counts for nothing: threads of the form before wait actively for a
+    while, and take its cores.
 
     Args:
         runners: By name.

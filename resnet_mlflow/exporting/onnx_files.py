@@ -50,8 +50,8 @@ def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: s
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(
-            f"a backbone must be one that torch exports to ONNX, got {backbone} ({reason[:200]}); export a classifier on "
-            "another one"
+            f"a backbone must be one that torch exports to ONNX, got {backbone} ({reason[:200]}); export a classifier "
+            "on another one"
         ) from None
 
 

@@ -26,7 +26,7 @@ MODEL = "models:/colours-classifier@champion"
 # Lets a script import the standard library and what docs/deploy.md says it needs, nothing else of this environment.
 ALONE = """
 import sys, importlib.abc
-ALLOWED = {"numpy", "PIL", "onnxruntime", "openvino", "openvino_telemetry", "flatbuffers", "google", "packaging", "ml_dtypes"}
+ALLOWED = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging", "openvino", "openvino_telemetry"}
 class Only(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         top = name.partition(".")[0]
