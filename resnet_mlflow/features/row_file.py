@@ -53,13 +53,12 @@ class RowFile:
             block: ``(n_block_rows, n_columns)``.
         """
         block = np.ascontiguousarray(block, dtype="<f4")
-        # Rows next to each other are one write: usually all of them.
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        written = 0
         with explained(self._path):
-            for first, run in zip(np.split(rows, breaks), np.split(block, breaks), strict=True):
-                if len(run):
-                    self._file.seek(self._offset + int(first[0]) * self.shape[1] * 4)
-                    _write_whole(self._file.fileno(), run)
+            for run in runs_of(rows):  # usually one
+                self._file.seek(self._offset + int(run[0]) * self.shape[1] * 4)
+                _write_whole(self._file.fileno(), block[written : written + len(run)])
+                written += len(run)
 
     def close(self) -> None:
         """Close the file."""
@@ -71,6 +70,16 @@ class RowFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+
+
+def runs_of(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the parts of increasing row numbers that lie next to each other.
+
+    Example:
+        >>> [run.tolist() for run in runs_of(np.array([0, 1, 4, 5, 9]))]
+        [[0, 1], [4, 5], [9]]
+    """
+    return [run for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(run)]
 
 
 def drop_rows(path: Path, kept: NDArray[np.int64]) -> None:

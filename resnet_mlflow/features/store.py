@@ -1,8 +1,8 @@
 """Content-addressed store of features: whole entries or none, checked by their checksums.
 
 An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
-``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and
-renamed when whole.
+``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and renamed when whole.
+What was written before a writer was killed, or gave up, stays there, and the next one goes on (``spans``).
 """
 
 import logging
@@ -22,6 +22,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
 from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.features.spans import can_go_on, forget
 from resnet_mlflow.files.locks import holder_of
 from resnet_mlflow.files.paths import user_path
 
@@ -102,6 +103,8 @@ class FeatureStore:
     def writer(self, key: str) -> Iterator[EntryWriter]:
         """Give a folder beside the entry's place; it becomes the entry when the block ends without an error.
 
+        Where it ends with one, the folder stays if it holds spans of rows that are done; the next writer is given it.
+
         Raises:
             InputError: If the disk is full or the store cannot be written to.
         """
@@ -110,15 +113,17 @@ class FeatureStore:
             entry = EntryWriter(self._partial(key))
             try:
                 with explained(self.root):
-                    entry.folder.mkdir(parents=True)
+                    entry.folder.mkdir(parents=True, exist_ok=True)
                 yield entry
                 with explained(self.root):
+                    forget(entry.folder)
                     seal_entry(entry.folder, entry.meta, key)
                     if self.path(key).exists():
                         shutil.rmtree(self.path(key))
                     entry.folder.rename(self.path(key))
             finally:
-                shutil.rmtree(entry.folder, ignore_errors=True)
+                if not can_go_on(entry.folder):
+                    shutil.rmtree(entry.folder, ignore_errors=True)
 
     def put_from(self, folder: Path, expected: Expected) -> FeatureSet | None:
         """Return the entry after copying it from a folder, such as a run's artifacts; None where that is another.
@@ -147,10 +152,10 @@ class FeatureStore:
         return self.root / "features" / f".{key}.partial"
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed writers left: a partial folder whose lock is free has no writer."""
+        """Remove what killed writers left, if nobody goes on with it: a folder whose lock is free has no writer."""
         for partial in (self.root / "features").glob(".*.partial"):
             key = partial.name[1:].removesuffix(".partial")
-            if not KEY.fullmatch(key):
+            if not KEY.fullmatch(key) or can_go_on(partial):
                 continue
             try:
                 with self._file_lock(key).acquire(timeout=0):
