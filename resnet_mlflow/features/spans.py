@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.row_file import RowFile, explained
+from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile, explained
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ SPAN_ROWS = 4096
 # What nobody has gone on with for so long is removed with the next entry that is written.
 KEPT_DAYS = 7
 _NAME = re.compile(r"(train|val|test)\.(\d{1,12})-(\d{1,12})\.json")
-_BLOCK_ROWS = 4096
 
 Skipped = list[dict[str, Any]]
 
@@ -128,8 +127,8 @@ def _read_span(path: Path, features: NDArray[np.float32]) -> Done | None:
 
 def _digest(features: NDArray[np.float32], rows: NDArray[np.int64]) -> str:
     digest = hashlib.sha256()
-    for first in range(0, len(rows), _BLOCK_ROWS):
-        digest.update(_bytes(features[rows[first : first + _BLOCK_ROWS]]))
+    for first in range(0, len(rows), BLOCK_ROWS):
+        digest.update(_bytes(features[rows[first : first + BLOCK_ROWS]]))
     return digest.hexdigest()
 
 
