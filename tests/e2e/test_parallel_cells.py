@@ -210,6 +210,21 @@ def test_a_scheduler_that_is_there_is_used(store, run_module, tmp_path, cache_di
 
 
 @pytest.mark.slow
+def test_workers_without_a_folder_in_common_extract_shard_by_shard(store, run_module, tmp_path):
+    extract = ("extract", *(part for name, value in FEATURES.items() for part in (f"--{name}", str(value))))
+    with cluster() as address:  # its worker has the cache of this machine, and does not use it
+        ran = run_on(run_module, [*extract, "--cache_dir", str(tmp_path / "two")], address)
+    assert ran.returncode == 0, ran.stderr
+    ran = run_module(*extract, "--cache_dir", str(tmp_path / "one"), "--share_features", "false")
+    assert ran.returncode == 0, ran.stderr
+    assert "fetching" in ran.stderr
+    (first, second) = [tmp_path / cache / "features" for cache in ("one", "two")]
+    (key,) = [path.name for path in first.iterdir() if path.is_dir()]
+    for name in ("train.features.npy", "test.features.npy", "train.ids.npy"):
+        assert (first / key / name).read_bytes() == (second / key / name).read_bytes()
+
+
+@pytest.mark.slow
 def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_path, cache_dir):
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("another host name takes root and unshare")
