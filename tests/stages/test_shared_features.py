@@ -11,7 +11,7 @@ from resnet_mlflow.stages import shared_features
 from resnet_mlflow.stages.extract import run_extract
 
 SMALL = ExtractConfig(image_size=16, weights="random", precision="fp32")
-FILES = [f"{split}.{part}.npy" for split in ("train", "test") for part in ("features", "labels", "ids")]
+TEST = ["test.features.npy", "test.labels.npy", "test.ids.npy"]
 
 
 def config(cache: Path, **changes: object) -> ExtractConfig:
@@ -69,8 +69,9 @@ def test_sending_goes_on_in_the_run_that_was_interrupted(
     assert extractions() == [("FINISHED", "true", 9)]
     (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert "error" not in run.data.tags
-    assert before == [f"train.features.{first:08d}.npy" for first in (0, 500, 1000)] + ["train.labels.npy"]
-    assert sent[len(before) :] == ["train.ids.npy", *FILES[3:], "meta.json"]
+    assert before == [*TEST, "train.features.00000000.npy"]
+    rest = [f"train.features.{first:08d}.npy" for first in (500, 1000)]
+    assert sent[len(before) :] == [*rest, "train.labels.npy", "train.ids.npy", "meta.json"]
     fetched = run_extract(config(tmp_path / "other"))
     assert fetched.meta["worker"] == made.meta["worker"]
     assert np.array_equal(fetched.splits["train"].features, made.splits["train"].features)
