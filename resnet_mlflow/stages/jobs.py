@@ -1,5 +1,6 @@
 """What a worker does for another process: one run, or what several runs need, by its configuration."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -64,6 +65,14 @@ def _rows(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
     return hand_over(config, shard, told["place"]["parent_run_id"])
 
 
+def _corrupted(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    from resnet_mlflow.robustness.selection import CorruptedSet
+    from resnet_mlflow.stages.robustness_workers import do_corrupted
+
+    do_corrupted(config, told["run_id"], [CorruptedSet(*cell) for cell in json.loads(told["cells"])], told["cache"])
+    return {}
+
+
 def run_cell(config: FitHeadConfig | FinetuneConfig, parent_run_id: str = "") -> tuple[str, bool]:
     """Return the id of the run of a cell, which is made unless it has finished before, and whether it has.
 
@@ -115,6 +124,7 @@ JOBS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, str]]] = {
     "check": _check,
     "features": _features,
     ROWS: _rows,
+    "corrupted": _corrupted,
     "cell": _cell,
     "comparison": _comparison,
     "method": _method,
