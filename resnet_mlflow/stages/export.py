@@ -209,7 +209,8 @@ def _log(run: StageRun, source: Source, measured: Mapping[str, Measured], folder
     table = pd.DataFrame([_cells(name, found) for name, found in measured.items()], columns=list(COLUMNS))
     lines = markdown_table(COLUMNS, table.to_numpy().tolist())
     (folder / "parity.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    run.log_folder(folder, FOLDER)
+    with run.artifacts() as place:
+        folder.rename(place / FOLDER)
     run.log_table(table, f"{FOLDER}/parity.json")
     for name, found in measured.items():
         run.log_metrics({f"{FOLDER}/{name.replace(' ', '_')}/{key}": value for key, value in _metrics(found).items()})
