@@ -21,7 +21,7 @@ from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.serving.classifier import Parts, unconditional
 
 INT8 = "int8"
-_ROUNDS, _FEWEST_CALLS, _SHORTEST_S = 3, 3, 0.1
+_ROUNDS, _FEWEST_CALLS, _SHORTEST_S, _PAUSE_S = 3, 4, 0.15, 0.1
 
 
 def check_runtimes(formats: Iterable[ExportFormat]) -> None:
@@ -121,8 +121,8 @@ def run_all(runners: Mapping[str, Runner], batches: Iterable[Pixels]) -> dict[st
 def time_all(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
     """Return milliseconds per image of every form, the median of rounds in which all take turns.
 
-    A turn is several calls, of which the first counts for nothing: threads of the form before wait actively for a
-    while, and take its cores.
+    A turn is several calls after a pause, of which the first counts for nothing: threads of the form before wait
+    actively for a while, and would take its cores.
 
     Args:
         runners: By name.
@@ -131,12 +131,13 @@ def time_all(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(_ROUNDS):
         for name, run in runners.items():
+            time.sleep(_PAUSE_S)
             taken[name] += _calls(run, pixels)[1:]
     return {name: 1000 * statistics.median(seconds) / len(pixels) for name, seconds in taken.items()}
 
 
 def _calls(run: Runner, pixels: Pixels) -> list[float]:
-    """Return the seconds of calls, at least three, for a tenth of a second."""
+    """Return the seconds of several calls, of more where they are short."""
     taken: list[float] = []
     while len(taken) < _FEWEST_CALLS or sum(taken) < _SHORTEST_S:
         began = time.perf_counter()

@@ -97,7 +97,7 @@ def check(found: Parity, form: str, precision: str, margin: float) -> None:
     elif found.interval[0] < -margin:
         low, high = found.interval
         needed = n_needed(margin)
-        fewer = f" (of which {needed} are the fewest that show it)" if found.n_images < needed else ""
+        fewer = f" (even without a loss, {needed} would be needed)" if found.n_images < needed else ""
         raise InputError(
             f"{form} must lose at most margin={margin:g} of accuracy, got {found.difference:+.4f} (95 % interval "
             f"{low:+.4f} to {high:+.4f}) on {found.n_images} test images{fewer}, and wrote nothing; pass another "

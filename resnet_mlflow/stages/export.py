@@ -148,7 +148,7 @@ def _write(config: ExportConfig, source: Source, scratch: Path) -> tuple[dict[st
         about = describe_export(parts, outputs, {**source.told, "precision": precision})
         folders[name] = scratch / FOLDER / name
         runners[name] = write_form(row, graphs[precision], folders[name], about)
-        logger.info("wrote %s", name)
+        logger.info("made %s", name)
     return runners, folders
 
 
