@@ -28,6 +28,8 @@ Runner = Callable[[Pixels], dict[str, NDArray[Any]]]
 # Additions and maxima between convolutions stay in float32: as fast on this project's networks, and 30 % nearer.
 _QUANTISED = "Conv"
 _BACKBONE = "/backbone: "
+# Of the numbers in one file: what holds it counts its bytes in 31 bits, and the graph itself takes some.
+_MOST_BYTES = 2_000_000_000
 
 
 def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: str) -> None:
@@ -40,10 +42,16 @@ def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: s
         backbone: Name of the network, for the refusal.
 
     Raises:
-        InputError: If torch cannot export the network.
+        InputError: If torch cannot export the network, or the graph is larger than a file of ONNX may be.
     """
     import torch
 
+    n_bytes = sum(values.nbytes for values in (*graph.parameters(), *graph.buffers()))
+    if n_bytes > _MOST_BYTES:
+        raise InputError(
+            f"an exported graph must have at most {_MOST_BYTES} bytes of weights, got {n_bytes}; neighbours and "
+            "support vectors are among them: export a linear head"
+        )
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
         write_module(graph, example, path, graph.outputs)
