@@ -42,7 +42,7 @@ from resnet_mlflow.tracking import (
 logger = logging.getLogger(__name__)
 
 FOLDER = "export"
-OURS = "this project"
+OURS = "classifier"
 COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
 COLUMNS = (
     *("form", "agreement", "largest score difference", "accuracy", "difference", "interval"),
@@ -213,7 +213,7 @@ def _log(run: StageRun, source: Source, measured: Mapping[str, Measured], folder
         folder.rename(place / FOLDER)
     run.log_table(table, f"{FOLDER}/parity.json")
     for name, found in measured.items():
-        run.log_metrics({f"{FOLDER}/{name.replace(' ', '_')}/{key}": value for key, value in _metrics(found).items()})
+        run.log_metrics({f"{FOLDER}/{name}/{key}": value for key, value in _metrics(found).items()})
     run.log_note("\n".join([f"Exported from run {source.classifier.run.info.run_id}.", "", *lines]))
     print("\n".join(lines))
     logger.info("logged to run %s: mlflow artifacts download -r %s -a %s", run.run_id, run.run_id, FOLDER)

@@ -14,7 +14,7 @@ def test_export_of_a_run_in_int8_keeps_its_accuracy(mlflow_run, run_module):
     run_id = run_fit_head(FitHeadConfig(head="linear", weights="random", precision="fp32")).run_id
     ran = mlflow_run("export", f"run_id={run_id}", "format=openvino", "precision=fp32,int8", "margin=0.05")
     assert ran.returncode == 0, ran.stderr
-    assert "| openvino-fp32     | 1.0000 " in ran.stdout
+    assert "| openvino-fp32   | 1.0000 " in ran.stdout
     (run,) = mlflow.search_runs(
         search_all_experiments=True, filter_string="tags.stage = 'export'", output_format="list"
     )

@@ -71,7 +71,7 @@ def scripts():
 
 def test_export_writes_what_agrees_in_every_image(champion, exported):
     measured, run, folder = exported
-    assert list(measured) == ["this project-fp32", "onnx-fp32", "openvino-fp32"]
+    assert list(measured) == ["classifier-fp32", "onnx-fp32", "openvino-fp32"]
     for name in ("onnx-fp32", "openvino-fp32"):
         parity = measured[name].parity
         assert (parity.n_images, parity.agreement, parity.answered_alike, parity.sets_alike) == (12, 1.0, 1.0, 1.0)
@@ -84,7 +84,7 @@ def test_export_writes_what_agrees_in_every_image(champion, exported):
     assert (run.data.tags["model"], run.data.tags["model_version"]) == ("colours-classifier", "1")
     tags = promoted_version(MODEL).tags
     assert tags["export.onnx-fp32"].startswith(f"run {run.info.run_id}: 12 of 12 predictions alike, scores within ")
-    assert "| openvino-fp32     | 1.0000 " in (folder / "parity.md").read_text()
+    assert "| openvino-fp32   | 1.0000 " in (folder / "parity.md").read_text()
     assert {path.name for path in folder.iterdir()} == {"onnx-fp32", "openvino-fp32", "parity.md", "parity.json"}
 
 
