@@ -1,7 +1,7 @@
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,7 +54,7 @@ def test_help_of_table_lists_what_there_is(capsys):
 
 
 def test_command_line_exits_with_2_and_one_line(study):
-    command = [sys.executable, "-m", "analysis", "--experiment", "none such"]
+    command = [forked.python(), "-m", "analysis", "--experiment", "none such"]
     project = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project)
     assert (done.returncode, done.stdout) == (2, "")
