@@ -177,7 +177,9 @@ class _SharesTest:
     def told(self) -> str:
         first = np.argsort(self._p_values, kind="stable")[:_SHOWN_CLASSES]
         own, batch = (counts / counts.sum() for counts in (self._own, self._batch))
-        return "; ".join(f"{self._class_names[i]} {100 * batch[i]:.1f} %, was {100 * own[i]:.1f} %" for i in first)
+        return "; ".join(
+            f"{self._class_names[i]}: {100 * batch[i]:.1f} %, was {100 * own[i]:.1f} %" for i in first.tolist()
+        )
 
 
 def shares_p_values(own: NDArray[np.int64], other: NDArray[np.int64]) -> Floats:

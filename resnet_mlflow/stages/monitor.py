@@ -105,8 +105,9 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
     with start_lock(f"monitor {version.name} {version.version}", f"a look at {version.name}"):
         looks = {
             run.data.tags.get(BATCH_TAG, ""): int(run.data.tags.get(LOOK_TAG, 0))
-            for status in ("FINISHED", "RUNNING")
-            for run in find_runs({"stage": "monitor", **own}, status)
+            for run in find_runs({"stage": "monitor", **own}, status=None)
+            # `mlflow run` lets a run whose process ended with another code than 0 end FAILED, an alert's, too.
+            if run.info.status == "RUNNING" or ALERT_TAG in run.data.tags
         }
         number = looks.get(digest) or 1 + max(looks.values(), default=0)
         copied = {tag: version.tags[tag] for tag in COPIED_TAGS if tag in version.tags}
