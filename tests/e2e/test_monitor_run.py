@@ -1,4 +1,4 @@
-"""The monitor entry point as scripts call it: exit code 3 after an alert, 0 without, 2 for bad input."""
+"""The monitor entry point as scripts call it: exit code 3 after an alert, 0 without."""
 
 import mlflow
 import numpy as np
@@ -10,7 +10,7 @@ from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.promote import run_promote
 
 
-def test_exit_codes_tell_alerts_from_bad_input(run_module, mlflow_run, tmp_path):
+def test_exit_codes_tell_of_alerts(run_module, mlflow_run, tmp_path):
     run_fit_head(FitHeadConfig(head="prototype", weights="random"))
     run_promote(PromoteConfig())
     split = load_digits().splits["test"]
@@ -25,16 +25,10 @@ def test_exit_codes_tell_alerts_from_bad_input(run_module, mlflow_run, tmp_path)
     dark = run_module("monitor", "--source", str(tmp_path / "dark"))
     assert dark.returncode == 3, dark.stderr
     assert "ALERT: changed features, " in dark.stderr
-    refused = run_module("monitor", "--source", str(tmp_path / "nowhere"))
-    assert refused.returncode == 2
-    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: source must be a folder or a file that exists, got ")
 
     # MLflow takes every code but 0 for a failure of the project, and answers 1; the tag says what it was.
     launched = mlflow_run("monitor", "model=models:/digits-classifier@champion", f"source={tmp_path / 'dark'}")
     assert launched.returncode == 1
-    (run, *_) = mlflow.search_runs(
-        search_all_experiments=True, filter_string="tags.alert = 'true'", output_format="list"
-    )
-    assert (run.info.status, run.data.tags["look"]) == ("FINISHED", "2")
-    assert run.data.tags["mlflow.source.type"] == "PROJECT"
+    alerts = mlflow.search_runs(search_all_experiments=True, filter_string="tags.alert = 'true'", output_format="list")
+    assert {run.data.tags["look"] for run in alerts} == {"2"}
+    assert sorted(run.info.status for run in alerts) == ["FAILED", "FINISHED"]

@@ -69,6 +69,17 @@ def test_looks_are_numbered_and_the_same_images_are_no_new_look(folders, tmp_pat
     assert run.data.metrics["n_images"] == 40
 
 
+def test_a_look_counts_whatever_status_its_run_is_given(folders, tmp_path):
+    batch = tmp_path / "third"
+    shutil.copytree(folders["second"], batch)
+    next(batch.iterdir()).unlink()
+    look = run_monitor(MonitorConfig(source=str(batch)))
+    # As `mlflow run` does after exit code 3.
+    mlflow.MlflowClient().set_terminated(look.run_id, "FAILED")
+    next(batch.iterdir()).unlink()
+    assert run_monitor(MonitorConfig(source=str(batch))).number == look.number + 1
+
+
 def test_dark_images_alert(folders, caplog):
     with caplog.at_level("INFO"):
         look = run_monitor(MonitorConfig(source=str(folders["dark"]), thumbnails=5, false_alarms=0.01))
