@@ -4,7 +4,7 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
-from resnet_mlflow.tracking.artifacts import MissingArtifactError, download, load_config
+from resnet_mlflow.tracking.artifacts import MissingArtifactError, artifact_sizes, download, load_config
 from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
@@ -15,7 +15,13 @@ from resnet_mlflow.tracking.experiments import (
     find_experiment,
     reach_store,
 )
-from resnet_mlflow.tracking.liveness import describe_worker, end_abandoned_children, end_attempts, is_abandoned
+from resnet_mlflow.tracking.liveness import (
+    describe_worker,
+    end_abandoned_children,
+    end_attempts,
+    find_interrupted,
+    is_abandoned,
+)
 from resnet_mlflow.tracking.locking import promotion_lock, start_lock
 from resnet_mlflow.tracking.models import load_head, load_head_of_run, log_head
 from resnet_mlflow.tracking.opening import store_uri
@@ -75,6 +81,7 @@ __all__ = [
     "StageRun",
     "TrackedDataset",
     "TrialRun",
+    "artifact_sizes",
     "connect",
     "create_repeat",
     "current_experiment",
@@ -88,6 +95,7 @@ __all__ = [
     "end_killed_trial",
     "experiment_runs",
     "find_experiment",
+    "find_interrupted",
     "find_runs",
     "find_test_twins",
     "finish_run",

@@ -49,6 +49,12 @@ def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -
     return _fetch(f"runs:/{run_id}", path, folder, max_bytes)
 
 
+def artifact_sizes(run_id: str, folder: str) -> dict[str, int]:
+    """Return the sizes in bytes of the files in an artifact folder of a run, by name; of none where there is none."""
+    found = _listed(f"runs:/{run_id}", folder)
+    return {posixpath.basename(entry.path): entry.file_size or 0 for entry in found if not entry.is_dir}
+
+
 def download_model_part(uri: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
     """Return the local copy of a file or folder of a model such as ``models:/NAME@champion``; see ``download``."""
     root = uri

@@ -11,7 +11,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array, Map
 
-PACKAGE = Path(__file__).parents[1]
+from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.files.source import copy_source
+
+LOADER = "resnet_mlflow.serving"
 # What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
 SERVING_REQUIREMENTS = (
     # With httptools the server parses requests of many images in compiled code.
@@ -41,18 +44,20 @@ def log_classifier(
     """
     import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
 
-    info = mlflow.pyfunc.log_model(
-        name="classifier",
-        loader_module="resnet_mlflow.serving",
-        data_path=str(folder),
-        code_paths=[str(PACKAGE)],
-        signature=_signature(with_rules),
-        input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
-        # Named here, since MLflow would find them in a subprocess that takes seconds.
-        pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
-        metadata=dict(metadata),
-        model_config=dict(model_config),
-    )
+    with scratch_folder() as source:
+        info = mlflow.pyfunc.log_model(
+            name="classifier",
+            loader_module=LOADER,
+            data_path=str(folder),
+            # Each file is a request where the store is a server: those that are needed.
+            code_paths=[str(copy_source(LOADER, source))],
+            signature=_signature(with_rules),
+            input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
+            # Named here, since MLflow would find them in a subprocess that takes seconds.
+            pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
+            metadata=dict(metadata),
+            model_config=dict(model_config),
+        )
     return str(info.model_id)
 
 
