@@ -85,7 +85,7 @@ def _shares(pool: Pool) -> "Figure":
 
 
 def _finish(axes: Any) -> None:
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_size(8)

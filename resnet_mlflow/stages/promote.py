@@ -132,6 +132,7 @@ def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, ver
     classifier = _classifier_of(config, evidence, version)
     told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
     if told:
+        logger.info("monitor:   %s", told)
         rewrite_version(version, {POWER_TAG: told})
 
 
