@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,53 @@ class SpanWriter:
         with suppress(InputError):  # There is another error to tell.
             self.note(self._next, skipped)
         self._file.close()
+
+
+def begin_split(folder: Path, split: str, shape: tuple[int, int]) -> Done:
+    """Make the file of a split's features where there is none to go on with, and return what is done of it.
+
+    Args:
+        folder: Of the entry.
+        split: Name of the split.
+        shape: Of its features.
+    """
+    done = read_done(folder, split, shape)
+    if len(done.rows):
+        logger.info("%d of %d images of %s were extracted before", len(done.rows), shape[0], split)
+    else:
+        (folder / f"{split}.features.npy").unlink(missing_ok=True)
+    RowFile(folder / f"{split}.features.npy", shape).close()
+    return done
+
+
+def copy_rows(
+    folder: Path,
+    split: str,
+    shape: tuple[int, int],
+    span: range,
+    block: NDArray[np.float32],
+    skipped: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Copy the features of a span of rows into a split's file, and note them as done.
+
+    Args:
+        folder: Of the entry.
+        split: Name of the split.
+        shape: Of its features.
+        span: The rows.
+        block: Features of those that were not left out, in their order.
+        skipped: Images left out, of any rows.
+    """
+    left_out = [dict(item) for item in skipped]
+    rows = np.setdiff1d(np.arange(span.start, span.stop), [item["row"] for item in left_out])
+    writer = SpanWriter(folder, split, shape, span.start)
+    try:
+        for first in range(0, len(rows), BLOCK_ROWS):
+            part = slice(first, first + BLOCK_ROWS)
+            writer.write(rows[part], block[part], left_out)
+        writer.note(span.stop, left_out)
+    finally:
+        writer.close(left_out)
 
 
 def read_done(folder: Path, split: str, shape: tuple[int, int]) -> Done:

@@ -19,8 +19,7 @@ from resnet_mlflow.features.entries import (
     write_meta,
 )
 from resnet_mlflow.features.identity import FeatureSet
-from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile
-from resnet_mlflow.features.spans import SpanWriter, read_done
+from resnet_mlflow.features.spans import begin_split, copy_rows
 from resnet_mlflow.files.digests import file_sha256
 
 # From the name of a file to a copy of it, for the time of a block.
@@ -47,12 +46,17 @@ def pack(entry: Path, features: FeatureSet, scratch: Path) -> Iterator[Path]:
     yield scratch / META
 
 
+def shard_name(split: str, first: int) -> str:
+    """Return the name of the file with a split's features from a row on."""
+    return f"{split}.features.{first:08d}.npy"
+
+
 def _features_of(entry: Path, name: str, features: NDArray[np.float32], scratch: Path) -> Iterator[Path]:
     if len(features) <= SHARD_ROWS:
         yield entry / f"{name}.features.npy"
         return
     for first in range(0, len(features), SHARD_ROWS):
-        file = scratch / f"{name}.features.{first:08d}.npy"
+        file = scratch / shard_name(name, first)
         np.save(file, features[first : first + SHARD_ROWS])
         yield file
         file.unlink()
@@ -83,17 +87,15 @@ def unpack(folder: Path, meta: Mapping[str, Any], lend: Lend, expected: Expected
 
 
 def _take_features(folder: Path, split: str, shape: tuple[int, int], meta: Mapping[str, Any], lend: Lend) -> None:
-    done = read_done(folder, split, shape).rows
-    if not len(done):
-        (folder / f"{split}.features.npy").unlink(missing_ok=True)
-    RowFile(folder / f"{split}.features.npy", shape).close()
+    done = begin_split(folder, split, shape).rows
     shards = _shards_of(split, meta, shape[0])
     for (first, name), stop in zip(shards, [*(first for first, _ in shards[1:]), shape[0]], strict=True):
         if np.isin(np.arange(first, stop), done).all():
             continue
         with lend(name) as file:
             _check(file, name, meta)
-            _copy_rows(folder, split, first, shape, _load(file, name, (stop - first, shape[1])))
+            block = load_block(file, name, (stop - first, shape[1]))
+            copy_rows(folder, split, shape, range(first, stop), block)
 
 
 def _shards_of(split: str, meta: Mapping[str, Any], n_rows: int) -> list[tuple[int, str]]:
@@ -105,17 +107,12 @@ def _shards_of(split: str, meta: Mapping[str, Any], n_rows: int) -> list[tuple[i
     return shards
 
 
-def _copy_rows(folder: Path, split: str, first: int, shape: tuple[int, int], block: NDArray[np.float32]) -> None:
-    writer = SpanWriter(folder, split, shape, first)
-    try:
-        for at in range(0, len(block), BLOCK_ROWS):
-            part = block[at : at + BLOCK_ROWS]
-            writer.write(np.arange(first + at, first + at + len(part)), part, [])
-    finally:
-        writer.close([])
+def load_block(file: Path, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the features in a file that came from elsewhere, as a memory map.
 
-
-def _load(file: Path, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    Raises:
+        DamagedEntryError: If it holds anything else.
+    """
     try:
         # Mapped first: a header that announces more than the file holds is refused, not made room for.
         block: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)

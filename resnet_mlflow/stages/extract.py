@@ -2,13 +2,14 @@
 
 import logging
 
-from resnet_mlflow.config import ExtractConfig, FeatureConfig
+from resnet_mlflow.config import ExtractConfig, FeatureConfig, extraction_of
 from resnet_mlflow.data.folds import pool_names
 from resnet_mlflow.features.identity import FeatureSet, refuse_skipped, select_part
 from resnet_mlflow.process import n_ranks, process_name, rank
+from resnet_mlflow.stages.crews import crew_of
 from resnet_mlflow.stages.division import log_division
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.stages.shared_features import are_shared, fetch, share
+from resnet_mlflow.stages.shared_features import are_shared, extract_by, fetch, share
 from resnet_mlflow.tracking import StageRun, TrackedDataset, connect, find_interrupted, stage_run
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,6 @@ def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     return _tracked_extraction(extraction_of(config), inputs, present=None).of(inputs.dataset)
 
 
-def extraction_of(config: FeatureConfig) -> ExtractConfig:
-    """Return the extraction of the features that a configuration works on."""
-    return ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-
-
 def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
     return inputs.store.get(inputs.features_key) or fetch(config, inputs)
 
@@ -59,12 +55,19 @@ def _tracked_extraction(
     }
     with stage_run("extract", config, name, tags, resume) as run:
         # Under torchrun the other ranks wait for this one in the extraction.
-        features = extract_untracked(config, inputs) if present is None or n_ranks() > 1 else present
+        features = _computed(run, config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
         # Another process may have made them while this one waited for the lock.
         reused = present is not None or features.meta["worker"] != process_name()
         _log_features(run, config, inputs.without(features), features, reused)
     return features
+
+
+def _computed(run: StageRun, config: ExtractConfig, inputs: Inputs) -> FeatureSet:
+    with crew_of(config, run.run_id) as crew:
+        if crew is None:
+            return extract_untracked(config, inputs)
+        return extract_by(crew, config, inputs, run).of(inputs.dataset)
 
 
 def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:

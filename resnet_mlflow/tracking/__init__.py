@@ -4,7 +4,7 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
-from resnet_mlflow.tracking.artifacts import MissingArtifactError, artifact_sizes, download, load_config
+from resnet_mlflow.tracking.artifacts import MissingArtifactError, artifact_sizes, download, load_config, send_file
 from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
@@ -124,6 +124,7 @@ __all__ = [
     "rewrite_version",
     "run_of_model",
     "search_runs",
+    "send_file",
     "set_error",
     "stage_run",
     "start_lock",

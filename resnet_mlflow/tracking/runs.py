@@ -123,10 +123,6 @@ class StageRun:
             yield folder
             mlflow.log_artifacts(str(folder))
 
-    def log_file(self, file: Path, folder: str) -> None:
-        """Log a local file as an artifact in a folder."""
-        mlflow.log_artifact(str(file), folder)
-
     def log_json(self, content: Mapping[str, Any], path: str) -> None:
         """Log a mapping as a JSON artifact."""
         mlflow.log_dict(dict(content), path)

@@ -242,7 +242,7 @@ def test_extract_features_goes_on_after_a_bad_image(
         with pytest.raises(BadImageError, match=r"train/a/1.jpg"):
             extract_features(dataset, fails, store, SEED_0, show_progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr("resnet_mlflow.features.extraction.drop_rows", lambda *_: 1 / 0)
+        patch.setattr("resnet_mlflow.features.gathering.drop_rows", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             extract_features(dataset, skips, store, SEED_0, show_progress=False)
     with caplog.at_level(logging.INFO):
