@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, mannwhitneyu
 
 from resnet_mlflow.monitoring.kernel import Space, fit_space, squared_distances, witness_test
 
@@ -56,3 +56,19 @@ def test_space_gives_every_direction_the_same_weight():
 def test_squared_distances_by_hand():
     left, right = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[3.0, 4.0]])
     assert squared_distances(left, right).tolist() == [[25.0], [0.0]]
+
+
+@pytest.mark.parametrize(("n_batch", "n_own"), [(9, 10), (9, 140), (20, 40)])
+def test_ranks_of_large_batches_are_no_surer_than_exact_ones(n_batch, n_own):
+    """Beyond 8 images scipy takes the normal distribution, whose tail is heavier than that of ranks."""
+    compared = []
+    for shift in np.linspace(0, n_own, 40).astype(int):
+        # The batch stands among the reference from rank `shift` on: from no difference to all of it above.
+        own, batch = np.arange(n_own, dtype=float), shift - 0.5 + np.arange(n_batch)
+        found = [mannwhitneyu(batch, own, alternative="greater", method=how).pvalue for how in ("exact", "auto")]
+        compared.append(found)
+    exact, taken = np.array(compared).T
+    small = exact < 0.005
+    assert small.sum() > 5
+    assert (taken[small] >= exact[small]).all()
+    assert exact.min() < 2e-5
