@@ -154,7 +154,9 @@ def _of_images(
         for places, block in blocks:
             features[places], is_read[places] = block, True
             bar.update(len(places))
-    check_enough(int(is_read.sum()), f" ({len(bad)} cannot be read)" if bad else "")
+    check_enough(
+        int(is_read.sum()), f" ({len(bad)} cannot be read, such as {bad[0].path}: {bad[0].reason})" if bad else ""
+    )
     kept = np.flatnonzero(is_read)
     observed = observe(classifier.head, classifier.rules, features[kept], reference.space, meter.pictures[kept])
     if len(rows) < len(paths):

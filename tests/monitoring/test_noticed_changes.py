@@ -61,6 +61,16 @@ def test_pictures_alone(pool, rows):
     assert change.told == "median 0.211, was 0.307"
 
 
+def test_sharpness_alone(pool, rows):
+    rng = np.random.default_rng(5)
+    own, theirs = pool.reference.images.pictures.copy(), pool.images.pictures[rows].copy()
+    own[:, 2], theirs[:, 2] = rng.uniform(0.4, 1, len(own)), rng.uniform(0.3, 0.9, len(theirs))
+    reference = replace(pool.reference, images=replace(pool.reference.images, pictures=own))
+    found = Pool(reference, replace(pool.images.select(rows), pictures=theirs)).changes(LEVEL)
+    assert len(found) == 6
+    assert [one.name for one in found if one.noticed] == ["sharpness"]
+
+
 def test_features_alone(pool, rows):
     shifted = pool.images.features[rows].copy()
     shifted[:, :40] += 1

@@ -126,6 +126,8 @@ def test_a_file_of_predictions_is_compared_by_answers(folders, tmp_path):
     assert report["batch"] == f"predictions in 1 file of {output}"
     assert "Thumbnails are missing because the batch is a file of predictions" in page
     assert "data:image/jpeg" not in page
+    with pytest.raises(InputError, match=r"got 0 \(40 cannot be read, such as .*first.*: .*\); wait for more"):
+        run_monitor(MonitorConfig(source=output, images=str(folders["first"])))
     with_images = run_monitor(MonitorConfig(source=output, images=str(folders["dark"])))
     by_folder = run_monitor(MonitorConfig(source=str(folders["dark"])))
     assert with_images.alert
