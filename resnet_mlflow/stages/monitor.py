@@ -11,6 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from resnet_mlflow.config import MonitorConfig
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.paths import user_path
 from resnet_mlflow.markdown import markdown_table, plain
 from resnet_mlflow.monitoring.changes import Change, Pool, is_noticed
@@ -65,14 +66,14 @@ class _Batch:
         pool: What is known of them, beside the reference.
         bad: Those that could not be read.
         told: What they are, in words.
-        have_pictures: Whether the paths are files.
+        folder: Where the paths start at; None where there are answers alone.
     """
 
     paths: list[str]
     pool: Pool
     bad: list[BadImageError]
     told: str
-    have_pictures: bool
+    folder: Path | None
 
 
 def run_monitor(config: MonitorConfig) -> Look:
@@ -118,33 +119,31 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
 
 def _read(config: MonitorConfig, source: Source, classifier: Classifier, reference: Reference) -> _Batch:
     if source.are_images:
+        if config.images:
+            raise InputError(f"images must be given for predictions alone, got {source.told} as source; leave it out")
         check_enough(len(source.files))
-        names = [_relative(path, Path(config.source).expanduser()) for path in source.files]
-        return _of_images(config, list(source.files), names, source.told, classifier, reference)
+        folder = user_path(config.source, "source")
+        names = [str(path.relative_to(folder)) for path in source.files]
+        return _of_images(config, folder, names, source.told, classifier, reference)
     answers = read_answers(source.files, reference.class_names)
     check_enough(len(answers.paths))
     if not config.images:
-        return _Batch(list(answers.paths), Pool(reference, answers.observed), [], source.told, False)
+        return _Batch(list(answers.paths), Pool(reference, answers.observed), [], source.told, None)
     folder = user_path(config.images, "images")
-    paths = [folder / name for name in answers.paths]
-    return _of_images(config, paths, list(answers.paths), source.told, classifier, reference)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder))
+    return _of_images(config, folder, list(answers.paths), source.told, classifier, reference)
 
 
 def _of_images(
-    config: MonitorConfig, paths: list[Path], names: list[str], told: str, classifier: Classifier, reference: Reference
+    config: MonitorConfig, folder: Path, names: list[str], told: str, classifier: Classifier, reference: Reference
 ) -> _Batch:
     """Return what is known of images of files, at most ``max_images``."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(paths))[: config.max_images])
+    rows = np.sort(np.random.default_rng(0).permutation(len(names))[: config.max_images])
     meter, bad = Meter(len(rows)), []
     features = np.zeros((len(rows), len(reference.space.center)), dtype=np.float32)
     is_read = np.zeros(len(rows), dtype=bool)
     with progress(len(rows), "images", in_files=True) as bar:
         blocks = classifier.features(
-            [paths[row] for row in rows],
+            [folder / names[row] for row in rows],
             batch_size=config.batch_size,
             num_workers=config.num_workers,
             on_skip=lambda _, error: bad.append(error),
@@ -159,9 +158,9 @@ def _of_images(
     )
     kept = np.flatnonzero(is_read)
     observed = observe(classifier.head, classifier.rules, features[kept], reference.space, meter.pictures[kept])
-    if len(rows) < len(paths):
-        told += f", {len(rows)} of {len(paths)} drawn at random"
-    return _Batch([names[row] for row in rows[kept]], Pool(reference, observed), bad, told, True)
+    if len(rows) < len(names):
+        told += f", {len(rows)} of {len(names)} drawn at random"
+    return _Batch([names[row] for row in rows[kept]], Pool(reference, observed), bad, told, folder)
 
 
 def _report(
@@ -182,8 +181,7 @@ def _report(
         power=version.tags.get(POWER_TAG, ""),
     )
     shown = strangest(batch.pool, look.changes, batch.paths, config.thumbnails)
-    folder = user_path(config.images if config.images and batch.have_pictures else config.source, "source")
-    page = render_page(facts, look.changes, batch.pool, shown, folder if batch.have_pictures else None)
+    page = render_page(facts, look.changes, batch.pool, shown, batch.folder)
     content: dict[str, Any] = asdict(facts) | {
         "changes": [asdict(one) for one in look.changes],
         "images": [asdict(one) for one in shown],

@@ -166,6 +166,7 @@ def test_what_cannot_be_monitored_is_refused(champion, folders, tmp_path, image_
     run_promote(PromoteConfig(dataset=data["dataset"], run_id=run_id, model_name="few"))
     for given, line in (
         ({"source": str(one)}, "a batch must have at least 10 images, got 1; wait for more, or take a longer window"),
+        ({"source": source, "images": source}, "images must be given for predictions alone, got images of "),
         ({"source": str(tmp_path / "empty")}, "source must hold images, or predictions .* got neither in "),
         ({"source": str(tmp_path / "colours.csv")}, "predictions must be of the model's classes, .* got .*'red', 'blu"),
         (
