@@ -16,7 +16,8 @@ from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version, level_of_look
 from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
 from resnet_mlflow.stages.calibration import what_is_asked
-from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.stages.classifiers import RunClassifier, load_classifier
+from resnet_mlflow.stages.monitor_reference import POWER_TAG, corrupted_sets, make_reference, measure_power
 from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
@@ -78,6 +79,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
     evidence = evidence_of(candidate, dataset)
     asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate))
+    corrupted_sets(config)  # what cannot be measured is refused before anything is done
     decision = _decide(config, dataset, evidence, champion)
     _explain(config, evidence, champion, decision)
     if config.dry_run:
@@ -91,6 +93,8 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
             version = _register(run, config, dataset, name, evidence, decision, written)
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, _description(evidence, decision, version.tags))
+        if config.power_curve and POWER_TAG not in version.tags:
+            _measure_power(run, config, evidence, version)
         if others:
             _try_on_others(run, config, evidence, version, others)
         _move_aliases(version, champion, decision)
@@ -118,16 +122,30 @@ def _register(
     policy = make_answer_policy(run, config, classifier)
     for remark in remarks_of(policy.tags):
         logger.info("promise:   %s", remark)
-    model_id = package(classifier, dataset, policy.rules)
+    reference = make_reference(classifier, policy.rules)
+    model_id = package(classifier, dataset, policy.rules, reference)
     return register(model_id, name, tags | policy.tags, _description(evidence, decision, policy.tags))
+
+
+def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
+    """Log how soon monitor notices corruptions, and write it on the version."""
+    classifier = _classifier_of(config, evidence, version)
+    told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
+    if told:
+        logger.info("monitor:   %s", told)
+        rewrite_version(version, {POWER_TAG: told})
+
+
+def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> RunClassifier:
+    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
+    return load_classifier(run_id, {"cache_dir": config.cache_dir})
 
 
 def _try_on_others(
     run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
 ) -> None:
     """Log how well scores tell other images from the classifier's own, and write it on the version."""
-    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
-    found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
+    found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
     told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
     rewrite_version(version, {"ood_auroc": json.dumps(told)})
 
