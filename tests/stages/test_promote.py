@@ -204,7 +204,7 @@ def test_promote_passes_over_trials_pointers_and_unfinished_runs(runs):
         (tags | {"stage": "longtail"}, "FINISHED"),
         ({"stage": "fit_head", "dataset_digest": "another"}, "FINISHED"),
     ]
-    made = [client.create_run("0", tags=each) for each, _ in others]
+    made = [client.create_run(get_run(runs["svm"]).info.experiment_id, tags=each) for each, _ in others]
     for run, (_, status) in zip(made, others, strict=True):
         client.log_metric(run.info.run_id, "val/accuracy", 1.0)
         client.set_terminated(run.info.run_id, status)
