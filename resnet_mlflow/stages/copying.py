@@ -11,6 +11,7 @@ from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.digests import digest_of_all, digests_of
 from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.stages.model_card import CARD_TAG, load_card, with_link
 from resnet_mlflow.stages.version_roles import DIGEST_TAG, DIGESTS_FILE, VERSION_TAGS, check_package, give_roles
 from resnet_mlflow.tracking import (
     CHALLENGER,
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 ACTION, ORIGIN_TAG, COPIED_TAG = "copy", "copied_from", "copied_to"
 # Tags that tell of the store that a version is in.
-_OF_THE_STORE = ("history.", "replaced_by_", "held_against_", WITHDRAWN_TAG, ORIGIN_TAG, COPIED_TAG)
+_OF_THE_STORE = ("history.", "replaced_by_", "held_against_", WITHDRAWN_TAG, ORIGIN_TAG, COPIED_TAG, CARD_TAG)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class _Parcel:
         files: Its files on this machine.
         digests: Of these by path.
         history: Of its model there.
+        card: Its model card, by the names of its files.
         is_champion: Whether it is that there.
         origin: Where it comes from, in words.
     """
@@ -59,6 +61,7 @@ class _Parcel:
     files: Path
     digests: Mapping[str, str]
     history: History
+    card: Mapping[str, str]
     is_champion: bool
     origin: str
 
@@ -96,7 +99,7 @@ def copy_version(config: PromoteConfig, name: str) -> None:
             logger.info("nothing was changed: dry_run is true")
             return
         origin = f"{without_password(store_uri())} version {version.version}"
-        parcel = _Parcel(version, files, digests, read_history(name), is_champion, origin)
+        parcel = _Parcel(version, files, digests, read_history(name), load_card(version), is_champion, origin)
         with other_store(config.target_uri, experiment), promotion_lock(name):
             number = _unpack(config, parcel)
     rewrite_version(version, {COPIED_TAG: f"{target} version {number}"})
@@ -115,12 +118,20 @@ def _unpack(config: PromoteConfig, parcel: _Parcel) -> str:
             (folder / "origin").mkdir()
             lines = "".join(f"{entry.line}\n" for entry in parcel.history.entries)
             (folder / "origin" / "history.jsonl").write_text(lines, encoding="utf-8")
+            for file, text in parcel.card.items():
+                (folder / file).write_text(text, encoding="utf-8")
         run.log_json(parcel.digests, DIGESTS_FILE)
         description = f"Copied from {parcel.origin}, run {run.run_id}.\n\n{parcel.version.description or ''}"
+        tags = parcel.tags | ({CARD_TAG: run.run_id} if parcel.card else {})
         if same:
             version = max(same, key=lambda one: int(one.version))
         else:
-            version = register(log_copy(parcel.files, parcel.digests), name, parcel.tags, description)
+            version = register(
+                log_copy(parcel.files, parcel.digests),
+                name,
+                tags,
+                with_link(description, run.run_id) if parcel.card else description,
+            )
         run.set_tags(dict(zip(VERSION_TAGS, (name, version.version), strict=True)))
         replaced = None if present is None or present.version == version.version else present
         if parcel.is_champion:

@@ -23,6 +23,7 @@ from resnet_mlflow.stages.calibration import what_is_asked
 from resnet_mlflow.stages.candidates import Candidate, find_candidate
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.stages.copying import ORIGIN_TAG, copy_version
+from resnet_mlflow.stages.model_card import log_model_card
 from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
@@ -140,6 +141,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
         run.set_tags(dict(zip(VERSION_TAGS, (name, version.version), strict=True)))
         if others:
             _try_on_others(run, config, evidence, version, others)
+        log_model_card(run, config, dataset, evidence, version)
         _move_aliases(version, champion, decision)
         ledger.write(run, "promote", str(version.version), _why(case), _facts(case))
     logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
@@ -269,7 +271,9 @@ def _decision_tags(case: _Case) -> dict[str, str]:
 
 
 def _facts(case: _Case) -> dict[str, str]:
-    """Return what the history keeps of a decision."""
+    """Return what the history keeps of a decision; that the champion stays itself is none."""
+    if case.champion is not None and case.champion.tags.get(RUN_TAG) == case.run_id:
+        return {}
     return {"dataset_digest": case.dataset.digest, **_decision_tags(case)}
 
 

@@ -4,7 +4,14 @@ Everything here goes through MLflow's public API, so that any tracking store ser
 a database or a server.
 """
 
-from resnet_mlflow.tracking.artifacts import MissingArtifactError, download, download_model, load_config, load_json
+from resnet_mlflow.tracking.artifacts import (
+    MissingArtifactError,
+    download,
+    download_model,
+    load_config,
+    load_json,
+    load_text,
+)
 from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
 from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
@@ -16,6 +23,7 @@ from resnet_mlflow.tracking.experiments import (
     experiment_runs,
     find_experiment,
     reach_store,
+    run_address,
 )
 from resnet_mlflow.tracking.history import HISTORY_TAG, Entry, History, Ledger, parse_history, read_history
 from resnet_mlflow.tracking.liveness import describe_worker, end_abandoned_children, end_attempts, is_abandoned
@@ -126,6 +134,7 @@ __all__ = [
     "load_predictions",
     "load_served",
     "load_test_twins",
+    "load_text",
     "load_thumbnails",
     "log_classifier",
     "log_copy",
@@ -143,6 +152,7 @@ __all__ = [
     "register",
     "remove_tag",
     "rewrite_version",
+    "run_address",
     "run_of_model",
     "search_runs",
     "set_error",

@@ -104,6 +104,17 @@ def load_config(run_id: str) -> dict[str, Any]:
     return load_json(run_id, "config.json")
 
 
+def load_text(run_id: str, path: str) -> str:
+    """Return a text artifact of a run.
+
+    Raises:
+        MissingArtifactError: If the run has no such artifact.
+        InputError: If it is too large.
+    """
+    with scratch_folder() as folder:
+        return download(run_id, path, folder, MAX_JSON_BYTES).read_text(encoding="utf-8")
+
+
 def load_json(run_id: str, path: str) -> dict[str, Any]:
     """Return the mapping in a JSON artifact of a run.
 

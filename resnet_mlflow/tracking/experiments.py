@@ -57,6 +57,11 @@ def experiment_name(run: Run) -> str:
     return str(mlflow.MlflowClient().get_experiment(run.info.experiment_id).name)
 
 
+def run_address(run_id: str) -> str:
+    """Return where MLflow's pages show a run, from their own address."""
+    return f"#/experiments/{mlflow.MlflowClient().get_run(run_id).info.experiment_id}/runs/{run_id}"
+
+
 def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:
     """Return all runs of an experiment, newest first, however many pages they take.
 

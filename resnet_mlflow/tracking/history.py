@@ -18,9 +18,8 @@ from typing import Any
 import mlflow
 from mlflow.tracking.context.registry import resolve_tags
 
-from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import process_name
-from resnet_mlflow.tracking.artifacts import MAX_JSON_BYTES, MissingArtifactError, download, unreadable_json
+from resnet_mlflow.tracking.artifacts import MissingArtifactError, load_text, unreadable_json
 from resnet_mlflow.tracking.registry import aliases_of, find_model
 from resnet_mlflow.tracking.runs import StageRun
 
@@ -121,14 +120,9 @@ def read_history(name: str) -> History:
     if not run_id:
         return History()
     try:
-        return parse_history(_text(run_id), run_id)
+        return parse_history(load_text(run_id, FILE), run_id)
     except MissingArtifactError:
         return History((), (LOST.format(run_id),))
-
-
-def _text(run_id: str) -> str:
-    with scratch_folder() as folder:
-        return download(run_id, FILE, folder, MAX_JSON_BYTES).read_text(encoding="utf-8")
 
 
 def parse_history(text: str, run_id: str) -> History:
@@ -169,10 +163,10 @@ class Ledger:
         """Write what the action did to the aliases: to its run, and to the tags of the versions concerned.
 
         Aliases that others have moved since the last entry get an entry of their own before. What neither changes an
-        alias nor is a new decision gets none.
+        alias nor has facts that are new, such as a decision, gets none.
         """
         after, known = aliases_of(self.name), list(self.entries)
-        if after == self.aliases and any(entry.facts == facts for entry in known):
+        if after == self.aliases and (not facts or any(entry.facts == facts for entry in known)):
             return
         make = partial(_entry, run_id=run.run_id)
         if (known[-1].after if known else {}) != self.aliases:

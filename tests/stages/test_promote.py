@@ -114,6 +114,10 @@ def test_promote_writes_what_the_version_rests_on(runs):
     }
     assert expected.items() <= version.tags.items()
     assert "| class | taken for | images" in version.description
+    card = version.tags["model_card_run"]
+    assert f"/runs/{card}/artifacts/model_card.html)" in version.description
+    for name in ("model_card.md", "model_card.html"):
+        assert load_digits().digest in mlflow.artifacts.load_text(f"runs:/{card}/{name}")
     (run,) = find_runs({"stage": "promote", "candidate": runs["svm"], "dataset": "digits"})[:1]
     assert run.info.status == "FINISHED"
 

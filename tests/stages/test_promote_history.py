@@ -9,12 +9,13 @@ import pytest
 
 from analysis.cli import run
 from resnet_mlflow.cli import parse
-from resnet_mlflow.config import FitHeadConfig, PromoteConfig
+from resnet_mlflow.config import FitHeadConfig, PromoteConfig, RobustnessConfig
 from resnet_mlflow.data.digits import load_digits
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.stages.candidates import find_candidate
 from resnet_mlflow.stages.fit_head import run_fit_head
 from resnet_mlflow.stages.promote import run_promote
+from resnet_mlflow.stages.robustness import run_robustness
 from resnet_mlflow.tracking import (
     aliases_of,
     find_runs,
@@ -196,6 +197,9 @@ def test_copy_brings_a_version_to_another_store(story, empty_store, tmp_path):
             InputError, match=r"must have been decided upon here, got version 1 .*promote there and copy"
         ):
             promote(story, run_id=_fitted_there().run_id)
+        card = copied.tags["model_card_run"]
+        assert "# Model card: story, version 1" in mlflow.artifacts.load_text(f"runs:/{card}/model_card.md")
+    assert copied.description.count("Model card: ") == 1
     assert here.equals(there)
     assert [entry.action for entry in history.entries] == ["copy", "copy"]
     assert copied.tags["copied_from"].endswith("version 1")
@@ -234,3 +238,22 @@ def test_history_is_printed(story, capsys):
     assert "| rollback | v2 -> v1 | v1 -> v2 | night images fail |" in " ".join(lines[6].split())
     with pytest.raises(InputError, match="a history must be of a registered model, got 'stroy'"):
         run(["history", "stroy"])
+
+
+def test_a_card_is_written_anew_with_what_was_measured_since(story, runs):
+    first = version(story, 1).tags["model_card_run"]
+    n_entries = len(read_history(story).entries)
+    assert "> Not measured: run robustness" in mlflow.artifacts.load_text(f"runs:/{first}/model_card.md")
+    run_robustness(RobustnessConfig(runs=runs["prototype"], corruptions="fog", severities="5", max_images=60))
+    curve = {"corruption": "fog", "severity": 5, "n_images": [10, 40], "power": [0.4, 0.9], "noticed_from": 40}
+    power = {"sentence": "Notices fog.", "target_power": 0.8, "false_alarms": {"alarms": 1, "batches": 50}}
+    mlflow.MlflowClient().log_dict(first, power | {"curves": [curve]}, "power_curve.json")
+    promote(story, run_id=runs["prototype"])
+    again = version(story, 1)
+    assert again.tags["model_card_run"] != first
+    assert again.description.count("Model card: ") == 1
+    text = mlflow.artifacts.load_text(f"runs:/{again.tags['model_card_run']}/model_card.md")
+    assert "| clean " in text
+    assert "Notices fog." in text
+    assert "1 of 50 batches" in text
+    assert len(read_history(story).entries) == n_entries, "nothing was decided"
