@@ -5,7 +5,6 @@ Its other actions lie beside it: ``rollback`` and ``copying``.
 
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -16,17 +15,18 @@ from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.digests import digest_of_all
-from resnet_mlflow.serving.looks import Look, level_of_look, looks_in_words, number_of_look
-from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version
+from resnet_mlflow.serving.looks import Look, number_of_look
+from resnet_mlflow.serving.promotion import Decision, demand_of_slices
 from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
 from resnet_mlflow.stages.calibration import what_is_asked
-from resnet_mlflow.stages.candidates import Candidate, find_candidate
+from resnet_mlflow.stages.candidates import find_candidate
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.stages.copying import ORIGIN_TAG, copy_version
 from resnet_mlflow.stages.model_card import log_model_card
 from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
+from resnet_mlflow.stages.promotion_case import LOOK_TAG, Case, decision_tags, description_of, explain, facts_of, why_of
 from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
 from resnet_mlflow.stages.rollback import roll_back
 from resnet_mlflow.stages.version_roles import DIGEST_TAG, DIGESTS_FILE, VERSION_TAGS, give_roles
@@ -52,8 +52,6 @@ from resnet_mlflow.tracking import (
 
 logger = logging.getLogger(__name__)
 
-# Which decision on its test split a version's last one was.
-LOOK_TAG = "test_look"
 COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
 
 
@@ -65,34 +63,6 @@ class Promotion:
     run_id: str
     decision: Decision
     version: int | None
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A candidate beside the present champion.
-
-    Attributes:
-        config: Of the promotion.
-        dataset: What both are judged on.
-        name: Of the registered model.
-        candidate: The run that is asked about.
-        evidence: What it says.
-        champion: The present one, if any.
-        decision: What follows.
-    """
-
-    config: PromoteConfig
-    dataset: ImageDataset
-    name: str
-    candidate: Candidate
-    evidence: Evidence
-    champion: ModelVersion | None
-    decision: Decision
-
-    @property
-    def run_id(self) -> str:
-        """Return the id of the candidate's run."""
-        return str(self.candidate.run.info.run_id)
 
 
 def run_promote(config: PromoteConfig) -> Promotion | None:
@@ -126,29 +96,29 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     evidence, ledger = evidence_of(candidate.run, dataset), Ledger(name)
     asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate.run))
     decision = _decide(config, dataset, evidence, champion, ledger)
-    case = _Case(config, dataset, name, candidate, evidence, champion, decision)
-    _explain(case)
+    case = Case(config, dataset, name, candidate, evidence, champion, decision)
+    explain(case)
     if config.dry_run:
         return Promotion(name, case.run_id, decision, None)
     copied = {tag: candidate.run.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.run.data.tags}
     with stage_run("promote", config, f"promote {dataset.short_name}", {**copied, "candidate": case.run_id}) as run:
         version = version_of_run(name, case.run_id, asked)
-        written = copied | _decision_tags(case) | {ASKED_TAG: asked}
+        written = copied | decision_tags(case) | {ASKED_TAG: asked}
         if version is None:
             version = _register(run, case, written)
         elif champion is None or version.version != champion.version:
-            rewrite_version(version, written, _description(case, version.tags))
+            rewrite_version(version, written, description_of(case, version.tags))
         run.set_tags(dict(zip(VERSION_TAGS, (name, version.version), strict=True)))
         if others:
             _try_on_others(run, config, evidence, version, others)
         log_model_card(run, config, dataset, evidence, version)
         _move_aliases(version, champion, decision)
-        ledger.write(run, "promote", str(version.version), _why(case), _facts(case))
+        ledger.write(run, "promote", str(version.version), why_of(case), facts_of(case))
     logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
     return Promotion(name, case.run_id, decision, int(version.version))
 
 
-def _register(run: StageRun, case: _Case, tags: dict[str, str]) -> ModelVersion:
+def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
     """Return the version that the candidate's classifier was packaged and registered as."""
     here, fitted = {"cache_dir": case.config.cache_dir}, case.candidate.run
     if is_divided(fitted):
@@ -163,7 +133,7 @@ def _register(run: StageRun, case: _Case, tags: dict[str, str]) -> ModelVersion:
     packaged = package(classifier, case.dataset, policy.rules)
     run.log_json(packaged.digests, DIGESTS_FILE)
     tags |= policy.tags | {DIGEST_TAG: digest_of_all(packaged.digests)}
-    return register(packaged.model_id, case.name, tags, _description(case, policy.tags))
+    return register(packaged.model_id, case.name, tags, description_of(case, policy.tags))
 
 
 def _try_on_others(
@@ -174,15 +144,6 @@ def _try_on_others(
     found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
     told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
     rewrite_version(version, {"ood_auroc": json.dumps(told)})
-
-
-def _description(case: _Case, tags: Mapping[str, str]) -> str:
-    evidence, decision = case.evidence, case.decision
-    title = f"{evidence.run.info.run_name}, run {evidence.run.info.run_id}"
-    if is_divided(evidence.run):
-        title += "; fitted on all images, scores are those of the cross-validation"
-    remarks = [looks_in_words(decision.look if decision.difference else 0), *remarks_of(tags)]
-    return describe_version(title, evidence.metrics, evidence.answers, decision.reason, evidence.splits, remarks)
 
 
 def _decide(
@@ -232,53 +193,6 @@ def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
         for tags in told
         if tags.get("dataset_digest") == digest and "compared_with_run" in tags
     }
-
-
-def _explain(case: _Case) -> None:
-    config, metrics, champion, decision = case.config, case.evidence.metrics, case.champion, case.decision
-    scores = ", ".join(
-        f"{split} {config.metric} {metrics[f'{split}/{config.metric}']:.4f}" for split in case.evidence.splits
-    )
-    if tie := case.candidate.remarks.get("tie"):
-        logger.info("tie:       %s", tie)
-    logger.info("candidate: %s, run %s (%s)", case.candidate.run.info.run_name, case.run_id, scores)
-    if champion is not None:
-        logger.info("champion:  version %s, run %s", champion.version, champion.tags.get(RUN_TAG))
-    logger.info("decision:  %s (%s)", CHAMPION if decision.promote else CHALLENGER, decision.reason)
-    if config.dry_run:
-        logger.info("nothing was changed: dry_run is true")
-
-
-def _decision_tags(case: _Case) -> dict[str, str]:
-    config, metrics, champion, decision = case.config, case.evidence.metrics, case.champion, case.decision
-    tags = {RUN_TAG: case.run_id, "metric": config.metric, "margin": f"{config.margin:g}", **case.candidate.remarks}
-    for split in case.evidence.splits:
-        low, high = (metrics[f"{split}/{config.metric}_ci_{end}"] for end in ("low", "high"))
-        tags[f"{split}_{config.metric}"] = f"{metrics[f'{split}/{config.metric}']:.4f}"
-        tags[f"{split}_{config.metric}_interval"] = f"{low:.4f} to {high:.4f}"
-    tags["reason"] = decision.reason
-    if champion is not None and decision.difference is not None:
-        low, high = decision.difference.interval
-        tags |= {
-            "compared_with_version": str(champion.version),
-            "compared_with_run": champion.tags[RUN_TAG],
-            "test_difference": f"{decision.difference.difference:+.4f}",
-            "test_difference_interval": f"{low:+.4f} to {high:+.4f}",
-            "test_difference_level": f"{level_of_look(decision.look):.4g}",
-            LOOK_TAG: str(decision.look),
-        }
-    return tags
-
-
-def _facts(case: _Case) -> dict[str, str]:
-    """Return what the history keeps of a decision; that the champion stays itself is none."""
-    if case.champion is not None and case.champion.tags.get(RUN_TAG) == case.run_id:
-        return {}
-    return {"dataset_digest": case.dataset.digest, **_decision_tags(case)}
-
-
-def _why(case: _Case) -> str:
-    return f"{case.decision.reason}; {case.config.reason}" if case.config.reason else case.decision.reason
 
 
 def _move_aliases(version: ModelVersion, champion: ModelVersion | None, decision: Decision) -> None:
