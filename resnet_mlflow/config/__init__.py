@@ -11,7 +11,7 @@ from resnet_mlflow.config.audit import AuditConfig
 from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Seed
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
-from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig
+from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig, extraction_of
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
@@ -53,6 +53,7 @@ __all__ = [
     "TrainingConfig",
     "TuningConfig",
     "WorkersConfig",
+    "extraction_of",
 ]
 
 ENTRY_POINTS: dict[str, type[Config]] = {

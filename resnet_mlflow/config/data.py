@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from resnet_mlflow.config.base import BACKBONE_CHOICES, Backbone, Config, MaxPixels, Seed
+from resnet_mlflow.config.workers import WorkersConfig
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.registry.datasets import DATASETS
 
@@ -135,9 +136,14 @@ class FeatureConfig(DataConfig):
         return size
 
 
-class ExtractConfig(FeatureConfig):
+class ExtractConfig(WorkersConfig, FeatureConfig):
     """Turn the images of a dataset into features, once."""
 
     def problem_with_ranks(self, n_ranks: int) -> str:
-        """Return nothing: each takes a share of the images."""
-        return ""
+        """Return what several processes of one extraction cannot do: each takes a share of the images by itself."""
+        return "must have no workers besides" if self.has_workers else ""
+
+
+def extraction_of(config: FeatureConfig) -> ExtractConfig:
+    """Return the extraction, by one process, of the features that a configuration works on."""
+    return ExtractConfig(**{name: getattr(config, name) for name in FeatureConfig.model_fields})

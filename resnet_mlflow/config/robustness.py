@@ -4,12 +4,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from resnet_mlflow.config.base import Config, Seed
+from resnet_mlflow.config.base import Seed
+from resnet_mlflow.config.workers import WorkersConfig
 
 SOURCES = ("model", "runs", "filter")
 
 
-class RobustnessConfig(Config):
+class RobustnessConfig(WorkersConfig):
     """Test classifiers on corrupted images: one pass over each corrupted test set for all that share a backbone."""
 
     model: str = Field("", description="A registered classifier, such as models:/digits-classifier@champion.")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,18 @@ import numpy as np
 
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.features.identity import FeatureSet, FeatureSplit
+from resnet_mlflow.features.row_file import BLOCK_ROWS
 from resnet_mlflow.files.digests import file_sha256
 
 KEY = re.compile(r"[0-9A-Za-z]{1,64}")
 # All that an entry's checksums may name; names become paths.
 FILE = re.compile(r"(train|val|test)\.(features|labels|ids)\.npy")
+# And what those of an entry on its way may name besides: features of the rows from a number on.
+SHARD = re.compile(r"(train|val|test)\.features\.(\d{8,12})\.npy")
+# Rows of a split that travel together: 100 MB of resnet18's, 400 MB of resnet50's.
+SHARD_ROWS = 50_000
+META = "meta.json"
 MAX_META_BYTES = 2**28  # one line per image left out
-BLOCK_ROWS = 4096
 
 
 class DamagedEntryError(Exception):
@@ -50,10 +55,14 @@ class Expected:
 
 def seal_entry(folder: Path, content: Mapping[str, Any], key: str) -> None:
     """Write an entry's meta data with the checksums of its files and of itself."""
+    write_meta(folder / META, content, key, {file.name: file_sha256(file) for file in sorted(folder.glob("*.npy"))})
+
+
+def write_meta(file: Path, content: Mapping[str, Any], key: str, checksums: Mapping[str, str]) -> None:
+    """Write what an entry says of itself, with the checksums of files and its own."""
     meta = {name: value for name, value in content.items() if name != "checksums"} | {"features_key": key}
-    checksums = {file.name: file_sha256(file) for file in sorted(folder.glob("*.npy"))}
-    meta["checksums"] = checksums | {"meta": _meta_checksum(meta)}
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    meta["checksums"] = {**checksums, "meta": _meta_checksum(meta)}
+    file.write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
 def read_entry(folder: Path, key: str) -> FeatureSet:
@@ -63,11 +72,24 @@ def read_entry(folder: Path, key: str) -> FeatureSet:
         DamagedEntryError: If it is not what was written, or the entry of another key.
         FileNotFoundError: If there is none.
     """
-    meta = _read_meta(folder)
-    if key != meta["features_key"]:
-        raise DamagedEntryError(f"damaged features in {folder}: they are those of {meta['features_key']!r:.100}")
-    names = dict.fromkeys(name.split(".")[0] for name in meta["checksums"] if name.endswith(".features.npy"))
-    return FeatureSet(key, {name: _read_split(folder, name) for name in names}, meta)
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
+    meta = read_meta(folder / META, key, [FILE])
+    checksums = {name: checksum for name, checksum in meta["checksums"].items() if name != "meta"}
+    wrong = [name for name, checksum in checksums.items() if checksum != _actual(folder / name)]
+    if wrong:
+        raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)[:200]}")
+    return FeatureSet(key, read_splits(folder, checksums), meta)
+
+
+def read_splits(folder: Path, names: Iterable[str]) -> dict[str, FeatureSplit]:
+    """Return the splits whose features are among files of a folder, by name.
+
+    Raises:
+        DamagedEntryError: If they hold no such arrays.
+    """
+    splits = dict.fromkeys(name.split(".")[0] for name in names if ".features." in name)
+    return {name: _read_split(folder, name) for name in splits}
 
 
 def check_entry(found: FeatureSet, expected: Expected) -> None:
@@ -78,7 +100,7 @@ def check_entry(found: FeatureSet, expected: Expected) -> None:
     """
     if set(found.splits) != set(expected.splits) or found.meta.get("class_names") != list(expected.class_names):
         raise DamagedEntryError("its splits or classes are others")
-    left_out = _left_out(found.meta.get("skipped"), expected)
+    left_out = left_out_rows(found.meta.get("skipped"), expected)
     for name, images in expected.splits.items():
         kept = np.setdiff1d(np.arange(len(images)), left_out[name])
         split = found.splits[name]
@@ -93,7 +115,12 @@ def check_entry(found: FeatureSet, expected: Expected) -> None:
             raise DamagedEntryError(f"its {name} features hold NaN or infinity")
 
 
-def _left_out(skipped: Any, expected: Expected) -> dict[str, list[int]]:
+def left_out_rows(skipped: Any, expected: Expected) -> dict[str, list[int]]:
+    """Return the rows of images that an entry leaves out, by split.
+
+    Raises:
+        DamagedEntryError: If there are no such images.
+    """
     rows: dict[str, list[int]] = {name: [] for name in expected.splits}
     try:
         for item in skipped:
@@ -105,29 +132,37 @@ def _left_out(skipped: Any, expected: Expected) -> dict[str, list[int]]:
     return rows
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    file = folder / "meta.json"
-    if not folder.is_dir():
-        raise FileNotFoundError(folder)
+def read_meta(file: Path, key: str, names: Sequence[re.Pattern[str]]) -> dict[str, Any]:
+    """Return what an entry says of itself, by its own checksum; the files that it names are not looked at.
+
+    Args:
+        file: Its ``meta.json``.
+        key: Of which it must be the entry.
+        names: What may be named beside its own.
+
+    Raises:
+        DamagedEntryError: If it is not what was written, of another key, or names other files.
+    """
     try:
         if file.stat().st_size > MAX_META_BYTES:
             raise ValueError("too large")
         meta: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         checksums: dict[str, Any] = {str(name): checksum for name, checksum in meta["checksums"].items()}
-        named = [str(name) for name in checksums if name != "meta" and not FILE.fullmatch(name)]
-        wrong = named or [name for name, checksum in checksums.items() if checksum != _actual(folder, name, meta)]
-        meta["features_key"], checksums["meta"]
+        named = [name for name in checksums if name != "meta" and not any(one.fullmatch(name) for one in names)]
+        if checksums["meta"] != _meta_checksum(meta):
+            named.append("meta")
+        found = meta["features_key"]
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedEntryError(f"damaged features in {folder}: {file.name} cannot be read") from error
-    if wrong:
-        raise DamagedEntryError(f"damaged features in {folder}: wrong checksum of {', '.join(wrong)[:200]}")
+        raise DamagedEntryError(f"damaged features in {file.parent}: {file.name} cannot be read") from error
+    if named:
+        raise DamagedEntryError(f"damaged features in {file.parent}: wrong checksum of {', '.join(named)[:200]}")
+    if key != found:
+        raise DamagedEntryError(f"damaged features in {file.parent}: they are those of {found!r:.100}")
     return meta
 
 
-def _actual(folder: Path, name: str, meta: dict[str, Any]) -> str:
-    if name == "meta":
-        return _meta_checksum(meta)
-    return file_sha256(folder / name) if (folder / name).is_file() else "missing"
+def _actual(file: Path) -> str:
+    return file_sha256(file) if file.is_file() else "missing"
 
 
 def _meta_checksum(meta: dict[str, Any]) -> str:

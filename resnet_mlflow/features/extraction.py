@@ -2,18 +2,19 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from resnet_mlflow import __version__
 from resnet_mlflow.backbones.compilation import compile_stages, repays_compiling
 from resnet_mlflow.backbones.inference import InferenceForm, inference_form
 from resnet_mlflow.backbones.networks import load_backbone
@@ -23,11 +24,13 @@ from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.devices import n_cores, open_fabric, pick_device
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.gathering import Shard, complete, describe, ordered
 from resnet_mlflow.features.identity import FeatureIdentity, FeatureSet, features_key, identify, refuse_skipped
-from resnet_mlflow.features.row_file import RowFile, drop_rows
+from resnet_mlflow.features.row_file import RowFile, drop_rows, runs_of
+from resnet_mlflow.features.spans import Done, Skipped, SpanWriter, begin_split
 from resnet_mlflow.features.store import EntryWriter, FeatureStore
+from resnet_mlflow.features.streaming import Block, images_per_task
 from resnet_mlflow.features.streaming import extract_split as extract_split
-from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import n_ranks, process_name
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import Preprocessing
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
-
-Skipped = list[dict[str, Any]]
 
 
 def extract_features(
@@ -124,66 +125,97 @@ def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
 
 
 def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> None:
-    """Write all rows of all splits; only rank 0 has the entry, and completes it."""
+    """Write all rows of all splits that are not there yet; only rank 0 has the entry, and completes it."""
     folder = Path(request.fabric.broadcast(str(entry.folder) if entry else ""))
-    started = time.perf_counter()
-    skipped = [
-        item
-        for name, split in request.dataset.splits.items()
-        for item in _write_split(request, form, folder / f"{name}.features.npy", name, split)
-    ]
+    started, n_done = time.perf_counter(), 0
+    skipped: Skipped = []
+    for name, split in request.dataset.splits.items():
+        before = _done_before(request, folder, name, split)
+        n_done += len(before.rows)
+        left_out = before.skipped + _write_split(request, form, folder, name, split, before)
+        skipped += ordered(left_out, name, split)
     if entry is None:
         return
     seconds = time.perf_counter() - started
-    for name, split in request.dataset.splits.items():
-        kept = np.setdiff1d(np.arange(len(split)), [item["row"] for item in skipped if item["split"] == name])
-        if len(kept) < len(split):
-            drop_rows(folder / f"{name}.features.npy", kept)
-        entry.save(name, split.labels[kept], split.item_ids[kept])
-    entry.meta = _describe(request, skipped, seconds)
+    complete(entry, request.dataset, skipped)
+    entry.meta = describe(request.dataset, request.identity, request.resolved, skipped, seconds, n_done)
+    entry.meta["device"] = request.fabric.device.type
 
 
-def _write_split(request: _Request, form: InferenceForm, file: Path, name: str, split: ImageSplit) -> Skipped:
-    """Write this rank's share of a split's rows; return what all ranks skipped."""
-    fabric, config = request.fabric, request.config
+def _done_before(request: _Request, folder: Path, name: str, split: ImageSplit) -> Done:
+    """Return what an extraction that did not come to its end left; ranks must agree on it."""
+    found: Done | None = None
+    if request.fabric.global_rank == 0:
+        found = begin_split(folder, name, _shape(request, split))
+    return cast(Done, request.fabric.broadcast(found))
+
+
+def _shape(request: _Request, split: ImageSplit) -> tuple[int, int]:
+    return len(split), BACKBONES[request.config.backbone].n_features
+
+
+def _write_split(
+    request: _Request, form: InferenceForm, folder: Path, name: str, split: ImageSplit, found: Done
+) -> Skipped:
+    """Write this rank's share of a split's missing rows; return what all ranks skipped of them."""
+    fabric = request.fabric
     skipped: Skipped = []
+    missing = np.setdiff1d(np.arange(len(split)), found.rows)
+    share = np.array_split(missing, fabric.world_size)[fabric.global_rank]
+    failure: InputError | None = None
+    try:
+        if not folder.exists():
+            raise InputError(
+                f"all processes of an extraction must share cache_dir, got no {folder} on {process_name()}, which the "
+                "first has made; pass a folder that all hosts mount"
+            )
+        with _progress(request, name, len(share)) as bar:
+            for rows in runs_of(share):
+                writer = SpanWriter(folder, name, _shape(request, split), int(rows[0]))
+                _write_run(request, form, writer, rows, skipped, bar)
+    except InputError as error:
+        failure = error
+    return _gather(fabric, skipped, failure)
+
+
+def _write_run(
+    request: _Request,
+    form: InferenceForm,
+    writer: SpanWriter,
+    rows: NDArray[np.int64],
+    skipped: Skipped,
+    bar: "tqdm[Any]",
+) -> None:
+    """Write rows that lie next to each other, and add to ``skipped``; what is done when it fails is noted."""
+    try:
+        for done, features in _blocks(request, form, writer.split, rows, skipped):
+            writer.write(done, features, skipped)
+            bar.update(len(done))
+        writer.note(int(rows[-1]) + 1, skipped)
+    finally:
+        writer.close(skipped)
+
+
+def _blocks(
+    request: _Request, form: InferenceForm, name: str, rows: NDArray[np.int64], skipped: Skipped
+) -> Iterator[Block]:
+    """Yield rows of a split and their features; those that cannot be decoded are added to ``skipped``, or raise."""
+    config = request.config
 
     def note(row: int, error: BadImageError) -> None:
         logger.warning("%s: left out", error)
         skipped.append({"split": name, "row": row, "path": str(error.path), "reason": error.reason})
 
-    shape = (len(split), BACKBONES[config.backbone].n_features)
-    if fabric.global_rank == 0:
-        RowFile(file, shape).close()
-    fabric.barrier()
-    share = np.array_split(np.arange(len(split)), fabric.world_size)[fabric.global_rank]
-    failure: InputError | None = None
-    try:
-        if not file.exists():
-            raise InputError(
-                f"all processes of an extraction must share cache_dir, got no {file} on {process_name()}, which the "
-                "first has made; pass a folder that all hosts mount"
-            )
-        with RowFile(file, shape) as rows_file, _progress(request, name, len(share)) as bar:
-            blocks = extract_split(
-                form,
-                split,
-                request.identity.image_size,
-                batch_size=config.batch_size,
-                num_workers=config.num_workers,
-                rows=share,
-                on_skip=note if config.on_bad_image == "skip" else None,
-                preprocessing=Preprocessing.read(request.identity.preprocessing),
-            )
-            for rows, features in blocks:
-                rows_file.write(rows, features)
-                bar.update(len(rows))
-    except InputError as error:
-        failure = error
-    skipped = _gather(fabric, skipped, failure)
-    if len(skipped) == len(split):
-        raise InputError(f"a split must hold an image that can be decoded, got none of {len(split)} in {name!r}")
-    return skipped
+    return extract_split(
+        form,
+        request.dataset.splits[name],
+        request.identity.image_size,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        rows=rows,
+        on_skip=note if config.on_bad_image == "skip" else None,
+        preprocessing=Preprocessing.read(request.identity.preprocessing),
+    )
 
 
 def _gather(fabric: "Fabric", skipped: Skipped, failure: InputError | None) -> Skipped:
@@ -207,21 +239,29 @@ def _progress(request: _Request, name: str, n_images: int) -> "tqdm[Any]":
     return progress(n_images, "images", f"{request.config.backbone} {name}", in_files=True)
 
 
-def _describe(request: _Request, skipped: Skipped, seconds: float) -> dict[str, Any]:
-    identity = asdict(request.identity)
-    return identity | {
-        "dataset": request.dataset.name,
-        "class_names": list(request.dataset.class_names),
-        "weights": request.resolved.label,
-        "n_skipped": len(skipped),
-        "skipped": skipped,
-        "seconds": seconds,
-        "images_per_s": sum(len(split) for split in request.dataset.splits.values()) / seconds,
-        "device": request.fabric.device.type,
-        "worker": process_name(),
-        "package_version": __version__,
-        "torch_version": torch.__version__,
-    }
+def extract_shard(
+    dataset: ImageDataset,
+    config: FeatureConfig,
+    resolved: ResolvedWeights,
+    identity: FeatureIdentity,
+    shard: Shard,
+    file: Path,
+) -> tuple[Skipped, str]:
+    """Write the features of some rows of a split to a ``.npy`` file; return what was left out, and the weights taken.
+
+    Raises:
+        BadImageError: If an image cannot be decoded and ``on_bad_image`` is ``fail``.
+    """
+    request = _Request(dataset, config, resolved, identity, _fabric_of(pick_device(config.device), 1), False)
+    backbone = load_backbone(config.backbone, resolved)
+    form = _build_form(request, backbone.network)
+    rows, skipped = np.arange(shard.first, shard.stop), list[dict[str, Any]]()
+    with RowFile(file, (len(rows), BACKBONES[config.backbone].n_features)) as out:
+        for done, features in _blocks(request, form, shard.split, rows, skipped):
+            out.write(done - shard.first, features)
+    if skipped:
+        drop_rows(file, np.setdiff1d(rows, [item["row"] for item in skipped]) - shard.first)
+    return skipped, backbone.taken
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,8 @@
 """Content-addressed store of features: whole entries or none, checked by their checksums.
 
 An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
-``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and
-renamed when whole.
+``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and renamed when whole.
+What was written before a writer was killed, or gave up, stays there, and the next one goes on (``spans``).
 """
 
 import logging
@@ -19,9 +19,23 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.entries import KEY, DamagedEntryError, Expected, check_entry, read_entry, seal_entry
+from resnet_mlflow.features.entries import (
+    FILE,
+    KEY,
+    META,
+    SHARD,
+    DamagedEntryError,
+    Expected,
+    check_entry,
+    read_entry,
+    read_meta,
+    read_splits,
+    seal_entry,
+)
 from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.features.spans import can_go_on, forget
+from resnet_mlflow.features.transport import Lend, unpack
 from resnet_mlflow.files.locks import holder_of
 from resnet_mlflow.files.paths import user_path
 
@@ -102,6 +116,8 @@ class FeatureStore:
     def writer(self, key: str) -> Iterator[EntryWriter]:
         """Give a folder beside the entry's place; it becomes the entry when the block ends without an error.
 
+        Where it ends with one, the folder stays if it holds spans of rows that are done; the next writer is given it.
+
         Raises:
             InputError: If the disk is full or the store cannot be written to.
         """
@@ -110,34 +126,38 @@ class FeatureStore:
             entry = EntryWriter(self._partial(key))
             try:
                 with explained(self.root):
-                    entry.folder.mkdir(parents=True)
+                    entry.folder.mkdir(parents=True, exist_ok=True)
                 yield entry
                 with explained(self.root):
+                    forget(entry.folder)
                     seal_entry(entry.folder, entry.meta, key)
                     if self.path(key).exists():
                         shutil.rmtree(self.path(key))
                     entry.folder.rename(self.path(key))
             finally:
-                shutil.rmtree(entry.folder, ignore_errors=True)
+                if not can_go_on(entry.folder):
+                    shutil.rmtree(entry.folder, ignore_errors=True)
 
-    def put_from(self, folder: Path, expected: Expected) -> FeatureSet | None:
-        """Return the entry after copying it from a folder, such as a run's artifacts; None where that is another.
+    def put_from(self, lend: Lend, expected: Expected) -> FeatureSet | None:
+        """Return the entry after fetching its files, such as a run's artifacts; None where they are of another.
 
         Args:
-            folder: A folder with the content of an entry.
+            lend: Gives each file of it by name. Errors of its own leave what was fetched; the next call goes on.
             expected: What it must hold; where it came from, others may write too.
+
+        Raises:
+            InputError: If the store cannot be written to.
         """
+        key = expected.key
         try:
-            feature_set = read_entry(folder, expected.key)
-            check_entry(feature_set, expected)
+            with lend(META) as file:
+                meta = read_meta(file, key, [FILE, SHARD])
+            with self.writer(key) as entry:
+                _fill(entry, meta, lend, expected)
         except (OSError, DamagedEntryError) as damage:
-            logger.warning("features cannot be taken from %s: %s", folder, damage)
+            logger.warning("features cannot be taken: %s", damage)
             return None
-        with self.writer(expected.key) as entry, explained(self.root):
-            for name in feature_set.meta["checksums"].keys() - {"meta"}:
-                shutil.copyfile(folder / name, entry.folder / name)
-            entry.meta = dict(feature_set.meta)
-        return self.get(expected.key)
+        return self.get(key)
 
     def _file_lock(self, key: str) -> FileLock:
         # A singleton may be taken again by the thread that holds it: writer() inside lock().
@@ -147,10 +167,10 @@ class FeatureStore:
         return self.root / "features" / f".{key}.partial"
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed writers left: a partial folder whose lock is free has no writer."""
+        """Remove what killed writers left, if nobody goes on with it: a folder whose lock is free has no writer."""
         for partial in (self.root / "features").glob(".*.partial"):
             key = partial.name[1:].removesuffix(".partial")
-            if not KEY.fullmatch(key):
+            if not KEY.fullmatch(key) or can_go_on(partial):
                 continue
             try:
                 with self._file_lock(key).acquire(timeout=0):
@@ -169,6 +189,17 @@ class FeatureStore:
                     shutil.rmtree(self._partial(key), ignore_errors=True)
         except (InputError, OSError) as error:
             logger.warning("the damaged entry cannot be removed: %s", error)
+
+
+def _fill(entry: EntryWriter, meta: dict[str, Any], lend: Lend, expected: Expected) -> None:
+    entry.meta = meta
+    try:
+        unpack(entry.folder, meta, lend, expected)
+        splits = read_splits(entry.folder, [file.name for file in entry.folder.glob("*.npy")])
+        check_entry(FeatureSet(expected.key, splits, meta), expected)
+    except DamagedEntryError:
+        forget(entry.folder)  # Nobody goes on with it.
+        raise
 
 
 def default_cache_dir(cache_dir: str) -> Path:

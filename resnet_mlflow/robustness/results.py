@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.row_file import explained
 
 logger = logging.getLogger(__name__)
@@ -91,15 +92,28 @@ class ResultStore:
             key: From ``cell_key``.
             classifier: Id of the run that fitted it.
         """
-        path = self.path(key, classifier)
-        try:
-            with path.open("rb") as file, np.load(file) as found:
-                return SetResult(found["predictions"], found["confidences"], float(found["ece"]))
-        except FileNotFoundError:
-            return None
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError):
-            logger.warning("damaged result %s; it will be computed again", path)
-            return None
+        return _read(self.path(key, classifier))
+
+    def take(self, file: Path, key: str, classifier: str, n_items: int, n_classes: int) -> None:
+        """Keep a result that comes from elsewhere.
+
+        Args:
+            file: As ``put`` writes it.
+            key: From ``cell_key``.
+            classifier: Id of the run that fitted it.
+            n_items: Number of images that were tested.
+            n_classes: Number of classes.
+
+        Raises:
+            InputError: If it is no such result.
+        """
+        found = _read(file)
+        if found is None or not _fits(found, n_items, n_classes):
+            raise InputError(
+                f"a worker must hand over results of {n_items} images and {n_classes} classes, got others of {key} for "
+                f"run {classifier}; run again"
+            )
+        self.put(key, classifier, found)
 
     def put(self, key: str, classifier: str, result: SetResult) -> None:
         """Keep a result; it is there whole or not at all.
@@ -113,3 +127,22 @@ class ResultStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(partial, **asdict(result))
             partial.replace(path)
+
+
+def _read(path: Path) -> SetResult | None:
+    try:
+        with path.open("rb") as file, np.load(file) as found:
+            return SetResult(found["predictions"], found["confidences"], float(found["ece"]))
+    except FileNotFoundError:
+        return None
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, TypeError):
+        logger.warning("damaged result %s; it will be computed again", path)
+        return None
+
+
+def _fits(found: SetResult, n_items: int, n_classes: int) -> bool:
+    arrays = (found.predictions, "<i4", n_classes - 1), (found.confidences, "<f4", 1)
+    return all(
+        array.shape == (n_items,) and array.dtype.str == kind and bool(((array >= 0) & (array <= most)).all())
+        for array, kind, most in arrays
+    )

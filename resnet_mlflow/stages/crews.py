@@ -6,11 +6,10 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.config import Config, FeatureConfig, WorkersConfig
+from resnet_mlflow.config import Config, FeatureConfig, WorkersConfig, extraction_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import ask_stop
 from resnet_mlflow.registry import load
-from resnet_mlflow.stages.extract import extraction_of
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.tracking import Place, end_abandoned_children, this_place
 from resnet_mlflow.workers.cluster import open_workers
@@ -59,9 +58,24 @@ class Crew:
         # The seed draws splits of features that are there.
         return self.part("features", extraction_of(config).model_copy(update={"seed": 0}), priority=FIRST)
 
-    def part(self, job: str, config: Config, after: tuple[str, ...] = (), priority: int = 0) -> Part:
-        """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest."""
-        content = self._told(job, config)
+    def part(
+        self,
+        job: str,
+        config: Config,
+        after: tuple[str, ...] = (),
+        priority: int = 0,
+        more: Mapping[str, str] | None = None,
+    ) -> Part:
+        """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest.
+
+        Args:
+            job: Its name.
+            config: What it works by.
+            after: As in ``Part``.
+            priority: As in ``Part``.
+            more: What the job needs to know besides.
+        """
+        content = self._told(job, config, more)
         needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus
         return Part(digest_of(content), content, after, priority, needs_gpu)
 

@@ -2,17 +2,15 @@
 
 import logging
 
-from resnet_mlflow.config import ExtractConfig, FeatureConfig
+from resnet_mlflow.config import ExtractConfig, FeatureConfig, extraction_of
 from resnet_mlflow.data.folds import pool_names
-from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.entries import Expected
 from resnet_mlflow.features.identity import FeatureSet, refuse_skipped, select_part
-from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import n_ranks, process_name, rank
-from resnet_mlflow.registry.backbones import BACKBONES
+from resnet_mlflow.stages.crews import crew_of
 from resnet_mlflow.stages.division import log_division
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.tracking import StageRun, TrackedDataset, connect, download, find_runs, stage_run
+from resnet_mlflow.stages.shared_features import are_shared, extract_by, fetch, share
+from resnet_mlflow.tracking import StageRun, TrackedDataset, connect, find_interrupted, stage_run
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +21,8 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
     if rank() > 0:
         return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
     connect()
-    return _tracked_extraction(config, inputs, _present(config, inputs))
+    earlier = find_interrupted({"stage": "extract", "cache_key": compute_cache_key("extract", config, inputs)})
+    return _tracked_extraction(config, inputs, _present(config, inputs), earlier)
 
 
 def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
@@ -40,31 +39,35 @@ def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     return _tracked_extraction(extraction_of(config), inputs, present=None).of(inputs.dataset)
 
 
-def extraction_of(config: FeatureConfig) -> ExtractConfig:
-    """Return the extraction of the features that a configuration works on."""
-    return ExtractConfig(**{name: getattr(config, name) for name in ExtractConfig.model_fields})
-
-
 def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
-    return inputs.store.get(inputs.features_key) or _fetch(config, inputs)
+    return inputs.store.get(inputs.features_key) or fetch(config, inputs)
 
 
-def _tracked_extraction(config: ExtractConfig, inputs: Inputs, present: FeatureSet | None) -> FeatureSet:
-    """Track features that are there, or that this run computes."""
+def _tracked_extraction(
+    config: ExtractConfig, inputs: Inputs, present: FeatureSet | None, resume: str | None = None
+) -> FeatureSet:
+    """Track features that are there, or that this run computes; ``resume`` is a run that was interrupted."""
     name = f"extract {config.backbone} {inputs.dataset.short_name}"
     tags = inputs.tags | {
         "backbone": config.backbone,
         "seed": config.seed,
         "cache_key": compute_cache_key("extract", config, inputs),
     }
-    with stage_run("extract", config, name, tags) as run:
+    with stage_run("extract", config, name, tags, resume) as run:
         # Under torchrun the other ranks wait for this one in the extraction.
-        features = extract_untracked(config, inputs) if present is None or n_ranks() > 1 else present
+        features = _computed(run, config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
         # Another process may have made them while this one waited for the lock.
         reused = present is not None or features.meta["worker"] != process_name()
         _log_features(run, config, inputs.without(features), features, reused)
     return features
+
+
+def _computed(run: StageRun, config: ExtractConfig, inputs: Inputs) -> FeatureSet:
+    with crew_of(config, run.run_id) as crew:
+        if crew is None:
+            return extract_untracked(config, inputs)
+        return extract_by(crew, config, inputs, run).of(inputs.dataset)
 
 
 def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
@@ -83,25 +86,6 @@ def _part_of(features: FeatureSet, inputs: Inputs) -> FeatureSet:
     return select_part(features, pool_names(inputs.whole.dataset), item_ids)
 
 
-def _fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
-    """Return features that a run on another machine left in the tracking store, now in the local one too."""
-    key = inputs.features_key
-    n_columns = BACKBONES[config.backbone].n_features
-    expected = Expected(key, inputs.dataset.splits, inputs.dataset.class_names, n_columns)
-    for run in find_runs({"stage": "extract", "features_key": key, "shared_features": "true"}):
-        logger.info("fetching features %s from run %s", key[:12], run.info.run_id)
-        try:
-            with scratch_folder() as folder:
-                copied = download(run.info.run_id, "features", folder, expected.max_bytes)
-                features = inputs.store.put_from(copied, expected)
-        except InputError as error:  # Whoever wrote to the store, this machine can compute them.
-            logger.warning("features of run %s cannot be taken: %s", run.info.run_id, error)
-            continue
-        if features is not None:
-            return features
-    return None
-
-
 def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features: FeatureSet, reused: bool) -> None:
     for name, split in features.splits.items():
         counts = inputs.dataset.class_counts(name)
@@ -110,9 +94,10 @@ def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features
         run.log_dataset(
             TrackedDataset(f"{inputs.dataset.short_name}-{name}", digest, inputs.dataset.source, profile), context=name
         )
-    shared = config.share_features and not reused
+    # Features that were found may have come from where this tracking store was not yet, or not reached.
+    shared = config.share_features and not are_shared(features.key)
     if shared:
-        run.log_folder(inputs.store.path(features.key), "features")
+        share(run, features, inputs.store.path(features.key))
     log_division(run, inputs.dataset, features.of(inputs.dataset).splits)
     # Set last: other machines look for this tag, and must find the features whole.
     run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": inputs.n_skipped})

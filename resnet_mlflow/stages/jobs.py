@@ -1,5 +1,6 @@
 """What a worker does for another process: one run, or what several runs need, by its configuration."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +10,12 @@ from typing import Any
 
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig, FinetuneConfig, FitHeadConfig
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.gathering import Shard
 from resnet_mlflow.process import ask_stop, process_name, quiet_libraries, reason_of
 from resnet_mlflow.stages.crews import FINISHED_BEFORE
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.preparation import compute_cache_key, prepare
+from resnet_mlflow.stages.shared_features import ROWS, hand_over
 from resnet_mlflow.tracking import Place, end_attempts, find_runs, use_place
 from resnet_mlflow.workers.cluster import own_share_of_cores
 
@@ -54,6 +57,19 @@ def _check(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
 
 def _features(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
     ensure_features(config, prepare(config))
+    return {}
+
+
+def _rows(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    shard = Shard(told["split"], int(told["first"]), int(told["stop"]))
+    return hand_over(config, shard, told["place"]["parent_run_id"])
+
+
+def _corrupted(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+    from resnet_mlflow.robustness.selection import CorruptedSet
+    from resnet_mlflow.stages.robustness_workers import do_corrupted
+
+    do_corrupted(config, told["run_id"], [CorruptedSet(*cell) for cell in json.loads(told["cells"])], told["cache"])
     return {}
 
 
@@ -107,6 +123,8 @@ def _begin(stage: str, config: FeatureConfig, parent_run_id: str) -> str:
 JOBS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, str]]] = {
     "check": _check,
     "features": _features,
+    ROWS: _rows,
+    "corrupted": _corrupted,
     "cell": _cell,
     "comparison": _comparison,
     "method": _method,

@@ -10,7 +10,7 @@ from resnet_mlflow.features.store import default_cache_dir
 from resnet_mlflow.files.paths import writable_folder
 from resnet_mlflow.process import reason_of
 from resnet_mlflow.stages.cells import do_cells
-from resnet_mlflow.stages.crews import crew_of
+from resnet_mlflow.stages.crews import Crew, crew_of
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import compute_cache_key, digest_of, prepare
 from resnet_mlflow.study import (
@@ -51,9 +51,9 @@ def run_main(config: MainConfig) -> bool:
         unaudited = _audit(study)
         with crew_of(config, run.run_id) as crew:
             done = do_cells([*todo, *few], tails, crew)
-        # Seeds of few shots are samples of images, not the study's: they are compared in tables of their own.
-        results = done.of(todo)
-        failures = unaudited | done.failures | _test_robustness(study, results)
+            # Seeds of few shots are samples of images, not the study's: they are compared in tables of their own.
+            results = done.of(todo)
+            failures = unaudited | done.failures | _test_robustness(study, results, crew)
         if study.folds:
             table = build_folds_table(results)
             markdown = folds_markdown(table, study, failures)
@@ -105,7 +105,7 @@ def _audit(study: Study) -> dict[str, str]:
     return {}
 
 
-def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
+def _test_robustness(study: Study, results: list[CellResult], crew: Crew | None) -> dict[str, str]:
     """Test the cells that finished under corruption, as the study asks for; give reasons of failures by name."""
     run_ids = {result.cell: result.run_id for result in results}
     if not study.robustness:
@@ -123,7 +123,7 @@ def _test_robustness(study: Study, results: list[CellResult]) -> dict[str, str]:
         try:
             if names:
                 with as_a_part():
-                    run_robustness(robustness_config(study, name, list(names)), names)
+                    run_robustness(robustness_config(study, name, list(names)), names, crew)
                 took = in_words(time.perf_counter() - start)
                 logger.info("robustness %s: %d classifiers (%s)", name, len(names), took)
         except Exception as error:  # As for cells.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from resnet_mlflow.robustness.summary import Reference, TriedClassifier
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, corrupted_side
 from resnet_mlflow.robustness.table import Metrics, build_table, to_markdown
 from resnet_mlflow.stages.classifiers import RunClassifier
+from resnet_mlflow.stages.crews import Crew, crew_of
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import digest_of
 from resnet_mlflow.stages.robustness_runs import Trial, log_trial, try_classifier
@@ -34,6 +36,7 @@ from resnet_mlflow.stages.robustness_sources import (
     load_reference,
 )
 from resnet_mlflow.stages.robustness_sweeps import Sweep, choose_split
+from resnet_mlflow.stages.robustness_workers import share_out
 from resnet_mlflow.statistics import accuracy_interval
 from resnet_mlflow.terminal import say
 from resnet_mlflow.tracking import StageRun, connect
@@ -66,12 +69,13 @@ class Plan:
     reference: Reference | None
 
 
-def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = None) -> bool:
+def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = None, crew: Crew | None = None) -> bool:
     """Test classifiers under corruption; cells that have finished before are not run again. Return True.
 
     Args:
         config: Which classifiers, and which corruptions.
         names: What tables call the classifiers, by the ids of their runs; seeds of one method share a name.
+        crew: Workers that are there already.
 
     Raises:
         InputError: If a parameter breaks its rule, a classifier cannot be had, or the same test runs already.
@@ -92,6 +96,9 @@ def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = N
         "seed": config.seed,
     }
     with parent_run("robustness", config, title, tags, _key(plan)) as run:
+        with nullcontext(crew) if crew else crew_of(config, run.run_id) as workers:
+            if workers:
+                share_out(workers, run.run_id, config, cells, sweeps)
         tried = _try_all(plan, sweeps)
         markdown = _log_comparison(run, plan, sweeps[0].images, tried)
     say(markdown)

@@ -79,6 +79,17 @@ class Sweep:
                 started, n_made = time.perf_counter(), 0
         return results
 
+    def fill(self, cells: Sequence[CorruptedSet]) -> None:
+        """Leave the results of all classifiers on disk."""
+        results: dict[str, Results] = {one.run.info.run_id: {} for one in self.group.classifiers}
+        for cell in cells:
+            self._run_cell(cell, results)
+
+    def is_done(self, cell: CorruptedSet) -> bool:
+        """Return whether the results of all classifiers are on disk."""
+        key, store = cell_key(self.identity(cell)), ResultStore(self.group.first.inputs.cache_dir)
+        return all(store.get(key, one.run.info.run_id) is not None for one in self.group.classifiers)
+
     def identity(self, cell: CorruptedSet) -> SetIdentity:
         """Return everything that decides the features of a cell."""
         first = self.group.first

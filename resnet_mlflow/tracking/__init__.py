@@ -6,11 +6,13 @@ a database or a server.
 
 from resnet_mlflow.tracking.artifacts import (
     MissingArtifactError,
+    artifact_sizes,
     download,
     download_model,
     load_config,
     load_json,
     load_text,
+    send_file,
 )
 from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
@@ -26,7 +28,13 @@ from resnet_mlflow.tracking.experiments import (
     run_address,
 )
 from resnet_mlflow.tracking.history import HISTORY_TAG, Entry, History, Ledger, parse_history, read_history
-from resnet_mlflow.tracking.liveness import describe_worker, end_abandoned_children, end_attempts, is_abandoned
+from resnet_mlflow.tracking.liveness import (
+    describe_worker,
+    end_abandoned_children,
+    end_attempts,
+    find_interrupted,
+    is_abandoned,
+)
 from resnet_mlflow.tracking.locking import promotion_lock, start_lock
 from resnet_mlflow.tracking.models import load_head, load_head_of_run, log_head
 from resnet_mlflow.tracking.opening import store_uri
@@ -100,6 +108,7 @@ __all__ = [
     "TrackedDataset",
     "TrialRun",
     "aliases_of",
+    "artifact_sizes",
     "chosen_experiment",
     "connect",
     "create_repeat",
@@ -116,6 +125,7 @@ __all__ = [
     "experiment_name",
     "experiment_runs",
     "find_experiment",
+    "find_interrupted",
     "find_model",
     "find_runs",
     "find_test_twins",
@@ -155,6 +165,7 @@ __all__ = [
     "run_address",
     "run_of_model",
     "search_runs",
+    "send_file",
     "set_error",
     "stage_run",
     "start_lock",

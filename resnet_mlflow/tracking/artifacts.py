@@ -51,6 +51,17 @@ def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -
     return _fetch(f"runs:/{run_id}", path, folder, max_bytes)
 
 
+def send_file(run_id: str, file: Path, folder: str) -> None:
+    """Log a local file as an artifact in a folder of a run, which may be another process's."""
+    mlflow.log_artifact(str(file), folder, run_id=run_id)
+
+
+def artifact_sizes(run_id: str, folder: str) -> dict[str, int]:
+    """Return the sizes in bytes of the files in an artifact folder of a run, by name; of none where there is none."""
+    found = _listed(f"runs:/{run_id}", folder)
+    return {posixpath.basename(entry.path): entry.file_size or 0 for entry in found if not entry.is_dir}
+
+
 def download_model_part(uri: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
     """Return the local copy of a file or folder of a model such as ``models:/NAME@champion``; see ``download``."""
     root = uri

@@ -67,6 +67,17 @@ def end_abandoned_runs() -> None:
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))
 
 
+def find_interrupted(tags: Mapping[str, str]) -> str | None:
+    """Return the newest run with these tags that lies under none, if it did not finish and nobody works on it."""
+    found = [run for run in find_runs(tags, status=None) if "mlflow.parentRunId" not in run.data.tags]
+    left = [run for run in found[:1] if run.info.status in ("FAILED", "KILLED") or _is_left_running(run)]
+    return left[0].info.run_id if left else None
+
+
+def _is_left_running(run: Run) -> bool:
+    return run.info.status == "RUNNING" and is_abandoned(run.data.tags)
+
+
 def is_abandoned(tags: Mapping[str, str]) -> bool:
     """Return whether no process works any more on what has these tags, as far as can be told from here."""
     if PROCESS not in tags:  # another project's, or of a version that did not tell

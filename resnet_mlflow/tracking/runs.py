@@ -123,10 +123,6 @@ class StageRun:
             yield folder
             mlflow.log_artifacts(str(folder))
 
-    def log_folder(self, folder: Path, name: str) -> None:
-        """Log a local folder as artifacts under ``name``."""
-        mlflow.log_artifacts(str(folder), name)
-
     def log_json(self, content: Mapping[str, Any], path: str) -> None:
         """Log a mapping as a JSON artifact."""
         mlflow.log_dict(dict(content), path)
@@ -201,6 +197,8 @@ def stage_run(
             # Before it counts as running again: whoever meets it then must see that somebody works on it.
             for tag, value in alive.items():
                 mlflow.MlflowClient().set_tag(resumed, tag, value)
+            if "error" in earlier.data.tags:
+                mlflow.MlflowClient().delete_tag(resumed, "error")
         own = {"stage": stage, "version": __version__, "worker": process_name(), **alive}
         active = mlflow.start_run(
             run_id=resumed,

@@ -15,7 +15,7 @@ import mlflow
 import psutil
 import pytest
 import yaml
-from mlflow_server import free_port
+from mlflow_server import free_port, start_server, stop_server
 from processes import start
 
 PROJECT = Path(__file__).parents[2]
@@ -30,6 +30,7 @@ STUDY = {
     "finetune": {"fc": {"train_layers": "fc", "epochs": 2}},
     "longtail": {"factor20": {"imbalance_factor": 20, "methods": "tau_norm"}},
     "few_shot": {"heads": ["prototype"], "shots": [1], "samples": 2},
+    "robustness": {"quick": {"corruptions": "contrast", "severities": "3"}},
 }
 NOT_SCORES = ("time/", "throughput/", "system/")
 
@@ -113,7 +114,7 @@ def check_cells(n_cells):
 def test_no_cell_is_lost_or_doubled_where_workers_and_the_study_are_killed(store, run_module, tmp_path, cache_dir):
     heads = {"prototype": None, "knn": {"k": 5}}
     few = {"heads": ["prototype"], "shots": [1, 2], "samples": 5}
-    arguments = write_study(tmp_path, heads=heads, few_shot=few, tuning={}, finetune={}, longtail={})
+    arguments = write_study(tmp_path, heads=heads, few_shot=few, tuning={}, finetune={}, longtail={}, robustness={})
     rng = random.Random(0)
     process = start_study((*arguments, "--workers", "3"))
     n_killed = 0
@@ -134,7 +135,7 @@ def test_no_cell_is_lost_or_doubled_where_workers_and_the_study_are_killed(store
 
 @pytest.mark.slow
 def test_ctrl_c_ends_workers_in_order(store, tmp_path, cache_dir):
-    arguments = write_study(tmp_path, tuning={"knn": {"n_trials": 100}}, longtail={})
+    arguments = write_study(tmp_path, tuning={"knn": {"n_trials": 100}}, longtail={}, robustness={})
     process = start_study((*arguments, "--workers", "2"))
     for line in process.stderr:
         if line.startswith("[2/"):
@@ -149,7 +150,9 @@ def test_ctrl_c_ends_workers_in_order(store, tmp_path, cache_dir):
 @pytest.mark.slow
 def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
     tuning = {"knn": {"n_trials": 500}}
-    arguments = write_study(tmp_path, heads={"prototype": None}, longtail={}, few_shot=None, finetune={}, tuning=tuning)
+    arguments = write_study(
+        tmp_path, heads={"prototype": None}, longtail={}, few_shot=None, finetune={}, tuning=tuning, robustness={}
+    )
     process = start_study(arguments)
     for line in process.stderr:
         if line.startswith("[1/"):
@@ -187,10 +190,10 @@ def cluster(*prefix):
             process.wait(timeout=60)
 
 
-def run_on(run_module, arguments, address):
-    """Run a study on a cluster, once its worker is there."""
+def run_on(run_module, arguments, address, **environment):
+    """Run an entry point on a cluster, once its worker is there."""
     for _ in range(30):
-        ran = run_module(*arguments, "--scheduler", address)
+        ran = run_module(*arguments, "--scheduler", address, **environment)
         if "scheduler must" not in ran.stderr:
             break
         time.sleep(1)
@@ -199,7 +202,7 @@ def run_on(run_module, arguments, address):
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_there_is_used(store, run_module, tmp_path, cache_dir):
-    arguments = write_study(tmp_path, longtail={}, tuning={})
+    arguments = write_study(tmp_path, longtail={}, tuning={}, robustness={})
     with cluster() as address:
         ran = run_on(run_module, arguments, address)
     assert ran.returncode == 0, ran.stderr
@@ -209,11 +212,47 @@ def test_a_scheduler_that_is_there_is_used(store, run_module, tmp_path, cache_di
     assert {path[0].partition(" ")[2] for path, _, _ in runs} == {"study small"}
 
 
+ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh")
+needs_another_host = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="another host name takes root and unshare"
+)
+
+
 @pytest.mark.slow
+@needs_another_host
+def test_a_worker_elsewhere_extracts_and_tests_without_a_folder_in_common(run_module, store, tmp_path):
+    given = tuple(part for name, value in FEATURES.items() for part in (f"--{name}", str(value)))
+    alone = run_module("extract", *given, RESNET_MLFLOW_CACHE=str(tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    port = free_port()
+    server = start_server(tmp_path, port, store=f"sqlite:///{tmp_path}/team.db")
+    with cluster(*ELSEWHERE, "env", f"RESNET_MLFLOW_CACHE={tmp_path / 'theirs'}") as address:
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
+        ours = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "RESNET_MLFLOW_CACHE": str(tmp_path / "ours")}
+        try:
+            ran = [run_on(run_module, ("extract", *given), address, **ours)]
+            ran.append(run_module("fit_head", *given, "--head", "prototype", **ours))
+            (fitted,) = mlflow.search_runs(filter_string="tags.stage = 'fit_head'", search_all_experiments=True).run_id
+            test = ("--runs", fitted, "--corruptions", "contrast", "--severities", "3")
+            ran.append(run_module("robustness", *test, "--scheduler", address, **ours))
+            assert [one.returncode for one in ran] == [0, 0, 0], "".join(one.stderr for one in ran)
+            (tested,) = mlflow.search_runs(
+                filter_string="tags.classifier_run != ''", search_all_experiments=True, output_format="list"
+            )
+        finally:
+            stop_server(server)
+    assert 0 < tested.data.metrics["robustness/mean/accuracy"] < tested.data.metrics["robustness/clean/accuracy"]
+    assert len(list(tmp_path.glob("theirs/robustness/*/*.npz"))) == 2, "the worker made them"
+    assert len(list(tmp_path.glob("ours/robustness/*/*.npz"))) == 2, "and sent them"
+    (made,) = tmp_path.glob("alone/features/*/train.features.npy")
+    (brought,) = tmp_path.glob("ours/features/*/train.features.npy")
+    assert made.read_bytes() == brought.read_bytes()
+
+
+@pytest.mark.slow
+@needs_another_host
 def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_path, cache_dir):
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("another host name takes root and unshare")
-    with cluster("unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh") as address:
+    with cluster(*ELSEWHERE) as address:
         ran = run_on(run_module, write_study(tmp_path), address)
     assert ran.returncode == 2, ran.stderr
     assert "a worker on another host needs a tracking store that it can reach, got sqlite:" in ran.stderr

@@ -1,4 +1,6 @@
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -210,7 +213,7 @@ def test_extract_split_leaves_batchnorm_statistics_alone(digits: ImageDataset) -
     assert state_digest(backbone.state_dict()) == before
 
 
-def test_extract_features_names_a_bad_image_and_stores_nothing(jpegs: Path, store: FeatureStore) -> None:
+def test_extract_features_names_a_bad_image_and_stores_no_entry(jpegs: Path, store: FeatureStore) -> None:
     bad = jpegs / "train" / "b" / "2.jpg"
     damage(bad)
     dataset = load(jpegs)
@@ -218,7 +221,40 @@ def test_extract_features_names_a_bad_image_and_stores_nothing(jpegs: Path, stor
         extract_features(dataset, FP32, store, SEED_0, show_progress=False)
     assert caught.value.path == bad
     assert "\n" not in str(caught.value)
-    assert [path.name for path in (store.root / "features").iterdir() if path.suffix != ".lock"] == []
+    assert [
+        path for path in (store.root / "features").iterdir() if not path.name.startswith(".") and path.is_dir()
+    ] == []
+
+
+def test_extract_features_goes_on_after_a_bad_image(
+    jpegs: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("resnet_mlflow.features.spans.SPAN_ROWS", 3)
+    damage(jpegs / "train" / "a" / "1.jpg")
+    damage(jpegs / "test" / "b" / "1.jpg")
+    fails = FP32.model_copy(update={"batch_size": 2, "num_workers": 0, "image_size": 32})
+    skips = fails.model_copy(update={"on_bad_image": "skip"})
+    dataset = load(jpegs, "skip")
+    other = FeatureStore(store.root / "other")
+    at_once = extract_features(dataset, skips, other, SEED_0, show_progress=False)
+
+    for _ in range(2):  # The first has trained on nothing yet, the second begins with what is there.
+        with pytest.raises(BadImageError, match=r"train/a/1.jpg"):
+            extract_features(dataset, fails, store, SEED_0, show_progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("resnet_mlflow.features.gathering.drop_rows", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            extract_features(dataset, skips, store, SEED_0, show_progress=False)
+    with caplog.at_level(logging.INFO):
+        found = extract_features(dataset, skips, store, SEED_0, show_progress=False)
+
+    assert "12 of 12 images of train were extracted before" in caplog.text
+    assert "6 of 6 images of test were extracted before" in caplog.text
+    assert found.meta["skipped"] == at_once.meta["skipped"]
+    for name, split in at_once.splits.items():
+        assert np.array_equal(found.splits[name].item_ids, split.item_ids)
+        np.testing.assert_allclose(found.splits[name].features, split.features, rtol=1e-4, atol=1e-5)
+    assert not list(store.root.glob("features/.*.partial"))
 
 
 def test_extract_features_skips_bad_images_and_counts_them(jpegs: Path, store: FeatureStore) -> None:
@@ -259,15 +295,18 @@ def test_extract_features_refuses_a_split_without_a_good_image(jpegs: Path, stor
 
 
 EXTRACT = """
-import logging, sys
+import logging, sys, warnings
+warnings.simplefilter("error")
 from pathlib import Path
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.catalogue import load_dataset
+from resnet_mlflow.features import spans
 from resnet_mlflow.features.extraction import extract_features
 from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.backbones.weights import resolve_weights
 
-logging.basicConfig(level=logging.WARNING)
+logging.basicConfig(level=logging.INFO)
+spans.SPAN_ROWS = 128
 dataset = load_dataset("digits", data_dir=Path())
 config = FeatureConfig(precision="fp32", device="cpu", image_size=int(sys.argv[2]))
 weights = resolve_weights("resnet18", "random", 0)
@@ -276,18 +315,13 @@ sys.stdout.write(found.key + "\\n")  # in one piece: two ranks write at once
 """
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-Start = Callable[[int], "subprocess.Popen[str]"]
+Start = Callable[[int], forked.Process]
 
 
 @pytest.fixture
 def start(store: FeatureStore) -> Start:
-    def start_extraction(image_size: int) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", EXTRACT, str(store.root), str(image_size)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start_extraction(image_size: int) -> forked.Process:
+        return forked.Process(["-c", EXTRACT, str(store.root), str(image_size)], stdout=subprocess.PIPE)
 
     return start_extraction
 
@@ -303,10 +337,10 @@ def test_extract_features_of_two_processes_at_once_works_once(start: Start) -> N
 
 
 @pytest.mark.slow
-def test_extract_features_killed_leaves_nothing_that_is_read(start: Start, store: FeatureStore) -> None:
+def test_extract_features_killed_goes_on_where_it_was(start: Start, store: FeatureStore) -> None:
     process = start(96)
     deadline = time.monotonic() + 120
-    while not list(store.root.glob("features/.*.partial/train.features.npy")):
+    while len(list(store.root.glob("features/.*.partial/done/train.*.json"))) < 5:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -316,9 +350,17 @@ def test_extract_features_killed_leaves_nothing_that_is_read(start: Start, store
     assert store.get(key) is None
 
     again = start(96)
-    assert again.communicate(timeout=300)[0]
-    assert again.returncode == 0
-    assert store.get(key) is not None
+    told, said = again.communicate(timeout=300)
+    assert (again.returncode, told) == (0, f"{key}\n")
+    (n_before,) = re.findall(r"(\d+) of 1438 images of train were extracted before", said)
+    assert int(n_before) >= 5 * 128
+    found = store.get(key)
+    assert found is not None
+    form = inference_form(build_backbone("resnet18", SEED_0), "fp32")
+    digits = load_dataset("digits", data_dir=Path()).splits["train"]
+    rows = np.arange(int(n_before) - 20, int(n_before) + 20)  # on both sides of the kill
+    ((_, expected),) = extract_split(form, digits, 96, rows=rows)
+    np.testing.assert_allclose(found.splits["train"].features[rows], expected, rtol=1e-3, atol=1e-4)
     assert not list(store.root.glob("features/.*.partial"))
 
 

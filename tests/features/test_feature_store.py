@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import forked
@@ -19,6 +19,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.entries import Expected, seal_entry
 from resnet_mlflow.features.row_file import RowFile
 from resnet_mlflow.features.store import FeatureStore, default_cache_dir
+from resnet_mlflow.features.transport import Lend
 
 KEY = "0123456789abcdef"
 IMAGES = ImageSplit(np.array([0, 1, 0]), np.array(["a", "b", "c"], dtype="<U32"), images=np.zeros((3, 2, 2), np.uint8))
@@ -31,6 +32,10 @@ def write(store: FeatureStore, key: str = KEY, value: float = 1.0) -> None:
             file.write(np.arange(3), np.full((3, 2), value, dtype=np.float32))
         entry.save("train", np.array([0, 1, 0]), np.array(["a", "b", "c"]))
         entry.meta = {"backbone": "resnet18", "skipped": [], "class_names": ["x", "y"]}
+
+
+def lent(folder: Path) -> Lend:
+    return lambda name: nullcontext(folder / name)
 
 
 @pytest.fixture
@@ -133,7 +138,7 @@ def test_put_from_takes_a_folder_of_another_store(store: FeatureStore, tmp_path:
     write(store)
     other = FeatureStore(tmp_path / "other")
 
-    taken = other.put_from(store.path(KEY), EXPECTED)
+    taken = other.put_from(lent(store.path(KEY)), EXPECTED)
 
     assert taken is not None
     assert taken.key == KEY
@@ -148,8 +153,8 @@ def test_put_from_refuses_a_damaged_folder(
     write(store)
     flip_a_byte(store.path(KEY) / "train.ids.npy")
     other = FeatureStore(tmp_path / "other")
-    assert other.put_from(store.path(KEY), EXPECTED) is None
-    assert other.put_from(tmp_path / "nowhere", EXPECTED) is None
+    assert other.put_from(lent(store.path(KEY)), EXPECTED) is None
+    assert other.put_from(lent(tmp_path / "nowhere"), EXPECTED) is None
     assert "wrong checksum of train.ids.npy" in caplog.text
     assert not other.path(KEY).exists()
 
@@ -191,7 +196,7 @@ def test_put_from_takes_nothing_that_names_other_images_or_places(
     write(store)
     sealed(store.path(KEY), dict(change))
     other = FeatureStore(tmp_path / "other")
-    assert other.put_from(store.path(KEY), EXPECTED) is None
+    assert other.put_from(lent(store.path(KEY)), EXPECTED) is None
     assert (precious / "file").read_text() == "mine"
     assert not list(tmp_path.glob("other/features/*/"))
 
@@ -238,7 +243,7 @@ def test_put_from_takes_no_other_arrays(
     write(store)
     change(store.path(KEY) / name)
     sealed(store.path(KEY), {})
-    assert FeatureStore(tmp_path / "other").put_from(store.path(KEY), EXPECTED) is None
+    assert FeatureStore(tmp_path / "other").put_from(lent(store.path(KEY)), EXPECTED) is None
 
 
 def test_path_refuses_keys_that_lead_elsewhere(store: FeatureStore) -> None:

@@ -1,0 +1,195 @@
+"""Which rows of an entry in the making are done: spans with a checksum each, so that what was killed goes on."""
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile, explained
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "done"
+# A kill costs as many at most: half a second of small images, some minutes of large ones through a deep network.
+SPAN_ROWS = 4096
+# What nobody has gone on with for so long is removed with the next entry that is written.
+KEPT_DAYS = 7
+_NAME = re.compile(r"(train|val|test)\.(\d{1,12})-(\d{1,12})\.json")
+
+Skipped = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Rows of a split that need not be computed.
+
+    Attributes:
+        rows: Their numbers, increasing; rows of images left out are among them.
+        skipped: Images left out.
+    """
+
+    rows: NDArray[np.int64]
+    skipped: Skipped
+
+
+class SpanWriter:
+    """Rows written to a split's file, with notes of what is done.
+
+    Args:
+        folder: Of the entry in the making.
+        split: Name of the split.
+        shape: Of the split's features.
+        first: Row that the span begins at.
+    """
+
+    def __init__(self, folder: Path, split: str, shape: tuple[int, int], first: int) -> None:
+        self.split = split
+        self._folder, self._first = folder, first
+        self._file = RowFile(folder / f"{split}.features.npy", shape)
+        self._digest, self._next = hashlib.sha256(), first
+
+    def write(self, rows: NDArray[np.int64], block: NDArray[np.float32], skipped: Skipped) -> None:
+        """Write a block; rows before its last one that no block held are of images left out."""
+        self._file.write(rows, block)
+        self._digest.update(_bytes(block))
+        self._next = int(rows[-1]) + 1
+        if self._next - self._first >= SPAN_ROWS:
+            self.note(self._next, skipped)
+
+    def note(self, stop: int, skipped: Skipped) -> None:
+        """Note that all rows before ``stop`` are done."""
+        if stop <= self._first:
+            return
+        own = [item for item in skipped if self._first <= item["row"] < stop]
+        told = {"sha256": self._digest.hexdigest(), "skipped": own}
+        path = self._folder / FOLDER / f"{self.split}.{self._first}-{stop}.json"
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+            beside = path.with_suffix(".partial")
+            beside.write_text(json.dumps(told), encoding="utf-8")
+            beside.replace(path)
+        self._digest, self._first, self._next = hashlib.sha256(), stop, stop
+
+    def close(self, skipped: Skipped) -> None:
+        """Close the file, and note what is done where the work ended before its time."""
+        with suppress(InputError):  # There is another error to tell.
+            self.note(self._next, skipped)
+        self._file.close()
+
+
+def begin_split(folder: Path, split: str, shape: tuple[int, int]) -> Done:
+    """Make the file of a split's features where there is none to go on with, and return what is done of it.
+
+    Args:
+        folder: Of the entry.
+        split: Name of the split.
+        shape: Of its features.
+    """
+    done = read_done(folder, split, shape)
+    if len(done.rows):
+        logger.info("%d of %d images of %s were extracted before", len(done.rows), shape[0], split)
+    else:
+        (folder / f"{split}.features.npy").unlink(missing_ok=True)
+    RowFile(folder / f"{split}.features.npy", shape).close()
+    return done
+
+
+def copy_rows(
+    folder: Path,
+    split: str,
+    shape: tuple[int, int],
+    span: range,
+    block: NDArray[np.float32],
+    skipped: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Copy the features of a span of rows into a split's file, and note them as done.
+
+    Args:
+        folder: Of the entry.
+        split: Name of the split.
+        shape: Of its features.
+        span: The rows.
+        block: Features of those that were not left out, in their order.
+        skipped: Images left out, of any rows.
+    """
+    left_out = [dict(item) for item in skipped]
+    rows = np.setdiff1d(np.arange(span.start, span.stop), [item["row"] for item in left_out])
+    writer = SpanWriter(folder, split, shape, span.start)
+    try:
+        for first in range(0, len(rows), BLOCK_ROWS):
+            part = slice(first, first + BLOCK_ROWS)
+            writer.write(rows[part], block[part], left_out)
+        writer.note(span.stop, left_out)
+    finally:
+        writer.close(left_out)
+
+
+def read_done(folder: Path, split: str, shape: tuple[int, int]) -> Done:
+    """Return the rows of a split that an entry in the making holds as they were written.
+
+    Args:
+        folder: Of the entry.
+        split: Name of the split.
+        shape: Of its features.
+    """
+    try:
+        features = np.load(folder / f"{split}.features.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError):
+        features = np.empty((0, 0), np.float32)
+    if features.shape != shape or features.dtype != np.float32:
+        return Done(np.empty(0, np.int64), [])
+    rows, skipped = [np.empty(0, np.int64)], []
+    for path in (folder / FOLDER).glob(f"{split}.*.json"):
+        span = _read_span(path, features)
+        if span is not None:
+            rows.append(span.rows)
+            skipped += span.skipped
+    return Done(np.unique(np.concatenate(rows)), skipped)
+
+
+def _read_span(path: Path, features: NDArray[np.float32]) -> Done | None:
+    named = _NAME.fullmatch(path.name)
+    if named is None or not int(named[2]) < int(named[3]) <= len(features):
+        return None
+    rows = np.arange(int(named[2]), int(named[3]))
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        skipped: Skipped = [dict(item) for item in told["skipped"]]
+        kept = np.setdiff1d(rows, [item["row"] for item in skipped])
+        right = told["sha256"] == _digest(features, kept)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Done(rows, skipped) if right else None
+
+
+def _digest(features: NDArray[np.float32], rows: NDArray[np.int64]) -> str:
+    digest = hashlib.sha256()
+    for first in range(0, len(rows), BLOCK_ROWS):
+        digest.update(_bytes(features[rows[first : first + BLOCK_ROWS]]))
+    return digest.hexdigest()
+
+
+def _bytes(block: NDArray[np.float32]) -> memoryview:
+    return np.ascontiguousarray(block, dtype="<f4").data
+
+
+def can_go_on(folder: Path) -> bool:
+    """Return whether an entry in the making holds rows that somebody may go on from."""
+    newest = max((path.stat().st_mtime for path in (folder / FOLDER).glob("*.json")), default=0.0)
+    return time.time() - newest < KEPT_DAYS * 24 * 3600
+
+
+def forget(folder: Path) -> None:
+    """Remove the notes of an entry that is whole."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
