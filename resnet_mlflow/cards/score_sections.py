@@ -38,7 +38,12 @@ def write_scores(facts: Facts) -> Iterator[Block]:
     ]
     yield Table(("split", *SCORES.values()), rows)
     yield Text("In brackets 95 % intervals over images. Validation chose parameters, epochs and the candidate.")
-    yield Table(("class", "images", "recall", "precision"), list(_classes(facts))[:N_CLASSES])
+    shown = _shown_classes(facts)
+    yield Table(("class", "images", "recall", "precision"), [_class_row(facts, index) for index in shown])
+    if len(shown) < (n := len(facts.evaluation.class_names)):
+        yield Text(
+            f"The {len(shown)} of {n:,} classes with the lowest recall; the run's classification report has all."
+        )
     if facts.slices is None:
         yield Text("Slices: none, since no column of the dataset's table parts the test images into 2 to 20 of them.")
         return
@@ -50,13 +55,20 @@ def write_scores(facts: Facts) -> Iterator[Block]:
     yield Text(f"Chance of such differences where slices are alike, after Holm: {told}.")
 
 
-def _classes(facts: Facts) -> Iterator[list[str]]:
+def _shown_classes(facts: Facts) -> list[int]:
+    """Return all classes in their order; of more than ``N_CLASSES`` those with the lowest recall."""
     confusion = facts.evaluation.confusion
-    for index, name in enumerate(facts.evaluation.class_names):
-        hits, support, predicted = (
-            int(n) for n in (confusion[index, index], confusion[index].sum(), confusion[:, index].sum())
-        )
-        yield [name, f"{support:,}", _share(hits, support), _share(hits, predicted)]
+    if len(confusion) <= N_CLASSES:
+        return list(range(len(confusion)))
+    recall = np.diagonal(confusion) / np.maximum(confusion.sum(axis=1), 1)
+    return [int(index) for index in np.argsort(recall, kind="stable")[:N_CLASSES]]
+
+
+def _class_row(facts: Facts, index: int) -> list[str]:
+    confusion = facts.evaluation.confusion
+    hits, support, predicted = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
+    name = facts.evaluation.class_names[index]
+    return [name, f"{support:,}", _share(int(hits), int(support)), _share(int(hits), int(predicted))]
 
 
 def _share(n_right: int, n: int) -> str:
@@ -70,7 +82,9 @@ def write_calibration(facts: Facts) -> Iterator[Block]:
     """Yield whether probabilities are what they say."""
     evaluation = facts.evaluation
     bins = reliability(evaluation.probabilities, evaluation.labels)
-    yield Figure(png_of(reliability_figure(bins)), "Accuracy of test images by the confidence of their answers")
+    judged = "test images" if "test" in facts.splits else "held-out images"
+    drawing = reliability_figure(bins, judged)
+    yield Figure(png_of(drawing), f"Accuracy of {judged} by the confidence of their answers")
     rows = [
         [
             f"{one.low:.1f} to {one.high:.1f}",
@@ -115,22 +129,28 @@ def write_confusions(facts: Facts) -> Iterator[Block]:
     support = evaluation.confusion.sum(axis=1)
     rows = [[names[i], names[j], f"{count:,} of {support[i]:,}"] for i, j, count in pairs]
     yield Table(("class", "taken for", "images"), rows, numbers=False)
-    row_of = _rows_by_id(facts)
-    for label, prediction, _ in pairs:
-        own = np.flatnonzero((evaluation.labels == label) & (evaluation.predictions == prediction))
-        # The surest mistakes first.
-        order = np.argsort(-evaluation.probabilities[own, prediction], kind="stable")
-        places = (row_of.get(str(evaluation.item_ids[row])) for row in own[order])
-        images = [text for place in places if place is not None for text in _thumbnail(*place)][:N_PICTURES]
+    chosen = {(label, prediction): _surest(facts, label, prediction) for label, prediction, _ in pairs}
+    place_of = _places(facts, {item_id for ids in chosen.values() for item_id in ids})
+    for (label, prediction), ids in chosen.items():
+        images = [text for item_id in ids if item_id in place_of for text in _thumbnail(*place_of[item_id])]
         if images:
             yield Pictures(f"{names[label]} taken for {names[prediction]}", images)
 
 
-def _rows_by_id(facts: Facts) -> dict[str, tuple[ImageSplit, int]]:
+def _surest(facts: Facts, label: int, prediction: int) -> list[str]:
+    """Return ids of items of one class that were taken for another, the surest mistakes first."""
+    evaluation = facts.evaluation
+    own = np.flatnonzero((evaluation.labels == label) & (evaluation.predictions == prediction))
+    order = np.argsort(-evaluation.probabilities[own, prediction], kind="stable")
+    return [str(item_id) for item_id in evaluation.item_ids[own[order][:N_PICTURES]]]
+
+
+def _places(facts: Facts, wanted: set[str]) -> dict[str, tuple[ImageSplit, int]]:
     return {
         item_id: (split, row)
         for split in facts.dataset.splits.values()
         for row, item_id in enumerate(split.item_ids.tolist())
+        if item_id in wanted
     }
 
 

@@ -66,11 +66,12 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, n_bins: int = N_BIN
     return found
 
 
-def reliability_figure(bins: Sequence[Bin]) -> "Figure":
+def reliability_figure(bins: Sequence[Bin], judged: str = "test images") -> "Figure":
     """Return accuracy against confidence with intervals, the line where both are equal, and items per bin below.
 
     Args:
         bins: As ``reliability`` gives them.
+        judged: What the items are.
     """
     figure = new_figure(4.6)
     above, below = figure.add_axes((0.09, 0.36, 0.88, 0.6)), figure.add_axes((0.09, 0.11, 0.88, 0.18))
@@ -79,7 +80,7 @@ def reliability_figure(bins: Sequence[Bin]) -> "Figure":
     lower = [max(0.0, one.accuracy - one.interval[0]) for one in bins]
     upper = [max(0.0, one.interval[1] - one.accuracy) for one in bins]
     above.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="as sure as right")
-    above.errorbar(x, accuracy, yerr=[lower, upper], fmt="o", color=BLUE, markersize=4, capsize=3, label="test images")
+    above.errorbar(x, accuracy, yerr=[lower, upper], fmt="o", color=BLUE, markersize=4, capsize=3, label=judged)
     above.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.05))
     above.legend(fontsize=TEXT_POINTS + 1, loc="upper left")
     centres = [(one.low + one.high) / 2 for one in bins]

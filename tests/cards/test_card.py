@@ -137,3 +137,14 @@ def test_one_row_adds_a_section(facts, monkeypatch):
     SECTIONS.add(Section("contact", "Whom to ask", lambda _: [Text("Ada")], "nobody"))
     assert to_markdown(facts).endswith("\n## Whom to ask\n\nAda\n")
     assert '<section id="contact">' in to_page(facts)
+
+
+def test_a_card_of_many_classes_says_which_it_shows(facts):
+    names = tuple(f"class {number}" for number in range(120))
+    labels = np.arange(120)
+    predicted = np.where(labels < 110, labels, 0)
+    many = evaluate(labels, np.eye(120)[predicted], [f"{n}" for n in labels], names)
+    text = to_markdown(replace(facts, evaluation=many))
+    assert "The 100 of 120 classes with the lowest recall" in text
+    assert "| class 119 | 1 " in text
+    assert "class 109 " not in text

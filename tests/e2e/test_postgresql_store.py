@@ -60,4 +60,4 @@ def test_processes_share_a_new_database_and_promote_at_once(use_database, postgr
     assert history.remarks == ()
     assert [entry.number for entry in history.entries] == list(range(1, len(history.entries) + 1))
     assert all(first.after == second.before for first, second in pairwise(history.entries))
-    assert history.entries[-1].after["champion"] == champion.version
+    assert history.entries[-1].after["champion"] == str(champion.version)
