@@ -21,6 +21,7 @@ class Facts:
         tags: Of the version.
         evaluation: What it said of test images; over folds, of the images that the first repeat held out.
         class_counts: Images by class and split, as they were used.
+        split_digests: Of items and labels, by split.
         metrics: As ``<split>/<name>``, with the ends of their intervals.
         splits: What these are named after.
         slices: Scores of the parts of the test split; None where there are none.
@@ -44,6 +45,7 @@ class Facts:
     class_counts: Mapping[str, Mapping[str, int]]
     metrics: Mapping[str, float]
     splits: Sequence[str]
+    split_digests: Mapping[str, str] = field(default_factory=dict)
     slices: SliceScores | None = None
     group_by: str = ""
     data_license: str = ""

@@ -50,6 +50,7 @@ def write_data(facts: Facts) -> Iterator[Block]:
         ["dataset", dataset.name],
         ["source", dataset.source],
         ["digest of classes, images and labels", dataset.digest],
+        *([f"digest of {split}", digest] for split, digest in facts.split_digests.items()),
         ["licence", license_of(dataset, facts.data_license)],
     ]
     yield Table(("", "what"), rows, numbers=False)

@@ -24,7 +24,7 @@ SECTIONS = Registry(
         write_corruptions,
         "run robustness with model=models:/NAME@champion, and promote again.",
     ),
-    Section("power", "Would a change be noticed?", write_power, "promote with the power curve of monitor."),
+    Section("power", "Would a change be noticed?", write_power, "promote with power_curve=true."),
     Section("confusions", "Known confusions", write_confusions, "fit it again and promote it."),
     Section("cost", "Time and energy", write_cost, "the runs behind it are not in this store."),
     Section("repeat", "How to repeat it", write_repeat, _PROMOTE),

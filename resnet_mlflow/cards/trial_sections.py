@@ -1,5 +1,6 @@
 """Sections on what a classifier makes of images that it is not for: others, corrupted ones, a stream that changes."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -63,10 +64,14 @@ def write_power(facts: Facts) -> Sequence[Block]:
 def _power(power: Mapping[str, Any]) -> Iterator[Block]:
     curves = [(f"{one['corruption']} {int(one['severity'])}", one) for one in power["curves"]]
     target, alarms = float(power["target_power"]), power["false_alarms"]
-    yield Text(str(power["sentence"]))
+    sentence = str(power["sentence"])
+    yield Text(f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}.")
     if curves:
+        # Of more curves than a figure can hold those that are noticed soonest.
+        drawn = sorted(curves, key=lambda pair: pair[1]["noticed_from"] or math.inf)[:N_CURVES]
         alt = f"Chance to notice a corruption of the test images by their number; {target:.0%} is asked for"
-        yield Figure(png_of(_power_figure(curves, target)), alt)
+        alt += f"; {len(drawn)} of {len(curves)} corruptions" if len(drawn) < len(curves) else ""
+        yield Figure(png_of(_power_figure(drawn, target)), alt)
         rows = [[name, _from(one["noticed_from"]), f"{max(map(float, one['power'])):.2f}"] for name, one in curves]
         yield Table(("corruption", "noticed from", "highest power tried"), rows)
     yield Text(f"False alarms without a change: {int(alarms['alarms'])} of {int(alarms['batches'])} batches.")
@@ -79,13 +84,13 @@ def _from(n_images: Any) -> str:
 def _power_figure(curves: Sequence[tuple[str, Mapping[str, Any]]], target: float) -> Any:
     figure = new_figure(3.8)
     axes = figure.add_axes((0.08, 0.14, 0.66, 0.82))
-    for name, one in curves[:N_CURVES]:
+    for name, one in curves:
         axes.plot(
             [int(n) for n in one["n_images"]], [float(value) for value in one["power"]], "o-", label=name, markersize=3
         )
     axes.axhline(target, color="#666666", linewidth=1, linestyle=":")
     axes.set(xscale="log", xlabel="images looked at", ylabel="chance to notice", ylim=(0, 1.03))
-    ticks = sorted({int(n) for _, one in curves[:N_CURVES] for n in one["n_images"]})
+    ticks = sorted({int(n) for _, one in curves for n in one["n_images"]})
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.minorticks_off()
     axes.tick_params(labelsize=TEXT_POINTS + 1)

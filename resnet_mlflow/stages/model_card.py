@@ -31,6 +31,7 @@ from resnet_mlflow.tracking import (
     get_run,
     load_class_counts,
     load_config,
+    load_digests,
     load_json,
     load_text,
     numbered_version,
@@ -106,6 +107,7 @@ def _facts(
         tags=version.tags,
         evaluation=_evaluation(evidence.logged),
         class_counts=_class_counts(evidence.run, dataset),
+        split_digests=_split_digests(evidence.run),
         metrics=evidence.metrics,
         splits=evidence.splits,
         slices=score_slices(answers.labels == answers.predictions, {k: v.tolist() for k, v in answers.slices.items()}),
@@ -128,6 +130,11 @@ def _class_counts(run: Run, dataset: ImageDataset) -> Mapping[str, Mapping[str, 
     found = {split: load_class_counts(run, role) for split, role in _ROLES.items()}
     known = {split: counts for split, counts in found.items() if counts is not None}
     return known or {split: dataset.class_counts(split) for split in dataset.splits}
+
+
+def _split_digests(run: Run) -> dict[str, str]:
+    found = load_digests(run)
+    return {split: found[role] for split, role in _ROLES.items() if role in found}
 
 
 def _evaluation(logged: Predictions) -> Evaluation:

@@ -16,7 +16,7 @@ from resnet_mlflow.tracking.artifacts import (
 )
 from resnet_mlflow.tracking.audits import find_test_twins, load_test_twins
 from resnet_mlflow.tracking.backbones import BACKBONE_ARTIFACT, download_backbone
-from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts
+from resnet_mlflow.tracking.datasets import TrackedDataset, load_class_counts, load_digests
 from resnet_mlflow.tracking.experiments import (
     chosen_experiment,
     create_repeat,
@@ -137,6 +137,7 @@ __all__ = [
     "load_config",
     "load_confusion_matrix",
     "load_corrupted_predictions",
+    "load_digests",
     "load_head",
     "load_head_of_run",
     "load_json",

@@ -117,7 +117,9 @@ def test_promote_writes_what_the_version_rests_on(runs):
     card = version.tags["model_card_run"]
     assert f"/runs/{card}/artifacts/model_card.html)" in version.description
     for name in ("model_card.md", "model_card.html"):
-        assert load_digits().digest in mlflow.artifacts.load_text(f"runs:/{card}/{name}")
+        text = mlflow.artifacts.load_text(f"runs:/{card}/{name}")
+        assert load_digits().digest in text
+        assert "digest of val" in text
     (run,) = find_runs({"stage": "promote", "candidate": runs["svm"], "dataset": "digits"})[:1]
     assert run.info.status == "FINISHED"
 
