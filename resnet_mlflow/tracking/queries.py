@@ -25,14 +25,14 @@ def find_runs(
         status: Status of the runs; ``None`` for any.
         experiment_ids: Where they are looked for; everywhere by default.
     """
-    conditions = [_condition(f"tags.`{name}`", value) for name, value in tags.items()]
+    conditions = [condition(f"tags.`{name}`", value) for name, value in tags.items()]
     if status is not None:
         conditions.append(f"attributes.status = '{status}'")
     found = search_runs(" and ".join(conditions), experiment_ids)
     return [run for run in found if all(run.data.tags.get(name) == value for name, value in tags.items())]
 
 
-def _condition(field: str, value: str) -> str:
+def condition(field: str, value: str) -> str:
     """Return a filter that holds for the value, and for few others where MLflow's language cannot spell it."""
     if _AWKWARD.search(value) is None:
         return f"{field} = '{value}'"

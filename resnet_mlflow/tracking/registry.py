@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking.artifacts import download_model_part
 from resnet_mlflow.tracking.opening import store_uri
+from resnet_mlflow.tracking.queries import condition
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
@@ -103,7 +104,8 @@ def aliases_of(name: str) -> dict[str, str]:
 
 def versions_of(name: str) -> list[ModelVersion]:
     """Return all versions of a registered model; none where there is no such model."""
-    return list(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
+    found = mlflow.MlflowClient().search_model_versions(condition("name", name))
+    return [version for version in found if version.name == name]
 
 
 def version_of_run(name: str, run_id: str, asked: str) -> ModelVersion | None:

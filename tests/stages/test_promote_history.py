@@ -22,6 +22,7 @@ from resnet_mlflow.tracking import (
     get_run,
     load_json,
     load_served,
+    log_copy,
     model_id_of,
     other_store,
     read_history,
@@ -257,3 +258,23 @@ def test_a_card_is_written_anew_with_what_was_measured_since(story, runs):
     assert "Notices fog." in text
     assert "1 of 50 batches" in text
     assert len(read_history(story).entries) == n_entries, "nothing was decided"
+
+
+def test_a_copy_that_comes_back_otherwise_is_no_model(module_store, tmp_path):
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    with mlflow.start_run() as run, pytest.raises(InputError, match=r"a copy must .* got 1 others \(MLmodel\)"):
+        log_copy(tmp_path, {"MLmodel": "another digest"})
+    client = mlflow.MlflowClient()
+    (model,) = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    assert str(model.status) == "FAILED"
+
+
+def test_a_model_may_have_quotes_in_its_name(runs):
+    name = 'the team\'s "best"'
+    promote(name, run_id=runs["prototype"])
+    promote(name, run_id=runs["svm"])
+    promote(name, action="rollback", reason="a test")
+    assert aliases_of(name) == {"champion": "1", "challenger": "2"}
+    assert len(read_history(name).entries) == 3
