@@ -269,12 +269,3 @@ def test_a_copy_that_comes_back_otherwise_is_no_model(module_store, tmp_path):
         [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
     )
     assert str(model.status) == "FAILED"
-
-
-def test_a_model_may_have_quotes_in_its_name(runs):
-    name = 'the team\'s "best"'
-    promote(name, run_id=runs["prototype"])
-    promote(name, run_id=runs["svm"])
-    promote(name, action="rollback", reason="a test")
-    assert aliases_of(name) == {"champion": "1", "challenger": "2"}
-    assert len(read_history(name).entries) == 3
