@@ -60,15 +60,20 @@ def other_store(uri: str, experiment: str) -> Iterator[None]:
     """
     here, chosen = store_uri(), {name: os.environ.pop(name) for name in (*_CHOSEN, _ID) if name in os.environ}
     active: Any = fluent._active_experiment_id
+    registry = str(mlflow.get_registry_uri())
     try:
         fluent._active_experiment_id = None
         mlflow.set_tracking_uri(uri)
+        if registry != here:  # MLFLOW_REGISTRY_URI, which belongs to the store that is left
+            mlflow.set_registry_uri(uri)
         os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment
         _reach(uri, experiment)
         yield
     finally:
         os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
         mlflow.set_tracking_uri(here)
+        if registry != here:
+            mlflow.set_registry_uri(registry)
         os.environ.pop(_ID, None)
         os.environ.update(chosen)
         fluent._active_experiment_id = active
