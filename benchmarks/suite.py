@@ -35,6 +35,8 @@ BENCHMARKS = {
     "serving": ("serving", "serving"),
     "request-cost": ("answering", "request_cost"),
     "promises": ("answering", "promises"),
+    "monitor": ("monitoring", "false_alarms"),
+    "monitor-power": ("monitoring", "power"),
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
     "load-runs": ("analysis", "load_many"),
@@ -65,7 +67,7 @@ NOT_QUICK = frozenset(
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
-        *("request-cost", "promises"),
+        *("request-cost", "promises", "monitor", "monitor-power"),
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )

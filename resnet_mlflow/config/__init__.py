@@ -15,7 +15,8 @@ from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, 
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
-from resnet_mlflow.config.prediction import PredictConfig
+from resnet_mlflow.config.monitoring import MonitorConfig, PowerConfig
+from resnet_mlflow.config.prediction import ClassifyConfig, PredictConfig
 from resnet_mlflow.config.promotion import PromoteConfig
 from resnet_mlflow.config.robustness import RobustnessConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
@@ -29,6 +30,7 @@ __all__ = [
     "AuditConfig",
     "Backbone",
     "CalibrationConfig",
+    "ClassifyConfig",
     "CompareConfig",
     "Config",
     "CrossValidationConfig",
@@ -44,6 +46,8 @@ __all__ = [
     "ImageTrainingConfig",
     "LongtailConfig",
     "MainConfig",
+    "MonitorConfig",
+    "PowerConfig",
     "PredictConfig",
     "ProfileConfig",
     "PromoteConfig",
@@ -64,6 +68,7 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "longtail": LongtailConfig,
     "promote": PromoteConfig,
     "predict": PredictConfig,
+    "monitor": MonitorConfig,
     "compare": CompareConfig,
     "robustness": RobustnessConfig,
     "audit": AuditConfig,

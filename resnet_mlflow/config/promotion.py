@@ -6,9 +6,10 @@ from pydantic import Field
 
 from resnet_mlflow.config.answering import AnsweringConfig
 from resnet_mlflow.config.data import DatasetConfig
+from resnet_mlflow.config.monitoring import PowerConfig
 
 
-class PromoteConfig(AnsweringConfig, DatasetConfig):
+class PromoteConfig(PowerConfig, AnsweringConfig, DatasetConfig):
     """Package a dataset's best classifier, register it, and make it champion if it beats the present one."""
 
     action: Literal["promote", "rollback", "copy"] = Field(

@@ -62,6 +62,22 @@ def level_of_look(look: int) -> float:
     return LEVEL * 2 / (look * (look + 1))
 
 
+def level_of_alarm(look: int, false_alarms: float) -> float:
+    """Return the level of the ``look``-th look at images for changes, ``false_alarms / (look * (look + 1))``.
+
+    All that may ever come sum to ``false_alarms``: however often it is looked, and however looks hang together, the
+    chance that any of them is a false alarm is no more.
+
+    References:
+        Dunn (1961), as for ``level_of_look``.
+
+    Example:
+        >>> [round(level_of_alarm(look, 0.05), 5) for look in (1, 2, 10, 52)]
+        [0.025, 0.00833, 0.00045, 2e-05]
+    """
+    return false_alarms * level_of_look(look) / (2 * LEVEL)
+
+
 def looks_in_words(look: int) -> str:
     """Return what a version says of how often its test split has decided, in a sentence; 0: not yet."""
     if look == 0:

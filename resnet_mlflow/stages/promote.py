@@ -20,9 +20,10 @@ from resnet_mlflow.serving.promotion import Decision, demand_of_slices
 from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
 from resnet_mlflow.stages.calibration import what_is_asked
 from resnet_mlflow.stages.candidates import find_candidate
-from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.stages.classifiers import RunClassifier, load_classifier
 from resnet_mlflow.stages.copying import ORIGIN_TAG, copy_version
 from resnet_mlflow.stages.model_card import log_model_card
+from resnet_mlflow.stages.monitor_reference import POWER_TAG, corrupted_sets, make_reference, measure_power
 from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
@@ -95,6 +96,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     candidate = find_candidate(config, dataset, name)
     evidence, ledger = evidence_of(candidate.run, dataset), Ledger(name)
     asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate.run))
+    corrupted_sets(config)  # what cannot be measured is refused before anything is done
     decision = _decide(config, dataset, evidence, champion, ledger)
     case = Case(config, dataset, name, candidate, evidence, champion, decision)
     explain(case)
@@ -109,6 +111,8 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
         elif champion is None or version.version != champion.version:
             rewrite_version(version, written, description_of(case, version.tags))
         run.set_tags(dict(zip(VERSION_TAGS, (name, version.version), strict=True)))
+        if config.power_curve and POWER_TAG not in version.tags:
+            _measure_power(run, config, evidence, version)
         if others:
             _try_on_others(run, config, evidence, version, others)
         log_model_card(run, config, dataset, evidence, version)
@@ -130,18 +134,32 @@ def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
     policy = make_answer_policy(run, case.config, classifier)
     for remark in remarks_of(policy.tags):
         logger.info("promise:   %s", remark)
-    packaged = package(classifier, case.dataset, policy.rules)
+    reference = make_reference(classifier, policy.rules)
+    packaged = package(classifier, case.dataset, policy.rules, reference)
     run.log_json(packaged.digests, DIGESTS_FILE)
     tags |= policy.tags | {DIGEST_TAG: digest_of_all(packaged.digests)}
     return register(packaged.model_id, case.name, tags, description_of(case, policy.tags))
+
+
+def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
+    """Log how soon monitor notices corruptions, and write it on the version."""
+    classifier = _classifier_of(config, evidence, version)
+    told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
+    if told:
+        logger.info("monitor:   %s", told)
+        rewrite_version(version, {POWER_TAG: told})
+
+
+def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> RunClassifier:
+    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
+    return load_classifier(run_id, {"cache_dir": config.cache_dir})
 
 
 def _try_on_others(
     run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
 ) -> None:
     """Log how well scores tell other images from the classifier's own, and write it on the version."""
-    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
-    found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
+    found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
     told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
     rewrite_version(version, {"ood_auroc": json.dumps(told)})
 
