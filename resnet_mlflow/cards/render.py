@@ -54,7 +54,8 @@ def _markdown(block: Block) -> Iterator[str]:
         case Figure():
             yield f"*{plain(block.alt)}: see {PAGE}.*"
         case Pictures():
-            yield f"*{plain(block.title)}: {len(block.images)} pictures in {PAGE}.*"
+            n = len(block.images)
+            yield f"*{plain(block.title)}: {n} picture{'s' if n > 1 else ''} in {PAGE}.*"
         case Missing():
             yield f"> {plain(block.text)}"
         case _:

@@ -67,8 +67,8 @@ def _power(power: Mapping[str, Any]) -> Iterator[Block]:
     sentence = str(power["sentence"])
     yield Text(f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}.")
     if curves:
-        # Of more curves than a figure can hold those that are noticed soonest.
-        drawn = sorted(curves, key=lambda pair: pair[1]["noticed_from"] or math.inf)[:N_CURVES]
+        # Of more curves than a figure can hold those that are noticed last: others are noticed at once.
+        drawn = sorted(curves, key=lambda pair: -(pair[1]["noticed_from"] or math.inf))[:N_CURVES]
         alt = f"Chance to notice a corruption of the test images by their number; {target:.0%} is asked for"
         alt += f"; {len(drawn)} of {len(curves)} corruptions" if len(drawn) < len(curves) else ""
         yield Figure(png_of(_power_figure(drawn, target)), alt)
