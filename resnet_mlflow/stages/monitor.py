@@ -105,7 +105,7 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
     own = {"model_name": version.name, "model_version": str(version.version), "classifier_run": version.tags["run_id"]}
     with start_lock(f"monitor {version.name} {version.version}", f"a look at {version.name}"):
         looks = {
-            run.data.tags.get(BATCH_TAG, ""): int(run.data.tags.get(LOOK_TAG, 0))
+            run.data.tags.get(BATCH_TAG, ""): _number(run.data.tags.get(LOOK_TAG, ""))
             for run in find_runs({"stage": "monitor", **own}, status=None)
             # `mlflow run` lets a run whose process ended with another code than 0 end FAILED, an alert's, too.
             if run.info.status == "RUNNING" or ALERT_TAG in run.data.tags
@@ -115,6 +115,11 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
         tags = copied | own | {LOOK_TAG: number, BATCH_TAG: digest}
         name = f"monitor {version.name} v{version.version} look {number}"
         return stack.enter_context(stage_run("monitor", config, name, tags)), number
+
+
+def _number(text: str) -> int:
+    """Return the number that a tag holds; 0 where somebody else wrote another text there."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _read(config: MonitorConfig, source: Source, classifier: Classifier, reference: Reference) -> _Batch:

@@ -77,6 +77,9 @@ def test_a_look_counts_whatever_status_its_run_is_given(folders, tmp_path):
     # As `mlflow run` does after exit code 3.
     mlflow.MlflowClient().set_terminated(look.run_id, "FAILED")
     next(batch.iterdir()).unlink()
+    with mlflow.start_run() as foreign:  # with a number that is none
+        mlflow.set_tags(get_run(look.run_id).data.tags | {"look": "many"})
+    assert foreign.info.run_id != look.run_id
     assert run_monitor(MonitorConfig(source=str(batch))).number == look.number + 1
 
 
