@@ -20,7 +20,7 @@ from resnet_mlflow.monitoring.observed import Meter, observe
 from resnet_mlflow.monitoring.reference import Reference
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images
-from resnet_mlflow.serving.promotion import level_of_alarm
+from resnet_mlflow.serving.looks import level_of_alarm
 from resnet_mlflow.stages.preparation import prepare
 from resnet_mlflow.statistics import accuracy_interval
 

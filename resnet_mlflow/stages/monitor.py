@@ -21,7 +21,7 @@ from resnet_mlflow.monitoring.reference import Reference
 from resnet_mlflow.monitoring.source import Source, check_enough, find_source, read_answers
 from resnet_mlflow.monitoring.strange import strangest
 from resnet_mlflow.serving.classifier import Classifier
-from resnet_mlflow.serving.promotion import level_of_alarm
+from resnet_mlflow.serving.looks import level_of_alarm
 from resnet_mlflow.stages.monitor_reference import POWER_TAG, load_monitored
 from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import (

@@ -21,7 +21,7 @@ from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet, build_cells, parse_corruptions, sample_rows
 from resnet_mlflow.robustness.sweep import ImagesUnderTest, choose_images, readable_rows
 from resnet_mlflow.serving.classifier import Classifier, read_classifier
-from resnet_mlflow.serving.promotion import level_of_alarm
+from resnet_mlflow.serving.looks import level_of_alarm
 from resnet_mlflow.stages.calibration import N_PICTURES, fitted_splits, inputs_as_fitted, one_of_each_group
 from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.network_runs import image_partition

@@ -20,7 +20,7 @@ from resnet_mlflow.serving.classifier import Description, read_classifier, write
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS
 from resnet_mlflow.stages.classifiers import RunClassifier, precision_of
-from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
+from resnet_mlflow.tracking import PackagedModel, Predictions, download_classifier, load_predictions, log_classifier
 from resnet_mlflow.uncertainty.rules import Rules
 
 EXAMPLE_SIDE = 64
@@ -30,8 +30,8 @@ NEARLY_EQUAL = 0.01
 
 def package(
     classifier: RunClassifier, dataset: ImageDataset, rules: Rules | None, reference: Reference | None = None
-) -> str:
-    """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
+) -> PackagedModel:
+    """Return the model, logged to the active run, that a candidate's classifier was packaged as.
 
     Args:
         classifier: The candidate's.
@@ -61,11 +61,11 @@ def package(
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
         model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
         requirements = ("timm",) if config.backbone.startswith(TIMM) else ()
-        model_id = log_classifier(
+        packaged = log_classifier(
             folder, _example(tested), metadata, model_config, requirements, with_rules=rules is not None
         )
-    _check(model_id, candidate, logged, tested, classifier.config.batch_size)
-    return model_id
+    _check(packaged.model_id, candidate, logged, tested, classifier.config.batch_size)
+    return packaged
 
 
 def _example(images: ImageSplit) -> bytes:

@@ -28,7 +28,10 @@ def test_table_prints_the_table(study, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tabel", "heads"], "command must be one of report, table, explain, repeat, diff, got 'tabel'; did you mean"),
+        (
+            ["tabel", "heads"],
+            "command must be one of report, table, explain, repeat, diff, history, got 'tabel'; did you mean",
+        ),
         (["table", "headz"], "table must be one of leaderboard, .*, got 'headz'; did you mean 'heads'"),
         (["table"], "required: name; see python -m analysis table --help"),
         (["table", "heads", "--folder", "x"], "unrecognized arguments: --folder x"),

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from resnet_mlflow.monitoring.changes import Pool, is_noticed, shares_p_values
 from resnet_mlflow.monitoring.observed import PICTURES, Observed, measure_pictures
 from resnet_mlflow.monitoring.strange import strangest
-from resnet_mlflow.serving.promotion import level_of_alarm
+from resnet_mlflow.serving.looks import level_of_alarm
 
 LEVEL = 0.025
 
