@@ -130,6 +130,12 @@ def _diff(run_a: str, run_b: str, output: str = "") -> None:
     print(write_diff(run_a, run_b, Path(output or f"diff-{run_a[:8]}-{run_b[:8]}")))
 
 
+def _history(model_name: str) -> None:
+    from analysis.history import history
+
+    print(history(model_name))
+
+
 def _read(given: dict[str, str]) -> tuple[CompareConfig, dict[str, Any]]:
     config = validate(CompareConfig, dict(given))
     filters = {name: getattr(config, name) for name in FILTERS} | {"tags": config.tag_values}
@@ -143,6 +149,7 @@ COMMANDS: dict[str, tuple[Callable[..., object], str, tuple[str, ...]]] = {
     "explain": (_explain, "Print everything behind the numbers of a run, and how to repeat it.", ("run_id",)),
     "repeat": (_repeat, "Run a run again, and tell how far its numbers are the same.", ("run_id",)),
     "diff": (_diff, "Compare two runs: parameters, metrics, confusions, items.", ("run_a", "run_b")),
+    "history": (_history, "Print who moved the aliases of a registered model, when and why.", ("model_name",)),
 }
 OPTIONS = {
     "report": ("experiment", "output", "ui_url", *FILTERS),

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from mlflow.entities import Run
 from analysis.schema import defaults_of, fits, setting_of, typed_value
 from analysis.warnings import warnings_of
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.moments import seconds_of
 from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import PROTOCOL, experiment_runs, find_experiment, protocol_of
 
@@ -198,11 +198,7 @@ def _below(frame: pd.DataFrame, parent: str) -> pd.DataFrame:
 
 
 def _milliseconds(name: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{name} must be a day or moment in ISO 8601, got {text!r}; write 2026-11-24") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int(seconds_of(name, text) * 1000)
 
 
 def _quoted(value: str) -> str:

@@ -13,18 +13,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, Config
+from resnet_mlflow.config import EXECUTION_ONLY
+from resnet_mlflow.config.commands import MAPPINGS as MAPPINGS
+from resnet_mlflow.config.commands import config_of as config_of
 from resnet_mlflow.files.bounded_yaml import read_yaml
 
-# Parameters that hold a mapping as YAML.
-MAPPINGS = frozenset({"head_params"})
 # What a setting is compared by leaves out the seed, and where and how fast a run went.
 NOT_OF_THE_SETTING = EXECUTION_ONLY | {"seed"}
-
-
-def config_of(stage: str) -> type[Config] | None:
-    """Return the configuration of a stage, or nothing where the stage is not one of ours."""
-    return ENTRY_POINTS.get({"study": "main"}.get(stage, stage))
 
 
 @cache

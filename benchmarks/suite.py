@@ -36,6 +36,8 @@ BENCHMARKS = {
     "request-cost": ("answering", "request_cost"),
     "promises": ("answering", "promises"),
     "export": ("exports", "int8"),
+    "monitor": ("monitoring", "false_alarms"),
+    "monitor-power": ("monitoring", "power"),
     "corruptions": ("corruptions", "over_forward"),
     "corruptions-loop": ("corruptions", "over_loop"),
     "load-runs": ("analysis", "load_many"),
@@ -66,7 +68,7 @@ NOT_QUICK = frozenset(
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
-        *("request-cost", "promises", "export"),
+        *("request-cost", "promises", "export", "monitor", "monitor-power"),
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )

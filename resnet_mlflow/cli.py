@@ -13,7 +13,7 @@ from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.devices import keep_to_quota
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
-from resnet_mlflow.process import claim, listen_for_stop, n_ranks, rank, stop_asked
+from resnet_mlflow.process import ExitCode, claim, listen_for_stop, n_ranks, rank, stop_asked
 from resnet_mlflow.terminal import VERBOSE, start_logging
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
@@ -70,11 +70,12 @@ def run_entry_point(
     argv: Sequence[str] | None = None,
     prog: str = "",
 ) -> NoReturn:
-    """Parse arguments, run the stage and exit: 0, 1 after failed cells, 2 for bad input.
+    """Parse arguments, run the stage and exit: 0, 1 after failed cells, 2 for bad input, 3 after an alert.
 
     Args:
         config_class: The entry point's model.
-        stage: Called with the configuration; a false ``bool`` as its result means that a part of it failed.
+        stage: Called with the configuration; a false ``bool`` as its result means that a part of it failed, an
+            ``ExitCode`` is what it says.
         argv: Arguments without the program's name; None means those of this process.
         prog: As for ``parse``.
     """
@@ -102,7 +103,7 @@ def run_entry_point(
         print(f"error: {line}", file=sys.stderr)
         _note_refusal(line)
         sys.exit(2)
-    sys.exit(1 if outcome is False else 0)
+    sys.exit(outcome if isinstance(outcome, ExitCode) else int(outcome is False))
 
 
 def without_verbose(argv: Sequence[str]) -> list[str]:

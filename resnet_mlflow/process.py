@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +22,12 @@ LATER_S = 0.02
 _stop_asked = threading.Event()
 _claimed = threading.Event()
 _worker = threading.Event()
+
+
+class ExitCode(IntEnum):
+    """How an entry point ends that did its work and found what scripts are to know: 0, 1 and 2 have other meanings."""
+
+    ALERT = 3
 
 
 def process_name() -> str:

@@ -149,7 +149,7 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
             parameters = (*parameters, "report_dir=")
         given = [part for parameter in parameters for part in ("-P", parameter)]
         # The scripts' python is found through PATH, as after `source .venv/bin/activate`.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join([str(forked.python().parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         command = ["-m", "mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *given, *options]
         return forked.run(command, env=os.environ | {"PATH": path})
 

@@ -7,13 +7,16 @@ Everything else is as for ``subprocess``: the project's modules are imported ane
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,7 +35,48 @@ LIBRARIES = (
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "IPython", "simplejpeg", "threadpoolctl", "tqdm"),
     *("skops.io", "mlflow.cli", "mlflow.sklearn", "mlflow.models", "safetensors.torch", "filelock", "lightning_fabric"),
 )
+# Those that are not everywhere, or that few commands need.
+FURTHER = (
+    "graphene",
+    "docker",
+    "git",
+    "psycopg",
+    "distributed",
+    "uvicorn.logging",
+    "nbformat",
+    "torch.distributed.run",
+)
 TEXT = {"encoding": "utf-8", "errors": "replace"}
+
+
+# Stands for ``python`` where somebody else starts it, such as ``mlflow run``: the command is forked, with the same
+# descriptors; signals are passed on, and when this one is killed it is, too.
+SHIM = """#!{python} -IS
+import json, os, signal, socket, sys
+arguments = [one for one in sys.argv[1:] if one != "-u"]
+if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+listed = [int(one) for one in os.listdir("/proc/self/fd")]
+numbers = [number for number in listed if os.path.exists(f"/proc/self/fd/{{number}}")]
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+told = dict(arguments=arguments, cwd=os.getcwd(), env=dict(os.environ), numbers=numbers, bound=True)
+content = json.dumps(told).encode()
+socket.send_fds(connection, [b"%08d" % len(content)], numbers)
+connection.sendall(content)
+answers = connection.makefile("r")
+child = int(answers.readline())
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(number, lambda received, frame: os.kill(child, received))
+for number in numbers:
+    if number != 2:
+        os.close(number)
+code = int(answers.readline())
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
 class Process:
@@ -40,13 +84,16 @@ class Process:
 
     def __init__(self, arguments, *, cwd=None, env=None, stdout=None, stderr=subprocess.PIPE):
         self.args, self.returncode = list(arguments), None
-        told = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+        environment = dict(os.environ if env is None else env)
+        told = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": environment}
+        told |= {"numbers": [1, 2], "bound": False}
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(_server())
         self.stdout, out = _stream(stdout)
         self.stderr, err = _stream(stderr)
-        socket.send_fds(self._connection, [json.dumps(told).encode()], [out, err])
-        self._connection.shutdown(socket.SHUT_WR)
+        content = json.dumps(told).encode()
+        socket.send_fds(self._connection, [b"%08d" % len(content)], [out, err])
+        self._connection.sendall(content)
         os.close(out)
         os.close(err)
         self._answers = self._connection.makefile("r")
@@ -113,6 +160,11 @@ def run(arguments, *, cwd=None, env=None, timeout=300):
     return subprocess.CompletedProcess(["python", *arguments], process.returncode, stdout, stderr)
 
 
+def python():
+    """Return the path of a ``python`` that is forked, for others to start."""
+    return Path(_server()).with_name("bin") / "python"
+
+
 def run_apart(arguments, *, cwd=None, env=None, timeout=300):
     """Run ``python`` with arguments in a process that has imported nothing."""
     command = [sys.executable, *arguments]
@@ -133,6 +185,10 @@ def _server():
     folder = tempfile.mkdtemp()
     address = str(Path(folder) / "s")
     command = [sys.executable, __file__, address]
+    (Path(folder) / "bin").mkdir()
+    shim = Path(folder) / "bin" / "python"
+    shim.write_text(SHIM.format(python=sys.executable, address=address))
+    shim.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder)
     assert process.stdout.readline() == b"ready\n"
@@ -143,9 +199,7 @@ def _server():
 def _end(process, folder):
     process.stdin.close()
     process.wait(60)
-    for path in Path(folder).iterdir():
-        path.unlink()
-    Path(folder).rmdir()
+    shutil.rmtree(folder)
 
 
 def serve(address):
@@ -153,6 +207,9 @@ def serve(address):
     sys.path.pop(0)  # the folder of tests, where modules have names of libraries
     for name in LIBRARIES:
         importlib.import_module(name)
+    for name in FURTHER:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     # MLflow looks once a process which packages are there.
     importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()
     gc.freeze()
@@ -176,12 +233,15 @@ def serve(address):
 def _watch(connection):
     """Fork a command and tell its number, then how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    content, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
-    while block := connection.recv(1 << 16):
-        content += block
+    length, streams, _, _ = socket.recv_fds(connection, 8, 250)
+    content = b""
+    while len(content) < int(length):
+        content += connection.recv(1 << 16)
     told = json.loads(content)
     child = os.fork()
     if child == 0:
+        if told["bound"]:
+            os.setpgid(0, 0)
         connection.close()
         _become(told, streams)
     for stream in streams:
@@ -189,6 +249,12 @@ def _watch(connection):
     # The pipes of the process that forks are not for those that outlive it.
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     connection.sendall(f"{child}\n".encode())
+    if told["bound"]:
+        ended = os.pidfd_open(child)
+        if ended not in select.select([ended, connection], [], [])[0]:
+            # Who started it was killed, and so would its group have been.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     with contextlib.suppress(OSError):  # nobody waits
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
@@ -199,11 +265,7 @@ def _become(told, streams):
     """Do what ``python`` does with such arguments, and end."""
     code = 1
     try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(streams[0], 1)
-        os.dup2(streams[1], 2)
-        for stream in streams:
-            os.close(stream)
+        _take_over(told["numbers"], streams)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(told["cwd"])
         os.environ.clear()
@@ -212,6 +274,9 @@ def _become(told, streams):
         tempfile.tempdir = None
         random.seed()
         sys.modules["numpy"].random.seed()
+        # What it starts by this name is forked, too.
+        sys.executable = str(Path(sys.argv[1]).with_name("bin") / "python")
+        multiprocessing.set_executable(sys.executable)
         code = _run(told["arguments"])
     except SystemExit as error:
         code = _exit_code(error)
@@ -226,9 +291,21 @@ def _become(told, streams):
         os._exit(code)
 
 
+def _take_over(numbers, streams):
+    """Let what was received be the descriptors of these numbers; without a first one there is nothing to read."""
+    aside = [fcntl.fcntl(stream, fcntl.F_DUPFD, 300) for stream in streams]
+    for stream in streams:
+        os.close(stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, stream in zip(numbers, aside, strict=True):
+        os.dup2(stream, number)
+        os.close(stream)
+
+
 def _run(arguments):
-    kind, program, *rest = arguments
-    sys.path[:0] = ["" if kind == "-c" else str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
+    kind, program, *rest = arguments if arguments[0].startswith("-") else ("script", *arguments)
+    first = {"-c": "", "-m": str(Path.cwd()), "script": str(Path(program).parent)}[kind]
+    sys.path[:0] = [first, *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
     if kind == "-m":
         sys.argv = [program, *rest]
         runpy.run_module(program, run_name="__main__", alter_sys=True)
@@ -238,7 +315,8 @@ def _run(arguments):
         sys.modules["__main__"] = main
         exec(compile(program, "<string>", "exec"), main.__dict__)
     else:
-        raise ValueError(f"-m or -c, got {kind}")
+        sys.argv = [program, *rest]
+        runpy.run_path(program, run_name="__main__")
     return 0
 
 

@@ -1,6 +1,4 @@
-import subprocess
-import sys
-
+import forked
 import pytest
 
 from resnet_mlflow.cli import parse
@@ -67,9 +65,7 @@ def test_parse_refuses_attention_maps_of_a_head_without_gradients():
     ],
 )
 def test_entry_point_exits_with_one_line(arguments, code, stream, text):
-    ran = subprocess.run(
-        [sys.executable, "-m", "entrypoints.main", *arguments], capture_output=True, text=True, check=False
-    )
+    ran = forked.run(["-m", "entrypoints.main", *arguments])
     assert ran.returncode == code
     assert text in getattr(ran, stream)
     assert "Traceback" not in ran.stderr
@@ -94,9 +90,7 @@ cli.run_entry_point(config_class, stage)
     ],
 )
 def test_entry_point_that_is_stopped_says_what_is_left(config_class, line):
-    ran = subprocess.run(
-        [sys.executable, "-c", STOPPED, config_class.__name__], capture_output=True, text=True, check=False
-    )
+    ran = forked.run(["-c", STOPPED, config_class.__name__])
     assert (ran.returncode, ran.stderr) == (130, line)
 
 
@@ -114,8 +108,8 @@ def test_main_leaves_out_the_middle_of_a_long_line(run_module):
 
 @pytest.mark.slow
 def test_a_stage_that_is_no_extraction_refuses_torchrun_in_one_line():
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    ran = subprocess.run([*command, "entrypoints.fit_head"], capture_output=True, text=True, check=False)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    ran = forked.run([*torchrun, "entrypoints.fit_head"])
     assert ran.returncode != 0
     told = "error: fit_head must run as one process, got 2 processes from torchrun; start it with python -m entry"
     assert ran.stderr.count(told) == 1

@@ -16,7 +16,8 @@ from resnet_mlflow.config.export import ExportConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
-from resnet_mlflow.config.prediction import PredictConfig
+from resnet_mlflow.config.monitoring import MonitorConfig, PowerConfig
+from resnet_mlflow.config.prediction import ClassifyConfig, PredictConfig
 from resnet_mlflow.config.promotion import PromoteConfig
 from resnet_mlflow.config.robustness import RobustnessConfig
 from resnet_mlflow.config.training import FinetuneConfig, ImageTrainingConfig, TrainingConfig
@@ -30,6 +31,7 @@ __all__ = [
     "AuditConfig",
     "Backbone",
     "CalibrationConfig",
+    "ClassifyConfig",
     "CompareConfig",
     "Config",
     "CrossValidationConfig",
@@ -46,6 +48,8 @@ __all__ = [
     "ImageTrainingConfig",
     "LongtailConfig",
     "MainConfig",
+    "MonitorConfig",
+    "PowerConfig",
     "PredictConfig",
     "ProfileConfig",
     "PromoteConfig",
@@ -67,6 +71,7 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "promote": PromoteConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
+    "monitor": MonitorConfig,
     "compare": CompareConfig,
     "robustness": RobustnessConfig,
     "audit": AuditConfig,

@@ -10,24 +10,29 @@ from resnet_mlflow.data.formats import MAX_PIXELS
 ENDINGS = (".parquet", ".csv")
 
 
-class PredictConfig(Config):
-    """Predict the images of a folder by a registered classifier."""
+class ClassifyConfig(Config):
+    """A registered classifier, and how it goes through images."""
 
-    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
-
-    images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
     model: str = Field(
         "models:/digits-classifier@champion",
         min_length=1,
         description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
     )
-    output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; written atomically.")
     max_pixels: MaxPixels = Field(
         MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
     )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
     num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+
+
+class PredictConfig(ClassifyConfig):
+    """Predict the images of a folder by a registered classifier."""
+
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
+
+    images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
+    output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; written atomically.")
 
     @field_validator("output")
     @classmethod

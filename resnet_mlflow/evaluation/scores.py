@@ -193,11 +193,19 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, n_bi
         >>> round(expected_calibration_error([[0.9, 0.1], [0.9, 0.1]], [0, 1]), 4)
         0.4
     """
+    confidence, right, bins = confidence_bins(probabilities, labels, n_bins)
+    gaps = right - confidence
+    return float(np.abs(np.bincount(bins, weights=gaps, minlength=n_bins)).sum() / len(gaps))
+
+
+def confidence_bins(
+    probabilities: ArrayLike, labels: ArrayLike, n_bins: int
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.intp]]:
+    """Return each item's confidence, whether it is right, and its bin; see ``expected_calibration_error``."""
     scores = np.asarray(probabilities)
     confidence = scores.max(axis=1).astype(np.float64)
-    gaps = (scores.argmax(axis=1) == np.asarray(labels)) - confidence
-    bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], confidence, side="left")
-    return float(np.abs(np.bincount(bins, weights=gaps, minlength=n_bins)).sum() / len(gaps))
+    right = scores.argmax(axis=1) == np.asarray(labels)
+    return confidence, right, np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], confidence, side="left")
 
 
 def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float:

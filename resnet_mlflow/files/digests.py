@@ -1,8 +1,14 @@
-"""SHA-256 of files, worked out once a process and anew when a file changes."""
+"""SHA-256 of files, worked out once a process and anew when a file changes, and whether a copy has the same."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+
+from resnet_mlflow.errors import InputError
+
+# Files that an error names.
+N_NAMED = 3
 
 
 def file_sha256(path: Path) -> str:
@@ -27,3 +33,38 @@ def _sha256(path: Path, *state: int) -> str:
 def forget_digests() -> None:
     """Work out every digest anew."""
     _sha256.cache_clear()
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder, by its path with slashes, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+
+
+def digest_of_all(digests: Mapping[str, str]) -> str:
+    """Return one digest of all files: it changes with any path or content.
+
+    Example:
+        >>> digest_of_all({"a": "1"}) == digest_of_all({"b": "1"})
+        False
+    """
+    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_digests(what: str, found: Mapping[str, str], expected: Mapping[str, str], remedy: str) -> None:
+    """Refuse files that are others than expected.
+
+    Args:
+        what: Begins the error.
+        found: Digests by path.
+        expected: What they must be.
+        remedy: Ends the error.
+
+    Raises:
+        InputError: If one has changed, is missing or is new; names the first three.
+    """
+    changed = sorted(path for path in {*found, *expected} if found.get(path) != expected.get(path))
+    if changed:
+        named = ", ".join(changed[:N_NAMED])
+        raise InputError(f"{what} must have the digests of its origin, got {len(changed)} others ({named}); {remedy}")

@@ -1,6 +1,6 @@
 """Heads as torch modules, and their training; the only module of the heads that imports torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from math import ceil
 from typing import Any
@@ -13,7 +13,7 @@ from torch.nn import functional
 from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.process import one_thread
-from resnet_mlflow.training.loop import EpochResult, fit, tensor_batches
+from resnet_mlflow.training.loop import Batches, EpochResult, fit, tensor_batches
 
 FEWEST_HELD_OUT = 20  # so few right answers hardly rank epochs
 
@@ -105,19 +105,16 @@ def train(
         on_epoch: Called with each result; what it raises ends the training.
     """
     per_item = np.ones(len(labels)) if weights is None else weights
-    val_weights = None
+    val_weights, kept = None, np.arange(len(labels))
     if validation is None and options.patience > 0:
         held_out = hold_out(labels, seed)
         if held_out.sum() >= FEWEST_HELD_OUT:
             validation, val_weights = (X[held_out], labels[held_out]), per_item[held_out]
-            X, labels, per_item = X[~held_out], labels[~held_out], per_item[~held_out]
+            kept = np.flatnonzero(~held_out)
     dtype = next(network.parameters()).dtype
-    # Soft targets carry an item's weight: the loss of a batch is linear in them.
-    targets = np.zeros((len(labels), n_classes))
-    targets[np.arange(len(labels)), labels] = per_item / per_item.mean()
-    batches = tensor_batches(torch.tensor(X, dtype=dtype), torch.tensor(targets, dtype=dtype), batch_size, seed)
+    batches = _weighted_batches(X, labels, per_item, kept, n_classes, batch_size, seed, dtype)
     validate = _last_is_best() if validation is None else _accuracy_and_loss(validation, val_weights, dtype)
-    n_batches = ceil(len(labels) / batch_size)
+    n_batches = ceil(len(kept) / batch_size)
     # Sums do not depend on how many cores a machine has, either.
     with one_thread():
         results = fit(
@@ -129,6 +126,33 @@ def train(
             if on_epoch is not None:
                 on_epoch(result)
     return history
+
+
+def _weighted_batches(
+    X: Array,
+    labels: Array,
+    per_item: Array,
+    kept: Array,
+    n_classes: int,
+    batch_size: int,
+    seed: int,
+    dtype: torch.dtype,
+) -> Batches:
+    """Return batches of the kept rows with soft targets, which carry an item's weight: the loss is linear in them.
+
+    Targets of a batch are made with it, and no row is copied before: of all items they would be as large as features.
+    """
+    features, of_class = torch.as_tensor(X, dtype=dtype), torch.as_tensor(labels, dtype=torch.int64)
+    weights = torch.as_tensor(per_item / per_item[kept].mean(), dtype=dtype)
+    row_batches = tensor_batches(torch.as_tensor(kept), torch.as_tensor(kept), batch_size, seed)
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, _ in row_batches(epoch):
+            targets = torch.zeros(len(rows), n_classes, dtype=dtype)
+            targets.scatter_(1, of_class[rows, None], weights[rows, None])
+            yield features.index_select(0, rows), targets
+
+    return batches
 
 
 def hold_out(labels: Array, seed: int) -> Array:

@@ -153,9 +153,27 @@ class Classifier:
 
         ``change`` is applied to decoded images before they are resized.
         """
+        return self.features_of(
+            _as_split(images, max_pixels),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_skip=on_skip,
+            change=change,
+        )
+
+    def features_of(
+        self,
+        images: ImageSplit,
+        *,
+        batch_size: int = 128,
+        num_workers: int = -1,
+        on_skip: Callable[[int, BadImageError], None] | None = None,
+        change: Change | None = None,
+    ) -> Iterator[Block]:
+        """Yield rows of a split and their features; see ``features``."""
         return extract_split(
             self._form,
-            _as_split(images, max_pixels),
+            images,
             self.description.image_size,
             preprocessing=self._preprocessing,
             batch_size=batch_size,

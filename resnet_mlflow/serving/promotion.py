@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.evaluation.scores import confused_pairs, count_confusion
 from resnet_mlflow.markdown import markdown_table
+from resnet_mlflow.serving.looks import LEVEL, level_of_look
 from resnet_mlflow.statistics import (
     EXACT_BELOW,
     SeededDifference,
@@ -18,8 +19,6 @@ from resnet_mlflow.statistics import (
 )
 
 N_WORST_PAIRS = 5
-# Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
-LEVEL = 0.05
 # MLflow's page of a version shows no input schema, because none holds both kinds of input; this stands in for it.
 REQUEST = """Takes a table with a column `image` (base64 text or bytes of an image file), or uint8 pixels
 (n, height, width, 3):
@@ -189,22 +188,6 @@ def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, 
 
 def _said(demand: str) -> str:
     return {"not_worse": "shown to be worse", "not_lower": "right less often"}[demand]
-
-
-def level_of_look(look: int) -> float:
-    """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
-
-    The first has 0.05, as a single one would. All that may ever come sum to 0.1: however often one test split is looked
-    at, a champion is replaced by a candidate that is no better with a probability of at most 5 %.
-
-    References:
-        Dunn (1961), Multiple Comparisons among Means, for Bonferroni's bound on levels that need not be equal.
-
-    Example:
-        >>> [round(level_of_look(look), 4) for look in (1, 2, 3, 10)]
-        [0.05, 0.0167, 0.0083, 0.0009]
-    """
-    return LEVEL * 2 / (look * (look + 1))
 
 
 def _reason(found: SeededDifference, metric: str, margin: float, look: int, what: str = "test") -> str:

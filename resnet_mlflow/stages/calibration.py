@@ -64,8 +64,13 @@ class Calibration:
     @property
     def independent(self) -> NDArray[np.int64]:
         """Return rows with one image of each group, sorted."""
-        order = np.random.default_rng(0).permutation(len(self.items))
-        return np.sort(order[np.unique(self.items.groups[order], return_index=True)[1]])
+        return one_of_each_group(self.items.groups)
+
+
+def one_of_each_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows with one image of each group, sorted: those of one group are no further evidence on other groups."""
+    order = np.random.default_rng(0).permutation(len(groups))
+    return np.sort(order[np.unique(groups[order], return_index=True)[1]])
 
 
 def what_is_asked(config: AnsweringConfig, dataset: ImageDataset) -> str:
@@ -78,7 +83,9 @@ def what_is_asked(config: AnsweringConfig, dataset: ImageDataset) -> str:
     asked = {name: getattr(config, name) for name in names}
     costs = _costs(config, dataset)
     # A tag holds 8000 characters, a matrix of 100 classes more.
-    return json.dumps(asked | {"costs": "" if costs is None else digest_of({"costs": costs.tolist()})})
+    asked |= {"costs": "" if costs is None else digest_of({"costs": costs.tolist()})}
+    # Packages from before there was a reference for monitor are made anew.
+    return json.dumps(asked | {"reference": True})
 
 
 _PACKAGED = ("ood_score", "ood_keep")
@@ -137,7 +144,7 @@ def _source(config: AnsweringConfig, classifier: RunClassifier) -> Source:
 
 def _check_enough(config: AnsweringConfig, classifier: RunClassifier, source: Source) -> None:
     own, names = classifier.config, classifier.class_names
-    splits = image_partition(own, _inputs_as_fitted(classifier))
+    splits = image_partition(own, inputs_as_fitted(classifier))
     images = splits["train" if source == "cross_fit" else CALIBRATION]
     if source == "cross_fit":
         shots = getattr(own, "shots", 0)
@@ -172,7 +179,7 @@ def fit_rules(
     Raises:
         InputError: If there are too few images, or the classifier is too poor for what is asked.
     """
-    inputs, own = _inputs_as_fitted(classifier), classifier.config
+    inputs, own = inputs_as_fitted(classifier), classifier.config
     splits = fitted_splits(classifier)
     work = _Work(config, classifier, splits, _costs(config, inputs.dataset))
     calibration = work.cross_fitted() if source == "cross_fit" else work.kept_aside()
@@ -184,10 +191,11 @@ def fit_rules(
 def fitted_splits(classifier: RunClassifier) -> dict[str, FeatureSplit]:
     """Return the features that a classifier was fitted, validated and tested on, by split."""
     own = classifier.config
-    return partition_of(own, ensure_features(own, _inputs_as_fitted(classifier)), getattr(own, "shots", 0))
+    return partition_of(own, ensure_features(own, inputs_as_fitted(classifier)), getattr(own, "shots", 0))
 
 
-def _inputs_as_fitted(classifier: RunClassifier) -> Inputs:
+def inputs_as_fitted(classifier: RunClassifier) -> Inputs:
+    """Return the inputs of a classifier with the splits that it was fitted on: of a refit, all images train."""
     is_refit = classifier.run.data.tags.get("stage") == "refit"
     return refit_part(classifier.inputs, {}) if is_refit else classifier.inputs
 

@@ -14,12 +14,13 @@ from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.folds import pool_of
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
+from resnet_mlflow.monitoring.reference import Reference, write_reference
 from resnet_mlflow.registry.backbones import TIMM
 from resnet_mlflow.serving.classifier import Description, read_classifier, write_classifier
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS
 from resnet_mlflow.stages.classifiers import RunClassifier, precision_of
-from resnet_mlflow.tracking import Predictions, download_classifier, load_predictions, log_classifier
+from resnet_mlflow.tracking import PackagedModel, Predictions, download_classifier, load_predictions, log_classifier
 from resnet_mlflow.uncertainty.rules import Rules
 
 EXAMPLE_SIDE = 64
@@ -27,13 +28,16 @@ EXAMPLE_SIDE = 64
 NEARLY_EQUAL = 0.01
 
 
-def package(classifier: RunClassifier, dataset: ImageDataset, rules: Rules | None) -> str:
-    """Return the id of the model, logged to the active run, that a candidate's classifier was packaged as.
+def package(
+    classifier: RunClassifier, dataset: ImageDataset, rules: Rules | None, reference: Reference | None = None
+) -> PackagedModel:
+    """Return the model, logged to the active run, that a candidate's classifier was packaged as.
 
     Args:
         classifier: The candidate's.
         dataset: What it is tested on.
         rules: When it should not answer; None: it always does.
+        reference: Held-out images that later ones are compared with; None: there are too few.
 
     Raises:
         InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
@@ -49,14 +53,16 @@ def package(classifier: RunClassifier, dataset: ImageDataset, rules: Rules | Non
         folder.mkdir()
         backbone = build_backbone(config.backbone, inputs.weights)
         write_classifier(folder, description, backbone, classifier.head, rules)
+        if reference is not None:
+            write_reference(folder, reference)
         metadata = {"run_id": candidate.info.run_id, "dataset_digest": dataset.digest}
         model_config = {"device": "auto", "max_pixels": MAX_PIXELS}
         requirements = ("timm",) if config.backbone.startswith(TIMM) else ()
-        model_id = log_classifier(
+        packaged = log_classifier(
             folder, _example(tested), metadata, model_config, requirements, with_rules=rules is not None
         )
-    _check(model_id, candidate, logged, tested, classifier.config.batch_size)
-    return model_id
+    _check(packaged.model_id, candidate, logged, tested, classifier.config.batch_size)
+    return packaged
 
 
 def describe(classifier: RunClassifier) -> Description:

@@ -1,37 +1,47 @@
-"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one."""
+"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one.
+
+Its other actions lie beside it: ``rollback`` and ``copying``.
+"""
 
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from resnet_mlflow.config import PromoteConfig
 from resnet_mlflow.data.datasets import ImageDataset
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
-from resnet_mlflow.serving.promotion import Decision, demand_of_slices, describe_version, level_of_look
+from resnet_mlflow.files.digests import digest_of_all
+from resnet_mlflow.serving.looks import Look, number_of_look
+from resnet_mlflow.serving.promotion import Decision, demand_of_slices
 from resnet_mlflow.stages.answer_rules import make_answer_policy, remarks_of
 from resnet_mlflow.stages.calibration import what_is_asked
-from resnet_mlflow.stages.classifiers import load_classifier
+from resnet_mlflow.stages.candidates import find_candidate
+from resnet_mlflow.stages.classifiers import RunClassifier, load_classifier
+from resnet_mlflow.stages.copying import ORIGIN_TAG, copy_version
+from resnet_mlflow.stages.model_card import log_model_card
+from resnet_mlflow.stages.monitor_reference import POWER_TAG, corrupted_sets, make_reference, measure_power
 from resnet_mlflow.stages.other_images import Others, find_others, try_on_others
 from resnet_mlflow.stages.packaging import package
 from resnet_mlflow.stages.preparation import prepare_dataset
+from resnet_mlflow.stages.promotion_case import LOOK_TAG, Case, decision_tags, description_of, explain, facts_of, why_of
 from resnet_mlflow.stages.promotion_evidence import Evidence, decide_between, evidence_of, is_divided
+from resnet_mlflow.stages.rollback import roll_back
+from resnet_mlflow.stages.version_roles import DIGEST_TAG, DIGESTS_FILE, VERSION_TAGS, give_roles
 from resnet_mlflow.tracking import (
     ASKED_TAG,
     CHALLENGER,
     CHAMPION,
     REFIT_TAG,
     RUN_TAG,
+    Ledger,
     StageRun,
     connect,
-    find_runs,
+    find_model,
     get_run,
-    move_alias,
     promotion_lock,
     register,
     rewrite_version,
@@ -43,9 +53,6 @@ from resnet_mlflow.tracking import (
 
 logger = logging.getLogger(__name__)
 
-CANDIDATE_STAGES = ("fit_head", "finetune")
-# Which decision on its test split a version's last one was.
-LOOK_TAG = "test_look"
 COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed")
 
 
@@ -59,132 +66,106 @@ class Promotion:
     version: int | None
 
 
-def run_promote(config: PromoteConfig) -> Promotion:
+def run_promote(config: PromoteConfig) -> Promotion | None:
     """Return the decision about the candidate, after packaging and registering it; a dry run only explains.
 
+    Other actions than ``promote`` decide about no candidate, and return None.
+
     Raises:
-        InputError: If there is no candidate, or it cannot be compared with the champion.
+        InputError: If there is no candidate, or it cannot be compared with the champion; if an action cannot be done.
     """
     connect()
+    if config.action != "promote":
+        name = config.model_name or _usual_name(prepare_dataset(config, default_cache_dir(config.cache_dir)))
+        find_model(name)
+        {"rollback": roll_back, "copy": copy_version}[config.action](config, name)
+        return None
     dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
-    name = config.model_name or f"{dataset.short_name}-classifier"
+    name = config.model_name or _usual_name(dataset)
     # Who is champion, and which candidates have versions, must stay so until this process is done.
     with nullcontext() if config.dry_run else promotion_lock(name):
         return _promote(config, dataset, name)
 
 
+def _usual_name(dataset: ImageDataset) -> str:
+    return f"{dataset.short_name}-classifier"
+
+
 def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promotion:
     champion = version_with_alias(name, CHAMPION)
-    candidate = _named_candidate(config, dataset) if config.run_id else _best_candidate(config, dataset)
-    evidence = evidence_of(candidate, dataset)
-    asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate))
-    decision = _decide(config, dataset, evidence, champion)
-    _explain(config, evidence, champion, decision)
+    candidate = find_candidate(config, dataset, name)
+    evidence, ledger = evidence_of(candidate.run, dataset), Ledger(name)
+    asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate.run))
+    corrupted_sets(config)  # what cannot be measured is refused before anything is done
+    decision = _decide(config, dataset, evidence, champion, ledger)
+    case = Case(config, dataset, name, candidate, evidence, champion, decision)
+    explain(case)
     if config.dry_run:
-        return Promotion(name, candidate.info.run_id, decision, None)
-    tags = {tag: candidate.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.data.tags}
-    name_of_run, own = f"promote {dataset.short_name}", {**tags, "candidate": candidate.info.run_id}
-    with stage_run("promote", config, name_of_run, own) as run:
-        version = version_of_run(name, candidate.info.run_id, asked)
-        written = tags | _decision_tags(config, evidence, champion, decision) | {ASKED_TAG: asked}
+        return Promotion(name, case.run_id, decision, None)
+    copied = {tag: candidate.run.data.tags[tag] for tag in COPIED_TAGS if tag in candidate.run.data.tags}
+    with stage_run("promote", config, f"promote {dataset.short_name}", {**copied, "candidate": case.run_id}) as run:
+        version = version_of_run(name, case.run_id, asked)
+        written = copied | decision_tags(case) | {ASKED_TAG: asked}
         if version is None:
-            version = _register(run, config, dataset, name, evidence, decision, written)
+            version = _register(run, case, written)
         elif champion is None or version.version != champion.version:
-            rewrite_version(version, written, _description(evidence, decision, version.tags))
+            rewrite_version(version, written, description_of(case, version.tags))
+        run.set_tags(dict(zip(VERSION_TAGS, (name, version.version), strict=True)))
+        if config.power_curve and POWER_TAG not in version.tags:
+            _measure_power(run, config, evidence, version)
         if others:
             _try_on_others(run, config, evidence, version, others)
+        log_model_card(run, config, dataset, evidence, version)
         _move_aliases(version, champion, decision)
+        ledger.write(run, "promote", str(version.version), why_of(case), facts_of(case))
     logger.info("%s version %s is %s", name, version.version, CHAMPION if decision.promote else CHALLENGER)
-    return Promotion(name, candidate.info.run_id, decision, int(version.version))
+    return Promotion(name, case.run_id, decision, int(version.version))
 
 
-def _register(
-    run: StageRun,
-    config: PromoteConfig,
-    dataset: ImageDataset,
-    name: str,
-    evidence: Evidence,
-    decision: Decision,
-    tags: dict[str, str],
-) -> ModelVersion:
+def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
     """Return the version that the candidate's classifier was packaged and registered as."""
-    here, fitted = {"cache_dir": config.cache_dir}, evidence.run
+    here, fitted = {"cache_dir": case.config.cache_dir}, case.candidate.run
     if is_divided(fitted):
         from resnet_mlflow.stages.refits import refit  # torch takes seconds to import
 
         fitted = refit(fitted, here)
         tags[REFIT_TAG] = fitted.info.run_id
     classifier = load_classifier(fitted.info.run_id, here)
-    policy = make_answer_policy(run, config, classifier)
+    policy = make_answer_policy(run, case.config, classifier)
     for remark in remarks_of(policy.tags):
         logger.info("promise:   %s", remark)
-    model_id = package(classifier, dataset, policy.rules)
-    return register(model_id, name, tags | policy.tags, _description(evidence, decision, policy.tags))
+    reference = make_reference(classifier, policy.rules)
+    packaged = package(classifier, case.dataset, policy.rules, reference)
+    run.log_json(packaged.digests, DIGESTS_FILE)
+    tags |= policy.tags | {DIGEST_TAG: digest_of_all(packaged.digests)}
+    return register(packaged.model_id, case.name, tags, description_of(case, policy.tags))
+
+
+def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
+    """Log how soon monitor notices corruptions, and write it on the version."""
+    classifier = _classifier_of(config, evidence, version)
+    told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
+    if told:
+        logger.info("monitor:   %s", told)
+        rewrite_version(version, {POWER_TAG: told})
+
+
+def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> RunClassifier:
+    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
+    return load_classifier(run_id, {"cache_dir": config.cache_dir})
 
 
 def _try_on_others(
     run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
 ) -> None:
     """Log how well scores tell other images from the classifier's own, and write it on the version."""
-    run_id = version.tags.get(REFIT_TAG, evidence.run.info.run_id)
-    found = try_on_others(run, config, load_classifier(run_id, {"cache_dir": config.cache_dir}), others)
+    found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
     told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
     rewrite_version(version, {"ood_auroc": json.dumps(told)})
 
 
-def _description(evidence: Evidence, decision: Decision, tags: Mapping[str, str]) -> str:
-    title = f"{evidence.run.info.run_name}, run {evidence.run.info.run_id}"
-    if is_divided(evidence.run):
-        title += "; fitted on all images, scores are those of the cross-validation"
-    return describe_version(
-        title, evidence.metrics, evidence.answers, decision.reason, evidence.splits, remarks_of(tags)
-    )
-
-
-def _best_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
-    """Return the finished run with the highest validation score; of equal ones the oldest.
-
-    Cross-validated configurations are candidates where no run has a fixed split: their scores are of other images.
-    """
-    runs = [
-        run
-        for stage in CANDIDATE_STAGES
-        for run in find_runs({"stage": stage, "dataset_digest": dataset.digest})
-        if "continued_in" not in run.data.tags
-    ]
-    metric = f"val/{config.metric}"
-    found = [run for run in runs if metric in run.data.metrics]
-    divided = [run for run in runs if f"cv_val_{config.metric}" in run.data.metrics]
-    if found and divided:
-        logger.info("%d cross-validated configurations are no candidates beside runs of a fixed split", len(divided))
-    if not found:
-        metric, found = f"cv_val_{config.metric}", divided
-    if not found:
-        raise InputError(
-            f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)} on {dataset.name} as it is now "
-            f"(digest {dataset.digest}), got none; run fit_head first"
-        )
-    return max(found, key=lambda run: (run.data.metrics[metric], -run.info.start_time))
-
-
-def _named_candidate(config: PromoteConfig, dataset: ImageDataset) -> Run:
-    run = get_run(config.run_id)
-    tags = run.data.tags
-    if tags.get("stage") not in CANDIDATE_STAGES or run.info.status != "FINISHED" or "continued_in" in tags:
-        raise InputError(
-            f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)}, got run {config.run_id} "
-            f"({tags.get('stage', 'no stage of ours')}, {run.info.status}); list them in MLflow by tags.stage"
-        )
-    if tags.get("dataset_digest") != dataset.digest:
-        raise InputError(
-            f"the candidate's dataset must be {dataset.name} as it is now (digest {dataset.digest}), got digest "
-            f"{tags.get('dataset_digest')} for run {config.run_id}; pass its dataset, or fit it again"
-        )
-    return run
-
-
 def _decide(
-    config: PromoteConfig, dataset: ImageDataset, evidence: Evidence, champion: ModelVersion | None
+    config: PromoteConfig, dataset: ImageDataset, evidence: Evidence, champion: ModelVersion | None, ledger: Ledger
 ) -> Decision:
     candidate = evidence.run
     if champion is None:
@@ -197,6 +178,12 @@ def _decide(
         )
     if champion_id == candidate.info.run_id:
         return Decision(True, f"the candidate is {CHAMPION} already, as version {champion.version}")
+    if ORIGIN_TAG in champion.tags:
+        raise InputError(
+            f"the champion must have been decided upon here, got version {champion.version} of {champion.name}, copied "
+            f"from {champion.tags[ORIGIN_TAG]}, which holds its predictions; promote there and copy, or pass another "
+            "model_name"
+        )
     others = evidence_of(get_run(champion_id), dataset)
     if (then := champion.tags.get("dataset_digest")) != dataset.digest:
         raise InputError(
@@ -204,75 +191,33 @@ def _decide(
             f"{champion.name} and {dataset.digest} for {dataset.name}; fit the champion's classifier on the new "
             "images, or pass another model_name"
         )
-    look = _count_looks(champion, candidate.info.run_id, dataset.digest)
+    look = number_of_look(
+        _known_looks(champion.name, dataset.digest, ledger), candidate.info.run_id, champion_id, config.metric
+    )
     decision = decide_between(evidence, others, config.metric, config.margin, look)
     if config.slices == "ignore":
         return decision
     return demand_of_slices(decision, evidence.answers, others.answers, config.slices)
 
 
-def _count_looks(champion: ModelVersion, candidate_id: str, digest: str) -> int:
-    """Return which decision on a test split the coming one is, by what the versions of the model say.
+def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
+    """Return the decisions on a test split that versions and history know of.
 
-    Asking again about the same two classifiers is no new look: it gives the answer that it gave.
+    A version knows its last one only, and may be deleted; versions of before there was a history have all there is.
     """
-    looks = [0]
-    for version in versions_of(champion.name):
-        if version.tags.get("dataset_digest") != digest or "compared_with_run" not in version.tags:
-            continue
-        look = int(version.tags.get(LOOK_TAG, 1))
-        if version.tags.get(RUN_TAG) == candidate_id and version.tags["compared_with_run"] == champion.tags[RUN_TAG]:
-            return look
-        looks.append(look)
-    # Versions of before this was counted have no number; each of them was one look at least.
-    return 1 + max(len(looks) - 1, *looks)
-
-
-def _explain(config: PromoteConfig, evidence: Evidence, champion: ModelVersion | None, decision: Decision) -> None:
-    candidate, metrics = evidence.run, evidence.metrics
-    scores = ", ".join(
-        f"{split} {config.metric} {metrics[f'{split}/{config.metric}']:.4f}" for split in evidence.splits
-    )
-    logger.info("candidate: %s, run %s (%s)", candidate.info.run_name, candidate.info.run_id, scores)
-    if champion is not None:
-        logger.info("champion:  version %s, run %s", champion.version, champion.tags.get(RUN_TAG))
-    logger.info("decision:  %s (%s)", CHAMPION if decision.promote else CHALLENGER, decision.reason)
-    if config.dry_run:
-        logger.info("nothing was changed: dry_run is true")
-
-
-def _decision_tags(
-    config: PromoteConfig, evidence: Evidence, champion: ModelVersion | None, decision: Decision
-) -> dict[str, str]:
-    metrics = evidence.metrics
-    tags = {RUN_TAG: evidence.run.info.run_id, "metric": config.metric, "margin": f"{config.margin:g}"}
-    for split in evidence.splits:
-        low, high = (metrics[f"{split}/{config.metric}_ci_{end}"] for end in ("low", "high"))
-        tags[f"{split}_{config.metric}"] = f"{metrics[f'{split}/{config.metric}']:.4f}"
-        tags[f"{split}_{config.metric}_interval"] = f"{low:.4f} to {high:.4f}"
-    tags["reason"] = decision.reason
-    if champion is not None and decision.difference is not None:
-        low, high = decision.difference.interval
-        tags |= {
-            "compared_with_version": str(champion.version),
-            "compared_with_run": champion.tags[RUN_TAG],
-            "test_difference": f"{decision.difference.difference:+.4f}",
-            "test_difference_interval": f"{low:+.4f} to {high:+.4f}",
-            "test_difference_level": f"{level_of_look(decision.look):.4g}",
-            LOOK_TAG: str(decision.look),
-        }
-    return tags
+    told = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
+    return {
+        Look(tags[RUN_TAG], tags["compared_with_run"], tags.get("metric", "accuracy"), int(tags.get(LOOK_TAG, 1)))
+        for tags in told
+        if tags.get("dataset_digest") == digest and "compared_with_run" in tags
+    }
 
 
 def _move_aliases(version: ModelVersion, champion: ModelVersion | None, decision: Decision) -> None:
     """Give the winner ``champion`` and the loser ``challenger``."""
     if champion is not None and champion.version == version.version:
         return
-    loser = champion if decision.promote else version
-    if loser is not None:
-        move_alias(loser, CHALLENGER)
-    if decision.promote:
-        move_alias(version, CHAMPION)
+    give_roles(*((version, champion) if decision.promote else (None, version)))
     if champion is not None:
         key = "replaced_by_version" if decision.promote else "held_against_version"
         rewrite_version(champion, {key: str(version.version), f"{key}_reason": decision.reason})

@@ -25,12 +25,14 @@ class Evidence:
         answers: On the test split; over folds, those of the first repeat.
         folds: What was right over folds; nothing where there was a test split.
         kind: What judged it, in words.
+        logged: What it said of these images, with probabilities.
     """
 
     run: Run
     answers: Answers
     folds: FoldAnswers | None
     kind: str
+    logged: Predictions
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -71,16 +73,17 @@ def evidence_of(run: Run, dataset: ImageDataset) -> Evidence:
             f"{list(logged.class_names)[:10]} in run {run.info.run_id}; pass another model_name"
         )
     if found is None:
-        return Evidence(run, _answers(logged, np.arange(len(logged.labels))), None, "one test split")
+        return Evidence(run, _answers(logged), None, "one test split", logged)
     crossed, tags = found.crossed(), run.data.tags
     folds = FoldAnswers(crossed.item_ids, crossed.labels, crossed.correct, crossed.folds)
     kind = f"{tags['repeats']} x {tags['folds']} folds, seed {tags.get('seed')}"
-    return Evidence(run, _answers(logged, np.flatnonzero(found.repeats == found.repeats.min())), folds, kind)
+    first = logged.take(np.flatnonzero(found.repeats == found.repeats.min()))
+    return Evidence(run, _answers(first), folds, kind, first)
 
 
-def _answers(logged: Predictions, rows: "np.ndarray[tuple[int], np.dtype[np.intp]]") -> Answers:
-    slices = {name.removeprefix(SLICE): values[rows] for name, values in logged.known.items() if name.startswith(SLICE)}
-    return Answers(logged.item_ids[rows], logged.labels[rows], logged.predictions[rows], slices)
+def _answers(logged: Predictions) -> Answers:
+    slices = {name.removeprefix(SLICE): values for name, values in logged.known.items() if name.startswith(SLICE)}
+    return Answers(logged.item_ids, logged.labels, logged.predictions, slices)
 
 
 def decide_between(candidate: Evidence, champion: Evidence, metric: str, margin: float, look: int) -> Decision:

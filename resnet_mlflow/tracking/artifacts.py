@@ -26,6 +26,8 @@ MAX_BACKBONE_BYTES = GIB
 MAX_TABLE_BYTES = 2 * GIB
 MAX_JSON_BYTES = 2**24
 MAX_FILES, MAX_DEPTH = 100, 4
+# A package holds the source of this project.
+MAX_MODEL_FILES, MAX_MODEL_DEPTH = 5000, 8
 # MLflow's codes for what is not there.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -69,6 +71,41 @@ def download_model_part(uri: str, path: str, folder: Path, max_bytes: int = MAX_
     return _fetch(root, path, folder, max_bytes)
 
 
+def download_model(model_id: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
+    """Return the local copy of all files of a logged model, made in ``folder``.
+
+    Raises:
+        MissingArtifactError: If it has none.
+        InputError: If they are too large or too many.
+    """
+    root = f"models:/{model_id}"
+    try:
+        found = [one for one in _below(root, "", MAX_MODEL_DEPTH, MAX_MODEL_FILES) if not _is_left(one.path)]
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        found = []
+    if not found:
+        raise MissingArtifactError(f"{root} must hold a model's files, got none; take another version")
+    n_bytes = sum(entry.file_size or 0 for entry in found)
+    if n_bytes > max_bytes:
+        raise InputError(f"{root} must have at most {max_bytes} bytes, got {n_bytes}; take another version")
+    repository = get_artifact_repository(root)
+    for entry in found:
+        place = folder / entry.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if entry.file_size:
+            repository.download_artifacts(entry.path, str(folder))  # type: ignore[no-untyped-call]
+        else:  # such as py.typed; not opened there, since devices and pipes announce no size either
+            place.touch()
+    return folder
+
+
+def _is_left(path: str) -> bool:
+    """Return whether loading a model left a file in a store on this machine: MLflow loads where it lies."""
+    return "/__pycache__/" in path or path == "registered_model_meta"
+
+
 def load_config(run_id: str) -> dict[str, Any]:
     """Return the ``config.json`` of a run: its parameters as typed values.
 
@@ -76,6 +113,17 @@ def load_config(run_id: str) -> dict[str, Any]:
         InputError: If the run has none, or something else in its place.
     """
     return load_json(run_id, "config.json")
+
+
+def load_text(run_id: str, path: str) -> str:
+    """Return a text artifact of a run.
+
+    Raises:
+        MissingArtifactError: If the run has no such artifact.
+        InputError: If it is too large.
+    """
+    with scratch_folder() as folder:
+        return download(run_id, path, folder, MAX_JSON_BYTES).read_text(encoding="utf-8")
 
 
 def load_json(run_id: str, path: str) -> dict[str, Any]:
@@ -144,12 +192,12 @@ def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInf
             yield from _below(root, path, depth) if entry.is_dir else [entry]
 
 
-def _below(root: str, path: str, depth: int) -> Iterator[FileInfo]:
+def _below(root: str, path: str, depth: int, max_files: int = MAX_FILES) -> Iterator[FileInfo]:
     for number, entry in enumerate(_listed(root, path)):
-        if number > MAX_FILES or depth == 0:
+        if number > max_files or depth == 0:
             raise InputError(f"artifacts must be few files, got more in {path} of {root}; take another run")
-        name = posixpath.basename(entry.path)
-        yield from _below(root, f"{path}/{name}", depth - 1) if entry.is_dir else [entry]
+        own = posixpath.join(path, posixpath.basename(entry.path))
+        yield from _below(root, own, depth - 1, max_files) if entry.is_dir else [FileInfo(own, False, entry.file_size)]
 
 
 def _listed(root: str, path: str) -> list[FileInfo]:

@@ -50,3 +50,12 @@ def load_class_counts(run: Run, context: str) -> dict[str, int] | None:
             counts: dict[str, int] = profile["class_counts"]
             return counts
     return None
+
+
+def load_digests(run: Run) -> dict[str, str]:
+    """Return the digest of each dataset that a run logged, by the role it was logged in."""
+    found: dict[str, str] = {}
+    for entry in run.inputs.dataset_inputs if run.inputs else []:
+        role = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "")
+        found[role] = str(entry.dataset.digest)
+    return found

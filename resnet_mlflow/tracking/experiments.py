@@ -1,9 +1,10 @@
 """Experiments as they are read: nothing here writes to the store, not even an experiment that is missing."""
 
+import os
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
@@ -36,6 +37,29 @@ def find_experiment(name: str) -> str:
 def current_experiment() -> str:
     """Return the name of the experiment that new runs go to."""
     return str(mlflow.MlflowClient().get_experiment(str(_get_experiment_id())).name)
+
+
+def chosen_experiment(name: str = "") -> Experiment:
+    """Return the experiment of a name; without one, that which runs of this process go to.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    client, run_id = mlflow.MlflowClient(), os.environ.get("MLFLOW_RUN_ID")
+    if name:
+        return client.get_experiment(find_experiment(name))
+    # `mlflow run` makes the run, and need not tell of its experiment.
+    return client.get_experiment(client.get_run(run_id).info.experiment_id if run_id else str(_get_experiment_id()))
+
+
+def experiment_name(run: Run) -> str:
+    """Return the name of a run's experiment."""
+    return str(mlflow.MlflowClient().get_experiment(run.info.experiment_id).name)
+
+
+def run_address(run_id: str) -> str:
+    """Return where MLflow's pages show a run, from their own address."""
+    return f"#/experiments/{mlflow.MlflowClient().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
 def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:

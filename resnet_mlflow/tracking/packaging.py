@@ -2,17 +2,25 @@
 
 import base64
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
-from mlflow.models import ModelSignature
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array, Map
 
+from resnet_mlflow.errors import InputError
+from resnet_mlflow.files.digests import check_digests, digests_of
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.files.source import copy_source
+from resnet_mlflow.tracking.artifacts import download_model
 
 LOADER = "resnet_mlflow.serving"
 # What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
@@ -31,8 +39,8 @@ def log_classifier(
     requirements: Sequence[str] = (),
     *,
     with_rules: bool = False,
-) -> str:
-    """Log a classifier's folder as the model ``classifier`` of the active run, and return the model's id.
+) -> "PackagedModel":
+    """Return a classifier's folder as the model ``classifier`` of the active run.
 
     Args:
         folder: What ``resnet_mlflow.serving.classifier.write_classifier`` wrote.
@@ -44,9 +52,19 @@ def log_classifier(
     """
     import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
 
-    with scratch_folder() as source:
-        info = mlflow.pyfunc.log_model(
-            name="classifier",
+    run = mlflow.active_run()
+    assert run is not None
+    with scratch_folder() as source, _logged_model(run.info.experiment_id, run.info.run_id) as (model, place):
+        # Not log_model, which logs the defaults of model_config as parameters of the run: it has its own max_pixels.
+        mlflow.pyfunc.save_model(
+            path=str(place),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                run_id=run.info.run_id,
+                metadata=dict(metadata),
+            ),
             loader_module=LOADER,
             data_path=str(folder),
             # Each file is a request where the store is a server: those that are needed.
@@ -55,10 +73,64 @@ def log_classifier(
             input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
             # Named here, since MLflow would find them in a subprocess that takes seconds.
             pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
-            metadata=dict(metadata),
             model_config=dict(model_config),
         )
-    return str(info.model_id)
+        for left in place.rglob("__pycache__"):
+            shutil.rmtree(left)
+        return PackagedModel(model.model_id, digests_of(place))
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A logged model.
+
+    Attributes:
+        model_id: Its id.
+        digests: Of its files by path.
+    """
+
+    model_id: str
+    digests: Mapping[str, str]
+
+
+@contextmanager
+def _logged_model(experiment_id: str, run_id: str) -> Iterator[tuple[LoggedModel, Path]]:
+    """Yield a new model of a run, and the folder whose content becomes its files."""
+    client = mlflow.MlflowClient()
+    model = client.create_logged_model(experiment_id, name="classifier", source_run_id=run_id)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    try:
+        with scratch_folder() as scratch:
+            place = scratch / "model"
+            yield model, place
+            client.log_model_artifacts(model.model_id, str(place))
+    except BaseException:
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def log_copy(folder: Path, digests: Mapping[str, str]) -> str:
+    """Log files as they are as the model ``classifier`` of the active run, and return its id.
+
+    Args:
+        folder: Where they are.
+        digests: Of them by path.
+
+    Raises:
+        InputError: If what the store then gives back are others; nothing else is left of it than a FAILED model.
+    """
+    run = mlflow.active_run()
+    assert run is not None
+    with _logged_model(run.info.experiment_id, run.info.run_id) as (model, place):
+        shutil.copytree(folder, place)
+    try:
+        with scratch_folder() as scratch:
+            check_digests("a copy", digests_of(download_model(model.model_id, scratch)), digests, "copy it again")
+    except InputError:
+        mlflow.MlflowClient().finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+        raise
+    return str(model.model_id)
 
 
 def load_served(uri: str, model_config: Mapping[str, Any] | None = None) -> Any:

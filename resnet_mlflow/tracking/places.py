@@ -4,19 +4,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import mlflow
+from mlflow.tracking import fluent
 from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import machine, process_name
-from resnet_mlflow.tracking.opening import DATABASE_PORTS, store_uri
-from resnet_mlflow.tracking.refusals import without_password
+from resnet_mlflow.tracking.opening import DATABASE_PORTS, open_store, store_uri
+from resnet_mlflow.tracking.refusals import refusals, without_password
 from resnet_mlflow.tracking.runs import under_run
+from resnet_mlflow.tracking.store import probe_server
 
 # What says where runs go; a worker's own environment must not.
 _CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME")
+_ID = "MLFLOW_EXPERIMENT_ID"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,48 @@ def this_place(parent_run_id: str) -> Place:
 
 
 @contextmanager
+def other_store(uri: str, experiment: str) -> Iterator[None]:
+    """Let what this process does go to another store for a while, to the experiment of a name there.
+
+    Args:
+        uri: Of the store.
+        experiment: Name of the experiment, made there where it is missing.
+
+    Raises:
+        InputError: If the store cannot be reached.
+    """
+    here, chosen = store_uri(), {name: os.environ.pop(name) for name in (*_CHOSEN, _ID) if name in os.environ}
+    active: Any = fluent._active_experiment_id
+    registry = str(mlflow.get_registry_uri())
+    try:
+        fluent._active_experiment_id = None
+        mlflow.set_tracking_uri(uri)
+        if registry != here:  # MLFLOW_REGISTRY_URI, which belongs to the store that is left
+            mlflow.set_registry_uri(uri)
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment
+        _reach(uri, experiment)
+        yield
+    finally:
+        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+        mlflow.set_tracking_uri(here)
+        if registry != here:
+            mlflow.set_registry_uri(registry)
+        os.environ.pop(_ID, None)
+        os.environ.update(chosen)
+        fluent._active_experiment_id = active
+
+
+def _reach(uri: str, experiment: str) -> None:
+    try:
+        probe_server()
+        with refusals():
+            open_store(uri)
+            mlflow.set_experiment(experiment)
+    except InputError as error:
+        raise InputError(f"target_uri={without_password(uri)}: {error}") from None
+
+
+@contextmanager
 def use_place(place: Place) -> Iterator[None]:
     """Let the runs of this process go to a place, which another one has told.
 
@@ -63,7 +109,7 @@ def use_place(place: Place) -> Iterator[None]:
         )
     for name in _CHOSEN:
         os.environ.pop(name, None)
-    os.environ["MLFLOW_EXPERIMENT_ID"] = place.experiment_id
+    os.environ[_ID] = place.experiment_id
     if store_uri() != place.uri:
         mlflow.set_tracking_uri(place.uri)
     if str(_get_experiment_id()) != place.experiment_id:

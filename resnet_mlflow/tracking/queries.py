@@ -1,7 +1,7 @@
 """Which runs a store holds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import mlflow
@@ -15,37 +15,41 @@ from resnet_mlflow.tracking.opening import store_uri
 _AWKWARD = re.compile(r"['\"`\\\\%;\x00-\x1f]")
 
 
-def find_runs(tags: Mapping[str, str], status: str | None = "FINISHED") -> list[Run]:
+def find_runs(
+    tags: Mapping[str, str], status: str | None = "FINISHED", experiment_ids: Sequence[str] = ()
+) -> list[Run]:
     """Return all runs of the store that carry the tags, newest first.
 
     Args:
         tags: Names and values, all of which must match.
         status: Status of the runs; ``None`` for any.
+        experiment_ids: Where they are looked for; everywhere by default.
     """
-    conditions = [_condition(f"tags.`{name}`", value) for name, value in tags.items()]
+    conditions = [condition(f"tags.`{name}`", value) for name, value in tags.items()]
     if status is not None:
         conditions.append(f"attributes.status = '{status}'")
-    found = search_runs(" and ".join(conditions))
+    found = search_runs(" and ".join(conditions), experiment_ids)
     return [run for run in found if all(run.data.tags.get(name) == value for name, value in tags.items())]
 
 
-def _condition(field: str, value: str) -> str:
+def condition(field: str, value: str) -> str:
     """Return a filter that holds for the value, and for few others where MLflow's language cannot spell it."""
     if _AWKWARD.search(value) is None:
         return f"{field} = '{value}'"
     return f"{field} LIKE '{_AWKWARD.sub('_', value)}'"
 
 
-def search_runs(filter_string: str) -> list[Run]:
+def search_runs(filter_string: str, experiment_ids: Sequence[str] = ()) -> list[Run]:
     """Return all runs of the store that match a filter in MLflow's own language, newest first.
 
     Args:
         filter_string: Such as ``tags.dataset = 'digits' and metrics.`val/accuracy` > 0.9``; empty means all.
+        experiment_ids: Where they are looked for; everywhere by default.
 
     Raises:
         InputError: If MLflow cannot read the filter.
     """
-    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    experiments = list(experiment_ids) or [one.experiment_id for one in mlflow.search_experiments()]
     runs: list[Run] = []
     client, token = mlflow.MlflowClient(), None
     while True:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking.artifacts import download_model_part
 from resnet_mlflow.tracking.opening import store_uri
+from resnet_mlflow.tracking.queries import condition
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
@@ -17,6 +18,8 @@ RUN_TAG = "run_id"
 REFIT_TAG = "refit_run"
 # What was asked of a version's answers: the same run is packaged anew for other ones.
 ASKED_TAG = "asked_of_answers"
+# Of a version that was rolled back: why.
+WITHDRAWN_TAG = "withdrawn"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -65,9 +68,22 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
     Raises:
         InputError: If MLflow refuses the name.
     """
-    client = mlflow.MlflowClient()
+    return None if find_model(name) is None else _version_of(f"models:/{name}@{alias}")
+
+
+def numbered_version(name: str, number: int | str) -> ModelVersion | None:
+    """Return a version of a registered model by its number, or None where there is none."""
+    return _version_of(f"models:/{name}/{number}")
+
+
+def find_model(name: str) -> RegisteredModel | None:
+    """Return a registered model, or None where there is none of that name.
+
+    Raises:
+        InputError: If MLflow refuses the name.
+    """
     try:
-        client.get_registered_model(name)
+        return mlflow.MlflowClient().get_registered_model(name)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -77,12 +93,19 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
         raise InputError(
             f"model_name must be one that MLflow takes, got {name!r} ({reason}); pass another model_name"
         ) from None
-    return _version_of(f"models:/{name}@{alias}")
+
+
+def aliases_of(name: str) -> dict[str, str]:
+    """Return the version by alias of a registered model, for the aliases of ours; nothing where there is none."""
+    found = find_model(name)
+    aliases = {} if found is None else found.aliases
+    return {alias: str(aliases[alias]) for alias in (CHAMPION, CHALLENGER) if alias in aliases}
 
 
 def versions_of(name: str) -> list[ModelVersion]:
     """Return all versions of a registered model; none where there is no such model."""
-    return list(mlflow.MlflowClient().search_model_versions(f"name = '{name}'"))
+    found = mlflow.MlflowClient().search_model_versions(condition("name", name))
+    return [version for version in found if version.name == name]
 
 
 def version_of_run(name: str, run_id: str, asked: str) -> ModelVersion | None:
@@ -99,6 +122,11 @@ def version_of_run(name: str, run_id: str, asked: str) -> ModelVersion | None:
     return max(own, key=lambda one: int(one.version), default=None)
 
 
+def model_id_of(version: ModelVersion) -> str:
+    """Return the id of the logged model that a version was made of."""
+    return str(version.model_id or (version.source or "").removeprefix("models:/"))
+
+
 def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:
     """Return a new version of a registered model, made of a logged model; the name is registered where it is new."""
     version = mlflow.register_model(f"models:/{model_id}", name, tags=dict(tags))
@@ -113,6 +141,12 @@ def rewrite_version(version: ModelVersion, tags: Mapping[str, str], description:
         client.set_model_version_tag(version.name, version.version, tag, value)
     if description is not None:
         client.update_model_version(version.name, version.version, description)
+
+
+def remove_tag(version: ModelVersion, tag: str) -> None:
+    """Take a tag from a version, where it has it."""
+    if tag in version.tags:
+        mlflow.MlflowClient().delete_model_version_tag(version.name, version.version, tag)
 
 
 def move_alias(version: ModelVersion, alias: str) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from resnet_mlflow import __version__
 from resnet_mlflow.config import Config
+from resnet_mlflow.energy import METRIC, EnergyMeter
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.process import process_name, stop_asked
 from resnet_mlflow.review import TAG
@@ -210,17 +210,30 @@ def stage_run(
         )
     try:
         run = StageRun(active.info.run_id, nested)
-        with _true_status(run), beating(partial(mlflow.MlflowClient().set_tag, run.run_id)):
+        meter = EnergyMeter()
+        with _true_status(run), beating(_beat(run.run_id, meter)):
             if not nested and not parent:
                 describe_experiment(active.info.experiment_id)
             run.set_tags({**own, PROTOCOL: protocol_of(config.model_dump()), **code_tags(), **tags})
             run.log_config(config)
             yield run
+            joules = meter.joules()
+            run.log_metrics({} if joules is None else {METRIC: joules})
             run.flush()
     except STORE_ERRORS as error:
         if is_unreachable(error):
             raise lost_store(error) from error
         raise
+
+
+def _beat(run_id: str, meter: EnergyMeter) -> Callable[[str, str], None]:
+    client = mlflow.MlflowClient()
+
+    def beat(name: str, value: str) -> None:
+        meter.look()
+        client.set_tag(run_id, name, value)
+
+    return beat
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +28,10 @@ def test_table_prints_the_table(study, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tabel", "heads"], "command must be one of report, table, explain, repeat, diff, got 'tabel'; did you mean"),
+        (
+            ["tabel", "heads"],
+            "command must be one of report, table, explain, repeat, diff, history, got 'tabel'; did you mean",
+        ),
         (["table", "headz"], "table must be one of leaderboard, .*, got 'headz'; did you mean 'heads'"),
         (["table"], "required: name; see python -m analysis table --help"),
         (["table", "heads", "--folder", "x"], "unrecognized arguments: --folder x"),
@@ -54,7 +57,7 @@ def test_help_of_table_lists_what_there_is(capsys):
 
 
 def test_command_line_exits_with_2_and_one_line(study):
-    command = [sys.executable, "-m", "analysis", "--experiment", "none such"]
+    command = [forked.python(), "-m", "analysis", "--experiment", "none such"]
     project = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project)
     assert (done.returncode, done.stdout) == (2, "")

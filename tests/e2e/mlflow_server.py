@@ -4,9 +4,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
+
+import forked
 
 
 def free_port():
@@ -18,9 +19,11 @@ def free_port():
 def start_server(folder, port, *options, store="", artifacts="", **environment):
     """Start a server; its store and artifacts lie in the folder where no others are named."""
     others = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    # Seven processes that wait for jobs of MLflow's own, which take longer to start than the server.
+    others["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+            *(forked.python(), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
             *("--backend-store-uri", store or f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", artifacts or str(folder / "artifacts"), "--workers", "1", *options),
         ],

@@ -48,6 +48,7 @@ def champion(module_store):
     )
     assert ran.returncode == 0, ran.stderr
     assert "digits-classifier version 1 is champion" in ran.stderr
+    assert "WARNING" not in ran.stderr
     return run_id
 
 

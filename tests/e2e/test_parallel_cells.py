@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import mlflow
 import psutil
 import pytest
@@ -178,9 +179,10 @@ def cluster(*prefix):
     """A Dask scheduler on loopback and one worker, started with a prefix; gives the scheduler's address."""
     address = f"tcp://127.0.0.1:{free_port()}"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": PROJECT}
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address]
+    command = [forked.python(), "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address]
     scheduler = subprocess.Popen(command, **quiet)
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    python = sys.executable if prefix else forked.python()  # one that is forked is where the first one is
+    command = [python, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
     worker = subprocess.Popen([*prefix, *command, "--no-nanny"], **quiet)
     try:
         yield address

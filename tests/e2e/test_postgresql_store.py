@@ -1,9 +1,12 @@
 """PostgreSQL as the tracking store: several processes begin on an empty database, and promote at the same time."""
 
+from itertools import pairwise
+
 import mlflow
 import pytest
 from processes import start
 
+from resnet_mlflow.tracking import read_history
 from resnet_mlflow.tracking.store import DEFAULT_EXPERIMENT, connect
 
 
@@ -52,3 +55,9 @@ def test_processes_share_a_new_database_and_promote_at_once(use_database, postgr
         search_all_experiments=True, filter_string="tags.stage = 'promote'", output_format="list"
     )
     assert [run.info.status for run in promotions] == ["FINISHED"] * 3
+    # Whoever came first: no entry is lost, and each follows from the one before.
+    history = read_history("digits-classifier")
+    assert history.remarks == ()
+    assert [entry.number for entry in history.entries] == list(range(1, len(history.entries) + 1))
+    assert all(first.after == second.before for first, second in pairwise(history.entries))
+    assert history.entries[-1].after["champion"] == str(champion.version)

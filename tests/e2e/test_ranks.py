@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import mlflow
 import numpy as np
 import psutil
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
 SMALL = ("--image_size", "16", "--weights", "random", "--precision", "fp32", "--epochs", "4")
 # All of BatchNorm is frozen: the head alone is trained, on images that are cropped anew in each epoch.
 FROZEN = (*SMALL, "--train_layers", "fc", "--augmentation", "crop", "--learning_rate", "0.01")
@@ -26,9 +27,9 @@ def finetune_runs():
     return mlflow.search_runs(search_all_experiments=True, output_format="list", order_by=["start_time"])
 
 
-def start_ranks(*arguments):
+def start_ranks(*arguments, python):
     return subprocess.Popen(
-        [*TORCHRUN, "entrypoints.finetune", *arguments],
+        [python, *TORCHRUN, "entrypoints.finetune", *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -39,7 +40,7 @@ def start_ranks(*arguments):
 
 @pytest.mark.slow
 def test_ranks_that_are_killed_are_continued_by_one_process_with_equal_numbers(store, run_module, tmp_path):
-    ranks = start_ranks(*FROZEN)
+    ranks = start_ranks(*FROZEN, python=sys.executable)  # whose children are its own, to be killed
     for line in ranks.stderr:
         if line.startswith("epoch 2:"):
             break
@@ -57,7 +58,9 @@ def test_ranks_that_are_killed_are_continued_by_one_process_with_equal_numbers(s
 
 @pytest.mark.slow
 def test_ranks_train_batchnorm_each_on_its_share_and_log_one_run(store):
-    ranks = start_ranks(*SMALL, "--train_layers", "layer4", "--epochs", "2", "--batch_size", "64")
+    ranks = start_ranks(
+        *SMALL, "--train_layers", "layer4", "--epochs", "2", "--batch_size", "64", python=forked.python()
+    )
     said = ranks.communicate(timeout=300)[1]
     assert ranks.returncode == 0, said
     (run,) = finetune_runs()

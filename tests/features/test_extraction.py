@@ -314,7 +314,7 @@ found = extract_features(dataset, config, FeatureStore(Path(sys.argv[1])), weigh
 sys.stdout.write(found.key + "\\n")  # in one piece: two ranks write at once
 """
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 Start = Callable[[int], forked.Process]
 
 
@@ -369,7 +369,7 @@ def test_extract_features_under_torchrun_equals_one_process(store: FeatureStore,
     script = tmp_path / "extract.py"
     script.write_text(EXTRACT)
     done = subprocess.run(
-        [*TORCHRUN, str(script), str(store.root), "32"],
+        [forked.python(), *TORCHRUN, str(script), str(store.root), "32"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -399,7 +399,7 @@ def test_extract_features_under_torchrun_fails_as_a_whole(store: FeatureStore, j
     script = tmp_path / "extract.py"
     script.write_text(EXTRACT.replace('load_dataset("digits"', f'load_dataset("folder:{jpegs}"'))
     done = subprocess.run(
-        [*TORCHRUN, str(script), str(store.root), "32"],
+        [forked.python(), *TORCHRUN, str(script), str(store.root), "32"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -426,8 +426,9 @@ def test_extract_features_under_torchrun_needs_one_folder(store: FeatureStore, t
     script = tmp_path / "extract.py"
     script.write_text(EXTRACT)
     store.root.mkdir(exist_ok=True)
+    elsewhere = ("sh", "-c", ON_ANOTHER_HOST, "sh")
     done = subprocess.run(
-        [*TORCHRUN, "--no-python", "sh", "-c", ON_ANOTHER_HOST, "sh", str(store.root), sys.executable, str(script)],
+        [sys.executable, *TORCHRUN, "--no-python", *elsewhere, str(store.root), sys.executable, str(script)],
         capture_output=True,
         text=True,
         timeout=300,

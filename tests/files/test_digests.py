@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.files import digests
 
 
@@ -26,3 +27,19 @@ def test_a_file_is_read_once_and_again_when_it_changes(tmp_path, read):
     os.utime(path, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
     assert digests.file_sha256(path) == hashlib.sha256(b"abd").hexdigest()
     assert len(read) == 2
+
+
+def test_check_digests_names_files_that_changed_are_missing_or_new(tmp_path):
+    for name in ("a", "b", "c/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    then = digests.digests_of(tmp_path)
+    assert list(then) == ["a", "b", "c/d"]
+    digests.check_digests("a copy", digests.digests_of(tmp_path), then, "copy it again")
+    (tmp_path / "a").write_text("other")
+    (tmp_path / "b").rename(tmp_path / "e")
+    now = digests.digests_of(tmp_path)
+    assert digests.digest_of_all(now) != digests.digest_of_all(then)
+    told = r"a copy must have the digests of its origin, got 3 others \(a, b, e\); copy it again"
+    with pytest.raises(InputError, match=told):
+        digests.check_digests("a copy", now, then, "copy it again")

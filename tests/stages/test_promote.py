@@ -114,6 +114,12 @@ def test_promote_writes_what_the_version_rests_on(runs):
     }
     assert expected.items() <= version.tags.items()
     assert "| class | taken for | images" in version.description
+    card = version.tags["model_card_run"]
+    assert f"/runs/{card}/artifacts/model_card.html)" in version.description
+    for name in ("model_card.md", "model_card.html"):
+        text = mlflow.artifacts.load_text(f"runs:/{card}/{name}")
+        assert load_digits().digest in text
+        assert "digest of val" in text
     (run,) = find_runs({"stage": "promote", "candidate": runs["svm"], "dataset": "digits"})[:1]
     assert run.info.status == "FINISHED"
 
@@ -204,7 +210,7 @@ def test_promote_passes_over_trials_pointers_and_unfinished_runs(runs):
         (tags | {"stage": "longtail"}, "FINISHED"),
         ({"stage": "fit_head", "dataset_digest": "another"}, "FINISHED"),
     ]
-    made = [client.create_run("0", tags=each) for each, _ in others]
+    made = [client.create_run(get_run(runs["svm"]).info.experiment_id, tags=each) for each, _ in others]
     for run, (_, status) in zip(made, others, strict=True):
         client.log_metric(run.info.run_id, "val/accuracy", 1.0)
         client.set_terminated(run.info.run_id, status)

@@ -17,12 +17,14 @@ import pytest
 
 from resnet_mlflow.backbones.networks import build_backbone, save_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights
-from resnet_mlflow.config import PredictConfig
+from resnet_mlflow.config import MonitorConfig, PredictConfig
+from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import partition
 from resnet_mlflow.heads import head_class
 from resnet_mlflow.longtail.adjusted import AdjustedHead
 from resnet_mlflow.stages.classifiers import load_classifier
 from resnet_mlflow.stages.extract import ensure_features
+from resnet_mlflow.stages.monitor import run_monitor
 from resnet_mlflow.stages.predict import run_predict
 from resnet_mlflow.tracking import find_runs, load_predictions
 
@@ -86,3 +88,8 @@ def test_a_promoted_classifier_answers_as_it_did(earlier):
     assert mlflow.models.get_model_info("models:/old@champion").flavors["python_function"]["loader_module"] == (
         "resnet_mlflow.serving"
     )
+
+
+def test_a_classifier_without_a_reference_is_not_monitored(earlier):
+    with pytest.raises(InputError, match=r"must hold a reference .* got none in models:/old/1, .*; promote it again"):
+        run_monitor(MonitorConfig(source=str(earlier / "colours"), model="models:/old@champion"))

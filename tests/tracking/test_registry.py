@@ -2,7 +2,7 @@ import mlflow
 import pytest
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.tracking import connect, run_of_model
+from resnet_mlflow.tracking import connect, run_of_model, versions_of
 
 
 @pytest.fixture
@@ -34,3 +34,13 @@ def test_run_of_model_follows_alias_and_version(registered, uri):
 def test_run_of_model_refuses_what_was_not_promoted(registered, uri, found):
     with pytest.raises(InputError, match=rf"promoted version .*{uri}.*\({found}\)"):
         run_of_model(uri)
+
+
+def test_versions_are_those_of_one_name_whatever_it_is(registered):
+    client = mlflow.MlflowClient()
+    for name in ('a\'s "best"', 'a_s "best"'):
+        client.create_registered_model(name)
+        client.create_model_version(name, "file:///unused", tags={"of": name})
+        assert [version.tags["of"] for version in versions_of(name)] == [name]
+    assert len(versions_of("birds")) == 2
+    assert versions_of("fish") == []

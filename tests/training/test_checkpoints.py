@@ -1,9 +1,9 @@
 import logging
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -124,7 +124,7 @@ sys.exit("went on")
 def test_a_stop_while_a_checkpoint_is_written_is_no_failure_of_the_disk(tmp_path: Path) -> None:
     # torch.save turns the exception of the signal into a RuntimeError of its own.
     ran = subprocess.run(
-        [sys.executable, "-c", STOPPED_WHILE_WRITING, str(tmp_path / "last.ckpt")],
+        [forked.python(), "-c", STOPPED_WHILE_WRITING, str(tmp_path / "last.ckpt")],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,26 @@
+"""Days and moments that users write."""
+
+from datetime import UTC, datetime
+
+from resnet_mlflow.errors import InputError
+
+
+def seconds_of(name: str, text: str) -> float:
+    """Return the seconds since 1970 of a day or moment in ISO 8601, in UTC where it says no zone.
+
+    Args:
+        name: Of the parameter, for the error.
+        text: As given.
+
+    Raises:
+        InputError: If it is none.
+
+    Example:
+        >>> seconds_of("since", "1970-01-02"), seconds_of("since", "1970-01-01T02:00+01:00")
+        (86400.0, 3600.0)
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{name} must be a day or moment in ISO 8601, got {text!r}; write 2026-11-24") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,203 @@
+"""Tests of whether a batch of images is drawn as a reference, one per kind of change, and what they say together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_mlflow.monitoring.kernel import WitnessTest, witness_test
+from resnet_mlflow.monitoring.observed import PICTURES, Observed
+from resnet_mlflow.monitoring.reference import Reference
+from resnet_mlflow.statistics import holm
+
+Floats = NDArray[np.floating[Any]]
+
+FEATURES, CLASSES, CONFIDENCE = "features", "class shares", "confidence"
+# Images that a batch needs: halves of fewer could not tell anything apart at the level of a late look.
+FEWEST = 10
+_SHOWN_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one test says.
+
+    Attributes:
+        name: What was compared.
+        p_value: That nothing has changed.
+        adjusted: The same after Holm's correction for all tests of the look.
+        noticed: Whether that is at or below the look's level.
+        told: What is different, in words.
+    """
+
+    name: str
+    p_value: float
+    adjusted: float
+    noticed: bool
+    told: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images of one kind, batches of which are compared with a reference.
+
+    Attributes:
+        reference: What they are compared with.
+        images: What is known of them.
+    """
+
+    reference: Reference
+    images: Observed
+
+    @cached_property
+    def _kernels(self) -> tuple[Floats, Floats] | None:
+        if self.images.features is None:
+            return None
+        own, space = self.reference.features, self.reference.space
+        return space.kernel(self.images.features, own), space.kernel(self.images.features, self.images.features)
+
+    def witness(self, rows: NDArray[np.int64]) -> WitnessTest | None:
+        """Return how the features of some of the images differ from those of the reference; None without features."""
+        if self._kernels is None:
+            return None
+        cross, among = self._kernels
+        return witness_test(self.reference.kernel, cross[rows], among[np.ix_(rows, rows)])
+
+    def changes(self, level: float) -> list[Change]:
+        """Return what each test says of all images.
+
+        Args:
+            level: Of the look, in [0, 1].
+
+        References:
+            Holm (1979): all tests together find a change where there is none with a probability of at most ``level``.
+        """
+        tests = self._tests(np.arange(len(self.images)))
+        p_values = [test.p_value() for test in tests]
+        return [
+            Change(test.name, p_value, adjusted, adjusted <= level, test.told())
+            for test, p_value, adjusted in zip(tests, p_values, holm(p_values), strict=True)
+        ]
+
+    def is_noticed(self, rows: NDArray[np.int64], level: float) -> bool:
+        """Return whether any test notices a change in a batch of some of the images, as ``changes`` would.
+
+        Args:
+            rows: The images, at least ``FEWEST``.
+            level: Of the look, in [0, 1].
+        """
+        tests = self._tests(rows)
+        return any(test.p_value() * len(tests) <= level for test in tests)
+
+    def _tests(self, rows: NDArray[np.int64]) -> list["_Test"]:
+        own, batch = self.reference.images, self.images.select(rows)
+        numbers = {CONFIDENCE: (own.confidences, batch.confidences)}
+        numbers |= {name: (own.picture(name), batch.picture(name)) for name in PICTURES}
+        return [
+            *([] if self.images.features is None else [_FeaturesTest(lambda: self.witness(rows))]),
+            *(_NumberTest(name, *pair) for name, pair in numbers.items() if min(map(len, pair)) >= FEWEST),
+            _SharesTest(own, batch, self.reference.class_names),
+        ]
+
+
+def is_noticed(changes: Sequence[Change]) -> bool:
+    """Return whether any test has noticed a change."""
+    return any(change.noticed for change in changes)
+
+
+class _Test(Protocol):
+    """A test of one kind of change; most of its work is done when it is asked."""
+
+    @property
+    def name(self) -> str: ...
+
+    def p_value(self) -> float: ...
+
+    def told(self) -> str: ...
+
+
+class _FeaturesTest:
+    name = FEATURES
+
+    def __init__(self, witness: Callable[[], WitnessTest | None]) -> None:
+        self._witness = witness
+
+    @cached_property
+    def _found(self) -> WitnessTest:
+        found = self._witness()
+        assert found is not None
+        return found
+
+    def p_value(self) -> float:
+        return self._found.p_value
+
+    def told(self) -> str:
+        return f"the kernel tells {100 * self._found.ahead:.0f} % of pairs apart (50 % by chance)"
+
+
+@dataclass(frozen=True, eq=False)
+class _NumberTest:
+    """The test of a number of each image.
+
+    References:
+        Kolmogorov and Smirnov's two-sample test, exact up to 10 000 images: Hodges (1958), Arkiv för Matematik 3.
+    """
+
+    name: str
+    own: Floats
+    batch: Floats
+
+    def p_value(self) -> float:
+        from scipy.stats import ks_2samp  # slow to import
+
+        return float(ks_2samp(self.own, self.batch).pvalue)
+
+    def told(self) -> str:
+        return f"median {np.median(self.batch):.3f}, was {np.median(self.own):.3f}"
+
+
+class _SharesTest:
+    name = CLASSES
+
+    def __init__(self, own: Observed, batch: Observed, class_names: Sequence[str]) -> None:
+        self._class_names = class_names
+        self._own, self._batch = (np.bincount(one.labels, minlength=len(class_names)) for one in (own, batch))
+
+    @cached_property
+    def _p_values(self) -> Floats:
+        return shares_p_values(self._own, self._batch)
+
+    def p_value(self) -> float:
+        """Return the smallest p value of a class, times how many classes there are (Bonferroni)."""
+        return min(1.0, float(self._p_values.min()) * int((self._own + self._batch > 0).sum()))
+
+    def told(self) -> str:
+        first = np.argsort(self._p_values, kind="stable")[:_SHOWN_CLASSES]
+        own, batch = (counts / counts.sum() for counts in (self._own, self._batch))
+        return "; ".join(
+            f"{self._class_names[i]}: {100 * batch[i]:.1f} %, was {100 * own[i]:.1f} %" for i in first.tolist()
+        )
+
+
+def shares_p_values(own: NDArray[np.int64], other: NDArray[np.int64]) -> Floats:
+    """Return for each class the exact p value of its share being the same in both, two-sided, ``(n_classes,)``.
+
+    Args:
+        own: Images of each class in the one set, ``(n_classes,)``.
+        other: In the other.
+
+    References:
+        Fisher (1935), The Logic of Inductive Inference: counts given their sums are hypergeometric; twice the smaller
+        tail.
+
+    Example:
+        >>> shares_p_values(np.array([9, 1]), np.array([1, 9])).round(4).tolist()
+        [0.0011, 0.0011]
+    """
+    from scipy.stats import hypergeom  # slow to import
+
+    sums = own.sum() + other.sum(), own + other, other.sum()
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(hypergeom.cdf(other, *sums), hypergeom.sf(other - 1, *sums))))

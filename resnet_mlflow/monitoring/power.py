@@ -1,0 +1,154 @@
+"""From how many images on a change is noticed, measured on batches of changed images, and how often none is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from resnet_mlflow.monitoring.changes import FEWEST, Pool
+
+TARGET_POWER = 0.8
+N_BATCHES = 20
+N_NULL_BATCHES = 200
+_WORDS = {1: "mild", 3: "medium", 5: "strong"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How often a corruption is noticed.
+
+    Attributes:
+        corruption: Its name.
+        severity: From 1 to 5.
+        n_images: Sizes of batches, ascending, up to one in which it was noticed always.
+        power: Share of batches of each size in which it was noticed.
+        noticed_from: Smallest size from which on it is noticed in 80 % of batches; None where there is none.
+    """
+
+    corruption: str
+    severity: int
+    n_images: tuple[int, ...]
+    power: tuple[float, ...]
+    noticed_from: int | None
+
+    @property
+    def told(self) -> str:
+        """Return what is seen, in words, such as ``strong fog``."""
+        return f"{_WORDS[self.severity]} {self.corruption.replace('_', ' ')}"
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """How often a change was noticed where there was none."""
+
+    alarms: int
+    batches: int
+
+
+def batch_sizes(n_images: int) -> tuple[int, ...]:
+    """Return sizes of batches that can be drawn from so many images: half of them at most, so that batches differ.
+
+    Example:
+        >>> batch_sizes(359), batch_sizes(12)
+        ((10, 20, 40, 80, 160), ())
+    """
+    sizes = [FEWEST]
+    while sizes[-1] <= n_images // 2:
+        sizes.append(2 * sizes[-1])
+    return tuple(sizes[:-1])
+
+
+def measure_curve(corruption: str, severity: int, pool: Pool, level: float, seed: int = 0) -> Curve:
+    """Return how often a corruption is noticed, by the size of the batch.
+
+    Args:
+        corruption: Its name.
+        severity: From 1 to 5.
+        pool: Corrupted images, beside the reference.
+        level: Of a look.
+        seed: Of the draw of batches, each without repeats.
+    """
+    rng, sizes, power = np.random.default_rng(seed), batch_sizes(len(pool.images)), []
+    for size in sizes:
+        drawn = (rng.permutation(len(pool.images))[:size] for _ in range(N_BATCHES))
+        power.append(float(np.mean([pool.is_noticed(rows, level) for rows in drawn])))
+        if power[-1] == 1:
+            break
+    return Curve(corruption, severity, sizes[: len(power)], tuple(power), noticed_from(sizes, power))
+
+
+def noticed_from(sizes: Sequence[int], power: Sequence[float]) -> int | None:
+    """Return the smallest size from which on the power is at least 80 %; None where it is not at the largest.
+
+    Example:
+        >>> noticed_from([10, 20, 40, 80], [0.1, 0.9, 0.7, 0.9]), noticed_from([10], [0.7])
+        (80, None)
+    """
+    found = None
+    for size, share in zip(reversed(sizes[: len(power)]), reversed(power), strict=True):
+        if share < TARGET_POWER:
+            break
+        found = size
+    return found
+
+
+def count_false_alarms(pool: Pool, level: float, seed: int = 0, n_batches: int = N_NULL_BATCHES) -> FalseAlarms:
+    """Return in how many batches of unchanged images a change is noticed; sizes take turns.
+
+    Args:
+        pool: Unchanged images, beside the reference; neither has chosen anything.
+        level: Of a look.
+        seed: Of the draw of batches, each without repeats.
+        n_batches: How many.
+    """
+    rng, sizes = np.random.default_rng(seed), batch_sizes(len(pool.images))
+    drawn = (rng.permutation(len(pool.images))[: sizes[turn % len(sizes)]] for turn in range(n_batches))
+    return FalseAlarms(sum(pool.is_noticed(rows, level) for rows in drawn), n_batches)
+
+
+def power_as_json(curves: Sequence[Curve], false_alarms: FalseAlarms, level: float) -> dict[str, Any]:
+    """Return what was measured, for people and programs."""
+    return {
+        "sentence": sentence_of(curves, false_alarms),
+        "target_power": TARGET_POWER,
+        "level": level,
+        "false_alarms": asdict(false_alarms),
+        "curves": [asdict(curve) for curve in curves],
+    }
+
+
+def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
+    """Return what was measured in one sentence: the mildest and the strongest severity of each corruption.
+
+    Example:
+        >>> fog = Curve("fog", 5, (10, 20), (0.2, 1.0), 20)
+        >>> blur = Curve("defocus_blur", 1, (10, 20), (0.0, 0.1), None)
+        >>> sentence_of([fog, blur], FalseAlarms(3, 200))
+        'notices strong fog from 20 images on; not mild defocus blur up to 20; false alarms 3 of 200 batches'
+    """
+    told = list(curves)
+    ends = {curve.corruption: [one.severity for one in told if one.corruption == curve.corruption] for curve in told}
+    shown = [one for one in told if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
+    by_size: dict[int, list[str]] = {}
+    for curve in sorted(shown, key=lambda one: (one.noticed_from or 0, -one.severity)):
+        if curve.noticed_from is not None:
+            by_size.setdefault(curve.noticed_from, []).append(curve.told)
+    unseen = [curve for curve in shown if curve.noticed_from is None]
+    parts = [_noticed(by_size)] if by_size else ["notices none of the corruptions"] if shown else []
+    if unseen:
+        parts.append(
+            f"not {_and([curve.told for curve in unseen])} up to {max(curve.n_images[-1] for curve in unseen)}"
+        )
+    return "; ".join([*parts, f"false alarms {false_alarms.alarms} of {false_alarms.batches} batches"])
+
+
+def _noticed(by_size: Mapping[int, Sequence[str]]) -> str:
+    parts = [
+        f"{_and(names)} from {size}{'' if turn else ' images on'}" for turn, (size, names) in enumerate(by_size.items())
+    ]
+    return f"notices {', '.join(parts)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,88 @@
+"""How often one test split has decided for a model, and what a decision then takes."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+# Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Look:
+    """One decision on a test split, or on the images of a cross-validation.
+
+    Attributes:
+        candidate: Id of its run.
+        champion: Id of the run that it was compared with.
+        metric: By which.
+        number: Which decision it was, from 1.
+    """
+
+    candidate: str
+    champion: str
+    metric: str
+    number: int = 1
+
+
+def number_of_look(known: Collection[Look], candidate: str, champion: str, metric: str) -> int:
+    """Return which decision on its test split a coming one is; the same question again is no new one.
+
+    Args:
+        known: Decisions on this test split so far, in any order.
+        candidate: Id of the run that asks.
+        champion: Id of the run that it is compared with.
+        metric: By which.
+
+    Example:
+        >>> known = [Look("b", "a", "accuracy", 1), Look("c", "a", "accuracy", 2)]
+        >>> number_of_look(known, "c", "a", "accuracy"), number_of_look(known, "c", "a", "balanced_accuracy")
+        (2, 3)
+    """
+    asked = (candidate, champion, metric)
+    for look in known:
+        if (look.candidate, look.champion, look.metric) == asked:
+            return look.number
+    # Versions of before this was counted have no number; each of them was one look at least.
+    return 1 + max(len(set(known)), *(look.number for look in known), 0)
+
+
+def level_of_look(look: int) -> float:
+    """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
+
+    The first has 0.05, as a single one would. All that may ever come sum to 0.1: however often one test split is looked
+    at, a champion is replaced by a candidate that is no better with a probability of at most 5 %.
+
+    References:
+        Dunn (1961), Multiple Comparisons among Means, for Bonferroni's bound on levels that need not be equal.
+
+    Example:
+        >>> [round(level_of_look(look), 4) for look in (1, 2, 3, 10)]
+        [0.05, 0.0167, 0.0083, 0.0009]
+    """
+    return LEVEL * 2 / (look * (look + 1))
+
+
+def level_of_alarm(look: int, false_alarms: float) -> float:
+    """Return the level of the ``look``-th look at images for changes, ``false_alarms / (look * (look + 1))``.
+
+    All that may ever come sum to ``false_alarms``: however often it is looked, and however looks hang together, the
+    chance that any of them is a false alarm is no more.
+
+    References:
+        Dunn (1961), as for ``level_of_look``.
+
+    Example:
+        >>> [round(level_of_alarm(look, 0.05), 5) for look in (1, 2, 10, 52)]
+        [0.025, 0.00833, 0.00045, 2e-05]
+    """
+    return false_alarms * level_of_look(look) / (2 * LEVEL)
+
+
+def looks_in_words(look: int) -> str:
+    """Return what a version says of how often its test split has decided, in a sentence; 0: not yet."""
+    if look == 0:
+        return "The test split has decided nothing: there was no champion to compare with."
+    return (
+        f"Decision {look} on this test split for this model, at level {level_of_look(look):.4g}; the next asks for "
+        "more, so that all that may ever come have a chance of at most 5 % together to promote one that is no better."
+    )
