@@ -70,7 +70,7 @@ class Source:
         run = {"classifier_run": self.classifier.run.info.run_id}
         if self.version is None:
             return run
-        return run | {"model": self.version.name, "model_version": str(self.version.version)}
+        return run | {"model_name": self.version.name, "model_version": str(self.version.version)}
 
 
 @dataclass(frozen=True)

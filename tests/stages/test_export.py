@@ -81,7 +81,7 @@ def test_export_writes_what_agrees_in_every_image(champion, exported):
         assert run.data.metrics[f"export/{name}/agreement"] == 1.0
         assert run.data.metrics[f"export/{name}/size_mb"] == pytest.approx(measured[name].n_bytes / 1e6)
     assert run.data.tags["classifier_run"] == champion[1]
-    assert (run.data.tags["model"], run.data.tags["model_version"]) == ("colours-classifier", "1")
+    assert (run.data.tags["model_name"], run.data.tags["model_version"]) == ("colours-classifier", "1")
     tags = promoted_version(MODEL).tags
     assert tags["export.onnx-fp32"].startswith(f"run {run.info.run_id}: 12 of 12 predictions alike, scores within ")
     assert "| openvino-fp32   | 1.0000 " in (folder / "parity.md").read_text()
