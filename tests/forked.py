@@ -56,7 +56,9 @@ TEXT = {"encoding": "utf-8", "errors": "replace"}
 # descriptors; signals are passed on, and when this one is killed it is, too.
 SHIM = """#!{python} -IS
 import json, os, signal, socket, sys
-arguments = [one for one in sys.argv[1:] if one != "-u"]
+arguments = sys.argv[1:]
+while arguments and arguments[0] in ("-u", "-B"):
+    del arguments[0]
 if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 listed = [int(one) for one in os.listdir("/proc/self/fd")]
@@ -308,7 +310,7 @@ def _become(told, streams):
         threading._shutdown()
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # one that nobody reads, or that was closed
                 stream.flush()
         os._exit(code)
 
