@@ -53,7 +53,7 @@ def _as_text(value: object) -> str:
 
 
 def render_parameters() -> str:
-    """Return a Markdown table of every parameter: its entry points, default and meaning."""
+    """Return a Markdown table of every parameter: its meaning, default and entry points."""
     users: dict[str, list[str]] = {}
     fields: dict[tuple[str, str], FieldInfo] = {}
     for entry_point, config_class in ENTRY_POINTS.items():
@@ -61,12 +61,12 @@ def render_parameters() -> str:
             # Parameters that share a name but not a meaning get a row each.
             fields.setdefault((name, field.description or ""), field)
             users.setdefault(f"{name}{field.description}", []).append(f"`{entry_point}`")
-    lines = ["| parameter | of | default | meaning |", "|---|---|---|---|"]
+    lines = ["| parameter | meaning | default | of |", "|---|---|---|---|"]
     for (name, description), field in fields.items():
         choices = typing.get_args(field.annotation)
         among = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
         default = f"`{_as_text(field.default)}`" if field.default != "" else "empty"
-        lines.append(f"| `{name}` | {', '.join(users[name + description])} | {default} | {description}{among} |")
+        lines.append(f"| `{name}` | {description}{among} | {default} | {', '.join(users[name + description])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,8 @@ FEWEST_LETTERS = 12
 
 def _pattern(node):
     if isinstance(node, ast.Constant):
-        return re.escape(node.value) if isinstance(node.value, str) else None
+        # Rules of parameters are filled in by ``str.format``.
+        return re.sub(r"\\\{\w+\\\}", ".*", re.escape(node.value)) if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
         return "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".*" for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -30,6 +31,12 @@ def patterns():
     return [re.compile(text) for text in found if len(re.sub(r"\.\*|\W", "", text)) >= FEWEST_LETTERS]
 
 
+def _is_of(pattern, error):
+    """Whether it is the whole error, or its rule, which stands alone where several errors share their end."""
+    is_rule = r"must\ " in pattern.pattern and r",\ got" not in pattern.pattern
+    return pattern.search(error) if is_rule else pattern.fullmatch(error)
+
+
 def quoted_errors():
     pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
     return [
@@ -42,7 +49,7 @@ def quoted_errors():
 
 @pytest.mark.parametrize("error", quoted_errors())
 def test_quoted_error_is_one_of_the_code(patterns, error):
-    assert any(pattern.fullmatch(error) for pattern in patterns), "no text of the code is like it"
+    assert any(_is_of(pattern, error) for pattern in patterns), "no text of the code is like it"
 
 
 def test_troubleshooting_has_15_errors():

@@ -14,7 +14,7 @@ def rows(section):
     """Names as patterns, stages and condition of each row of a section's table."""
     table = PAGE.read_text().split(f"<!-- {section} -->")[1].split("\n## ")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in re.findall(r"^\| `.*", table, re.MULTILINE)]
-    for names, stages, condition, _ in lines:
+    for names, _, stages, condition in lines:
         listed = set(stages.split(", "))
         listed |= ALL_BUT_TRIALS if "every" in listed else set()
         for name in re.findall(r"`([^`]+)`", names):
