@@ -35,6 +35,7 @@ BENCHMARKS = {
     "serving": ("serving", "serving"),
     "request-cost": ("answering", "request_cost"),
     "promises": ("answering", "promises"),
+    "export": ("exports", "int8"),
     "monitor": ("monitoring", "false_alarms"),
     "monitor-power": ("monitoring", "power"),
     "corruptions": ("corruptions", "over_forward"),
@@ -67,7 +68,7 @@ NOT_QUICK = frozenset(
         *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
         *("decoding", "growth-extraction", "growth-memory", "growth-heads", "growth-robustness", "growth-analysis"),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
-        *("request-cost", "promises", "monitor", "monitor-power"),
+        *("request-cost", "promises", "export", "monitor", "monitor-power"),
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from resnet_mlflow.config import ENTRY_POINTS, Config
 from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
-from resnet_mlflow.devices import keep_to_quota
+from resnet_mlflow.devices import keep_to_quota, wait_asleep
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
 from resnet_mlflow.process import ExitCode, claim, listen_for_stop, n_ranks, rank, stop_asked
@@ -88,6 +88,7 @@ def run_entry_point(
         config = parse(config_class, given, prog)
         _check_ranks(config)
         keep_to_quota()
+        wait_asleep()
         with process_scratch():
             _meet_launched_run()
             outcome = stage(config)

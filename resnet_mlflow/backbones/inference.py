@@ -84,6 +84,17 @@ def _stages(backbone: nn.Module) -> list[nn.Module] | None:
     return [child for name, child in backbone.named_children() if name not in rest]
 
 
+def plain_form(backbone: nn.Module) -> nn.Module:
+    """Return a frozen copy of a backbone, BatchNorm folded where its order is known: images to maps or features.
+
+    Args:
+        backbone: In eval mode; it is left as it is.
+    """
+    is_known = _stages(backbone) is not None
+    frozen = fold_batchnorm(backbone) if is_known else copy.deepcopy(backbone).requires_grad_(False)
+    return nn.Sequential(*(_stages(frozen) or [frozen]))
+
+
 class InferenceForm(nn.Module):
     """A frozen backbone for inference only: normalized images to float32 features.
 
@@ -96,12 +107,9 @@ class InferenceForm(nn.Module):
     def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
         super().__init__()
         self.dtype = _DTYPES[precision]
-        is_known = _stages(backbone) is not None
-        frozen = fold_batchnorm(backbone) if is_known else copy.deepcopy(backbone).requires_grad_(False)
-        stages = _stages(frozen) or [frozen]
         # At once, so that weights are copied once.
-        self.stages: nn.Module = nn.Sequential(*stages).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if torch.device(device).type == "cpu" and is_known:
+        self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if torch.device(device).type == "cpu" and _stages(backbone) is not None:
             _multiply_small_maps(self.stages)
             if self.dtype == torch.bfloat16:
                 _compare_bits(self.stages)

@@ -12,6 +12,7 @@ from resnet_mlflow.config.base import EXECUTION_ONLY, Backbone, Config, Head, Se
 from resnet_mlflow.config.compare import CompareConfig, ReportConfig
 from resnet_mlflow.config.cross_validation import CrossValidationConfig
 from resnet_mlflow.config.data import DataConfig, DatasetConfig, ExtractConfig, FeatureConfig, extraction_of
+from resnet_mlflow.config.export import ExportConfig
 from resnet_mlflow.config.heads import CalibrationConfig, EvaluationConfig, FitHeadConfig, HeadConfig
 from resnet_mlflow.config.longtail import LongtailConfig, ProfileConfig
 from resnet_mlflow.config.main import MainConfig
@@ -37,6 +38,7 @@ __all__ = [
     "DataConfig",
     "DatasetConfig",
     "EvaluationConfig",
+    "ExportConfig",
     "ExtractConfig",
     "FeatureConfig",
     "FinetuneConfig",
@@ -68,6 +70,7 @@ ENTRY_POINTS: dict[str, type[Config]] = {
     "longtail": LongtailConfig,
     "promote": PromoteConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "monitor": MonitorConfig,
     "compare": CompareConfig,
     "robustness": RobustnessConfig,

@@ -71,6 +71,22 @@ def extract_split(
     return _forward_on_device(form, pieces, device, prepare)
 
 
+def extract_images(
+    form: InferenceForm, images: torch.Tensor, preprocessing: Preprocessing = PLAIN
+) -> NDArray[np.float32]:
+    """Return the features of images that are resized already, ``(n_images, n_features)``, on the processor.
+
+    Args:
+        form: The backbone, see ``backbones.inference.inference_form``.
+        images: uint8, ``(n_images, 3, side, side)``, at least one.
+        preprocessing: What the backbone's weights are used to.
+    """
+    rows, size = np.arange(len(images)), images_per_task(images.shape[2])
+    pieces = ((rows[at : at + size], images[at : at + size]) for at in range(0, len(images), size))
+    prepare = partial(normalize, dtype=form.dtype, preprocessing=preprocessing)
+    return np.concatenate([features for _, features in _forward_on_cores(form, pieces, prepare)])
+
+
 def _forward_on_cores(form: InferenceForm, pieces: Iterable[_Piece], prepare: _Prepare) -> Iterator[Block]:
     """Yield each piece's features, one piece per core at a time.
 

@@ -134,6 +134,24 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             f"only heads with gradients ({others}) become torch modules, got {type(self).__name__}; choose one of them"
         )
 
+    def to_graph(self) -> "nn.Module":
+        """Return a module from float32 features to ``logits_and_leads``, of what exported graphs can hold.
+
+        Raises:
+            InputError: If the head has none.
+        """
+        from resnet_mlflow.heads.graphs import CalibratedLogits
+
+        return CalibratedLogits(self._logits_graph(), self.temperature_)
+
+    def _logits_graph(self) -> "nn.Module":
+        """Return the part of ``to_graph`` that gives the logits; that of gradients serves unless a head has another."""
+        if type(self).to_torch is HeadBase.to_torch:
+            raise InputError(
+                f"only heads with a graph can be exported, got {type(self).__name__}; give it to_torch or _logits_graph"
+            )
+        return self.to_torch()
+
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         raise NotImplementedError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.heads.portable import accelerated
 from resnet_mlflow.heads.preprocessing import unit_length
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Neighbours = tuple[Array, Array]
 
@@ -130,6 +133,22 @@ knn-dino:
             # exp(similarity / T) over that of the nearest neighbour: the shares stay, nothing overflows.
             weights = np.exp((squared_distances[:, :1] - squared_distances) / (2 * self.T))
         return self._share_logits(self.labels_[rows], weights)
+
+    def _logits_graph(self) -> "nn.Module":
+        from resnet_mlflow.heads.graphs import NeighbourLogits
+        from resnet_mlflow.heads.networks import with_preprocessing
+
+        votes = NeighbourLogits(
+            self.features_,
+            self.labels_,
+            len(self.classes_),
+            k=self.k,
+            spare=SPARE,
+            metric=self.metric,
+            sharpness=1 / self.T if self.weights == "softmax" else 0.0,
+            smallest=SMALLEST_VOTE,
+        )
+        return with_preprocessing(self, votes)
 
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # never the caller's own array

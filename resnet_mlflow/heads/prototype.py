@@ -53,6 +53,12 @@ prototype:
 
         return with_preprocessing(self, Prototypes(self.prototypes_, self.metric))
 
+    def _logits_graph(self) -> "nn.Module":
+        from resnet_mlflow.heads.graphs import PrototypeLogits
+        from resnet_mlflow.heads.networks import with_preprocessing
+
+        return with_preprocessing(self, PrototypeLogits(self.prototypes_, self.metric))
+
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         per_item = np.ones(len(labels)) if weights is None else weights
         rows_of = [np.flatnonzero(labels == label) for label in range(len(self.classes_))]

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import Array, HeadBase, Validation, WeightedHead
 from resnet_mlflow.heads.portable import accelerated, plain_svc
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +171,41 @@ svm-vissl:
             leads[rows] = decisions.min(axis=2)
         return logits, leads
 
+    def to_graph(self) -> "nn.Module":
+        """Return a module from float32 features to ``logits_and_leads``; see ``HeadBase``."""
+        if self.loss == "squared_hinge" or len(self.classes_) == 2:
+            return super().to_graph()
+        from resnet_mlflow.heads.graphs import PairwiseLogits
+        from resnet_mlflow.heads.networks import with_preprocessing
+
+        svc, n_classes = self.svc_, len(self.classes_)
+        # 0 against the own class.
+        of_classes = [np.insert(self._against_others(label), label, 0.0, axis=0) for label in range(n_classes)]
+        coefficients = np.concatenate(of_classes, axis=1).T
+        intercepts = np.zeros((n_classes, n_classes))
+        intercepts[np.triu_indices(n_classes, k=1)] = svc.intercept_
+        votes = PairwiseLogits(self._kernel_graph(), coefficients, svc._n_support, intercepts - intercepts.T)
+        return with_preprocessing(self, votes)
+
+    def _logits_graph(self) -> "nn.Module":
+        from resnet_mlflow.heads.graphs import MarginLogits
+        from resnet_mlflow.heads.networks import linear_layer, with_preprocessing
+
+        if self.loss != "squared_hinge":
+            svc = self.svc_
+            logits: nn.Module = MarginLogits(self._kernel_graph(), svc.dual_coef_[0], float(svc.intercept_[0]))
+        elif len(self.classes_) == 2:
+            halves = np.array([[-0.5], [0.5]])
+            logits = linear_layer(halves * self.svc_.coef_, halves[:, 0] * self.svc_.intercept_)
+        else:
+            logits = linear_layer(self.svc_.coef_, self.svc_.intercept_)
+        return with_preprocessing(self, logits)
+
+    def _kernel_graph(self) -> "nn.Module":
+        from resnet_mlflow.heads.graphs import Kernel
+
+        return Kernel(self.svc_.support_vectors_, self.kernel, float(self.svc_._gamma), self.coef0, self.degree)
+
     def _kernel(self, X: Array) -> Array:
         """Return kernel values with the support vectors; one matrix product beats libsvm's loops many times."""
         from sklearn.metrics.pairwise import pairwise_kernels
@@ -185,16 +223,25 @@ svm-vissl:
         """Return decisions of shape (n_items, n_classes, n_classes): positive at (i, j) speaks for class i."""
         svc, n_classes = self.svc_, len(self.classes_)
         shares = np.zeros((len(kernel), n_classes, n_classes))
-        ends = np.cumsum(svc._n_support)
-        for label, (start, end) in enumerate(zip(ends - svc._n_support, ends, strict=True)):
-            # Row r of dual_coef_ belongs to the r-th of the other classes (LIBSVM, section 4.1).
-            others = np.delete(np.arange(n_classes), label)
-            shares[:, label, others] = kernel[:, start:end] @ svc.dual_coef_[:, start:end].T
+        for label in range(n_classes):
+            rows, others = self._vectors_of(label), np.delete(np.arange(n_classes), label)
+            shares[:, label, others] = kernel[:, rows] @ self._against_others(label).T
         first, second = np.triu_indices(n_classes, k=1)
         decisions = np.zeros_like(shares)
         decisions[:, first, second] = shares[:, first, second] + shares[:, second, first] + svc.intercept_
         decisions[:, second, first] = -decisions[:, first, second]
         return decisions
+
+    def _vectors_of(self, label: int) -> slice:
+        """Return which support vectors are a class's."""
+        end = int(self.svc_._n_support[: label + 1].sum())
+        return slice(end - int(self.svc_._n_support[label]), end)
+
+    def _against_others(self, label: int) -> Array:
+        """Return coefficients of a class's support vectors against each of the others, (n_classes - 1, n_vectors)."""
+        # Row r of dual_coef_ belongs to the r-th of the other classes (LIBSVM, section 4.1).
+        coefficients: Array = self.svc_.dual_coef_[:, self._vectors_of(label)]
+        return coefficients
 
 
 def _one_vs_rest(decisions: Array) -> Array:

@@ -53,6 +53,11 @@ class AdjustedHead(HeadBase):
         scaled = linear_layer(np.eye(len(offsets)) * self.factor, offsets)
         return nn.Sequential(self.head_.to_torch(), scaled).float().eval()
 
+    def _logits_graph(self) -> "nn.Module":
+        from resnet_mlflow.heads.graphs import AdjustedLogits
+
+        return AdjustedLogits(self.head_.to_graph(), self.factor, np.asarray(self.offsets, dtype=np.float64))
+
     def _fit_checked(
         self, X: ArrayLike, y: ArrayLike, X_val: ArrayLike | None, y_val: ArrayLike | None, sample_weight: Any
     ) -> Self:

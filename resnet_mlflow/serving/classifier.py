@@ -225,12 +225,28 @@ def write_classifier(
     (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(description), indent=1), encoding="utf-8")
 
 
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a classifier is made of: see ``Classifier``."""
+
+    description: Description
+    backbone: nn.Module
+    head: HeadBase
+    rules: Rules | None
+
+
 def read_classifier(folder: Path, device: str = "auto") -> Classifier:
     """Return the classifier that ``write_classifier`` wrote.
 
     Raises:
         InputError: If the folder holds none, or a damaged one.
     """
+    parts = read_parts(folder)
+    return Classifier(parts.description, parts.backbone, parts.head, device, parts.rules)
+
+
+def read_parts(folder: Path) -> Parts:
+    """Return what the classifier in a folder is made of; see ``read_classifier``."""
     description = _read_description(folder / DESCRIPTION_FILE)
     path = folder / BACKBONE_FILE
     backbone = build_backbone(description.backbone, ResolvedWeights("packaged", "packaged", path=path))
@@ -241,8 +257,7 @@ def read_classifier(folder: Path, device: str = "auto") -> Classifier:
             f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
             f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
         )
-    rules = read_rules(folder, head, description.class_names)
-    return Classifier(description, backbone, head, device, rules)
+    return Parts(description, backbone, head, read_rules(folder, head, description.class_names))
 
 
 def _read_description(path: Path) -> Description:

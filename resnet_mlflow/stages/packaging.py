@@ -46,11 +46,8 @@ def package(
     # A refit on all images has none left to test on: what it validated on must be predicted alike.
     refitted = candidate.data.tags.get("stage") == "refit"
     logged = load_predictions(candidate.info.run_id, "val" if refitted else "test")
-    tested = _tested(pool_of(dataset) if refitted else dataset.splits["test"], logged)
-    precision = "bf16" if precision_of(classifier) == "bf16" else "fp32"
-    description = Description(
-        config.backbone, classifier.class_names, inputs.image_size, precision, inputs.identity.preprocessing
-    )
+    tested = tested_images(pool_of(dataset) if refitted else dataset.splits["test"], logged)
+    description = describe(classifier)
     with scratch_folder() as scratch:
         folder = scratch / "classifier"
         folder.mkdir()
@@ -66,6 +63,18 @@ def package(
         )
     _check(packaged.model_id, candidate, logged, tested, classifier.config.batch_size)
     return packaged
+
+
+def describe(classifier: RunClassifier) -> Description:
+    """Return what a run's classifier is beside its weights."""
+    inputs, precision = classifier.inputs, "bf16" if precision_of(classifier) == "bf16" else "fp32"
+    return Description(
+        classifier.config.backbone,
+        classifier.class_names,
+        inputs.image_size,
+        precision,
+        inputs.identity.preprocessing,
+    )
 
 
 def _example(images: ImageSplit) -> bytes:
@@ -94,8 +103,8 @@ def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSpli
         )
 
 
-def _tested(images: ImageSplit, logged: Predictions) -> ImageSplit:
-    """Return the images that were predicted: unreadable ones were not."""
+def tested_images(images: ImageSplit, logged: Predictions) -> ImageSplit:
+    """Return the images that were predicted, in that order: unreadable ones were not."""
     if len(images) == len(logged.item_ids):
         return images
     row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}

@@ -1,9 +1,13 @@
 """A team's server: PostgreSQL behind it, artifacts on S3, and a password before it."""
 
+import contextlib
+import sqlite3
+
 import mlflow
 import pytest
 from mlflow_server import free_port, start_server, stop_server
 from processes import start
+from werkzeug.security import generate_password_hash
 
 boto3 = pytest.importorskip("boto3")
 moto_server = pytest.importorskip("moto.server")
@@ -12,11 +16,12 @@ pytestmark = pytest.mark.slow
 
 SMALL = ("--image_size", "16", "--weights", "random", "--precision", "fp32")
 TUNING = (*SMALL, "--head", "knn", "--n_trials", "6")
+PASSWORD = "correct horse battery"
 AUTH = """[mlflow]
 default_permission = READ
 database_uri = sqlite:///{folder}/users.db
 admin_username = ada
-admin_password = correct horse battery
+admin_password = {password}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 
@@ -36,10 +41,17 @@ def bucket(monkeypatch):
     store.stop()
 
 
+def _make_password_cheap(users):
+    """Hash the password by one round: each of a thousand requests checks it, which takes 0.1 s with MLflow's."""
+    cheap = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1")
+    with contextlib.closing(sqlite3.connect(users)) as database, database:
+        assert database.execute("UPDATE users SET password_hash = ? WHERE username = 'ada'", [cheap]).rowcount == 1
+
+
 @pytest.fixture
 def team(store, tmp_path, postgres_tcp, bucket, monkeypatch):
     """The environment of somebody who knows the password of a server."""
-    (tmp_path / "auth.ini").write_text(AUTH.format(folder=tmp_path))
+    (tmp_path / "auth.ini").write_text(AUTH.format(folder=tmp_path, password=PASSWORD))
     port = free_port()
     server = start_server(
         tmp_path, port, "--app-name", "basic-auth",
@@ -47,10 +59,11 @@ def team(store, tmp_path, postgres_tcp, bucket, monkeypatch):
         MLFLOW_AUTH_CONFIG_PATH=str(tmp_path / "auth.ini"), MLFLOW_FLASK_SERVER_SECRET_KEY="secret",
         MLFLOW_S3_ENDPOINT_URL=bucket[0],
     )  # fmt: skip
+    _make_password_cheap(tmp_path / "users.db")
     known = {
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
         "MLFLOW_TRACKING_USERNAME": "ada",
-        "MLFLOW_TRACKING_PASSWORD": "correct horse battery",
+        "MLFLOW_TRACKING_PASSWORD": PASSWORD,
     }
     for name, value in known.items():
         monkeypatch.setenv(name, value)
