@@ -1,10 +1,10 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -24,10 +24,12 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.markdown import plain
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
 FOLDERS = ("tables", "figures")
+T = TypeVar("T")
 WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 
@@ -80,7 +82,7 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     tables: list[Table] = []
     places: dict[str, str] = {}
     left_out: list[str] = []
-    for row, place, frame in _parts(runs.frame):
+    for row, place, frame in _shown_at_work(list(_parts(runs.frame)), "tables"):
         told = f"Table {row.name} on {place}" if place else f"Table {row.name}"
         try:
             table = row(frame)
@@ -96,6 +98,14 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     missing = (*runs.warnings, *warnings_of_tables(tables), *left_out)
     title, facts, audits = f"Experiment {runs.experiment}", tuple(_facts(runs, links)), audits_of(runs.frame)
     return Report(title, facts, tuple(tables), missing, links, audits, tuple(answers_of(tables, places)))
+
+
+def _shown_at_work(works: Sequence[T], unit: str) -> Iterator[T]:
+    """Yield each piece of work while a terminal shows how many are done, and the time left."""
+    with progress(len(works), unit, "report") as bar:
+        for work in works:
+            yield work
+            bar.update()
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
@@ -181,7 +191,7 @@ def fill(report: Report, folder: Path) -> None:
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
     sections = [Section(table, chart_of(table), row_of(table).filters) for table in report.tables]
-    for section in sections:
+    for section in _shown_at_work(sections, "charts"):
         for ending, write in WRITERS.items():
             (folder / "tables" / f"{section.table.name}.{ending}").write_text(write(section.table), encoding="utf-8")
         if section.chart is not None:

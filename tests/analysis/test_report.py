@@ -171,6 +171,14 @@ def test_write_report_takes_filters_and_replaces_an_earlier_report(demo_store, t
     assert "prototype" in (folder / "report.md").read_text()
 
 
+def test_report_shows_on_a_terminal_how_far_it_is(demo_store, tmp_path, monkeypatch, as_terminal):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", demo_store)
+    with as_terminal as shown:
+        write_report("resnet-mlflow", tmp_path / "out", dataset="none of ours")
+    assert shown.getvalue().startswith("\rreport: ")
+    assert f"0/{len(TABLES)}" in shown.getvalue()
+
+
 def test_report_without_runs_says_so(demo_store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", demo_store)
     path = write_report("resnet-mlflow", tmp_path / "out", dataset="none of ours")

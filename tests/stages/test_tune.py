@@ -71,6 +71,13 @@ def test_tuned_run_is_an_ordinary_run_with_trials_below(store, study_cache):
     assert yaml.safe_load(load_config(outcome.run_id)["head_params"])["k"] == classifier.head.k
 
 
+def test_tuning_shows_on_a_terminal_how_many_trials_are_left(store, study_cache, as_terminal):
+    with as_terminal as shown:
+        run_fit_head(tuned(head="prototype", n_trials=2))
+    assert "tuning:   0%" in shown.getvalue()
+    assert "2/2" in shown.getvalue()
+
+
 def test_same_command_finds_its_study_done_and_more_trials_go_on(store, study_cache, caplog):
     caplog.set_level("INFO")
     first = run_fit_head(tuned(head="prototype", n_trials=2, study_name="mine"))
