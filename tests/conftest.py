@@ -21,6 +21,12 @@ from PIL import Image
 PROJECT = Path(__file__).parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the processes of a test run share one that forks, which takes seconds to start."""
+    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        forked.serve_all()
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite store with its tables made, to be copied: making them takes seconds."""

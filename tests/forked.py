@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,8 @@ FURTHER = (
     "nbformat",
     "torch.distributed.run",
 )
+# Of the environment: the address of one that others have started.
+SHARED = "TESTS_FORKED_BY"
 TEXT = {"encoding": "utf-8", "errors": "replace"}
 
 
@@ -179,9 +182,27 @@ def _stream(kind):
     return os.fdopen(mine, "r", **TEXT), theirs
 
 
+def serve_all():
+    """Start the process that forks for all processes of a test run, which this one is to start."""
+    _, address = _start()
+    os.environ[SHARED] = address
+
+
 @cache
 def _server():
-    """Return the address of the process that forks; it ends with this one, which holds its standard input."""
+    """Return the address of the process that forks."""
+    if SHARED in os.environ:
+        address = os.environ[SHARED]
+        while not Path(address).exists():
+            time.sleep(0.05)
+        return address
+    process, address = _start()
+    assert process.stdout.readline() == b"ready\n"
+    return address
+
+
+def _start():
+    """Start the process that forks; it ends with this one, which holds its standard input."""
     folder = tempfile.mkdtemp()
     address = str(Path(folder) / "s")
     command = [sys.executable, __file__, address]
@@ -191,9 +212,8 @@ def _server():
     shim.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder)
-    assert process.stdout.readline() == b"ready\n"
     atexit.register(_end, process, folder)
-    return address
+    return process, address
 
 
 def _end(process, folder):
@@ -214,8 +234,10 @@ def serve(address):
     importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    # There once it can be connected to.
+    listener.bind(f"{address}.new")
     listener.listen(64)
+    Path(f"{address}.new").rename(address)
     # Those that watch commands are nobody's to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)

@@ -328,7 +328,7 @@ def start(store: FeatureStore) -> Start:
 
 @pytest.mark.slow
 def test_extract_features_of_two_processes_at_once_works_once(start: Start) -> None:
-    processes = [start(64), start(64)]
+    processes = [start(32), start(32)]
     outcomes = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert outcomes[0][0] == outcomes[1][0]
@@ -338,7 +338,7 @@ def test_extract_features_of_two_processes_at_once_works_once(start: Start) -> N
 
 @pytest.mark.slow
 def test_extract_features_killed_goes_on_where_it_was(start: Start, store: FeatureStore) -> None:
-    process = start(96)
+    process = start(64)
     deadline = time.monotonic() + 120
     while len(list(store.root.glob("features/.*.partial/done/train.*.json"))) < 5:
         assert time.monotonic() < deadline
@@ -349,7 +349,7 @@ def test_extract_features_killed_goes_on_where_it_was(start: Start, store: Featu
     key = partial.name[1:].removesuffix(".partial")
     assert store.get(key) is None
 
-    again = start(96)
+    again = start(64)
     told, said = again.communicate(timeout=300)
     assert (again.returncode, told) == (0, f"{key}\n")
     (n_before,) = re.findall(r"(\d+) of 1438 images of train were extracted before", said)
@@ -359,7 +359,7 @@ def test_extract_features_killed_goes_on_where_it_was(start: Start, store: Featu
     form = inference_form(build_backbone("resnet18", SEED_0), "fp32")
     digits = load_dataset("digits", data_dir=Path()).splits["train"]
     rows = np.arange(int(n_before) - 20, int(n_before) + 20)  # on both sides of the kill
-    ((_, expected),) = extract_split(form, digits, 96, rows=rows)
+    ((_, expected),) = extract_split(form, digits, 64, rows=rows)
     np.testing.assert_allclose(found.splits["train"].features[rows], expected, rtol=1e-3, atol=1e-4)
     assert not list(store.root.glob("features/.*.partial"))
 
