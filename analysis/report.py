@@ -57,7 +57,7 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return heading, answers, facts, all tables, and what is missing, as Markdown."""
-        facts = [*self.facts, *(f"{told} (run {run_id})." for told, run_id in self.audits.items())]
+        facts = [*self.facts, *(f"{finding} (run {run_id})." for finding, run_id in self.audits.items())]
         first = [f"# {plain(self.title)}\n", self.in_short()]
         return "\n".join([*first, *(f"{plain(fact)}\n" for fact in facts), self.body()])
 
@@ -83,14 +83,14 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     places: dict[str, str] = {}
     left_out: list[str] = []
     for row, place, frame in _shown_at_work(list(_parts(runs.frame)), "tables"):
-        told = f"Table {row.name} on {place}" if place else f"Table {row.name}"
+        what = f"Table {row.name} on {place}" if place else f"Table {row.name}"
         try:
             table = row(frame)
         except InputError as error:
-            left_out.append(f"{told} is left out: {error}.")
+            left_out.append(f"{what} is left out: {error}.")
             continue
         if table is None:
-            left_out.append(f"{told} is left out: there are no {row.needs}.")
+            left_out.append(f"{what} is left out: there are no {row.needs}.")
         else:
             tables.append(_placed(table, place))
             places |= {tables[-1].name: place} if place else {}
@@ -133,11 +133,11 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
     for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
         # resnet18 comes before resnet101.
         names = sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name))
-        told = [name for name in names if not name.startswith("runs:/")]
-        if (n_trained := len(names) - len(told)) > 0:
-            told.append(f"{n_trained} network{'s' if n_trained > 1 else ''} trained by runs")
-        if told:
-            yield f"{what}: {', '.join(told)}."
+        shown = [name for name in names if not name.startswith("runs:/")]
+        if (n_trained := len(names) - len(shown)) > 0:
+            shown.append(f"{n_trained} network{'s' if n_trained > 1 else ''} trained by runs")
+        if shown:
+            yield f"{what}: {', '.join(shown)}."
     if len(frame):
         yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
     yield f"Links lead to MLflow at {links.ui_url}."
@@ -197,7 +197,7 @@ def fill(report: Report, folder: Path) -> None:
         if section.chart is not None:
             figures.save(section.chart, folder / "figures", section.table.name)
     (folder / TEXT).write_text(report.to_markdown(), encoding="utf-8")
-    audits = {told: report.links.url([run_id]) for told, run_id in report.audits.items()}
+    audits = {finding: report.links.url([run_id]) for finding, run_id in report.audits.items()}
     page = render_page(report.title, report.facts, sections, report.missing, report.links, audits, report.answers)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
