@@ -52,7 +52,8 @@ class Trials:
             while True:
                 raise_if_stopped()
                 if not bar.disable:
-                    bar.update(self.study.n_over() - bar.n)
+                    bar.n = self.study.n_over()
+                    bar.refresh()
                 start = time.perf_counter()
                 trial = self.study.next_trial()
                 if trial is not None:
