@@ -10,7 +10,7 @@ QUICK := $(addprefix tests/,backbones config data evaluation serving statistics 
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui notebooks clean-store test test-quick check fuzz bench bench-quick mlproject
+.PHONY: help setup demo ui notebooks clean-store test test-quick check fuzz bench bench-quick mlproject docs
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,3 +79,7 @@ mlproject: setup  ## Write MLproject and tables of the docs from configuration a
 	python -m resnet_mlflow.project_file
 	python -m resnet_mlflow.robustness.documentation
 	python -m analysis.documentation
+
+docs: setup  ## Build the documentation as a site in build/site; a broken link is an error.
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"

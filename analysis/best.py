@@ -52,16 +52,16 @@ def best_note(
     found, (low, high) = close.difference, close.difference.interval
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
-    told = (
+    text = (
         f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of {len(rows) - 1} others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:
         least, why = cheapest(frame, [rows[i] for i in chosen])
-        told += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
+        text += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
     doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
     return (
-        f"{told} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
+        f"{text} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
         f"{low:+.4f} to {high:+.4f}, Holm p {p}; {_needed(found, len(rows) - 1, held_out)}."
     ), doubt
 
@@ -118,8 +118,8 @@ def name_of(frame: pd.DataFrame, row: int) -> str:
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
     values = {name: frame[name].iloc[row] for name in telling}
     # A number alone, as of trials, would name nothing.
-    told = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
-    return " ".join(filter(None, told))
+    parts = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
+    return " ".join(filter(None, parts))
 
 
 def _words(metric: str) -> str:

@@ -57,8 +57,8 @@ def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
             print(to_markdown(table, intervals=False))
     for remark in report.missing:
         # That there are no runs for a table is no news to whoever made the runs.
-        told = remark.startswith("Table ") and " is left out: there are no " in remark
-        logger.log(logging.DEBUG if told else logging.WARNING, "missing or unfair: %s", remark)
+        is_absent = remark.startswith("Table ") and " is left out: there are no " in remark
+        logger.log(logging.DEBUG if is_absent else logging.WARNING, "missing or unfair: %s", remark)
     print(f"Report of experiment {config.experiment}: {page} (artifact {ARTIFACTS}/{page.name} of run {run.run_id}).")
     return page
 

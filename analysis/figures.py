@@ -48,7 +48,7 @@ def save(chart: Chart, folder: Path, name: str) -> list[Path]:
     with matplotlib.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
         for path in paths:
             # Dates would make equal figures differ.
-            dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
+            dated = {"svg": {"Date": None, "Title": chart.title}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
             figure.savefig(path, metadata=dated)
     return paths
 

@@ -89,8 +89,8 @@ def shots_chart(table: Table) -> Chart | None:
         lines.append(Series(f"{head} {backbone}" if table.frame["backbone"].nunique() > 1 else str(head), *ends))
     numbers = tuple(float(n) for n in shots)
     axis = "labelled images per class"
-    told = f"test accuracy, {coverage_of(table, 'test/accuracy')}"
-    return Lines(table.title, axis, told, tuple(map(str, shots)), tuple(lines), numbers)
+    axis_title = f"test accuracy, {coverage_of(table, 'test/accuracy')}"
+    return Lines(table.title, axis, axis_title, tuple(map(str, shots)), tuple(lines), numbers)
 
 
 def cost_chart(table: Table) -> Chart | None:
@@ -128,8 +128,8 @@ def coverage_of(table: Table, name: str) -> str:
     """Return what the intervals of a column cover: images, seeds or both; of a cross-validation, folds."""
     frame = table.frame
     parts = [part for part in PARTS if f"{name} {part} low" in frame and frame[f"{name} {part} low"].notna().any()]
-    told = " and ".join(PARTS[part] for part in parts)
-    return f"95 % over {told}" if told else "without intervals"
+    covered = " and ".join(PARTS[part] for part in parts)
+    return f"95 % over {covered}" if covered else "without intervals"
 
 
 def series_of(table: Table, column: Column) -> Series:

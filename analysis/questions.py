@@ -67,16 +67,16 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     frame = _ordered(frame, question)
     gains = None if question.baseline is None else gains_over(frame, question.baseline, balanced=question.balanced)
     found = separate(frame, question.within, scores, gains)
-    told, doubts, columns = found.notes, found.doubts, question.scores
+    remarks, doubts, columns = found.notes, found.doubts, question.scores
     if gains is not None:
         # What such a table claims is its gains, not the lead of its best row.
         doubts = tuple(doubts_about_gains(frame, gains))
-        frame, told, columns = with_gains(frame, gains), (*told, *gains.notes), (*columns, *GAIN_COLUMNS)
+        frame, remarks, columns = with_gains(frame, gains), (*remarks, *gains.notes), (*columns, *GAIN_COLUMNS)
     shown = [*question.labels]
     if (frame[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
-    compared = [TESTS] if told or found.winners or gains is not None else []
-    notes = (*context_notes(cells), *seed_notes(frame), *told, *compared, *question.notes)
+    compared = [TESTS] if remarks or found.winners or gains is not None else []
+    notes = (*context_notes(cells), *seed_notes(frame), *remarks, *compared, *question.notes)
     return Table(question.name, question.title, frame, (*shown, *columns), notes, found.winners, doubts, found.pairs)
 
 

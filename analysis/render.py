@@ -234,18 +234,25 @@ def _latex_row(texts: Sequence[str]) -> str:
 def to_html(table: Table, url_of: Callable[[Sequence[str]], str], *, sortable: bool = False) -> str:
     """Return the table as HTML, each number a link to the runs behind it.
 
+    Roles stand there although elements have them: browsers forget them where a narrow window shows rows as cards, and
+    each cell with its column's header beside it.
+
     Args:
         table: What is shown.
         url_of: Gives the address that shows runs; empty where they cannot be shown.
         sortable: Whether headers are buttons and cells hold their numbers in full, for a script that sorts rows.
     """
     columns = shown_columns(table, images=True)
-    head = "".join(f'<th scope="col"{_class(column)}>{_header(column, sortable)}</th>' for column in columns)
-    body = "".join(
-        f"<tr>{''.join(_html(cell, column, i == 0, url_of, sortable) for i, (cell, column) in enumerate(pairs))}</tr>\n"
-        for pairs in (list(zip(row, columns, strict=True)) for row in cells(table, images=True))
+    head = "".join(
+        f'<th scope="col" role="columnheader"{_class(column)}>{_header(column, sortable)}</th>' for column in columns
     )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+    rows = (zip(row, columns, strict=True) for row in cells(table, images=True))
+    body = "".join(
+        f'<tr role="row">{"".join(_html(*pair, i == 0, url_of, sortable) for i, pair in enumerate(row))}</tr>\n'
+        for row in rows
+    )
+    thead = f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+    return f'<table role="table">\n{thead}\n<tbody role="rowgroup">\n{body}</tbody>\n</table>'
 
 
 def _header(column: Column, sortable: bool) -> str:
@@ -259,9 +266,9 @@ def _class(column: Column) -> str:
 def _html(
     cell: Entry, column: Column, first: bool, url_of: Callable[[Sequence[str]], str], sortable: bool = False
 ) -> str:
-    text = escape(cell.value)
+    text, attributes = escape(cell.value), f' role="cell" data-label="{escape(column.header)}"'
     if column.kind == "image" and cell.value != NOTHING:
-        return f'<td><img alt="" src="data:image/jpeg;base64,{text}"></td>'
+        return f'<td{attributes}><img alt="" src="data:image/jpeg;base64,{text}"></td>'
     if cell.bold:
         text = f"<b>{text}</b>"
     if cell.run_ids and (url := url_of(cell.run_ids)):
@@ -270,4 +277,6 @@ def _html(
         title = f' title="{escape(cell.parts)}"' if cell.parts else ""
         text += f"<small{title}>{escape(cell.interval)}</small>"
     number = f' data-value="{cell.number!r}"' if sortable and not math.isnan(cell.number) else ""
-    return f'<th scope="row">{text}</th>' if first else f"<td{_class(column)}{number}>{text}</td>"
+    if first:
+        return f'<th scope="row" role="rowheader">{text}</th>'
+    return f"<td{attributes}{_class(column)}{number}>{text}</td>"

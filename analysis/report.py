@@ -1,10 +1,10 @@
 """The report of an experiment: one HTML page, and every table and figure as files beside it."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -24,10 +24,12 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.paths import user_path, writable_folder
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.markdown import plain
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import store_uri
 
 PAGE, TEXT = "report.html", "report.md"
 FOLDERS = ("tables", "figures")
+T = TypeVar("T")
 WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 
@@ -55,7 +57,7 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return heading, answers, facts, all tables, and what is missing, as Markdown."""
-        facts = [*self.facts, *(f"{told} (run {run_id})." for told, run_id in self.audits.items())]
+        facts = [*self.facts, *(f"{finding} (run {run_id})." for finding, run_id in self.audits.items())]
         first = [f"# {plain(self.title)}\n", self.in_short()]
         return "\n".join([*first, *(f"{plain(fact)}\n" for fact in facts), self.body()])
 
@@ -80,15 +82,15 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     tables: list[Table] = []
     places: dict[str, str] = {}
     left_out: list[str] = []
-    for row, place, frame in _parts(runs.frame):
-        told = f"Table {row.name} on {place}" if place else f"Table {row.name}"
+    for row, place, frame in _shown_at_work(list(_parts(runs.frame)), "tables"):
+        what = f"Table {row.name} on {place}" if place else f"Table {row.name}"
         try:
             table = row(frame)
         except InputError as error:
-            left_out.append(f"{told} is left out: {error}.")
+            left_out.append(f"{what} is left out: {error}.")
             continue
         if table is None:
-            left_out.append(f"{told} is left out: there are no {row.needs}.")
+            left_out.append(f"{what} is left out: there are no {row.needs}.")
         else:
             tables.append(_placed(table, place))
             places |= {tables[-1].name: place} if place else {}
@@ -96,6 +98,14 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
     missing = (*runs.warnings, *warnings_of_tables(tables), *left_out)
     title, facts, audits = f"Experiment {runs.experiment}", tuple(_facts(runs, links)), audits_of(runs.frame)
     return Report(title, facts, tuple(tables), missing, links, audits, tuple(answers_of(tables, places)))
+
+
+def _shown_at_work(works: Sequence[T], unit: str) -> Iterator[T]:
+    """Yield each piece of work while a terminal shows how many are done, and the time left."""
+    with progress(len(works), unit, "report") as bar:
+        for work in works:
+            yield work
+            bar.update()
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
@@ -123,11 +133,11 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
     for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
         # resnet18 comes before resnet101.
         names = sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name))
-        told = [name for name in names if not name.startswith("runs:/")]
-        if (n_trained := len(names) - len(told)) > 0:
-            told.append(f"{n_trained} network{'s' if n_trained > 1 else ''} trained by runs")
-        if told:
-            yield f"{what}: {', '.join(told)}."
+        shown = [name for name in names if not name.startswith("runs:/")]
+        if (n_trained := len(names) - len(shown)) > 0:
+            shown.append(f"{n_trained} network{'s' if n_trained > 1 else ''} trained by runs")
+        if shown:
+            yield f"{what}: {', '.join(shown)}."
     if len(frame):
         yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
     yield f"Links lead to MLflow at {links.ui_url}."
@@ -181,13 +191,13 @@ def fill(report: Report, folder: Path) -> None:
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
     sections = [Section(table, chart_of(table), row_of(table).filters) for table in report.tables]
-    for section in sections:
+    for section in _shown_at_work(sections, "charts"):
         for ending, write in WRITERS.items():
             (folder / "tables" / f"{section.table.name}.{ending}").write_text(write(section.table), encoding="utf-8")
         if section.chart is not None:
             figures.save(section.chart, folder / "figures", section.table.name)
     (folder / TEXT).write_text(report.to_markdown(), encoding="utf-8")
-    audits = {told: report.links.url([run_id]) for told, run_id in report.audits.items()}
+    audits = {finding: report.links.url([run_id]) for finding, run_id in report.audits.items()}
     page = render_page(report.title, report.facts, sections, report.missing, report.links, audits, report.answers)
     (folder / PAGE).write_text(page, encoding="utf-8")
 

@@ -164,9 +164,9 @@ def compare_all_pairs(
     """
     places = list(combinations(range(len(rows)), 2))
     found = [(i, j, paired_difference(rows[i], rows[j], balanced=balanced, held_out=held_out)) for i, j in places]
-    told = [(i, j, difference) for i, j, difference in found if difference is not None]
-    adjusted = holm([difference.p_value for *_, difference in told])
-    return [Pair(i, j, difference, p) for (i, j, difference), p in zip(told, adjusted, strict=True)]
+    compared = [(i, j, difference) for i, j, difference in found if difference is not None]
+    adjusted = holm([difference.p_value for *_, difference in compared])
+    return [Pair(i, j, difference, p) for (i, j, difference), p in zip(compared, adjusted, strict=True)]
 
 
 def winner_of(n_rows: int, pairs: Sequence[Pair]) -> int | None:

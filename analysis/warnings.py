@@ -172,7 +172,7 @@ TABLE_RULES: Registry[Rule[Sequence[Table]]] = Registry(
     Rule(
         "W12",
         "Test images with a twin in train",
-        "An audit of the data found test images whose picture stands in train or val too.",
+        "An audit of the data found test images whose picture is also in train or val.",
         "Read the second score, or drop the twins and give the table back as corrections.",
         _leaked,
     ),

@@ -1,11 +1,12 @@
 """Stores and folders that tests share; every test writes below a temporary folder only."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def _run_study(empty_store: Path, folder: Path) -> None:
         },
     )
     assert ran.returncode == 0, ran.stderr
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def as_terminal() -> AbstractContextManager[io.StringIO]:
+    """Let standard error count as a terminal, which shows bars; gives what is written to it."""
+    return redirect_stderr(_Terminal())
 
 
 def _without_mlflow() -> dict[str, str]:

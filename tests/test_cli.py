@@ -22,7 +22,10 @@ def test_parse_takes_values_with_spaces_and_braces():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--learnig_rate", "1"], r"unknown parameter 'learnig_rate'; did you mean 'learning_rate'\?; known are "),
+        (
+            ["--learnig_rate", "1"],
+            r"unknown parameter 'learnig_rate'; did you mean 'learning_rate'\?; valid parameters: ",
+        ),
         (["--epochs", "-3"], r"^epochs must be at least 1, got '-3'$"),
         (["--epochs", "2.5"], r"^epochs must be a whole number, got '2.5'$"),
         (["--learning_rate", "fast"], r"^learning_rate must be a number, got 'fast'$"),

@@ -7,7 +7,13 @@ import yaml
 from mlflow.projects import utils
 
 from resnet_mlflow.config import ENTRY_POINTS
-from resnet_mlflow.project_file import render_project_file, render_search_spaces, with_floors, with_parameters
+from resnet_mlflow.project_file import (
+    render_project_file,
+    render_search_spaces,
+    with_decisions,
+    with_floors,
+    with_parameters,
+)
 
 PROJECT = Path(__file__).parents[1]
 
@@ -51,6 +57,12 @@ def test_search_spaces_file_equals_what_the_heads_say():
 def test_architecture_shows_the_floors_as_the_contract_has_them():
     page = (PROJECT / "ARCHITECTURE.md").read_text()
     assert page == with_floors(page, PROJECT), "run `make mlproject`"
+
+
+def test_list_of_decisions_has_every_page():
+    folder = PROJECT / "docs" / "decisions"
+    page = (folder / "README.md").read_text()
+    assert page == with_decisions(page, folder), "run `make mlproject`"
 
 
 def test_every_command_of_docs_and_studies_names_the_environment():

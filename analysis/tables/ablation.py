@@ -37,16 +37,16 @@ def ablation(frame: pd.DataFrame) -> Table | None:
         (backbones.index(str(best["backbone"][row])), str(best["head"][row])) for row, _ in found.winners
     )
     columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
-    told = [
+    notes = [
         *context_notes(cells),
         "Test accuracy; bold is significantly better than every other head in its row.",
         *found.notes,
     ]
     if cells["setting"].nunique() > len(best):
-        told.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
+        notes.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
     if missing := len(heads) * len(backbones) - len(best):
-        told.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")
-    return Table(ROW.name, ROW.question, grid, columns, tuple(told), winners)
+        notes.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")
+    return Table(ROW.name, ROW.question, grid, columns, tuple(notes), winners)
 
 
 def _grid_row(backbone: str, heads: list[str], best: pd.DataFrame) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def twins(frame: pd.DataFrame) -> Table | None:
     shown += [Column(ALL, "test accuracy", "score"), Column(APART, "without twins", "score")]
     shown += [Column("n twins", "images with a twin", "count")]
     note = (
-        f"Twins as audit run {audit['run_id']} found them: test images whose picture stands in train or val too, if "
-        "cropped, flipped, compressed, resized or recoloured. A score that falls without them holds memory."
+        f"Twins as audit run {audit['run_id']} found them: test images whose picture is also in train or val, if "
+        "cropped, flipped, compressed, resized or recoloured. A score that falls without them was inflated by them."
     )
     return Table(ROW.name, ROW.question, table, tuple(shown), (note,))
 

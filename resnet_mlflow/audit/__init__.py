@@ -1,1 +1,1 @@
-"""Audits of a dataset: near twins, suspicious labels, outliers, pictures at fault, and cues that give labels away."""
+"""Audits of a dataset: near twins, suspicious labels, outliers, faulty pictures, and cues that give labels away."""

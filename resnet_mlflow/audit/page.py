@@ -91,7 +91,9 @@ def remarks_of(audit: Audit) -> list[str]:
         else f"Wrong labels: none is needed to explain what heads say, up to {high:,.0f} of {len(audit.rows):,} may be."
     ]
     if n_leaks := len(audit.leaks):
-        remarks.append(f"Test images with a copy or a twin in train or val: {n_leaks:,}. Scores hold memory.")
+        remarks.append(
+            f"Test images with a copy or a twin in train or val: {n_leaks:,}. Scores include images seen in training."
+        )
     remarks += [
         f"{KINDS[name].title}: {share:.0%} of the images; that is how the dataset is, and none is listed for it."
         for name, share in audit.traits.items()

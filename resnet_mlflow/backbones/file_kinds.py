@@ -63,9 +63,11 @@ def refuse_other_kinds(path: Path) -> None:
             head = file.read(_HEAD_BYTES)
         kind = _kind_of(head, path)
     except OSError as error:
-        raise InputError(f"weights file must be readable, got {path} ({error.strerror}); check its rights") from error
+        raise InputError(
+            f"weights file must be readable, got {path} ({error.strerror}); check its permissions"
+        ) from error
     if kind is _EMPTY:
-        raise InputError(f"a weights file must be whole, got {kind.what} {path}; {kind.cure}")
+        raise InputError(f"a weights file must be complete, got {kind.what} {path}; {kind.cure}")
     if kind:
         raise InputError(f"a weights file must hold named tensors, got {kind.what} in {path}; {kind.cure}")
 

@@ -177,7 +177,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if reason.startswith("Weights only load failed"):  # whose advice is to run whatever the file holds
         reason = "torch cannot read it"
-    return f"a weights file must be whole, got {path} ({reason[:120]}); it may be truncated: copy it again"
+    return f"a weights file must be complete, got {path} ({reason[:120]}); it may be truncated: copy it again"
 
 
 def tensors_in(content: Any) -> dict[str, Tensor]:

@@ -250,7 +250,9 @@ def _digest_of(path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise InputError(f"weights file must be readable, got {path} ({error.strerror}); check its rights") from error
+        raise InputError(
+            f"weights file must be readable, got {path} ({error.strerror}); check its permissions"
+        ) from error
 
 
 def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -> ResolvedWeights:

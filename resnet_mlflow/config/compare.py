@@ -39,7 +39,7 @@ class CompareConfig(ReportConfig):
     @classmethod
     def _tags_are_pairs(cls, text: str) -> str:
         if any(not name.strip() or not sign for name, sign, _ in (part.partition("=") for part in _split(text))):
-            raise ValueError("must be name=value with commas between them, such as seed=0,backbone=resnet18")
+            raise ValueError("must be comma-separated pairs name=value, such as seed=0,backbone=resnet18")
         return text
 
     @property

@@ -66,7 +66,7 @@ class LongtailConfig(
     def _seeds_are_numbers(cls, text: str) -> str:
         words = [word.strip() for word in text.split(",")] if text.strip() else []
         if not all(word.isascii() and word.isdigit() and int(word) < 2**31 for word in words):
-            raise ValueError("must be whole numbers in [0, 2147483647] with commas between them, such as 0,1,2")
+            raise ValueError("must be comma-separated whole numbers in [0, 2147483647], such as 0,1,2")
         if len({int(word) for word in words}) < len(words):
             raise ValueError("must not repeat a seed")
         return ",".join(words)

@@ -53,7 +53,7 @@ def unknown_parameter(argument: str, config_class: type[Config]) -> str:
     if not argument.startswith("-"):
         return f"parameters are written --name value, got {shown(argument)}"
     known = config_class.model_fields
-    return f"unknown parameter {shown(name)}{nearest(name[:100], known)}; known are {', '.join(known)}"
+    return f"unknown parameter {shown(name)}{nearest(name[:100], known)}; valid parameters: {', '.join(known)}"
 
 
 def _one_line(detail: ErrorDetails, config_class: type[Config]) -> str:

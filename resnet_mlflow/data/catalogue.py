@@ -29,7 +29,7 @@ def load_dataset(
 
     Args:
         name: Of a kind in ``registry.datasets``: ``digits``, ``folder:PATH``, ``table:FILE``, or a name of torchvision.
-        data_dir: Folder for downloads and for the memory of file hashes.
+        data_dir: Folder for downloads and for the cache of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
         max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
         corrections: Table of verdicts that is applied, see ``corrections.apply_corrections``; empty means none.
@@ -60,4 +60,6 @@ def _unknown(name: str) -> str:
     path = Path(name)
     kind = "folder" if path.is_dir() else "table" if path.suffix.lower() in ENDINGS and is_file(path) else ""
     hint = f"; write {kind}:{name}" if kind else nearest(name, known)
-    return f"dataset must be {', '.join(others)} or {last}, got {name!r}" + (hint or f"; known are {', '.join(known)}")
+    return f"dataset must be {', '.join(others)} or {last}, got {name!r}" + (
+        hint or f"; valid names: {', '.join(known)}"
+    )

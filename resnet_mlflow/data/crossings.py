@@ -50,7 +50,7 @@ def leave_out(dataset: ImageDataset, *, copies: bool, groups: bool) -> ImageData
     _check_sizes(given, dataset, what)
     splits = divide(given, dataset.class_names)
     for name, n in n_left_out.items():
-        logger.warning("%s: %d %s images that held-out splits have, too, are left out", dataset.name, n, name)
+        logger.warning("%s: %d %s images that are also in held-out splits are left out", dataset.name, n, name)
     digest = dataset_digest(dataset.class_names, splits)
     return replace(dataset, splits=splits, digest=digest, n_left_out=n_left_out)
 
@@ -131,7 +131,7 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images also lie in %s; duplicates=drop_from_train leaves them out there",
+            "%s: %d %s images are also in %s; duplicates=drop_from_train leaves them out there",
             dataset.name,
             count,
             second,
@@ -140,7 +140,7 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_groups_across_splits.items() if group_by else ():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images are of groups that %s has, too; crossing_groups=drop_from_train leaves these out there",
+            "%s: %d %s images are of groups that %s also has; crossing_groups=drop_from_train leaves these out there",
             dataset.name,
             count,
             second,

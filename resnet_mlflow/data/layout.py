@@ -227,7 +227,7 @@ def _refuse_other_layouts(top: Path, folders: Sequence[Path]) -> None:
             if content.has_images:
                 raise InputError(
                     f"splits must hold the classes, got classes that hold splits, such as {folder.name}/{first.name}, "
-                    f"in {shown}; turn them round ({first.name}/{folder.name}), or name the images in a table "
+                    f"in {shown}; swap them ({first.name}/{folder.name}), or name the images in a table "
                     "(table:FILE)"
                 )
             raise InputError(

@@ -65,7 +65,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _damaged(path: Path) -> Manifest:
-    logger.warning("the memory of file hashes is damaged and is written anew: %s", path)
+    logger.warning("the cache of file hashes is damaged and will be rewritten: %s", path)
     return empty_manifest()
 
 
@@ -86,6 +86,6 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         beside.replace(path)
         path.with_suffix(".json").unlink(missing_ok=True)  # of earlier versions
     except OSError as error:
-        logger.warning("the memory of file hashes cannot be written: %s (%s)", path, error.strerror)
+        logger.warning("the cache of file hashes cannot be written: %s (%s)", path, error.strerror)
         with suppress(OSError):
             beside.unlink()

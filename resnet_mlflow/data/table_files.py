@@ -58,7 +58,7 @@ def read_table(path: Path) -> Table:
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"a table must be a regular file, got {where}; name another")
         if status.st_size > MAX_BYTES:
-            raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {status.st_size} in {where}; part it")
+            raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {status.st_size} in {where}; split it")
         columns, rows = reader(path)
     except OSError as error:
         reason = error.strerror or str(error).split("\n")[0][:100]
@@ -90,7 +90,7 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
                 ragged.append(begin)
     except csv.Error as error:
         raise InputError(
-            f"a table must be whole and quoted as RFC 4180 says, got {error} in {_told(path, [lines.number])}; fix it"
+            f"a table must be complete and quoted by RFC 4180, got {error} in {_told(path, [lines.number])}; fix it"
         ) from None
     if ragged:
         raise InputError(
@@ -149,7 +149,7 @@ def _read_parquet(path: Path) -> tuple[_Columns, Sequence[int]]:
             _check_cells(path, file.metadata.num_rows, len(kept))
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             if (size := sum(group.total_byte_size for group in groups)) > MAX_BYTES:
-                raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {size} in {path}; part it")
+                raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {size} in {path}; split it")
         # As dictionaries: a text that a million rows repeat is held once.
         texts = [field.name for field in schema if field.name in kept and _is_text(field.type)]
         table = parquet.read_table(path, columns=kept, read_dictionary=texts, partitioning=None)
@@ -159,7 +159,7 @@ def _read_parquet(path: Path) -> tuple[_Columns, Sequence[int]]:
             raise
         reason = (str(error).splitlines() or [""])[0][:100]
         raise InputError(
-            f"a table must be whole, got {reason} in {printable(str(path))}; write the file again"
+            f"a table must be complete, got {reason} in {printable(str(path))}; write the file again"
         ) from None
     return columns, range(1, table.num_rows + 1)
 

@@ -253,9 +253,7 @@ def _impatient_sockets() -> Iterator[None]:
 
 
 def _unusable(name: str, root: Path, error: Exception) -> str:
-    return (
-        f"{root} must hold all of {name}, got: {_one_line(error)}; complete the folder, or remove it to download anew"
-    )
+    return f"{root} must hold all of {name}, got: {_one_line(error)}; complete the folder, or remove it"
 
 
 def _one_line(error: Exception) -> str:

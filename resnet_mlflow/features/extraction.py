@@ -119,7 +119,7 @@ def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
     if device.type == "cpu" and repays_compiling(
         backbone, identity.image_size, n_images, identity.precision, n_cores()
     ):
-        logger.info("%d images repay compiling the forward pass", n_images)
+        logger.info("%d images make compiling the forward pass worthwhile", n_images)
         compile_stages(form, images_per_task(identity.image_size), identity.image_size)
     return form
 

@@ -17,7 +17,7 @@ BLOCK_ROWS = 4096
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def readable_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system says into one line for the user."""
     try:
         yield
@@ -42,7 +42,7 @@ class RowFile:
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._path = path
-        with explained(path):
+        with readable_errors(path):
             if not path.exists():
                 _allocate(path, shape)
             self._file = path.open("r+b", buffering=0)
@@ -57,7 +57,7 @@ class RowFile:
         """
         block = np.ascontiguousarray(block, dtype="<f4")
         written = 0
-        with explained(self._path):
+        with readable_errors(self._path):
             for run in runs_of(rows):  # usually one
                 self._file.seek(self._offset + int(run[0]) * self.shape[1] * 4)
                 _write_whole(self._file.fileno(), block[written : written + len(run)])
@@ -65,7 +65,7 @@ class RowFile:
 
     def close(self) -> None:
         """Close the file."""
-        with explained(self._path):
+        with readable_errors(self._path):
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ def drop_rows(path: Path, kept: NDArray[np.int64]) -> None:
         for first in range(0, len(kept), BLOCK_ROWS):
             chunk = kept[first : first + BLOCK_ROWS]
             file.write(np.arange(first, first + len(chunk)), rows[chunk])
-    with explained(path):
+    with readable_errors(path):
         shorter.replace(path)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile, explained
+from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile, readable_errors
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class SpanWriter:
         own = [item for item in skipped if self._first <= item["row"] < stop]
         told = {"sha256": self._digest.hexdigest(), "skipped": own}
         path = self._folder / FOLDER / f"{self.split}.{self._first}-{stop}.json"
-        with explained(path):
+        with readable_errors(path):
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".partial")
             beside.write_text(json.dumps(told), encoding="utf-8")

@@ -33,7 +33,7 @@ from resnet_mlflow.features.entries import (
     seal_entry,
 )
 from resnet_mlflow.features.identity import FeatureSet
-from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.features.row_file import readable_errors
 from resnet_mlflow.features.spans import can_go_on, forget
 from resnet_mlflow.features.transport import Lend, unpack
 from resnet_mlflow.files.locks import holder_of
@@ -51,7 +51,7 @@ class EntryWriter:
 
     def save(self, split: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_]) -> None:
         """Write what a split needs besides its features."""
-        with explained(self.folder):
+        with readable_errors(self.folder):
             np.save(self.folder / f"{split}.labels.npy", np.ascontiguousarray(labels, dtype="<i8"))
             np.save(self.folder / f"{split}.ids.npy", np.ascontiguousarray(item_ids, dtype="<U32"))
 
@@ -84,7 +84,7 @@ class FeatureStore:
             InputError: If the store cannot be written to.
         """
         lock = self._file_lock(key)
-        with explained(self.root):
+        with readable_errors(self.root):
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
@@ -102,7 +102,7 @@ class FeatureStore:
         Raises:
             InputError: If the entry is there and may not be read.
         """
-        with explained(self.root):
+        with readable_errors(self.root):
             try:
                 return read_entry(self.path(key), key)
             except (FileNotFoundError, NotADirectoryError):
@@ -125,10 +125,10 @@ class FeatureStore:
             self._remove_leftovers()
             entry = EntryWriter(self._partial(key))
             try:
-                with explained(self.root):
+                with readable_errors(self.root):
                     entry.folder.mkdir(parents=True, exist_ok=True)
                 yield entry
-                with explained(self.root):
+                with readable_errors(self.root):
                     forget(entry.folder)
                     seal_entry(entry.folder, entry.meta, key)
                     if self.path(key).exists():
@@ -155,7 +155,7 @@ class FeatureStore:
             with self.writer(key) as entry:
                 _fill(entry, meta, lend, expected)
         except (OSError, DamagedEntryError) as damage:
-            logger.warning("features cannot be taken: %s", damage)
+            logger.warning("features cannot be used: %s", damage)
             return None
         return self.get(key)
 

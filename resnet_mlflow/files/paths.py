@@ -41,7 +41,7 @@ def writable_folder(path: Path, name: str) -> Path:
     except OSError as error:
         raise InputError(
             f"{name} must be a folder that can be written to and is not full, got {error.strerror or error} at {path}; "
-            f"fix its rights, free space, or pass another {name}"
+            f"fix its permissions, free space, or pass another {name}"
         ) from None
     return path
 

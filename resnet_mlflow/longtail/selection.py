@@ -26,7 +26,7 @@ def parse_methods(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise InputError(
-            f"methods must be all or names with commas between, got {text!r}; known are {', '.join(METHODS)}"
+            f"methods must be all or comma-separated names, got {text!r}; valid methods: {', '.join(METHODS)}"
         )
     if "all" in names:
         names = [name for name in names if name != "all"] + list(METHODS)

@@ -99,7 +99,7 @@ RUN_RULES: Registry[Rule[RunFacts]] = Registry(
     Rule(
         "W11",
         "Held-out images known from training",
-        "Images of val or test have a copy in an earlier split, or are of a group (group_by) that it has, too.",
+        "Images of val or test have a copy in an earlier split, or belong to a group (group_by) that is also there.",
         "Pass duplicates=drop_from_train or crossing_groups=drop_from_train, and compare.",
         held_out_images_seen_before,
     ),

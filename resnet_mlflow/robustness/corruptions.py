@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resnet_mlflow.registry import load
 from resnet_mlflow.robustness.catalogue import CORRUPTIONS
-from resnet_mlflow.robustness.pieces import map_pieces
+from resnet_mlflow.robustness.chunks import map_chunks
 from resnet_mlflow.robustness.random import ItemRandom, item_keys
 from resnet_mlflow.robustness.severities import constants_for
 
@@ -45,4 +45,4 @@ def corrupt(
     ids = item_ids.tolist() if isinstance(item_ids, np.ndarray) else item_ids
     keys = item_keys(ids, corruption, severity).to(images.device)
     function: Callable[..., Tensor] = load(CORRUPTIONS[corruption].function)
-    return map_pieces(lambda piece, its_keys: function(piece, ItemRandom(its_keys), *constants), images, keys)
+    return map_chunks(lambda chunk, its_keys: function(chunk, ItemRandom(its_keys), *constants), images, keys)

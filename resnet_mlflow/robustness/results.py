@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.features.row_file import explained
+from resnet_mlflow.features.row_file import readable_errors
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class ResultStore:
         """
         path = self.path(key, classifier)
         partial = path.with_name(f".{classifier}.{os.getpid()}.partial.npz")
-        with explained(path):
+        with readable_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(partial, **asdict(result))
             partial.replace(path)

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from resnet_mlflow.robustness.blur import motion_blur, zoom_centre
+from resnet_mlflow.robustness.clouds import fractal_clouds
 from resnet_mlflow.robustness.color import hsv_to_rgb, rgb_to_hsv
-from resnet_mlflow.robustness.ice import frost_texture
+from resnet_mlflow.robustness.frost import frost_texture
 from resnet_mlflow.robustness.pixels import to_bytes, to_floats
-from resnet_mlflow.robustness.plasma import plasma
 from resnet_mlflow.robustness.random import ItemRandom
 
 # Luminance of red, green and blue by ITU-R BT.601.
@@ -61,7 +61,7 @@ def fog(images: Tensor, random: ItemRandom, strength: float, decay: float) -> Te
     values = to_floats(images)
     brightest = values.amax((1, 2, 3), keepdim=True)
     height, width = images.shape[2:]
-    cloud = plasma(random, height, width, decay)
+    cloud = fractal_clouds(random, height, width, decay)
     return to_bytes(values.add_(cloud, alpha=strength).mul_(brightest / (brightest + strength)))
 
 

@@ -84,7 +84,7 @@ def _progress(n_images: int) -> "Iterator[tqdm[Any]]":
     """Yield a bar of the whole audit, which tells the step and the time left."""
     total = n_images + round(_FOLDS_SHARE * n_images / N_FOLDS) * N_FOLDS
     total += sum(round(share * n_images) for share in _STEPS.values())
-    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     with progress(total, "", "audit", in_files=True, form=form) as bar:
         yield bar
 

@@ -94,15 +94,15 @@ def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, don
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
         _tell(done, f"{place} {work.name}", work.name, {"failed": reason_of(error)})
         return
-    told = f"{place} {work.name}"
+    line = f"{place} {work.name}"
     if not how:
         seconds = time.perf_counter() - start
         pace.took(work.likeness, seconds)
-        told += _scores(work, done)
+        line += _scores(work, done)
         how = in_words(seconds) + left_in_words(pace.left(other.likeness for other in rest))
     # Samples of a few images are many: the last of them has a line for all.
     more = bool(rest) and work.is_sample and rest[0].likeness == work.likeness
-    _tell(done, told, work.name, {"how": how}, logging.DEBUG if more else logging.INFO)
+    _tell(done, line, work.name, {"how": how}, logging.DEBUG if more else logging.INFO)
 
 
 def _scores(work: _Work, done: Done) -> str:
@@ -115,9 +115,9 @@ def _scores(work: _Work, done: Done) -> str:
         own = [one for one in done.results if (one.cell.method, one.cell.config.backbone) == likes]
     splits = [(split, f"{split}/accuracy") for split in ("val", "test")] + [("over folds", "cv_accuracy")]
     means = [(split, fmean(one.metrics[name] for one in own)) for split, name in splits if name in last.metrics]
-    told = ", ".join(f"{split} {mean:.4f}" for split, mean in means)
+    scores = ", ".join(f"{split} {mean:.4f}" for split, mean in means)
     over = f", mean of {len(own)} samples" if len(own) > 1 else ""
-    return f": {told}{over}" if told else ""
+    return f": {scores}{over}" if scores else ""
 
 
 def _do(work: _Work, done: Done) -> str:
@@ -150,14 +150,14 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     for key, answer in crew.do([*features.values(), *parts.values()]):
         for work in by_part.get(key, ()):
             position += 1
-            told, reused = f"[{position}/{len(works)}] {work.name}", answer.get("how") == FINISHED_BEFORE
+            line, reused = f"[{position}/{len(works)}] {work.name}", answer.get("how") == FINISHED_BEFORE
             if work.cell is not None and "failed" not in answer:
                 done.results.append(_result(work.cell, answer["run_id"], reused))
             if "failed" not in answer and not reused:
                 left = (time.perf_counter() - start) / position * (len(works) - position)
-                told += _scores(work, done)
+                line += _scores(work, done)
                 answer = {**answer, "how": answer["how"] + left_in_words(left)}
-            _tell(done, told, work.name, answer)
+            _tell(done, line, work.name, answer)
 
 
 def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:
@@ -181,9 +181,9 @@ def _result(cell: Cell, run_id: str, reused: bool) -> CellResult:
     return CellResult(cell, run.data.tags["weights"], dict(run.data.metrics), run_id, reused)
 
 
-def _tell(done: Done, told: str, name: str, answer: dict[str, str], level: int = logging.INFO) -> None:
+def _tell(done: Done, line: str, name: str, answer: dict[str, str], level: int = logging.INFO) -> None:
     if "failed" in answer:
         done.failures[name] = answer["failed"]
-        logger.error("%s FAILED: %s", told, answer["failed"])
+        logger.error("%s FAILED: %s", line, answer["failed"])
     else:
-        logger.log(level, "%s (%s)", told, answer["how"])
+        logger.log(level, "%s (%s)", line, answer["how"])

@@ -22,54 +22,56 @@ from resnet_mlflow.workers.cluster import own_share_of_cores
 logger = logging.getLogger(__name__)
 
 
-def answer(told: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
-    """Do what a worker is told and return ``run_id`` and ``how``; ``failed`` with the reason where it cannot be done.
+def answer(request: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
+    """Do what a worker is asked for; return ``run_id`` and ``how``, or ``failed`` with the reason where it cannot be.
 
     Args:
-        told: ``job``, ``kind`` and ``config``, ``place``; and what the job needs besides.
+        request: ``job``, ``kind`` and ``config``, ``place``; and what the job needs besides.
     """
     quiet_libraries()
     ask_stop(False)
     start = time.perf_counter()
     try:
-        config = _KINDS[told["kind"]](**told["config"])
+        config = _KINDS[request["kind"]](**request["config"])
         # Tables that a stage prints are for whoever started it; here it is the study.
-        with use_place(Place(**told["place"])), redirect_stdout(StringIO()), own_share_of_cores():
-            done = JOBS[told["job"]](config, told)
+        with use_place(Place(**request["place"])), redirect_stdout(StringIO()), own_share_of_cores():
+            done = JOBS[request["job"]](config, request)
         return {"how": f"{time.perf_counter() - start:.1f} s", **done}
     except Exception as error:  # The others go on.
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
         return {"failed": reason_of(error)}
 
 
-def _check(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+def _check(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     try:
         found = prepare(config).dataset.digest
     except InputError as error:
         raise InputError(f"the worker {process_name()} must have the dataset, got: {error}") from None
-    if found != told["digest"]:
+    if found != request["digest"]:
         raise InputError(
-            f"a worker must have the same dataset (digest {told['digest']}), got {found} for {config.dataset} at "
+            f"a worker must have the same dataset (digest {request['digest']}), got {found} for {config.dataset} at "
             f"{process_name()}; copy it there, or name the place where both have it"
         )
     return {}
 
 
-def _features(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+def _features(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     ensure_features(config, prepare(config))
     return {}
 
 
-def _rows(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
-    shard = Shard(told["split"], int(told["first"]), int(told["stop"]))
-    return hand_over(config, shard, told["place"]["parent_run_id"])
+def _rows(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
+    shard = Shard(request["split"], int(request["first"]), int(request["stop"]))
+    return hand_over(config, shard, request["place"]["parent_run_id"])
 
 
-def _corrupted(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+def _corrupted(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     from resnet_mlflow.robustness.selection import CorruptedSet
     from resnet_mlflow.stages.robustness_workers import do_corrupted
 
-    do_corrupted(config, told["run_id"], [CorruptedSet(*cell) for cell in json.loads(told["cells"])], told["cache"])
+    do_corrupted(
+        config, request["run_id"], [CorruptedSet(*cell) for cell in json.loads(request["cells"])], request["cache"]
+    )
     return {}
 
 
@@ -92,22 +94,22 @@ def run_cell(config: FitHeadConfig | FinetuneConfig, parent_run_id: str = "") ->
     return run_fit_head(config).run_id, False
 
 
-def _cell(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
-    run_id, reused = run_cell(config, told["place"]["parent_run_id"])
+def _cell(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
+    run_id, reused = run_cell(config, request["place"]["parent_run_id"])
     return {"run_id": run_id, **({"how": FINISHED_BEFORE} if reused else {})}
 
 
-def _method(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+def _method(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     from resnet_mlflow.stages.longtail import run_method
 
-    found = _begin("longtail", config, told["place"]["parent_run_id"])
+    found = _begin("longtail", config, request["place"]["parent_run_id"])
     return {"run_id": found, "how": FINISHED_BEFORE} if found else {"run_id": run_method(config)}
 
 
-def _comparison(config: Any, told: Mapping[str, Any]) -> dict[str, str]:
+def _comparison(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     from resnet_mlflow.stages.longtail import run_longtail
 
-    _begin("longtail", config, told["place"]["parent_run_id"])
+    _begin("longtail", config, request["place"]["parent_run_id"])
     return {} if run_longtail(config) else {"failed": "a method failed, see its run"}
 
 

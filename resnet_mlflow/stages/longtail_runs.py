@@ -218,7 +218,7 @@ def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float6
         shares = []
     if len(shares) != len(train_counts) or not all(0 < share < math.inf for share in shares):
         raise InputError(
-            f"test_prior must be uniform, train, or {len(train_counts)} shares above 0 with commas between (one per "
+            f"test_prior must be uniform, train, or {len(train_counts)} comma-separated shares above 0 (one per "
             f"class), got {text!r}; write such as {','.join(['1'] * min(3, len(train_counts)))}..."
         )
     return np.asarray(shares) / sum(shares)

@@ -66,7 +66,7 @@ def fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
         try:
             features = inputs.store.put_from(partial(_lend, run_id, expected.max_bytes), expected)
         except InputError as error:  # Whoever wrote to the store, this machine can compute them.
-            logger.warning("features of run %s cannot be taken: %s", run_id, error)
+            logger.warning("features of run %s cannot be used: %s", run_id, error)
             continue
         if features is not None:
             return features

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.process import raise_if_stopped, reason_of
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import TrialRun, describe_distributions, end_killed_trial
 from resnet_mlflow.tuning.objective import Measured, Objective
 from resnet_mlflow.tuning.shared_study import RETRY_OF, RUN_ID, SharedStudy, TrialEnd, is_killed
@@ -47,16 +48,20 @@ class Trials:
     def run(self) -> None:
         """Run trials until the study needs no more, and wait for those of other processes."""
         self._end_killed()
-        while True:
-            raise_if_stopped()
-            start = time.perf_counter()
-            trial = self.study.next_trial()
-            if trial is not None:
-                self._run_trial(trial, start)
-            elif self.study.others_at_work():
-                time.sleep(POLL_S)
-            else:
-                break
+        with progress(self.study.config.n_trials, "trials", "tuning") as bar:
+            while True:
+                raise_if_stopped()
+                if not bar.disable:
+                    bar.n = self.study.n_over()
+                    bar.refresh()
+                start = time.perf_counter()
+                trial = self.study.next_trial()
+                if trial is not None:
+                    self._run_trial(trial, start)
+                elif self.study.others_at_work():
+                    time.sleep(POLL_S)
+                else:
+                    break
         self._end_killed()
 
     def _run_trial(self, trial: "optuna.Trial", start: float) -> None:
@@ -102,7 +107,7 @@ class Trials:
         if not self.study.tell(trial, end.state, values, end.error):
             # This process was silent for so long that another one runs the trial again.
             end_killed_trial(run.run_id)
-            logger.warning("trial %d was taken for dead, and is run again", trial.number)
+            logger.warning("trial %d was presumed dead and is run again", trial.number)
 
     def _tags_of(self, trial: "optuna.Trial") -> dict[str, object]:
         from optuna.distributions import distribution_to_json

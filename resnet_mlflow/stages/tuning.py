@@ -162,7 +162,7 @@ def finished_before(study: SharedStudy) -> Outcome | None:
     if run_id is None or not finish_run(run_id):
         return None
     leave_launched_run(run_id)
-    logger.info("study %r has finished before: run %s", study.task.name, run_id)
+    logger.info("tuning %r is already finished: run %s", study.task.name, run_id)
     return outcome_of(run_id)
 
 
@@ -228,7 +228,7 @@ def _log_study(run: StageRun, study: SharedStudy, best: "FrozenTrial", overheads
     with run.artifacts() as folder:
         write_study_figures(study.optuna, f"{measured}/{config.objective}", folder / "figures")
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    logger.info("study %r: %s; best trial %d, %s", study.task.name, told, best.number, json.dumps(best.params))
+    logger.info("tuning %r: %s; best trial %d, %s", study.task.name, told, best.number, json.dumps(best.params))
 
 
 def count_states(trials: "list[FrozenTrial]") -> dict[str, int]:

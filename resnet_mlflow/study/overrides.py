@@ -31,7 +31,7 @@ def overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
         path, separator, value = pair.partition("=")
         names = path.strip().split(".")
         if not separator or not all(names):
-            raise InputError(f"set must be pairs path=value with commas between them, got {shown(pair)}; {EXAMPLE}")
+            raise InputError(f"set must be comma-separated pairs path=value, got {shown(pair)}; {EXAMPLE}")
         try:
             content = _put(content, names, read_yaml(value), path.strip())
         except yaml.YAMLError:

@@ -145,7 +145,7 @@ def load_json(run_id: str, path: str) -> dict[str, Any]:
 
 def unreadable_json(run_id: str, path: str, got: str) -> InputError:
     """Return the refusal of a JSON artifact that does not hold what stages log there."""
-    return InputError(f"{path} must be JSON as stages log it, got {got:.100} in run {run_id}; take another run")
+    return InputError(f"{path} must be JSON as a stage logs it, got {got:.100} in run {run_id}; take another run")
 
 
 def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:

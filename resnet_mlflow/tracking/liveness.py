@@ -62,7 +62,9 @@ def end_abandoned_runs() -> None:
     """End runs of ours as KILLED that nobody works on: their processes are gone, or gave no sign for a long time."""
     for run in search_runs("attributes.status = 'RUNNING'"):
         if is_abandoned(run.data.tags):
-            logger.warning("run %s (%s) was left by a process that is gone: KILLED", run.info.run_name, run.info.run_id)
+            logger.warning(
+                "run %s (%s) was abandoned by a process that no longer runs: KILLED", run.info.run_name, run.info.run_id
+            )
             with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))
 

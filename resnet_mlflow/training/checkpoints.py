@@ -86,16 +86,16 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     content = path.read_bytes()
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.blake2b(body).digest() != digest:
-        logger.warning("checkpoint %s is damaged; it is ignored and training starts afresh", path)
+        logger.warning("checkpoint %s is damaged: it is ignored, and training starts over", path)
         return None
     try:
         payload = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError):
         payload = None  # Right by its digest, and yet none of ours: a folder that others write to.
     if not isinstance(payload, dict):
-        logger.warning("checkpoint %s holds something else; it is ignored and training starts afresh", path)
+        logger.warning("checkpoint %s holds something else: it is ignored, and training starts over", path)
         return None
     if payload.get("fingerprint") != fingerprint:
-        logger.warning("checkpoint %s is of another configuration; it is ignored and training starts afresh", path)
+        logger.warning("checkpoint %s belongs to another configuration: it is ignored, and training starts over", path)
         return None
     return payload

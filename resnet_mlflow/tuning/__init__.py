@@ -1,1 +1,1 @@
-"""Studies of hyperparameters: Optuna asks and is told, each trial is a run, and processes share one study."""
+"""Tuning of hyperparameters: Optuna proposes trials, each trial is a run, and processes share one tuning."""

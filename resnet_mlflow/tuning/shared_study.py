@@ -87,8 +87,8 @@ class SharedStudy:
         for name, value in wanted.items():
             if known.get(name) != value:
                 raise InputError(
-                    f"study {self.task.name!r} of {self.storage.place} must go on with the {name} it began with, "
-                    f"{_difference(known.get(name), value)}; pass study_name=another to begin a new one"
+                    f"tuning {self.task.name!r} of {self.storage.place} must continue with the {name} it started with, "
+                    f"{_difference(known.get(name), value)}; pass study_name=another to start a new one"
                 )
 
     @property

@@ -37,7 +37,7 @@ def test_table_prints_the_table(study, capsys):
         (["table", "heads", "--folder", "x"], "unrecognized arguments: --folder x"),
         (["table", "heads", "--experiment", "resnet-mlfow"], "did you mean 'resnet-mlflow'"),
         (["table", "tuning"], "table tuning needs finished runs with n_trials, got none among"),
-        (["table", "heads", "--tags", "seed"], "tags must be name=value with commas between them"),
+        (["table", "heads", "--tags", "seed"], "tags must be comma-separated pairs name=value"),
         (["explain", "abc"], "run_id must name a run of .*, got 'abc'"),
         (["repeat", "abc"], "run_id must name a run of .*, got 'abc'"),
         (["diff", "abc", "abd"], "run_id must name a run of .*, got 'abc'"),

@@ -1,12 +1,15 @@
 import html.parser
 import json
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
+import analysis
 from analysis.links import RunLinks
 from analysis.page import render_page
 from analysis.render import cells, shown_columns
@@ -168,6 +171,14 @@ def test_write_report_takes_filters_and_replaces_an_earlier_report(demo_store, t
     assert "prototype" in (folder / "report.md").read_text()
 
 
+def test_report_shows_on_a_terminal_how_far_it_is(demo_store, tmp_path, monkeypatch, as_terminal):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", demo_store)
+    with as_terminal as shown:
+        write_report("resnet-mlflow", tmp_path / "out", dataset="none of ours")
+    assert shown.getvalue().startswith("\rreport: ")
+    assert f"0/{len(TABLES)}" in shown.getvalue()
+
+
 def test_report_without_runs_says_so(demo_store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", demo_store)
     path = write_report("resnet-mlflow", tmp_path / "out", dataset="none of ours")
@@ -194,3 +205,20 @@ def test_write_report_names_the_nearest_experiment(demo_store, tmp_path, monkeyp
     with pytest.raises(InputError, match="did you mean 'resnet-mlflow'"):
         write_report("resnet-mflow", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def _luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_colours_of_the_page_have_the_contrast_of_wcag_aa_in_light_and_dark():
+    template = (Path(analysis.__file__).parent / "templates" / "report.html.j2").read_text()
+    themes = [dict(re.findall(r"--(\w+): (#\w{6})", theme)) for theme in re.findall(r"--text: [^}]+", template)]
+    assert len(themes) == 2
+    for theme in themes:
+        for front in ("text", "quiet", "link"):
+            for back in ("paper", "panel"):
+                dark, light = sorted((_luminance(theme[front]), _luminance(theme[back])))
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (front, back)

@@ -1,4 +1,4 @@
-"""Pictures at fault, and cues: found where they are, and no wolf cried at photographs and flat objects."""
+"""Faulty pictures, and cues: found where they are, and no wolf cried at photographs and flat objects."""
 
 import numpy as np
 import pytest

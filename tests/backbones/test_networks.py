@@ -111,14 +111,14 @@ def test_build_backbone_names_a_truncated_file(suffix: str, resnet18: nn.Module,
     save = torch.save if suffix == ".pth" else save_file
     save(resnet18.state_dict(), path)
     truncate(path)
-    with pytest.raises(InputError, match=rf"a weights file must be whole, got .*half{suffix} \(.*may be truncated"):
+    with pytest.raises(InputError, match=rf"a weights file must be complete, got .*half{suffix} \(.*may be truncated"):
         build_backbone("resnet18", from_file(path))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a weights file must be whole"),
+        (b"", "a weights file must be complete"),
         (b"not a pickle at all", "a weights file must"),
     ],
 )

@@ -94,8 +94,8 @@ OTHERS = "a weights file must hold tensors only, got other objects in .*: "
         (tar, f"{NO_TENSORS} a tar archive in .*; unpack it"),
         (numpy_archive, f"{NO_TENSORS} an archive of NumPy arrays in"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), f"{NO_TENSORS} an HDF5 file, as Keras"),
-        (lambda path: path.write_bytes(b""), "a weights file must be whole, got the empty"),
-        (lambda path: path.write_bytes(bytes(999)), "a weights file must be whole"),
+        (lambda path: path.write_bytes(b""), "a weights file must be complete, got the empty"),
+        (lambda path: path.write_bytes(bytes(999)), "a weights file must be complete"),
         (lambda path: torch.save({"epoch": 3}, path), f"{NO_TENSORS} none in"),
         (lambda path: torch.save(torch.zeros(3), path), f"{NO_TENSORS} something else in"),
         (

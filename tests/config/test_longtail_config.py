@@ -14,8 +14,8 @@ def test_all_seeds_are_in_the_order_given(text: str, seeds: tuple[int, ...]) -> 
     ("values", "line"),
     [
         ({"seeds": "0,1,0"}, "seeds must not repeat a seed, got '0,1,0'"),
-        ({"seeds": "0,1.5"}, "seeds must be whole numbers .* such as 0,1,2, got '0,1.5'"),
-        ({"seeds": "-1"}, "seeds must be whole numbers"),
+        ({"seeds": "0,1.5"}, "seeds must be comma-separated whole numbers .* such as 0,1,2, got '0,1.5'"),
+        ({"seeds": "-1"}, "seeds must be comma-separated whole numbers"),
         ({"seeds": "0", "seed": 1}, r"seed must be 0 where seeds \(0\) are given, got 1"),
         ({"imbalance_factor": 0.01}, "imbalance_factor must be at least 1.0, got 0.01"),
         ({"imbalance_factor": float("nan")}, "imbalance_factor must be a finite number"),

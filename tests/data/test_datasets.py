@@ -40,7 +40,7 @@ def test_load_dataset_digits_imports_no_torch():
     [
         ("cifar11", "got 'cifar11'; did you mean 'cifar10'?"),
         ("digit", "did you mean 'digits'?"),
-        ("zzzzz", "got 'zzzzz'; known are digits, caltech101"),
+        ("zzzzz", "got 'zzzzz'; valid names: digits, caltech101"),
         ("folder:/no/such/place", "folder must exist, got /no/such/place; check the path"),
     ],
 )
@@ -58,7 +58,7 @@ def test_load_dataset_counts_duplicates_and_warns(birds, tmp_path, caplog):
     write_image(birds / "test" / "owl" / "copy.png", seed=0)  # the first crow of train
     dataset = load_dataset(f"folder:{birds}", data_dir=tmp_path)
     assert dataset.n_duplicates_across_splits == {"train/test": 1}
-    assert "1 test images also lie in train" in caplog.text
+    assert "1 test images are also in train" in caplog.text
 
 
 def test_dataset_digest_depends_on_content_and_not_on_order():

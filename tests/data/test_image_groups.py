@@ -287,8 +287,8 @@ def test_given_splits_are_kept_counted_and_listed(leaking, tmp_path, caplog):
     assert set(listed["group"]) == {"0", "11"}
     assert len(listed["path"]) == 4 + 2 + 4 + 4
     assert contradictions(dataset)["label"] == ["crow", "crow", "owl"]
-    assert caplog.text.count("2 test images also lie in train; duplicates=drop_from_train leaves them out") == 1
-    assert "6 test images are of groups that train has, too; crossing_groups=drop_from_train" in caplog.text
+    assert caplog.text.count("2 test images are also in train; duplicates=drop_from_train leaves them out") == 1
+    assert "6 test images are of groups that train also has; crossing_groups=drop_from_train" in caplog.text
     assert "equal content under several labels, such as train/crow/patient_0_0.png (crow)" in caplog.text
 
 
@@ -303,7 +303,7 @@ def test_given_splits_lose_on_request_what_they_share(leaking, tmp_path, caplog)
     assert without_copies.n_duplicates_across_splits == without_groups.n_groups_across_splits == {}
     assert len({one.digest for one in (kept, without_copies, without_groups)}) == 3
     assert copies_across(without_copies) == copies_across(kept)
-    assert "8 train images that held-out splits have, too, are left out" in caplog.text
+    assert "8 train images that are also in held-out splits are left out" in caplog.text
 
 
 def test_leaving_out_refuses_to_empty_a_class(birds, tmp_path):

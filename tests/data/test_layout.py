@@ -158,7 +158,7 @@ def test_classes_that_hold_splits_are_refused_with_a_hint(tmp_path):
     for number, bird in enumerate(("crow", "owl")):
         write_classes(tmp_path / "x" / bird, {"train": 3, "test": 3}, first_seed=number * 10)
     assert "such as crow/train, in" in (told := refused(tmp_path / "x"))
-    assert "turn them round (train/crow)" in told
+    assert "swap them (train/crow)" in told
 
 
 @pytest.mark.parametrize("inner", ["birds", "archive", "archive/birds", "training_data"])

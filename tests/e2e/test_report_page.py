@@ -49,6 +49,48 @@ def test_report_fits_on_paper_whole(page, width):
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.fixture
+def phone(page):
+    """The page in a window of 390 pixels."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield page
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_tables_show_every_score_on_a_phone_without_scrolling_sideways(phone):
+    edges = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().right)"
+    for what in ("tbody th", "td", "td.number", "thead button"):
+        edge = phone.driver.execute_script(edges, what)
+        assert edge
+        assert max(edge) <= 390, what
+    label = "return getComputedStyle(document.querySelector('#leaderboard td.number'), '::before').content"
+    assert phone.driver.execute_script(label) == '"val accuracy"'
+    # Rows stay rows for those who hear the page, though they look like cards.
+    rows = phone.driver.find_elements("css selector", "#leaderboard tbody tr")
+    assert {row.aria_role for row in rows} == {"row"}
+
+
+def test_keyboard_goes_from_a_way_past_the_contents_to_filters_headers_and_table(page):
+    page.driver.execute_script("scrollTo(0, 0); document.activeElement.blur()")
+    page.driver.find_element("css selector", "body").send_keys("\ue004")
+    assert page.driver.switch_to.active_element.text == "Skip to the tables"
+    # Without a positive tabindex the order is that of the page, which is that of reading.
+    order = page.driver.execute_script(
+        "return [...document.querySelectorAll('#leaderboard :is(select, .copy, thead button, .scroll)')]"
+        ".map(e => e.tabIndex + e.localName)"
+    )
+    assert order[0] == "0select"
+    assert order[order.index("0div") + 1] == "0button"
+
+
+def test_charts_and_tables_have_names_to_be_read_aloud(page):
+    for what in (".chart", ".scroll", "main section[id]"):
+        found = page.driver.find_elements("css selector", what)
+        assert found
+        assert all(len(element.accessible_name) > 10 for element in found), what
+
+
 def shown_rows(page):
     return page.all("#leaderboard tbody tr")
 

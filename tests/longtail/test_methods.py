@@ -59,7 +59,7 @@ def test_parse_methods_puts_none_first_and_each_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "methods must be all or names with commas between, got ''"),
+        ("", "methods must be all or comma-separated names, got ''"),
         (" , ", "methods must be all"),
         ("balanced_sofmax", r"got 'balanced_sofmax'; did you mean 'balanced_softmax'\?"),
         ("force:", "^method must be one of none, resample_balanced, .*, got ''"),

@@ -197,7 +197,7 @@ def test_what_given_splits_share_is_listed_and_left_out(module_store, tmp_path, 
     copies = artifact(kept.run_id, "data/copies_across_splits.csv")
     assert copies["path"].tolist() == ["train/red/patient_1_0.png", "test/red/again.png"]
     assert set(artifact(kept.run_id, "data/groups_across_splits.csv")["group"]) == {1, 7}
-    assert caplog.text.count("1 test images also lie in train") == 1
+    assert caplog.text.count("1 test images are also in train") == 1
 
     left = run_fit_head(FitHeadConfig(**options(root, head="prototype", crossing_groups="drop_from_train")))
     tags = mlflow.get_run(left.run_id).data.tags

@@ -212,7 +212,7 @@ def test_choose_methods_leaves_out_what_does_not_apply():
     ("values", "line"),
     [
         ({"imbalance_factor": 5000}, r"imbalance_factor must be in \[1, "),
-        ({"test_prior": "1,2"}, "test_prior must be uniform, train, or 10 shares above 0"),
+        ({"test_prior": "1,2"}, "test_prior must be uniform, train, or 10 comma-separated shares above 0"),
         ({"head_params": "{epochz: 1}"}, "epochz"),
     ],
 )

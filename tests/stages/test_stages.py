@@ -200,7 +200,7 @@ def test_duplicates_across_splits_are_counted_and_warned_of(store, image_folder,
     assert json.loads(mlflow.get_run(outcome.run_id).data.tags["duplicates_across_splits"]) == {"train/test": 1}
     told = [record.getMessage() for record in caplog.records if "lie in train" in record.getMessage()]
     advice = "duplicates=drop_from_train leaves them out there"
-    assert told == [f"folder:{image_folder}: 1 test images also lie in train; {advice}"], "once"
+    assert told == [f"folder:{image_folder}: 1 test images are also in train; {advice}"], "once"
 
 
 def test_batch_size_larger_than_the_dataset_works(store, image_folder):

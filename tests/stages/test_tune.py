@@ -71,13 +71,20 @@ def test_tuned_run_is_an_ordinary_run_with_trials_below(store, study_cache):
     assert yaml.safe_load(load_config(outcome.run_id)["head_params"])["k"] == classifier.head.k
 
 
+def test_tuning_shows_on_a_terminal_how_many_trials_are_left(store, study_cache, as_terminal):
+    with as_terminal as shown:
+        run_fit_head(tuned(head="prototype", n_trials=2))
+    assert "tuning:   0%" in shown.getvalue()
+    assert "2/2" in shown.getvalue()
+
+
 def test_same_command_finds_its_study_done_and_more_trials_go_on(store, study_cache, caplog):
     caplog.set_level("INFO")
     first = run_fit_head(tuned(head="prototype", n_trials=2, study_name="mine"))
     again = run_fit_head(tuned(head="prototype", n_trials=2, study_name="mine"))
     assert again.run_id == first.run_id
     assert again.metrics["test/accuracy"] == first.metrics["test/accuracy"]
-    assert "has finished before" in caplog.text
+    assert "is already finished" in caplog.text
     more = run_fit_head(tuned(head="prototype", n_trials=5, study_name="mine"))
     assert more.run_id != first.run_id, "a run that has been evaluated is closed"
     assert mlflow.get_run(more.run_id).data.tags["continues"] == first.run_id
@@ -222,5 +229,7 @@ def test_changed_space_under_the_same_name_is_refused(store, study_cache, tmp_pa
     path = space(tmp_path, prototype={"metric": ["cosine"]})
     with pytest.raises(InputError, match=r"got a changed one: .* pass study_name=another"):
         run_fit_head(config.model_copy(update={"search_space": path}))
-    with pytest.raises(InputError, match="must go on with the method it began with, which is 'prototype', got 'knn'"):
+    with pytest.raises(
+        InputError, match="must continue with the method it started with, which is 'prototype', got 'knn'"
+    ):
         run_fit_head(config.model_copy(update={"head": "knn"}))

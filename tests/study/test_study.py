@@ -168,10 +168,10 @@ def test_values_are_overridden_and_checked_like_the_file(tmp_path):
         ("seeds=[0,0]", "must not repeat a value"),
         ("features.imagesize=96", "features has no parameter 'imagesize'; did you mean 'image_size'"),
         ("heads.svm.c=3", "got 'c'"),
-        ("seeds", "set must be pairs path=value with commas between them, got 'seeds'; write seeds="),
+        ("seeds", "set must be comma-separated pairs path=value, got 'seeds'; write seeds="),
         ("seeds=[0", "set must have values in YAML, got '[0' for seeds"),
         ("name.first=a", "set must lead into sections, got name.first, where name is 'small'"),
-        ("=3", "set must be pairs path=value"),
+        ("=3", "set must be comma-separated pairs path=value"),
     ],
 )
 def test_overrides_that_are_wrong_are_refused_in_one_line(tmp_path, overrides, rule):

@@ -143,5 +143,5 @@ def test_load_checkpoint_runs_nothing_that_a_file_holds(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "c.pt", content)
     assert load_checkpoint(tmp_path / "c.pt", "f") is None
-    assert "holds something else; it is ignored" in caplog.text
+    assert "holds something else: it is ignored" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]

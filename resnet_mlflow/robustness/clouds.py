@@ -6,7 +6,7 @@ from torch import Tensor
 from resnet_mlflow.robustness.random import ItemRandom
 
 
-def plasma(random: ItemRandom, height: int, width: int, *decays: float) -> Tensor:
+def fractal_clouds(random: ItemRandom, height: int, width: int, *decays: float) -> Tensor:
     """Return clouds in [0, 1], float32 of shape (n, n_decays, height, width), cut from squares that repeat.
 
     A square's side is the next power of two; it is scaled to [0, 1] before it is cut.

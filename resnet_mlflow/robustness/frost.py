@@ -1,11 +1,11 @@
-"""Ice on a window: what stands in for the photographs of frost of the published sets."""
+"""Ice on a window: replaces the photographs of frost of the published sets."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from resnet_mlflow.robustness.plasma import plasma
+from resnet_mlflow.robustness.clouds import fractal_clouds
 from resnet_mlflow.robustness.random import ItemRandom
 
 # Between bare glass and thick ice, as red, green and blue.
@@ -24,7 +24,7 @@ def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
     A film of uneven thickness is divided into cells around random points. In each, barbs leave a stem in a direction
     of its own.
     """
-    film, rough, fine = plasma(random, height, width, 2.0, 1.6, 1.35).unbind(1)
+    film, rough, fine = fractal_clouds(random, height, width, 2.0, 1.6, 1.35).unbind(1)
     along, across = _in_cells(random, film, rough)
     barbs = (along + 0.7 * across.abs()).mul_(2 * math.pi * _BARBS).add_(rough, alpha=_BEND).sin_().add_(1)
     stems = across.abs().mul_(-45).exp_()
