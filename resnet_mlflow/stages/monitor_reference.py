@@ -15,7 +15,7 @@ from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.monitoring.changes import Pool
 from resnet_mlflow.monitoring.kernel import fit_space
 from resnet_mlflow.monitoring.observed import PICTURES, Meter, Observed, measure_pictures, observe
-from resnet_mlflow.monitoring.power import batch_sizes, count_false_alarms, measure_curve, power_as_json
+from resnet_mlflow.monitoring.power import Curve, batch_sizes, count_false_alarms, measure_curve, power_as_json
 from resnet_mlflow.monitoring.reference import FEWEST_IMAGES, MOST_IMAGES, Reference, read_reference
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet, build_cells, parse_corruptions, sample_rows
@@ -25,6 +25,7 @@ from resnet_mlflow.serving.looks import level_of_alarm
 from resnet_mlflow.stages.calibration import N_PICTURES, fitted_splits, inputs_as_fitted, one_of_each_group
 from resnet_mlflow.stages.classifiers import RunClassifier
 from resnet_mlflow.stages.network_runs import image_partition
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import StageRun, download_classifier
 from resnet_mlflow.uncertainty.rules import Rules
 
@@ -139,7 +140,11 @@ def measure_power(run: StageRun, config: PowerConfig, classifier: RunClassifier,
         return ""
     tested, level = _Tested(classifier, packaged, reference, images), level_of_alarm(1, FALSE_ALARMS)
     alarms = count_false_alarms(tested.pool(CLEAN), level)
-    curves = [measure_curve(*cell, tested.pool(cell), level) for cell in corrupted_sets(config)]
+    cells, curves = corrupted_sets(config), list[Curve]()
+    with progress(len(cells), "corruptions", "power of monitor") as bar:
+        for cell in cells:
+            curves.append(measure_curve(*cell, tested.pool(cell), level))
+            bar.update()
     found = power_as_json(curves, alarms, level)
     run.log_json(found, POWER_FILE)
     run.log_metrics({"power/false_alarms": alarms.alarms / alarms.batches})

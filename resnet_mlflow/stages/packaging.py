@@ -20,6 +20,7 @@ from resnet_mlflow.serving.classifier import Description, read_classifier, write
 from resnet_mlflow.serving.model import ServedClassifier
 from resnet_mlflow.serving.requests import MAX_PIXELS
 from resnet_mlflow.stages.classifiers import RunClassifier, precision_of
+from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import PackagedModel, Predictions, download_classifier, load_predictions, log_classifier
 from resnet_mlflow.uncertainty.rules import Rules
 
@@ -92,7 +93,12 @@ def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSpli
     # What training could read is not too large here.
     model = ServedClassifier(classifier, images.max_pixels)
     # Batches as in extraction, so that rounding is the same too.
-    answers = pd.concat([model.predict(batch) for batch in _requests(images, batch_size)])
+    found = []
+    with progress(len(images), "images", "checking the package") as bar:
+        for batch in _requests(images, batch_size):
+            found.append(model.predict(batch))
+            bar.update(len(batch))
+    answers = pd.concat(found)
     # The most probable class, which costs of mistakes may keep from being the answer.
     likeliest = np.array([next(iter(scores)) for scores in answers["scores"]], dtype=np.str_)
     n_wrong = _n_disagreements(logged, likeliest)

@@ -19,10 +19,10 @@ from mlflow.types.schema import Array, Map
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.digests import check_digests, digests_of
 from resnet_mlflow.files.scratch import scratch_folder
-from resnet_mlflow.files.source import copy_source
 from resnet_mlflow.tracking.artifacts import download_model
 
-LOADER = "resnet_mlflow.serving"
+# Whole, so that what imports the package after a model was loaded finds all of it.
+PACKAGE = Path(__file__).parents[1]
 # What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
 SERVING_REQUIREMENTS = (
     # With httptools the server parses requests of many images in compiled code.
@@ -54,7 +54,7 @@ def log_classifier(
 
     run = mlflow.active_run()
     assert run is not None
-    with scratch_folder() as source, _logged_model(run.info.experiment_id, run.info.run_id) as (model, place):
+    with _logged_model(run.info.experiment_id, run.info.run_id) as (model, place):
         # Not log_model, which logs the defaults of model_config as parameters of the run: it has its own max_pixels.
         mlflow.pyfunc.save_model(
             path=str(place),
@@ -65,10 +65,9 @@ def log_classifier(
                 run_id=run.info.run_id,
                 metadata=dict(metadata),
             ),
-            loader_module=LOADER,
+            loader_module="resnet_mlflow.serving",
             data_path=str(folder),
-            # Each file is a request where the store is a server: those that are needed.
-            code_paths=[str(copy_source(LOADER, source))],
+            code_paths=[str(PACKAGE)],
             signature=_signature(with_rules),
             input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
             # Named here, since MLflow would find them in a subprocess that takes seconds.
