@@ -97,11 +97,7 @@ def _fill(
     shapes = {name: (len(split), n_columns) for name, split in dataset.splits.items()}
     before = {name: begin_split(entry.folder, name, shape) for name, shape in shapes.items()}
     left_out = {name: done.skipped for name, done in before.items()}
-    missing = [
-        shard
-        for shard in shards_of(dataset)
-        if not np.isin(np.arange(shard.first, shard.stop), before[shard.split].rows).all()
-    ]
+    missing = [shard for shard in shards_of(dataset) if not before[shard.split].covers(shard.first, shard.stop)]
     taken = ""
     for brought in bring(missing):
         name, taken = brought.shard.split, brought.weights_taken

@@ -42,6 +42,10 @@ class Done:
     rows: NDArray[np.int64]
     skipped: Skipped
 
+    def covers(self, first: int, stop: int) -> bool:
+        """Return whether the rows from ``first`` to ``stop - 1`` are all among them."""
+        return bool(np.isin(np.arange(first, stop), self.rows).all())
+
 
 class SpanWriter:
     """Rows written to a split's file, with notes of what is done.

@@ -87,10 +87,10 @@ def unpack(folder: Path, meta: Mapping[str, Any], lend: Lend, expected: Expected
 
 
 def _take_features(folder: Path, split: str, shape: tuple[int, int], meta: Mapping[str, Any], lend: Lend) -> None:
-    done = begin_split(folder, split, shape).rows
+    done = begin_split(folder, split, shape)
     shards = _shards_of(split, meta, shape[0])
     for (first, name), stop in zip(shards, [*(first for first, _ in shards[1:]), shape[0]], strict=True):
-        if np.isin(np.arange(first, stop), done).all():
+        if done.covers(first, stop):
             continue
         with lend(name) as file:
             _check(file, name, meta)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
-from resnet_mlflow.process import machine, raise_if_stopped
+from resnet_mlflow.process import machine
 from resnet_mlflow.robustness.results import ResultStore, cell_key
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.stages.crews import Crew
@@ -49,7 +49,6 @@ def share_out(
                 parts.append(part)
     with progress(sum(len(missing) for _, missing in by_part.values()), "cells") as bar:
         for key, answer in crew.do(parts):
-            raise_if_stopped()
             if "failed" in answer:
                 raise InputError(answer["failed"])
             sweep, missing = by_part[key]
