@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.heads.blocks import thread_per_block
 from resnet_mlflow.heads.preprocessing import PREPROCESSINGS, apply_preprocessing, fit_preprocessing
 from resnet_mlflow.registry.heads import HEADS
 
@@ -80,10 +81,9 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return scores of shape (n_items, n_classes); the highest is the predicted class."""
         check_is_fitted(self)
         features = self._check_features(X)
-        blocks = [
-            self._logits(self._preprocess(features[rows])) for rows in gen_batches(len(features), self._block_rows())
-        ]
-        return np.concatenate(blocks)
+        with thread_per_block() as in_order:
+            blocks = gen_batches(len(features), self._block_rows())
+            return np.concatenate(list(in_order(lambda rows: self._logits(self._preprocess(features[rows])), blocks)))
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the label of the highest logit per item, the first of equal ones; of shape (n_items,)."""

@@ -94,6 +94,11 @@ knn-dino:
         self.T = T
         self.preprocessing = preprocessing
 
+    def logits(self, X: ArrayLike) -> Array:
+        """Return scores of shape (n_items, n_classes); the highest is the predicted class."""
+        # The search has threads of its own, on which nothing depends.
+        return self.vote(self.find_neighbours(X, self.k), self.k)
+
     def logits_for_ks(self, X: ArrayLike, ks: Iterable[int]) -> dict[int, Array]:
         """Return the logits for each k, of shape (n_items, n_classes), from one search.
 
@@ -153,12 +158,6 @@ knn-dino:
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
         self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # never the caller's own array
         self.labels_ = labels
-
-    def _logits(self, X: Array) -> Array:
-        return self.vote(self._nearest(X, self.k), self.k)
-
-    def _block_rows(self) -> int:
-        return SEARCH_ROWS
 
     def _share_logits(self, labels: Array, weights: Array) -> Array:
         n_items, n_classes = len(labels), len(self.classes_)

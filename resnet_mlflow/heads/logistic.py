@@ -1,10 +1,8 @@
 """Multinomial logistic regression by L-BFGS in coordinates where features do not correlate."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -12,12 +10,15 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from resnet_mlflow.heads.base import Array
+from resnet_mlflow.heads.blocks import InOrder, thread_per_block
 
 # Of the covariance's mean diagonal: keeps its factor finite where features are constant or copies.
 _RIDGE = 1e-6
 _OUT_OF_ITERATIONS = 1  # SciPy's status
-# Numbers in the logits of all items that are one block, and in those of one of many: 8 MB and 4 MB.
-_LOGITS_OF_ALL, _LOGITS = 1 << 20, 1 << 19
+# Items of a block, at most, and numbers in its logits: 2 MB.
+_ROWS, _LOGITS = 1024, 1 << 18
+# Numbers in the logits of all items up to which centred items and probabilities are kept: 8 MB.
+_LOGITS_OF_ALL = 1 << 20
 # Steps that L-BFGS remembers, each as two vectors of all weights; SciPy's default, and fewer where weights are many.
 _PAIRS, _PAIRS_OF_MANY, _FEW_WEIGHTS = 10, 3, 1 << 18
 _NEWTON_STEPS, _CG_STEPS, _CG_TOL = 10, 200, 1e-3
@@ -49,12 +50,19 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
         tol: Largest gradient in the coordinates of the search at which it stops, so that it means the same whatever
             the scale of the features.
     """
+    with thread_per_block() as in_order:
+        return _fit(X, labels, weights, C, max_iter, tol, in_order)
+
+
+def _fit(
+    X: Array, labels: Array, weights: Array | None, C: float, max_iter: int, tol: float, in_order: InOrder
+) -> Logistic:
     n_classes, n_features = int(labels.max()) + 1, X.shape[1]
     share = np.full(len(X), 1 / len(X)) if weights is None else weights / weights.sum()
     # Two classes have one margin in scikit-learn, whose halves these rows are: their penalty counts once.
     penalty = (2 if n_classes == 2 else 1) / (C * (len(X) if weights is None else weights.sum()))
     mean = share @ X
-    blocks = _Blocks(X, mean, n_classes)
+    blocks = _Blocks(X, mean, n_classes, in_order)
     factor = _factor(blocks, share, n_classes, penalty)
 
     def unpack(point: Array) -> tuple[Array, Array]:
@@ -68,28 +76,36 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
 
     def objective(point: Array) -> tuple[float, Array]:
         coef, intercept = unpack(point)
-        loss, by_intercept, by_coef = 0.0, np.zeros(n_classes), np.zeros((n_classes, n_features))
-        for rows, centred in blocks:
-            logits = _logits(centred, coef, intercept)
-            block_loss, by_logit = _cross_entropy(logits, labels[rows], share[rows])
-            loss += block_loss
-            _add_gradient(by_logit, centred, by_intercept, by_coef)
-        return loss + penalty / 2 * float((coef**2).sum()), pack(by_intercept, by_coef, coef)
+
+        def of_block(block: _Block) -> tuple[Array, ...]:
+            _, rows, centred = block
+            loss, by_logit = _cross_entropy(_logits(centred, coef, intercept), labels[rows], share[rows])
+            return np.asarray(loss), *_gradient(by_logit, centred)
+
+        loss, by_intercept, by_coef = blocks.sums(of_block)
+        return float(loss) + penalty / 2 * float((coef**2).sum()), pack(by_intercept, by_coef, coef)
 
     def curvature(point: Array) -> Callable[[Array], Array]:
         """Return the Hessian at a point, as the function that multiplies by it."""
         here = unpack(point)
-        # Of many blocks they would take more memory than all else, and are computed again.
-        kept = [softmax(_logits(centred, *here), axis=1) for _, centred in blocks] if blocks.whole else []
+
+        def probabilities_of(centred: Array) -> Array:
+            return np.asarray(softmax(_logits(centred, *here), axis=1))
+
+        # Of many items they would take more memory than all else, and are computed again.
+        kept = [probabilities_of(centred) for _, _, centred in blocks] if blocks.are_kept else []
 
         def times(direction: Array) -> Array:
             coef, intercept = unpack(direction)
-            by_intercept, by_coef = np.zeros(n_classes), np.zeros((n_classes, n_features))
-            for rows, centred in blocks:
-                probabilities = kept[0] if kept else softmax(_logits(centred, *here), axis=1)
+
+            def of_block(block: _Block) -> tuple[Array, ...]:
+                number, rows, centred = block
+                probabilities = kept[number] if kept else probabilities_of(centred)
                 by_logit = probabilities * _logits(centred, coef, intercept)
                 by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
-                _add_gradient(by_logit * share[rows, np.newaxis], centred, by_intercept, by_coef)
+                return _gradient(by_logit * share[rows, np.newaxis], centred)
+
+            by_intercept, by_coef = blocks.sums(of_block)
             return pack(by_intercept, by_coef, coef)
 
         return times
@@ -98,11 +114,10 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
     start = np.zeros(n_classes * (1 + n_features))
     n_pairs = _PAIRS if len(start) <= _FEW_WEIGHTS else _PAIRS_OF_MANY
     options: Any = {"maxiter": max_iter, "maxls": 50, "maxcor": n_pairs, "gtol": tol, "ftol": 0.0}
-    with _scipy_on_one_thread():
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-        point, n_newton = found.x, 0
-        if found.status != _OUT_OF_ITERATIONS and np.abs(found.jac).max() > tol:
-            point, n_newton = _newton(point, lambda at: objective(at)[1], curvature, tol)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    point, n_newton = found.x, 0
+    if found.status != _OUT_OF_ITERATIONS and np.abs(found.jac).max() > tol:
+        point, n_newton = _newton(point, lambda at: objective(at)[1], curvature, tol)
     coef, intercept = unpack(point)
     return Logistic(coef, intercept - coef @ mean, int(found.nit) + n_newton, found.status != _OUT_OF_ITERATIONS)
 
@@ -147,58 +162,54 @@ def _conjugate_gradients(times: Callable[[Array], Array], target: Array) -> Arra
     return found
 
 
-def _scipy_on_one_thread() -> AbstractContextManager[Any]:
-    """Return what keeps SciPy's BLAS to one thread.
-
-    Its wheels bring a BLAS of their own beside NumPy's. Each lets its threads wait actively, so that two of them in
-    turn take each other's cores: three to eight times slower than this on small matrices, and twice on large ones.
-    """
-    from threadpoolctl import ThreadpoolController  # as slow to import as scikit-learn, which brings it
-
-    controller = ThreadpoolController()
-    own = [pool["filepath"] for pool in controller.info() if "scipy.libs" in pool["filepath"]]
-    return cast("AbstractContextManager[Any]", controller.select(filepath=own).limit(limits=1))
+# Number of a block, its rows, and its items less the mean.
+_Block = tuple[int, slice, Array]
 
 
 class _Blocks:
-    """Centred items in blocks whose logits take 4 MB; all in one, made once, where theirs take 8 MB at most.
+    """Centred items in blocks that depend on the items alone.
 
     Attributes:
-        whole: Whether there is one block only.
+        are_kept: Whether the centred items are, instead of being made anew in every pass.
     """
 
-    def __init__(self, X: Array, mean: Array, n_classes: int) -> None:
-        self._X, self._mean, self._n_rows = X, mean.astype(X.dtype), max(1, _LOGITS // n_classes)
-        self.whole = len(X) * n_classes <= _LOGITS_OF_ALL
-        self._all = [(slice(0, len(X)), X - self._mean)] if self.whole else []
+    def __init__(self, X: Array, mean: Array, n_classes: int, in_order: InOrder) -> None:
+        self._X, self._mean, self._in_order = X, mean.astype(X.dtype), in_order
+        self._n_rows = max(1, min(_ROWS, _LOGITS // n_classes))
+        self.are_kept = len(X) * n_classes <= _LOGITS_OF_ALL
+        self._centred = X - self._mean if self.are_kept else None
 
-    def __iter__(self) -> Iterator[tuple[slice, Array]]:
-        yield from self._all or self._parts()
-
-    def _parts(self) -> Iterator[tuple[slice, Array]]:
-        for start in range(0, len(self._X), self._n_rows):
+    def __iter__(self) -> Iterator[_Block]:
+        for number, start in enumerate(range(0, len(self._X), self._n_rows)):
             rows = slice(start, start + self._n_rows)
-            yield rows, self._X[rows] - self._mean
+            yield number, rows, self._X[rows] - self._mean if self._centred is None else self._centred[rows]
+
+    def sums(self, of_block: Callable[[_Block], tuple[Array, ...]]) -> list[Array]:
+        """Return the sums over blocks, in their order and in float64, of what a function gives for each."""
+        results = self._in_order(of_block, self)
+        totals = [part.astype(np.float64) for part in next(results)]
+        for parts in results:
+            for total, part in zip(totals, parts, strict=True):
+                total += part
+        return totals
 
 
 def _factor(blocks: _Blocks, share: Array, n_classes: int, penalty: float) -> Array:
     """Return the lower Cholesky factor of the Hessian at zero weights, up to the classes' share in it."""
-    products = (_weighted_square(centred, share[rows]) for rows, centred in blocks)
-    covariance = reduce(np.add, products) / n_classes
+
+    def of_block(block: _Block) -> tuple[Array, ...]:
+        _, rows, centred = block
+        return ((centred * share[rows, np.newaxis].astype(centred.dtype)).T @ centred,)
+
+    covariance = blocks.sums(of_block)[0] / n_classes
     ridge = penalty + _RIDGE * covariance.diagonal().mean()
     factor: Array = cholesky(covariance + ridge * np.eye(len(covariance)), lower=True)
     return factor
 
 
-def _weighted_square(centred: Array, share: Array) -> Array:
-    square: Array = ((centred * share[:, np.newaxis].astype(centred.dtype)).T @ centred).astype(np.float64)
-    return square
-
-
-def _add_gradient(by_logit: Array, centred: Array, by_intercept: Array, by_coef: Array) -> None:
-    """Add what a block's gradient by its logits comes to, by intercepts and weights, to that of blocks before."""
-    by_intercept += by_logit.sum(axis=0)
-    by_coef += by_logit.astype(centred.dtype).T @ centred
+def _gradient(by_logit: Array, centred: Array) -> tuple[Array, Array]:
+    """Return what a block's gradient by its logits comes to, by intercepts and by weights."""
+    return by_logit.sum(axis=0), by_logit.astype(centred.dtype).T @ centred
 
 
 def _logits(X: Array, coef: Array, intercept: Array) -> Array:

@@ -17,8 +17,9 @@ def accelerated(module: str, name: str) -> Any:
     """
     try:
         found = getattr(import_module(f"sklearnex.{module}"), name)
-        # Outside the main thread, as in a worker, it would take all cores of the machine.
-        import_module("daal4py").daalinit(n_cores())
+        # Outside the main thread, as in a worker, it would take all cores of the machine. Two at least: on one it
+        # goes another way, to other last digits than on any number of them.
+        import_module("daal4py").daalinit(max(2, n_cores()))
         return found
     except ImportError:
         return getattr(import_module(f"sklearn.{module}"), name)

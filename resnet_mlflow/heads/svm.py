@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import Array, HeadBase, Validation, WeightedHead
+from resnet_mlflow.heads.blocks import thread_per_block
 from resnet_mlflow.heads.portable import accelerated, plain_svc
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BLOCK_VALUES = 2**24  # kernel and pairwise decision values held at once: 128 MiB
+BLOCK_VALUES = 2**22  # kernel and pairwise decision values that a thread holds at once: 32 MiB
 
 
 class SVMHead(WeightedHead):
@@ -163,12 +164,16 @@ svm-vissl:
             return super().logits_and_leads(X)
         check_is_fitted(self)
         features, own = self._preprocess(self._check_features(X)), np.arange(len(self.classes_))
-        logits, leads = (np.empty((len(features), len(own))) for _ in range(2))
-        for rows in gen_batches(len(features), self._block_rows()):
+
+        def of_block(rows: slice) -> tuple[Array, Array]:
             decisions = self._pairwise(self._kernel(features[rows].astype(np.float64)))
-            logits[rows] = _one_vs_rest(decisions)
+            logits = _one_vs_rest(decisions)
             decisions[:, own, own] = np.inf
-            leads[rows] = decisions.min(axis=2)
+            return logits, decisions.min(axis=2)
+
+        with thread_per_block() as in_order:
+            found = list(in_order(of_block, gen_batches(len(features), self._block_rows())))
+        logits, leads = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return logits, leads
 
     def to_graph(self) -> "nn.Module":
