@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.csv_text import csv_of
-from resnet_mlflow.evaluation.figures import confusion_matrix_figure
+from resnet_mlflow.evaluation.figures import save_png, write_confusion_matrix
 from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
 from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes_table, worst_rows
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
@@ -189,8 +189,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.Data
         predictions: Stand in place of the evaluation's own, with further columns.
     """
     folder.mkdir(parents=True)
-    figure = confusion_matrix_figure(evaluation.confusion, evaluation.class_names)
-    figure.savefig(folder / "confusion_matrix.png")
+    write_confusion_matrix(folder / "confusion_matrix.png", evaluation.confusion, evaluation.class_names)
     table = {"class_names": list(evaluation.class_names), "counts": evaluation.confusion.tolist()}
     _write_json(folder / "confusion_matrix.json", table, indent=None)  # of 1000 classes it has a million counts
     _write_json(folder / "classification_report.json", evaluation.report())
@@ -215,7 +214,7 @@ def _write_mistakes(folder: Path, title: str, evaluation: Evaluation, items: Ite
     """Write the figure of confused pairs, and the worst mistakes as a page, as Parquet and as CSV."""
     (folder / "figures").mkdir(parents=True)
     figure = confused_pairs_figure(evaluation, items.read_image, items.named)
-    figure.savefig(folder / "figures" / "confused_pairs.png")
+    save_png(figure, folder / "figures" / "confused_pairs.png")
     table = mistakes_table(evaluation, worst_rows(evaluation), items.read_image, items.paths, items.groups)
     n_wrong = int((evaluation.labels != evaluation.predictions).sum())
     place = folder / "evaluation" / items.split

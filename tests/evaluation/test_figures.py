@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from resnet_mlflow.evaluation.figures import (
     confusion_matrix_figure,
@@ -17,6 +19,7 @@ from resnet_mlflow.evaluation.figures import (
     learning_curves_figure,
     pool_largest,
     tick_step,
+    write_confusion_matrix,
 )
 from resnet_mlflow.evaluation.image_figures import attention_figure, confused_pairs_figure
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
@@ -154,6 +157,16 @@ def test_confusion_matrix_figure_survives_names_that_matplotlib_would_trip_over(
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "$x_{$", "#1", "#2", "#3", "_hidden",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 10, 20, 21])
+def test_write_confusion_matrix_gives_the_pixels_of_the_figure(tmp_path: Path, n_classes: int) -> None:
+    path, empty = tmp_path / "matrix.png", make_confusion(n_classes, 3)
+    empty[0] = 0
+    for confusion in (make_confusion(n_classes, 1), make_confusion(n_classes, 2), empty):
+        write_confusion_matrix(path, confusion, names_of(n_classes))
+        expected = pixels_of(confusion_matrix_figure(confusion, names_of(n_classes)))
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
 
 
 def small_evaluation(n_wrong: int = 3) -> Evaluation:
