@@ -72,16 +72,16 @@ def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
     return (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode) == (3, 2, 1, 1, False)
 
 
-def _stages(backbone: nn.Module) -> list[nn.Module] | None:
-    """Return the layers that act one after the other and whose last maps' mean the features are; None where unknown."""
+def stages_in_order(backbone: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that act one after the other and whose last maps' mean the features are; none where unknown."""
     kind = (type(backbone).__module__, type(backbone).__name__)
     if isinstance(backbone, ResNet) or kind == ("torchvision.models.resnet", "ResNet"):
         rest = ("avgpool", "fc")
     elif kind == ("timm.models.resnet", "ResNet") and getattr(backbone.global_pool, "pool_type", "") == "avg":
         rest = ("global_pool", "fc")
     else:
-        return None
-    return [child for name, child in backbone.named_children() if name not in rest]
+        return {}
+    return {name: child for name, child in backbone.named_children() if name not in rest}
 
 
 def plain_form(backbone: nn.Module) -> nn.Module:
@@ -90,9 +90,9 @@ def plain_form(backbone: nn.Module) -> nn.Module:
     Args:
         backbone: In eval mode; it is left as it is.
     """
-    is_known = _stages(backbone) is not None
-    frozen = fold_batchnorm(backbone) if is_known else copy.deepcopy(backbone).requires_grad_(False)
-    return nn.Sequential(*(_stages(frozen) or [frozen]))
+    if not stages_in_order(backbone):
+        return nn.Sequential(copy.deepcopy(backbone).requires_grad_(False))
+    return nn.Sequential(*stages_in_order(fold_batchnorm(backbone)).values())
 
 
 class InferenceForm(nn.Module):
@@ -109,7 +109,7 @@ class InferenceForm(nn.Module):
         self.dtype = _DTYPES[precision]
         # At once, so that weights are copied once.
         self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if torch.device(device).type == "cpu" and _stages(backbone) is not None:
+        if torch.device(device).type == "cpu" and stages_in_order(backbone):
             _multiply_small_maps(self.stages)
             if self.dtype == torch.bfloat16:
                 _compare_bits(self.stages)

@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from resnet_mlflow.backbones.inference import InferenceForm
 from resnet_mlflow.data.datasets import ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
 from resnet_mlflow.data.loading import Change, iterate_batches, normalize
@@ -21,13 +22,26 @@ from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 # ones pass the 16 MiB or so that the allocator keeps: asking the system for them anew takes 5 % of the time.
 _PIXELS_PER_TASK = 8 * 224 * 224
 
+
+class Form(Protocol):
+    """What images are passed through, such as ``backbones.inference.InferenceForm``."""
+
+    dtype: torch.dtype
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 features, or maps, of normalized ``(n_images, 3, side, side)`` of its type."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield its weights."""
+
+
 Block = tuple[NDArray[np.int64], NDArray[np.float32]]
 _Piece = tuple[NDArray[np.int64], torch.Tensor]
 _Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 
 def extract_split(
-    form: InferenceForm,
+    form: Form,
     split: ImageSplit,
     image_size: int,
     *,
@@ -71,9 +85,7 @@ def extract_split(
     return _forward_on_device(form, pieces, device, prepare)
 
 
-def extract_images(
-    form: InferenceForm, images: torch.Tensor, preprocessing: Preprocessing = PLAIN
-) -> NDArray[np.float32]:
+def extract_images(form: Form, images: torch.Tensor, preprocessing: Preprocessing = PLAIN) -> NDArray[np.float32]:
     """Return the features of images that are resized already, ``(n_images, n_features)``, on the processor.
 
     Args:
@@ -87,7 +99,7 @@ def extract_images(
     return np.concatenate([features for _, features in _forward_on_cores(form, pieces, prepare)])
 
 
-def _forward_on_cores(form: InferenceForm, pieces: Iterable[_Piece], prepare: _Prepare) -> Iterator[Block]:
+def _forward_on_cores(form: Form, pieces: Iterable[_Piece], prepare: _Prepare) -> Iterator[Block]:
     """Yield each piece's features, one piece per core at a time.
 
     Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
@@ -119,7 +131,7 @@ def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]
 
 
 def _forward_on_device(
-    form: InferenceForm, pieces: Iterable[_Piece], device: torch.device, prepare: _Prepare
+    form: Form, pieces: Iterable[_Piece], device: torch.device, prepare: _Prepare
 ) -> Iterator[Block]:
     """Yield each piece's features one step late, so that the device computes while the next is prepared."""
     waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None

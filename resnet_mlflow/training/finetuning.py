@@ -1,12 +1,12 @@
 """Fine-tuning: a backbone and a linear head, of which the asked-for stages are trained.
 
 Training only ``fc`` without augmentation never changes what the backbone returns, so the same linear
-layer is trained on stored features, in the same order of items, to the same result.
+layer is trained on stored features, in the same order of items, to the same result. Likewise, what frozen
+stages make of images is worked out once where later ones are trained without augmentation.
 """
 
-import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,22 +18,19 @@ from torch.nn import functional
 
 from resnet_mlflow.backbones.networks import with_memory
 from resnet_mlflow.config import ImageTrainingConfig
-from resnet_mlflow.data.augmentation import build_augmentation, item_seeds
 from resnet_mlflow.data.datasets import ImageSplit
-from resnet_mlflow.data.decoding import BadImageError
-from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
+from resnet_mlflow.training.inputs import ImageSource, Source, keep
 from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, fit, shuffled_rows, tensor_batches
 from resnet_mlflow.training.optimization import cross_entropy
+from resnet_mlflow.training.parts import FrozenPart, TrainedPart, first_trained
 from resnet_mlflow.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from resnet_mlflow.features.identity import FeatureSplit
-
-logger = logging.getLogger(__name__)
 
 TRAINED_STAGES = {"fc": (), "layer4": ("layer4",), "layer3+": ("layer3", "layer4"), "all": None}
 INITIAL_WEIGHTS = 2  # stream of random numbers, beside those of an epoch
@@ -180,21 +177,27 @@ def finetune_on_images(
     ranks = Ranks(fabric)
     if ranks.n > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    training = _Images(train, config, image_size, preprocessing, fabric.device)
-    validation = _Images(val, config, image_size, preprocessing, fabric.device)
+    first, device = first_trained(network), fabric.device
+    part = network if first is None else TrainedPart(network, first)
+    frozen = None if first is None else FrozenPart(network, first, fabric)
+    training, validation = (
+        ImageSource(split, config, image_size, preprocessing, device, frozen) for split in (train, val)
+    )
+    inputs: Source = keep(training) if config.augmentation == "none" else training
+    val_inputs = keep(validation)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         rows = shuffled_rows(len(train), config.seed, epoch).numpy() if remedy is None else remedy.rows(epoch)
-        return training.augmented(*ranks.share(rows[:n_rows], config.batch_size), epoch)
+        return inputs.of_rows(*ranks.share(rows[:n_rows], config.batch_size), epoch)
 
     def validate(model: nn.Module) -> dict[str, float]:
         score = _Score()
-        for images, labels in validation.plain():
-            score.add(model(images), labels)
+        for batch, labels in val_inputs.in_order():
+            score.add(model(batch), labels)
         return score.metrics()
 
     return fit(
-        network,
+        part,
         batches,
         validate,
         config,
@@ -202,7 +205,7 @@ def finetune_on_images(
         n_batches=-(-n_rows // config.batch_size),
         fabric=fabric,
         checkpoint=checkpoint,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint if first is None else f"{fingerprint} from {first or 'head'}",
         seed=config.seed,
         on_epoch=None if remedy is None else remedy.on_epoch,
     )
@@ -234,49 +237,6 @@ class Remedy:
     rows: Callable[[int], NDArray[np.int64]]
     loss_fn: LossFunction
     on_epoch: Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class _Images:
-    """A split as batches of normalised images and labels on the device."""
-
-    split: ImageSplit
-    config: ImageTrainingConfig
-    image_size: int
-    preprocessing: Preprocessing
-    device: torch.device
-    skipped: set[Path] = field(default_factory=set)
-
-    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._load(np.arange(len(self.split)), self.config.batch_size, "none", 0)
-
-    def augmented(self, rows: NDArray[np.int64], batch_size: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._load(rows, batch_size, self.config.augmentation, epoch)
-
-    def _load(
-        self, rows: NDArray[np.int64], batch_size: int, augmentation: str, epoch: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        augment = build_augmentation(augmentation, self.image_size)
-        stream = iterate_batches(
-            self.split,
-            self.image_size,
-            batch_size,
-            self.config.num_workers,
-            rows=rows,
-            skip_bad=self.config.on_bad_image == "skip",
-            on_skip=self._warn,
-            preprocessing=self.preprocessing,
-        )
-        for batch in stream:
-            images = augment(batch.images, item_seeds(self.config.seed, epoch, batch.rows))
-            # To the device as bytes: a quarter of what floats would be.
-            inputs = normalize(images.to(self.device), preprocessing=self.preprocessing)
-            yield inputs, torch.from_numpy(self.split.labels[batch.rows]).to(self.device)
-
-    def _warn(self, row: int, error: BadImageError) -> None:
-        if error.path not in self.skipped:  # once, not in every epoch
-            self.skipped.add(error.path)
-            logger.warning("image left out of training: %s", error)
 
 
 class _Score:

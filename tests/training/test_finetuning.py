@@ -28,6 +28,7 @@ from resnet_mlflow.training.finetuning import (
     trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
+from resnet_mlflow.training.parts import FrozenPart, first_trained
 
 SIZE = 32
 N_CLASSES = 10
@@ -112,7 +113,60 @@ def test_network_keeps_frozen_batchnorm_in_eval_mode_under_fabric(fabric):
     assert not network.backbone.layer4[0].bn1.training
 
 
-@pytest.mark.parametrize("options", [{"augmentation": "crop"}, {"augmentation": "trivial", "train_layers": "layer4"}])
+@pytest.mark.parametrize(
+    ("train_layers", "augmentation", "kept"),
+    [("layer4", "none", True), ("layer3+", "none", True), ("layer4", "none", False), ("layer4", "flip", True)],
+)
+def test_frozen_stages_once_equal_whole_forward_passes(splits, fabric, monkeypatch, train_layers, augmentation, kept):
+    # By SGD: AdamW's first steps are as long for gradients that are next to nothing, and multiply rounding.
+    options = config(train_layers=train_layers, augmentation=augmentation, epochs=3)
+    network, whole = build_network(train_layers), build_network(train_layers)
+    if not kept:
+        monkeypatch.setattr("resnet_mlflow.training.inputs.KEPT_BYTES", 0)
+    short = train(network, splits, options, fabric)
+    monkeypatch.setattr("resnet_mlflow.training.finetuning.first_trained", lambda network: None)
+    for got, expected in zip(short, train(whole, splits, options, fabric), strict=True):
+        assert got.train_loss == pytest.approx(expected.train_loss, abs=1e-5)
+        assert got.val_metrics["loss"] == pytest.approx(expected.val_metrics["loss"], abs=1e-5)
+        assert got.val_metrics["accuracy"] == expected.val_metrics["accuracy"]
+    for got, expected in zip(network.state_dict().values(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_stages_run_once_per_image_where_nothing_is_augmented(splits, fabric, monkeypatch):
+    passed = []
+    forward = FrozenPart.forward
+    monkeypatch.setattr(FrozenPart, "forward", lambda self, images: passed.append(len(images)) or forward(self, images))
+    train(build_network("layer4"), splits, config(train_layers="layer4", epochs=3), fabric)
+    # Two more are looked at for the shape of what they become.
+    assert sum(passed) == len(splits[0]) + len(splits[1]) + 2
+
+
+@pytest.mark.parametrize(
+    ("train_layers", "expected"), [("fc", ""), ("layer4", "layer4"), ("layer3+", "layer3"), ("all", None)]
+)
+def test_first_trained_stage(train_layers, expected):
+    assert first_trained(build_network(train_layers)) == expected
+
+
+def test_first_trained_stage_is_unknown_where_stages_need_not_act_in_order():
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer4, self.layer1 = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    assert first_trained(FinetuneNetwork(Sorted(), nn.Linear(4, 2), "layer4")) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augmentation": "crop"},
+        {"augmentation": "trivial", "train_layers": "layer4"},
+        {"train_layers": "layer4"},
+        {"train_layers": "all"},
+    ],
+)
 def test_finetune_on_images_resumed_equals_undisturbed(splits, fabric, tmp_path, options):
     options = config(epochs=3, **options)
     undisturbed, resumed = build_network(options.train_layers), build_network(options.train_layers)
@@ -142,10 +196,11 @@ def test_finetune_on_images_seed_changes_order_and_augmentation(splits, fabric):
     assert one.train_loss != other.train_loss
 
 
-def test_finetune_on_images_trains_in_bf16(splits):
+@pytest.mark.parametrize("train_layers", ["all", "layer4"])
+def test_finetune_on_images_trains_in_bf16(splits, train_layers):
     fabric = open_fabric("cpu", "bf16")
-    network = build_network("all")
-    results = train(network, splits, config(train_layers="all", epochs=4, optimizer="adamw"), fabric)
+    network = build_network(train_layers)
+    results = train(network, splits, config(train_layers=train_layers, epochs=4, optimizer="adamw"), fabric)
     assert results[-1].train_loss < results[0].train_loss
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
@@ -169,17 +224,20 @@ def test_finetune_on_images_takes_a_batch_size_over_the_dataset(splits, fabric):
     assert result.learning_rate == 0.01
 
 
-def test_finetune_on_images_names_a_skipped_image_once_per_split(fabric, tmp_path, caplog):
+@pytest.mark.parametrize("train_layers", ["fc", "layer4", "all"])
+def test_finetune_on_images_names_a_skipped_image_once_per_split(fabric, tmp_path, caplog, train_layers):
     paths = tuple(tmp_path / f"{i}.png" for i in range(8))
     for i, path in enumerate(paths):
         Image.fromarray(np.full((40, 40, 3), 30 * i, dtype=np.uint8)).save(path)
     paths[3].write_bytes(paths[3].read_bytes()[:60])
     split = ImageSplit(labels=np.arange(8) % 2, item_ids=np.array([str(i) for i in range(8)]), paths=paths)
     with caplog.at_level(logging.WARNING, logger="resnet_mlflow"):
-        train(build_network("fc"), (split, split), config(epochs=2, on_bad_image="skip"), fabric)
+        options = config(train_layers=train_layers, epochs=2, on_bad_image="skip")
+        results = train(build_network(train_layers), (split, split), options, fabric)
+    assert np.isfinite(results[-1].train_loss)
     assert sum("3.png" in record.message for record in caplog.records) == 2
     with pytest.raises(InputError, match=r"3\.png"):
-        train(build_network("fc"), (split, split), config(), fabric)
+        train(build_network(train_layers), (split, split), config(train_layers=train_layers), fabric)
 
 
 def test_build_linear_depends_on_the_seed_alone():

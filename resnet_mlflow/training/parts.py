@@ -1,0 +1,71 @@
+"""A network that is fine-tuned, in two parts: the stages that stay as they are, and those that are trained."""
+
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from resnet_mlflow.backbones.inference import stages_in_order
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from resnet_mlflow.training.finetuning import FinetuneNetwork
+
+
+def first_trained(network: "FinetuneNetwork") -> str | None:
+    """Return the stage from which on all are trained, empty for the head alone.
+
+    None where nothing is frozen, and where stages need not act in the order of their names.
+    """
+    names, trained = tuple(stages_in_order(network.backbone)), network.trained_stages
+    if len(trained) >= len(names) or names[len(names) - len(trained) :] != trained:
+        return None
+    return trained[0] if trained else ""
+
+
+class FrozenPart(nn.Module):
+    """The stages before the first that is trained: normalized images to float32 maps or, before the head, features.
+
+    Args:
+        network: Whose stages these are; they come to the fabric's device.
+        first: From ``first_trained``.
+        fabric: Device and precision.
+    """
+
+    def __init__(self, network: "FinetuneNetwork", first: str, fabric: "Fabric") -> None:
+        super().__init__()
+        self.dtype, self.gives_maps = torch.float32, bool(first)
+        self._device = fabric.device.type
+        self.is_bf16 = fabric.strategy.precision.precision.startswith("bf16")
+        stages = takewhile(lambda item: item[0] != first, stages_in_order(network.backbone).items())
+        self.stages = nn.Sequential(*(stage for _, stage in stages)).to(fabric.device).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return maps ``(n_images, n_channels, height, width)``, or features ``(n_images, n_features)``."""
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.is_bf16):
+            maps: Tensor = self.stages(images)
+            return (maps if self.gives_maps else maps.mean(dim=(2, 3))).float()
+
+
+class TrainedPart(nn.Module):
+    """The stages from the first that is trained on, and the head: what ``FrozenPart`` gives to logits.
+
+    Args:
+        network: Trained in place with it.
+        first: From ``first_trained``.
+    """
+
+    def __init__(self, network: "FinetuneNetwork", first: str) -> None:
+        super().__init__()
+        names = network.trained_stages if first else ()
+        self.stages = nn.ModuleDict({name: network.backbone.get_submodule(name) for name in names})
+        self.head = network.head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits, of shape (n_images, n_classes)."""
+        for stage in self.stages.values():
+            inputs = stage(inputs)
+        logits: Tensor = self.head(inputs.mean(dim=(2, 3)) if self.stages else inputs)
+        return logits
