@@ -72,7 +72,7 @@ fuzz: setup  ## Damaged images through all decoders, and 5000 requests through t
 bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks
 
-bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 minutes; prints only.
+bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 minutes; says what became slower here.
 	python -m benchmarks --quick
 
 mlproject: setup  ## Write MLproject and tables of the docs from configuration and rows.

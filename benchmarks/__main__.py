@@ -6,10 +6,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.suite import BENCHMARKS, NOT_QUICK, measure
+from benchmarks import report, verdict
+from benchmarks.suite import BENCHMARKS, NOT_QUICK, codes, measure
 
 RESULTS = Path(__file__).parent / "results.md"
+QUICK_RESULTS = Path(__file__).parent / "quick.json"
 
 
 def parse() -> argparse.Namespace:
@@ -20,7 +21,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="measure this one; may be repeated")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer images and turns, under 3 minutes; writes only with --output"
+        "--quick", action="store_true", help="fewer images and turns, under 3 minutes, compared with the last time here"
+    )
+    parser.add_argument(
+        "--stale", action="store_true", help="measure what this processor's table lacks or has of old code"
     )
     parser.add_argument("--output", type=Path, help=f"Markdown file to write, by default {RESULTS}")
     return parser.parse_args()
@@ -31,7 +35,11 @@ def main() -> None:
     output = arguments.output or (None if arguments.quick else RESULTS)
     output = output.absolute() if output else None
     print("\n".join(report.machine()), flush=True)
+    digests = codes()
     names = arguments.only or [name for name in BENCHMARKS if not (arguments.quick and name in NOT_QUICK)]
+    if arguments.stale:
+        old = report.stale(output or RESULTS, digests)
+        names = [name for name in names if name in old]
     measured = {}
     for name in names:
         start = time.perf_counter()
@@ -44,11 +52,15 @@ def main() -> None:
         print(f"\n{name}: {time.perf_counter() - start:.0f} s", *told, sep="\n", flush=True)
         if output:
             # After each one: a benchmark that fails does not take the others with it.
-            report.write(output, measured, list(BENCHMARKS))
+            report.write(output, measured, digests)
     if arguments.quick and arguments.only is None:
         print(f"\nleft out of --quick, too slow: {', '.join(name for name in BENCHMARKS if name in NOT_QUICK)}")
     if output:
+        report.write(output, measured, digests)
         print(f"\nwritten: {output}")
+    if arguments.quick:
+        rows = [row for found, _ in measured.values() for row in found]
+        print("", *verdict.compare(QUICK_RESULTS, report.title(), rows, report.stamp()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fine-tuning ``fc`` on features that are extracted once, and of all layers, over plain loops."""
+"""Fine-tuning ``fc`` on features that are extracted once, ``layer4`` on maps, and all layers, over plain loops."""
 
 import shutil
 import tempfile
@@ -57,51 +57,64 @@ def fc(folder: Path, quick: bool) -> list[Row]:
 
 
 def all_layers(folder: Path, quick: bool) -> list[Row]:
-    """Return one epoch of all layers over the peer's with channels_last and bf16 autocast."""
-    n_images = 200 if quick else 4000
+    """Return one epoch of all layers over the peer's with channels_last, and bf16 autocast where native."""
+    return [_over_plain_loop(folder, 200 if quick else 4000, "all", 1, 0.95, 3 if quick else 5)]
+
+
+def layer4(folder: Path, quick: bool) -> list[Row]:
+    """Return ten epochs of ``layer4`` without augmentation over the same peer, its other stages frozen."""
+    return [_over_plain_loop(folder, 200 if quick else 2000, "layer4", EPOCHS, 3, 3)]
+
+
+FROZEN = {"all": (), "layer4": ("conv1", "bn1", "layer1", "layer2", "layer3")}
+
+
+def _over_plain_loop(folder: Path, n_images: int, train_layers: str, epochs: int, target: float, n_turns: int) -> Row:
     root, what = _train_and_test(folder, n_images)
+    # Workers start slowly, which a short turn shows too much of.
+    numbers = (0, 2) if n_images * epochs >= 4000 else (0,)
     ways = [
-        partial(_one_epoch, root / "train", n_workers)
-        for n_workers in ((0,) if quick else (0, 2))  # workers start slowly, which a short turn shows too much of
+        partial(_train_plainly, root / "train", n_workers, train_layers, epochs if len(numbers) == 1 else 1)
+        for n_workers in numbers
     ]
-    best = fastest(ways)
+    n_workers = numbers[fastest(ways)]
+    peer = partial(_train_plainly, root / "train", n_workers, train_layers, epochs)
 
     def ours() -> None:
-        _train_all(root, Path(tempfile.mkdtemp(prefix="store-", dir=folder)))
+        _train_images(root, Path(tempfile.mkdtemp(prefix="store-", dir=folder)), train_layers, epochs)
 
     ours()
-    taken = alternate(ours, ways[best], 3 if quick else 5, warm_up=False)
-    return [
-        ratio_row(
-            f"fine-tuning of all layers, resnet18, an epoch of {n_images} JPEG files of 32 px ({what}) at "
-            f"{IMAGE_SIZE} px, over the peer's",
-            0.95,
-            *taken,
-            n_items=n_images,
-            names=("reading, hashing and training", f"channels_last, bf16 autocast, {(0, 2)[best]} workers"),
-        )
-    ]
+    taken = alternate(ours, peer, n_turns, warm_up=False)
+    autocast = ", bf16 autocast" if pick_precision("auto", "cpu") == "bf16" else ""
+    return ratio_row(
+        f"fine-tuning of {train_layers.replace('all', 'all layers')}, resnet18, {epochs} epoch{'s' * (epochs > 1)} of "
+        f"{n_images} JPEG files of 32 px ({what}) at {IMAGE_SIZE} px, over the peer's",
+        target,
+        *taken,
+        n_items=n_images * epochs,
+        names=("reading, hashing and training", f"channels_last{autocast}, {n_workers} workers"),
+    )
 
 
-def _one_epoch(images: Path, n_workers: int) -> None:
-    list(tuned.finetune_all("resnet18", N_CLASSES, images, IMAGE_SIZE, 1, n_workers))
+def _train_plainly(images: Path, n_workers: int, train_layers: str, epochs: int) -> None:
+    list(tuned.finetune("resnet18", N_CLASSES, images, IMAGE_SIZE, epochs, n_workers, FROZEN[train_layers]))
 
 
-def _train_all(root: Path, store: Path) -> None:
+def _train_images(root: Path, store: Path, train_layers: str, epochs: int) -> None:
     config = FinetuneConfig(
         dataset=f"folder:{root}",
         weights="random",
         image_size=IMAGE_SIZE,
         device="cpu",
-        epochs=1,
-        train_layers="all",
+        epochs=epochs,
+        train_layers=train_layers,
         schedule="constant",
     )
     dataset = load_dataset(config.dataset, data_dir=store / "data")
     layer = build_linear(N_FEATURES, N_CLASSES, config.seed)
-    network = FinetuneNetwork(build_backbone("resnet18", WEIGHTS), layer, "all")
+    network = FinetuneNetwork(build_backbone("resnet18", WEIGHTS), layer, train_layers)
     # The few test images stand in for validation, which the peer does without.
-    epochs = finetune_on_images(
+    trained = finetune_on_images(
         network,
         dataset.splits["train"],
         dataset.splits["test"],
@@ -109,7 +122,7 @@ def _train_all(root: Path, store: Path) -> None:
         image_size=IMAGE_SIZE,
         fabric=open_fabric("cpu", pick_precision("auto", "cpu")),
     )
-    list(epochs)
+    list(trained)
 
 
 def _train(root: Path, store: Path) -> None:

@@ -1,15 +1,15 @@
-"""The table of results: written as Markdown, line by line, so that a part can be measured again."""
+"""The tables of results, one per processor: Markdown, written line by line, so that a part can be measured again."""
 
-import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.harness import Row
+from benchmarks.sources import LIBRARIES, version
 
-LIBRARIES = ("torch", "torchvision", "scikit-learn", "scikit-learn-intelex", "mlflow", "numpy", "pillow")
 HEADER = (
     "| what | measured | range | target | | ours | peer | when |",
     "|---|---|---|---|---|---|---|---|",
@@ -19,11 +19,21 @@ INTRODUCTION = """\
 
 Made by `make bench` (`python -m benchmarks`). Each ratio is the peer's time over ours for the same work, timed in
 alternate turns on the same machine: the median of the turns, and their range. The peers are plain scripts
-(`benchmarks/peers`): PIL in a DataLoader with eager float32, the same with channels_last and bf16 autocast, timm's
-extraction, forward passes of ONNX Runtime and OpenVINO, scikit-learn's heads, faiss' exact search. Growth is the
-exponent that fits the cost at 1, 2, 4 and 8 times the work. Coverage, false decisions and power are shares of 2000
-simulations, the least or most over all settings; `docs/statistics.md` says why those that miss their target do.
+(`benchmarks/peers`): PIL in a DataLoader with eager float32, the same with channels_last and, where the processor
+has instructions for it, bf16 autocast, timm's extraction, forward passes of ONNX Runtime and OpenVINO, scikit-learn's
+heads, faiss' exact search. Growth is the exponent that fits the cost at 1, 2, 4 and 8 times the work. Coverage, false
+decisions and power are shares of 2000 simulations, the least or most over all settings; `docs/statistics.md` says why
+those that miss their target do.
+
+Each processor has a table of its own. Rows whose code, or libraries, changed since they were measured are marked stale.
 """
+STALE = "**stale**, "
+# At the end of a line: its benchmark, and the digest of the code that was measured.
+_MARK = re.compile(r" <!-- (?P<name>\S+)(?: (?P<code>\w+))? --> \|$")
+# By the flags of /proc/cpuinfo, the first that is there.
+_SETS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+# They let libraries use fewer instructions than the processor has.
+_FORCING = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
 
 
 def table(rows: list[Row], when: str = "") -> list[str]:
@@ -53,9 +63,17 @@ def _digits(value: float) -> str:
     return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.3g}"
 
 
+def title() -> str:
+    """Return what tells this machine's table from others': the instructions that libraries use, and the processor."""
+    forced = [f"{name}={os.environ[name]}" for name in _FORCING if name in os.environ]
+    instructions = next((shown for flag, shown in _SETS.items() if flag in _cpu_info("flags").split()), "")
+    shown = f"{instructions}: {_processor()}" if instructions else _processor()
+    return f"{shown}, forced to less ({', '.join(forced)})" if forced else shown
+
+
 def machine() -> list[str]:
-    """Return what the figures rest on, as lines of a list."""
-    versions = [f"{name} {_version(name)}" for name in LIBRARIES]
+    """Return what the latest figures of a table rest on, as lines of a list."""
+    versions = [f"{name} {version(name)}" for name in LIBRARIES]
     return [
         f"- processor: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB of memory",
         f"- system: {platform.system()} {platform.release()}, Python {platform.python_version()}",
@@ -63,34 +81,58 @@ def machine() -> list[str]:
     ]
 
 
-def write(path: Path, measured: dict[str, tuple[list[Row], str]], order: list[str]) -> None:
-    """Write the results; lines of benchmarks that did not run this time stay, if they are of this machine.
+def write(path: Path, measured: dict[str, tuple[list[Row], str]], codes: dict[str, str]) -> None:
+    """Write the results; lines of benchmarks that did not run this time stay, and so do tables of other processors.
 
     Args:
         path: A Markdown file.
         measured: By benchmark its rows, and when and how they came about.
-        order: All benchmarks, in the order of the table.
+        codes: Of all benchmarks, in the order of the table, the digests of their code.
     """
-    kept = _kept_lines(path)
-    lines = {
-        name: [f"{_line(row, when).removesuffix(' |')} <!-- {name} --> |" for row in rows]
-        for name, (rows, when) in measured.items()
-    }
-    body = [line for name in order for line in lines.get(name, kept.get(name, []))]
-    path.write_text("\n".join([INTRODUCTION, *machine(), "", *HEADER, *body]) + "\n", encoding="utf-8")
+    tables = _read(path)
+    about, lines = tables.get(title(), ([], {}))
+    for name, (rows, when) in measured.items():
+        lines[name] = [f"{_line(row, when).removesuffix(' |')} <!-- {name} {codes[name]} --> |" for row in rows]
+    tables[title()] = (machine() if measured else about, lines)
+    parts = [INTRODUCTION]
+    for heading, (about, kept) in sorted(tables.items()):
+        body = [_judged(line, codes) for name in codes for line in kept.get(name, [])]
+        parts += [f"## {heading}", "", *about, "", *HEADER, *body, ""]
+    path.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 
-def _kept_lines(path: Path) -> dict[str, list[str]]:
-    """Return the file's lines by benchmark; none where there is no file, or it is another machine's."""
+def _judged(line: str, codes: dict[str, str]) -> str:
+    """Return a line that says whether it is stale."""
+    mark = _MARK.search(line)
+    assert mark is not None
+    cells = line[: mark.start()].split(" | ")
+    when = cells[-1].removeprefix(STALE)
+    cells[-1] = when if mark["code"] == codes[mark["name"]] else f"{STALE}{when}"
+    return " | ".join(cells) + mark.group()
+
+
+def stale(path: Path, codes: dict[str, str]) -> list[str]:
+    """Return the benchmarks of which this processor's table has no line, or one whose code has changed since."""
+    _, lines = _read(path).get(title(), ([], {}))
+    return [
+        name
+        for name in codes
+        if any(STALE in _judged(line, codes) for line in lines.get(name, [])) or name not in lines
+    ]
+
+
+def _read(path: Path) -> dict[str, tuple[list[str], dict[str, list[str]]]]:
+    """Return a file's tables by their titles: what their figures rest on, and their lines by benchmark."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    kept: dict[str, list[str]] = {}
-    if not all(line in text for line in machine()):
-        return kept
-    for line in text.splitlines():
-        if line.startswith("| ") and line.endswith(" --> |"):
-            name = line.rsplit("<!-- ", 1)[1].removesuffix(" --> |")
-            kept.setdefault(name, []).append(line)
-    return kept
+    tables = {}
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        heading, *lines = part.splitlines()
+        kept: dict[str, list[str]] = {}
+        for line in lines:
+            if mark := _MARK.search(line):
+                kept.setdefault(mark["name"], []).append(line)
+        tables[heading] = ([line for line in lines if line.startswith("- ")], kept)
+    return tables
 
 
 def stamp() -> str:
@@ -99,22 +141,17 @@ def stamp() -> str:
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(field: str) -> str:
     cpu_info = Path("/proc/cpuinfo")
-    text = cpu_info.read_text() if cpu_info.exists() else ""
-    found = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
-    flags = [flag for flag in ("avx512_bf16", "amx_bf16") if f" {flag}" in text]
-    return (found[0] if found else platform.processor() or platform.machine()) + "".join(f", {flag}" for flag in flags)
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def _memory_gib() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
 
 
 def _commit() -> str:

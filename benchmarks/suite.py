@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from benchmarks.harness import Disturbance, Row
+from benchmarks.sources import code_digest
 from benchmarks.workspace import workspace
 
 # Module and function by name, in the order of the table.
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "cosine": ("agreement", "cosine"),
     "fc": ("finetuning", "fc"),
     "all-layers": ("finetuning", "all_layers"),
+    "layer4": ("finetuning", "layer4"),
     "svc-5000": ("heads", "svc_5000"),
     "svc-20000": ("heads", "svc_20000"),
     "svc-predict": ("heads", "svc_predict"),
@@ -72,6 +74,11 @@ NOT_QUICK = frozenset(
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )
+
+
+def codes() -> dict[str, str]:
+    """Return of every benchmark the digest of the code that it measures, in the order of the table."""
+    return {name: code_digest(f"benchmarks.{module}") for name, (module, _) in BENCHMARKS.items()}
 
 
 def measure(name: str, quick: bool) -> tuple[list[Row], float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, suite
+from benchmarks import report, sources, suite, verdict
 from benchmarks.gpu import rows_on
 from benchmarks.growth import FACTORS, fit_exponent, growth_row, time_growth
 from benchmarks.harness import Disturbance, Row, alternate, fastest, limit_row, rate, ratio_row
@@ -69,23 +69,99 @@ def test_table_shows_a_cosine_short_of_one() -> None:
     assert "| 0.999962 |" in report.table([Row("cosine", 0.999962, 0.9999, unit="")])[-1]
 
 
+CODES = {"first": "1a", "second": "2b"}
+
+
+def lines_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.startswith("| ") and not line.startswith("| what")]
+
+
 def test_write_keeps_the_lines_of_benchmarks_that_did_not_run(tmp_path: Path) -> None:
-    path, order = tmp_path / "results.md", ["first", "second"]
-    report.write(path, {"second": ([Row("b", 5.0, 3.0)], "now")}, order)
-    report.write(path, {"first": ([Row("a", 1.0, 3.0), Row("a2", 4.0, 3.0)], "now")}, order)
-    report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, order)
-
-    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")][1:]
-    assert [line.split(" | ")[:2] for line in lines] == [["| a", "1 x"], ["| a2", "4 x"], ["| b", "2 x"]]
-
-
-def test_write_drops_lines_of_another_machine(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
-    report.write(path, {"first": ([Row("a", 1.0, 3.0)], "now")}, ["first", "second"])
-    path.write_text(path.read_text().replace("- processor: ", "- processor: another "))
-    report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, ["first", "second"])
+    report.write(path, {"second": ([Row("b", 5.0, 3.0)], "now")}, CODES)
+    report.write(path, {"first": ([Row("a", 1.0, 3.0), Row("a2", 4.0, 3.0)], "now")}, CODES)
+    report.write(path, {"second": ([Row("b", 2.0, 3.0)], "now")}, CODES)
 
-    assert "| a |" not in path.read_text()
+    assert [line.split(" | ")[:2] for line in lines_of(path)] == [["| a", "1 x"], ["| a2", "4 x"], ["| b", "2 x"]]
+    assert report.STALE not in path.read_text()
+
+
+def test_write_keeps_the_tables_of_other_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.md"
+    report.write(path, {"first": ([Row("a", 1.0, 3.0)], "now")}, CODES)
+    monkeypatch.setattr(report, "title", lambda: "another processor")
+    report.write(path, {"first": ([Row("a", 2.0, 3.0)], "now")}, CODES)
+
+    assert sorted(line.split(" | ")[1] for line in lines_of(path)) == ["1 x", "2 x"]
+    assert "## another processor" in path.read_text()
+
+
+def test_rows_of_code_that_changed_since_are_stale(tmp_path: Path) -> None:
+    path, changed = tmp_path / "results.md", CODES | {"first": "3c"}
+    report.write(path, {"first": ([Row("a", 1.0, 3.0)], "now")}, CODES)
+    assert report.stale(path, CODES) == ["second"]
+    assert report.stale(path, changed) == ["first", "second"]
+    report.write(path, {}, changed)
+    report.write(path, {}, changed)
+
+    assert [line.count(report.STALE) for line in lines_of(path)] == [1]
+    report.write(path, {}, CODES)
+    assert report.STALE not in path.read_text()
+
+
+def test_forced_instructions_have_a_table_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+    assert report.title().endswith("forced to less (ONEDNN_MAX_CPU_ISA=AVX2)")
+
+
+def test_code_digest_covers_what_a_module_imports_or_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {"benchmarks/a.py": "from resnet_mlflow import b\nRUN = ['-m', 'entrypoints.c']\n"}
+    written |= {"resnet_mlflow/__init__.py": "", "resnet_mlflow/b.py": "x = 1\n", "resnet_mlflow/d.py": "x = 1\n"}
+    written |= {"entrypoints/__init__.py": "", "entrypoints/c.py": "x = 1\n"}
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+
+    def digest_with(name: str, text: str) -> str:
+        for function in (sources._named_in, sources._file, sources._tree, sources._code_of):
+            function.cache_clear()
+        (tmp_path / name).write_text(text)
+        return sources.code_digest("benchmarks.a")
+
+    try:
+        first = digest_with("resnet_mlflow/b.py", "x = 1\n")
+        assert digest_with("resnet_mlflow/b.py", '"""Text."""\n\nx = 1  # comment\n') == first
+        assert digest_with("resnet_mlflow/d.py", "x = 2\n") == first
+        assert digest_with("entrypoints/c.py", "x = 2\n") != first
+        assert digest_with("resnet_mlflow/b.py", "x = 2\n") != first
+    finally:
+        for function in (sources._named_in, sources._file, sources._tree, sources._code_of):
+            function.cache_clear()
+
+
+def test_code_of_extraction_holds_the_networks_and_not_the_report() -> None:
+    found = sources._closure("benchmarks.extraction")
+
+    assert "resnet_mlflow.backbones.inference" in found
+    assert "benchmarks.report" not in found
+
+
+def test_quick_figures_are_compared_with_the_last_ones_of_the_processor(tmp_path: Path) -> None:
+    path = tmp_path / "quick.json"
+
+    def compare(title: str, speed: float, taken_s: float) -> list[str]:
+        rows = [Row("speed", speed, 3.0), Row("time", taken_s, 3.0, unit="s", at_least=False)]
+        return verdict.compare(path, title, rows, "now")
+
+    assert compare("one", 2.0, 1.0) == ["no earlier figures of one: these are the first"]
+    assert compare("other", 1.0, 2.0) == ["no earlier figures of other: these are the first"]
+    assert compare("one", 1.85, 1.05) == ["none of 2 figures is worse than 0.9 of the last one of one"]
+    assert compare("one", 1.5, 1.3) == [
+        "worse: speed: 1.5 x, 1.85 on now",
+        "worse: time: 1.3 s, 1.05 on now",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Whether quick figures are worse than the last ones of the same processor."""
+
+import json
+from pathlib import Path
+
+from benchmarks.harness import Row
+
+# Below this share of what it was, a figure has become worse: turns of the same code differ by less.
+WORSE = 0.9
+
+
+def compare(path: Path, title: str, rows: list[Row], when: str) -> list[str]:
+    """Return what is to be said of figures beside the last ones of this processor, and keep them as the last ones.
+
+    Args:
+        path: A JSON file; made where it is not there.
+        title: The processor's.
+        rows: What was measured.
+        when: Time and commit.
+    """
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    last = kept.setdefault(title, {})
+    worse = [line for row in rows if row.what in last for line in _verdict(row, last[row.what])]
+    n_known = sum(row.what in last for row in rows)
+    last.update({row.what: {"measured": row.measured, "when": when} for row in rows})
+    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if not n_known:
+        return [f"no earlier figures of {title}: these are the first"]
+    return worse or [f"none of {n_known} figures is worse than {WORSE:g} of the last one of {title}"]
+
+
+def _verdict(row: Row, last: dict[str, str | float]) -> list[str]:
+    before = float(last["measured"])
+    share = row.measured / before if row.at_least else before / row.measured
+    if share >= WORSE:
+        return []
+    return [f"worse: {row.what}: {row.measured:.3g} {row.unit}, {before:.3g} on {last['when']}"]
