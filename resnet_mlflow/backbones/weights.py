@@ -28,7 +28,7 @@ from resnet_mlflow.backbones.weight_notes import preprocessing_of
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.files.digests import file_sha256
 from resnet_mlflow.files.paths import user_path
-from resnet_mlflow.process import is_gone, process_mark
+from resnet_mlflow.process import is_gone, is_worker, process_mark
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.registry.preprocessing import IMAGENET, PLAIN, Preprocessing
 
@@ -124,8 +124,8 @@ def _random(backbone: str, recipe: Recipe, seed: int, fell_back: bool = False) -
 
 @cache
 def _announce(message: str) -> None:
-    # Once: a study resolves the same weights in every cell.
-    logger.warning(message)
+    # Once: a study resolves the same weights in every cell; and not by each of its workers.
+    logger.log(logging.DEBUG if is_worker() else logging.WARNING, message)
 
 
 def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:

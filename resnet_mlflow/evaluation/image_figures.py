@@ -38,7 +38,8 @@ def confused_pairs_figure(
     pairs = confused_pairs(evaluation.confusion, n_pairs)
     names = display_names(evaluation.class_names, 30)
     figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
-    axes.set_title("Commonest confusions, label → prediction; p is what the wrong class got", loc="left", fontsize=11)
+    heading = "Commonest confusions, label → prediction; p is what the wrong class got"
+    axes.set_title(heading, loc="left", fontsize=11, y=1)  # without a y, it would be moved away from each tick
     if not pairs:
         axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} items are right.", fontsize=11)
     for line, (label, prediction, count) in enumerate(pairs):

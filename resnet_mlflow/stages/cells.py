@@ -141,7 +141,9 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     by_part: dict[str, list[_Work]] = {}
     for work in works:
         made = _features_part(work.config, crew)
-        features |= {} if made is None else {made.key: made}
+        if made is not None and made.key not in features:
+            prepare(work.config)  # Warns of weights that are not there; workers leave that to this process.
+            features[made.key] = made
         after = () if made is None else (made.key,)
         part = crew.part("comparison" if work.cell is None else "cell", work.config, after, _length(work.config))
         parts[part.key] = part

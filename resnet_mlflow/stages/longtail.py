@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from resnet_mlflow.config import LongtailConfig
@@ -29,7 +30,7 @@ from resnet_mlflow.stages.longtail_runs import (
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
 from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, say
-from resnet_mlflow.tracking import StageRun, connect
+from resnet_mlflow.tracking import StageRun, connect, get_run
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
     tags = comparison_tags(config, inputs, methods)
     with parent_run("longtail", config, comparison_name(config), tags, key) as run:
         with crew_of(config, run.run_id) as crew:
-            refused = {} if crew is None else _by_workers(crew, config, inputs, methods)
-        comparison = _run_all(run, config, inputs, methods, refused)
+            refused = None if crew is None else _by_workers(crew, config, inputs, methods)
+        comparison = _run_all(run, config, inputs, methods, refused or {}, by_workers=refused is not None)
         markdown = _log_comparison(run, config, inputs, comparison)
         if comparison.failures:
             n_all = len(methods) * len(config.all_seeds)
@@ -110,10 +111,12 @@ def _by_workers(
         if key not in named:
             continue
         method, seed, _ = named[key]
-        told = f"[{position + 1 - len(features)}/{len(named)}] {method} s{seed}"
+        name = f"[{position + 1 - len(features)}/{len(named)}] {method} s{seed}"
         if "failed" in answer:
             refused[method, seed] = answer["failed"]
-        logger.info("%s (%s)", told, answer.get("failed") or answer["how"])
+            logger.error("%s FAILED: %s", name, answer["failed"])
+        else:
+            _log_score(name, get_run(answer["run_id"]).data.metrics, answer["how"])
     return refused
 
 
@@ -135,6 +138,8 @@ def _run_all(
     inputs: Inputs,
     methods: Sequence[str],
     refused: Mapping[tuple[str, int], str],
+    *,
+    by_workers: bool,
 ) -> Comparison:
     comparison, n_all = Comparison(), len(methods) * len(config.all_seeds)
     for seed, source in zip(config.all_seeds, sources(config, inputs), strict=True):
@@ -146,7 +151,8 @@ def _run_all(
                 comparison.failures[f"{method} s{seed}"] = refused[method, seed]
                 continue
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
-            _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}", n_all - position)
+            with as_a_part() if by_workers else nullcontext():  # their scores have been logged
+                _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}", n_all - position)
     return comparison
 
 
@@ -167,7 +173,11 @@ def _run_task(
     comparison.runs.append(result)
     seconds = time.perf_counter() - start
     how = "finished before" if finished else in_words(seconds) + left_in_words(n_left * seconds)
-    logger.info("%s: test balanced accuracy %.4f (%s)", name, result.metrics["test/balanced_accuracy"], how)
+    _log_score(name, result.metrics, how)
+
+
+def _log_score(name: str, metrics: Mapping[str, float], how: str) -> None:
+    logger.info("%s: test balanced accuracy %.4f (%s)", name, metrics["test/balanced_accuracy"], how)
 
 
 def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, comparison: Comparison) -> str:

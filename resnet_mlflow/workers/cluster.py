@@ -28,8 +28,9 @@ GPU = "GPU"
 _SETTINGS = {
     # In a daemon joblib falls back to threads, and daal4py with it to all cores.
     "distributed.worker.daemon": False,
-    # Dask would set these in this process too, for the workers that it starts; ours are told by ``env``.
-    "distributed.nanny.pre-spawn-environ": {},
+    # Dask would set others in this process too, for the workers that it starts; ours are told by ``env``, which comes
+    # after Dask has begun to log.
+    "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "warning"},
     "distributed.scheduler.allowed-failures": MOST_RESTARTS,
     "distributed.scheduler.worker-ttl": f"{SILENT_S}s",
     "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s",
