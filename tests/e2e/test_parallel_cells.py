@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -75,6 +76,16 @@ def test_workers_give_the_runs_and_scores_of_one_process(use_store, empty_store,
             found[n_workers] = [entry for entry in tree() if not entry[0][-1].startswith("extract")]
     assert found[0] == found[2]
     assert {status for _, status, _ in found[2]} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_comparison_by_workers_tells_each_thing_once(store, run_module, cache_dir):
+    ran = run_module("longtail", "--methods", "tau_norm", "--head_params", "{epochs: 2}", "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("no ImageNet weights") == 1
+    assert "distributed" not in ran.stderr
+    scores = re.findall(r"\[\d/2\] (\S+) s0: test balanced accuracy 0\.\d{4} \([\d.]+ s\)", ran.stderr)
+    assert sorted(scores) == ["none", "tau_norm"]
 
 
 def start_study(arguments, **environment):
