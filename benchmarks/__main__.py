@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import report, verdict
+from benchmarks.harness import DISTURBED, Row
 from benchmarks.suite import BENCHMARKS, NOT_QUICK, codes, measure
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -40,7 +41,8 @@ def main() -> None:
     if arguments.stale:
         old = report.stale(output or RESULTS, digests)
         names = [name for name in names if name in old]
-    measured = {}
+    measured: dict[str, tuple[list[Row], str]] = {}
+    disturbed: list[str] = []
     for name in names:
         start = time.perf_counter()
         # In a process of its own: threads and memory of one benchmark are not to touch the next. Linux counts a
@@ -48,6 +50,8 @@ def main() -> None:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             rows, others = process.submit(measure, name, arguments.quick).result()
         measured[name] = (rows, f"{report.stamp()}, {others:.0%} of the processor to others")
+        if others > DISTURBED:
+            disturbed.append(name)
         told = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
         print(f"\n{name}: {time.perf_counter() - start:.0f} s", *told, sep="\n", flush=True)
         if output:
@@ -59,7 +63,9 @@ def main() -> None:
         report.write(output, measured, digests)
         print(f"\nwritten: {output}")
     if arguments.quick:
-        rows = [row for found, _ in measured.values() for row in found]
+        rows = [row for name, (found, _) in measured.items() if name not in disturbed for row in found]
+        if disturbed:
+            print(f"\nnot compared, as others had the processor meanwhile: {', '.join(disturbed)}")
         print("", *verdict.compare(QUICK_RESULTS, report.title(), rows, report.stamp()), sep="\n")
 
 

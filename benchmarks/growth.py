@@ -12,6 +12,7 @@ from benchmarks.harness import Row, Work, seconds
 from benchmarks.images import make_many
 from benchmarks.processes import extract_in_process
 from benchmarks.synthetic import clusters
+from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.features.identity import FeatureSplit
 from resnet_mlflow.heads import build_head
 from resnet_mlflow.longtail.fitting import fit_method
@@ -72,6 +73,20 @@ def time_growth(work_of: Callable[[int], Work], base: int, turns: int) -> dict[i
         for size, work in works.items():
             taken[size].append(seconds(work))
     return taken
+
+
+def listing(folder: Path, quick: bool) -> list[Row]:
+    """Return the exponents of listing a folder with its files: the first time, and later when nothing has changed."""
+    base, turns = (500, 1) if quick else (5000, 3)
+    costs: dict[str, dict[int, list[float]]] = {"the first time": {}, "later, unchanged": {}}
+    for n_files in (factor * base for factor in FACTORS):
+        images = make_many(folder / str(n_files), n_files)
+        for turn in range(turns):
+            notes = folder / f"notes-{n_files}-{turn}"
+            for by_size in costs.values():
+                taken = seconds(partial(load_dataset, f"folder:{images}", data_dir=notes))
+                by_size.setdefault(n_files, []).append(taken)
+    return [growth_row(f"listing a folder {when} with its files", 1.05, by_size) for when, by_size in costs.items()]
 
 
 def extraction(folder: Path, quick: bool) -> list[Row]:

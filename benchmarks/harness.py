@@ -117,8 +117,12 @@ def limit_row(what: str, limit: float, values: list[float], *, unit: str, ours: 
     )
 
 
+# Share of the processor that others may have: above it, figures are not to be trusted.
+DISTURBED = 0.1
+
+
 class Disturbance:
-    """How much of the machine others take while this is measured: above a tenth, figures are not to be trusted."""
+    """How much of the machine others take while this is measured."""
 
     def __init__(self) -> None:
         self._before = _processor_times()
