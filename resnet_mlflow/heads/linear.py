@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class LinearHead(WeightedHead):
-    """One linear layer under a softmax, found by L-BFGS or trained by stochastic gradient descent.
+    """One linear layer under a softmax, found by L-BFGS and Newton steps, or trained by stochastic gradient descent.
 
     Args:
         solver: ``lbfgs`` reads ``C``, ``max_iter`` and ``tol``; ``sgd`` reads what follows them.
         C: Inverse strength of the L2 penalty on the sum of losses, above 0.
-        max_iter: Iterations of L-BFGS, at most.
-        tol: Largest gradient at which L-BFGS stops, above 0, see ``heads.logistic``.
+        max_iter: Iterations of ``lbfgs``, Newton steps among them, at most.
+        tol: Root of twice what the mean loss may still fall, above 0, see ``heads.logistic``.
         learning_rate: Of SGD with Nesterov momentum 0.9, per 256 items of a batch, in (0, 100]; falls along a cosine.
         weight_decay: In [0, 10]; the bias is exempt.
         epochs: Passes over the items, in [1, 10000].
@@ -42,7 +42,7 @@ class LinearHead(WeightedHead):
     Attributes:
         coef_: Of shape (n_classes, n_features), two rows for two classes.
         intercept_: Of shape (n_classes,).
-        n_iter_: Iterations of L-BFGS, or epochs of SGD.
+        n_iter_: Iterations, or epochs of SGD.
 
     References:
         Oquab et al. (2023), DINOv2, appendix: L-BFGS with C on a grid. Caron et al. (2021), DINO: linear probe
@@ -92,7 +92,7 @@ linear-sgd:
         solver: str = "lbfgs",
         C: float = 1.0,
         max_iter: int = 1000,
-        tol: float = 1e-4,
+        tol: float = 1e-6,
         learning_rate: float = 0.1,
         weight_decay: float = 0.0,
         epochs: int = 100,
@@ -143,7 +143,7 @@ linear-sgd:
     def _fit_lbfgs(self, X: Array, labels: Array, weights: Array | None) -> None:
         found = fit_logistic(X, labels, weights, C=float(self.C), max_iter=self.max_iter, tol=self.tol)
         if not found.converged:
-            logger.warning("linear: L-BFGS stopped at max_iter=%d; raise it", self.max_iter)
+            logger.warning("linear: the search stopped at max_iter=%d; raise it", self.max_iter)
         self.coef_, self.intercept_, self.n_iter_ = found.coef, found.intercept, found.n_iter
 
     def _fit_sgd(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:

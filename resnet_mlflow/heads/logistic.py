@@ -1,11 +1,11 @@
-"""Multinomial logistic regression by L-BFGS in coordinates where features do not correlate."""
+"""Multinomial logistic regression by L-BFGS and Newton steps, in coordinates where features do not correlate."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, qr, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
@@ -21,7 +21,11 @@ _ROWS, _LOGITS = 1024, 1 << 18
 _LOGITS_OF_ALL = 1 << 20
 # Steps that L-BFGS remembers, each as two vectors of all weights; SciPy's default, and fewer where weights are many.
 _PAIRS, _PAIRS_OF_MANY, _FEW_WEIGHTS = 10, 3, 1 << 18
-_NEWTON_STEPS, _CG_STEPS, _CG_TOL = 10, 200, 1e-3
+# Gradient at which Newton's steps take over from L-BFGS.
+_ROUGH_TOL = 1e-3
+_NEWTON_STEPS, _CG_STEPS, _HALVINGS = 60, 200, 20
+# Decrement below which one that no longer halves is rounding.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -37,119 +41,122 @@ class Logistic:
 def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, max_iter: int, tol: float) -> Logistic:
     """Return the minimum of ``C`` times the losses plus half of ``|w|^2``, as scikit-learn defines it.
 
-    Features of a backbone correlate, and gradient methods zigzag along the narrow directions. L-BFGS therefore moves
-    ``w L`` instead of ``w``, where ``L L'`` is the Hessian at ``w = 0``, up to a factor: the optimum is the same, and
-    features of an untrained resnet18 take a sixth of the iterations.
+    Features of a backbone correlate, and gradient methods zigzag along the narrow directions. Both parts therefore move
+    ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor: that at ``w = 0`` for L-BFGS, whose steps
+    lead near the minimum, and that where a Newton step begins, since it shrinks where classes are told apart. Of fewer
+    items than features, the weights lie in the space of the items, and are sought there.
 
     Args:
         X: Of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
         weights: One per item, above 0, or ``None``.
         C: Inverse strength of the penalty, above 0.
-        max_iter: Iterations, at most.
-        tol: Largest gradient in the coordinates of the search at which it stops, so that it means the same whatever
-            the scale of the features.
-    """
-    with thread_per_block() as in_order:
-        return _fit(X, labels, weights, C, max_iter, tol, in_order)
-
-
-def _fit(
-    X: Array, labels: Array, weights: Array | None, C: float, max_iter: int, tol: float, in_order: InOrder
-) -> Logistic:
-    n_classes, n_features = int(labels.max()) + 1, X.shape[1]
-    share = np.full(len(X), 1 / len(X)) if weights is None else weights / weights.sum()
-    # Two classes have one margin in scikit-learn, whose halves these rows are: their penalty counts once.
-    penalty = (2 if n_classes == 2 else 1) / (C * (len(X) if weights is None else weights.sum()))
-    mean = share @ X
-    blocks = _Blocks(X, mean, n_classes, in_order)
-    factor = _factor(blocks, share, n_classes, penalty)
-
-    def unpack(point: Array) -> tuple[Array, Array]:
-        moved = point[n_classes:].reshape(n_classes, n_features)
-        return solve_triangular(factor, moved.T, lower=True, trans="T", check_finite=False).T, point[:n_classes]
-
-    def pack(by_intercept: Array, by_coef: Array, coef: Array) -> Array:
-        by_coef += penalty * coef
-        moved = solve_triangular(factor, by_coef.T, lower=True, check_finite=False).T
-        return np.concatenate([by_intercept, moved.ravel()])
-
-    def objective(point: Array) -> tuple[float, Array]:
-        coef, intercept = unpack(point)
-
-        def of_block(block: _Block) -> tuple[Array, ...]:
-            _, rows, centred = block
-            loss, by_logit = _cross_entropy(_logits(centred, coef, intercept), labels[rows], share[rows])
-            return np.asarray(loss), *_gradient(by_logit, centred)
-
-        loss, by_intercept, by_coef = blocks.sums(of_block)
-        return float(loss) + penalty / 2 * float((coef**2).sum()), pack(by_intercept, by_coef, coef)
-
-    def curvature(point: Array) -> Callable[[Array], Array]:
-        """Return the Hessian at a point, as the function that multiplies by it."""
-        here = unpack(point)
-
-        def probabilities_of(centred: Array) -> Array:
-            return np.asarray(softmax(_logits(centred, *here), axis=1))
-
-        # Of many items they would take more memory than all else, and are computed again.
-        kept = [probabilities_of(centred) for _, _, centred in blocks] if blocks.are_kept else []
-
-        def times(direction: Array) -> Array:
-            coef, intercept = unpack(direction)
-
-            def of_block(block: _Block) -> tuple[Array, ...]:
-                number, rows, centred = block
-                probabilities = kept[number] if kept else probabilities_of(centred)
-                by_logit = probabilities * _logits(centred, coef, intercept)
-                by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
-                return _gradient(by_logit * share[rows, np.newaxis], centred)
-
-            by_intercept, by_coef = blocks.sums(of_block)
-            return pack(by_intercept, by_coef, coef)
-
-        return times
-
-    # By the gradient alone: the loss stops falling measurably long before the weights stand still.
-    start = np.zeros(n_classes * (1 + n_features))
-    n_pairs = _PAIRS if len(start) <= _FEW_WEIGHTS else _PAIRS_OF_MANY
-    options: Any = {"maxiter": max_iter, "maxls": 50, "maxcor": n_pairs, "gtol": tol, "ftol": 0.0}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    point, n_newton = found.x, 0
-    if found.status != _OUT_OF_ITERATIONS and np.abs(found.jac).max() > tol:
-        point, n_newton = _newton(point, lambda at: objective(at)[1], curvature, tol)
-    coef, intercept = unpack(point)
-    return Logistic(coef, intercept - coef @ mean, int(found.nit) + n_newton, found.status != _OUT_OF_ITERATIONS)
-
-
-def _newton(
-    point: Array, gradient: Callable[[Array], Array], curvature: Callable[[Array], Callable[[Array], Array]], tol: float
-) -> tuple[Array, int]:
-    """Return where Newton steps lead, and how many were taken.
-
-    The line search of L-BFGS compares losses, whose differences drown in rounding once the gradient is about the root
-    of the machine's precision; how soon depends on the processor's order of summation. Newton's steps look at gradients
-    only. They end at ``tol``, or where a step no longer shrinks the gradient: that is what the arithmetic can reach.
+        max_iter: Iterations of both, at most.
+        tol: Newton decrement at which it stops: the root of twice what the mean loss, penalty included, could still
+            fall. It means the same whatever the scale of the features.
 
     References:
-        Nocedal and Wright (2006), Numerical Optimization, algorithm 7.1: Newton by conjugate gradients.
+        Nocedal and Wright (2006), Numerical Optimization, algorithms 7.1 and 7.5; Boyd and Vandenberghe (2004), Convex
+        Optimization, 9.5: the decrement.
     """
-    slope, n_steps = gradient(point), 0
-    while np.abs(slope).max() > tol and n_steps < _NEWTON_STEPS:
-        there = point - _conjugate_gradients(curvature(point), slope)
-        slope_there = gradient(there)
-        if not np.abs(slope_there).max() < np.abs(slope).max() / 2:
-            break
-        point, slope, n_steps = there, slope_there, n_steps + 1
-    return point, n_steps
+    with thread_per_block() as in_order:
+        if len(X) >= X.shape[1]:
+            return _search(_Problem(X, labels, weights, C, in_order), max_iter, tol)
+        mean = X.mean(axis=0)
+        basis, rows = qr((X - mean).T, mode="economic", overwrite_a=True, check_finite=False)
+        found = _search(_Problem(rows.T, labels, weights, C, in_order), max_iter, tol)
+        coef = found.coef @ basis.T.astype(np.float64)
+        return replace(found, coef=coef, intercept=found.intercept - coef @ mean)
 
 
-def _conjugate_gradients(times: Callable[[Array], Array], target: Array) -> Array:
-    """Return ``x`` with ``times(x)`` near ``target``; the matrix behind ``times`` is symmetric, not below zero."""
+def _search(problem: "_Problem", max_iter: int, tol: float) -> Logistic:
+    point, n_iter, is_out = _near(problem, max_iter, tol)
+    converged = not is_out
+    if converged:
+        point, n_newton, converged = _newton(problem, point, max(1, max_iter - n_iter), tol)
+        n_iter += n_newton
+    coef, intercept = point
+    # What all intercepts share changes nothing, and steps move it.
+    return Logistic(coef, intercept - intercept.mean() - coef @ problem.mean, n_iter, converged)
+
+
+# Number of a block, its rows, and its items less the mean.
+_Block = tuple[int, slice, Array]
+# Weights and intercepts, or what a function changes by with them.
+_Point = tuple[Array, Array]
+
+
+def _near(problem: "_Problem", max_iter: int, tol: float) -> tuple[_Point, int, bool]:
+    """Return where L-BFGS comes to, its iterations, and whether these were too few."""
+    coordinates = problem.coordinates()
+
+    def objective(moved: Array) -> tuple[float, Array]:
+        loss, gradient = problem.loss_and_gradient(coordinates.unpack(moved))
+        return loss, coordinates.pack(gradient)
+
+    start = np.zeros(problem.n_classes * (1 + problem.n_features))
+    n_pairs = _PAIRS if len(start) <= _FEW_WEIGHTS else _PAIRS_OF_MANY
+    # By the gradient alone: the loss stops falling measurably long before the weights stand still.
+    options: Any = {"maxiter": max_iter, "maxls": 50, "maxcor": n_pairs, "gtol": max(tol, _ROUGH_TOL), "ftol": 0.0}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    return coordinates.unpack(found.x), int(found.nit), found.status == _OUT_OF_ITERATIONS
+
+
+def _newton(problem: "_Problem", point: _Point, max_steps: int, tol: float) -> tuple[_Point, int, bool]:
+    """Return where Newton steps lead, how many were taken, and whether they came to an end by themselves.
+
+    That is at ``tol``, or where the decrement no longer falls: what the arithmetic can reach. Losses and gradients are
+    in float64 here, so that float32 features only cost digits where they are known to few.
+    """
+    before = np.inf
+    loss, gradient = problem.loss_and_gradient(point, exact=True)
+    for n_steps in range(min(max_steps, _NEWTON_STEPS)):
+        coordinates = problem.coordinates(point)
+        slope = coordinates.pack(gradient)
+        decrement = float(np.linalg.norm(slope))
+        if decrement <= tol or before / 2 < decrement < _ROUNDING:
+            return point, n_steps, True
+        times = _in_coordinates(problem.curvature(point), coordinates)
+        step = -_conjugate_gradients(times, slope, min(0.1, decrement**0.5))
+        found = _search_line(problem, point, coordinates.unpack(step), loss, float(slope @ step))
+        if found is None:
+            return point, n_steps, decrement < _ROUNDING
+        point, loss, gradient = found
+        before = decrement
+    return point, n_steps + 1, False
+
+
+def _in_coordinates(times: Callable[[_Point], _Point], coordinates: "_Coordinates") -> Callable[[Array], Array]:
+    return lambda moved: coordinates.pack(times(coordinates.unpack(moved)))
+
+
+def _search_line(
+    problem: "_Problem", point: _Point, step: _Point, loss: float, slope: float
+) -> tuple[_Point, float, _Point] | None:
+    """Return the first of the step, its half, its quarter and so on to lower the loss as it promises; None of none."""
+    share = 1.0
+    for _ in range(_HALVINGS):
+        there = (point[0] + share * step[0], point[1] + share * step[1])
+        loss_there, gradient = problem.loss_and_gradient(there, exact=True)
+        # The last falls of the loss are less than its rounding.
+        if loss_there <= loss + 1e-4 * share * slope + 1e-13 * (1 + abs(loss)):
+            return there, loss_there, gradient
+        share /= 2
+    return None
+
+
+def _conjugate_gradients(times: Callable[[Array], Array], target: Array, precision: float) -> Array:
+    """Return ``x`` with ``times(x)`` near ``target``; the matrix behind ``times`` is symmetric, not below zero.
+
+    Args:
+        times: Multiplies by the matrix.
+        target: What is to be reached.
+        precision: Length of what is left, over that of the target.
+    """
     found: Array = np.zeros_like(target)
     residual = target.copy()
     direction, square = residual.copy(), float(residual @ residual)
-    goal = square * _CG_TOL**2
+    goal = square * precision**2
     for _ in range(_CG_STEPS):
         product = times(direction)
         bend = float(direction @ product)
@@ -162,8 +169,112 @@ def _conjugate_gradients(times: Callable[[Array], Array], target: Array) -> Arra
     return found
 
 
-# Number of a block, its rows, and its items less the mean.
-_Block = tuple[int, slice, Array]
+@dataclass(frozen=True)
+class _Coordinates:
+    """Weights times ``factor``, a lower triangle, and intercepts times ``scale``, as one vector."""
+
+    factor: Array
+    scale: Array
+
+    def unpack(self, moved: Array) -> _Point:
+        """Return the weights and intercepts that a vector stands for."""
+        n_classes = len(self.scale)
+        rows = moved[n_classes:].reshape(n_classes, -1)
+        coef = solve_triangular(self.factor, rows.T, lower=True, trans="T", check_finite=False).T
+        return coef, moved[:n_classes] / self.scale
+
+    def pack(self, gradient: _Point) -> Array:
+        """Return a gradient by weights and intercepts as one by the vector."""
+        by_coef, by_intercept = gradient
+        rows = solve_triangular(self.factor, by_coef.T, lower=True, check_finite=False).T
+        return np.concatenate([by_intercept / self.scale, rows.ravel()])
+
+
+class _Problem:
+    """Mean loss and penalty of weights and intercepts on centred items.
+
+    Attributes:
+        n_classes: How many there are.
+        n_features: Likewise.
+        mean: Of the items, by their weights.
+    """
+
+    def __init__(self, X: Array, labels: Array, weights: Array | None, C: float, in_order: InOrder) -> None:
+        self.n_classes, self.n_features = int(labels.max()) + 1, X.shape[1]
+        self._labels = labels
+        self._share = np.full(len(X), 1 / len(X)) if weights is None else weights / weights.sum()
+        # Two classes have one margin in scikit-learn, whose halves these rows are: their penalty counts once.
+        n_counted = len(X) if weights is None else weights.sum()
+        self._penalty = (2 if self.n_classes == 2 else 1) / (C * n_counted)
+        self.mean = self._share @ X
+        self._blocks = _Blocks(X, self.mean, self.n_classes, in_order)
+
+    def loss_and_gradient(self, point: _Point, exact: bool = False) -> tuple[float, _Point]:
+        """Return the loss and its gradient at a point, computed in float64 where they are to be exact."""
+        coef, intercept = point
+
+        def of_block(block: _Block) -> tuple[Array, ...]:
+            _, rows, centred = block
+            centred = centred.astype(np.float64, copy=False) if exact else centred
+            logits = _logits(centred, coef, intercept)
+            loss, by_logit = _cross_entropy(logits, self._labels[rows], self._share[rows])
+            return np.asarray(loss), *_gradient(by_logit, centred)
+
+        loss, by_coef, by_intercept = self._blocks.sums(of_block)
+        total = float(loss) + self._penalty / 2 * float((coef**2).sum())
+        return total, (by_coef + self._penalty * coef, by_intercept)
+
+    def curvature(self, point: _Point) -> Callable[[_Point], _Point]:
+        """Return the Hessian at a point, as the function that multiplies by it."""
+        # Of many items they would take more memory than all else, and are computed again.
+        kept = self._blocks.each(lambda block: _probabilities(block, point)) if self._blocks.are_kept else []
+
+        def times(direction: _Point) -> _Point:
+            coef, intercept = direction
+
+            def of_block(block: _Block) -> tuple[Array, ...]:
+                number, rows, centred = block
+                probabilities = kept[number] if kept else _probabilities(block, point)
+                by_logit = probabilities * _logits(centred, coef, intercept)
+                by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
+                return _gradient(by_logit * self._share[rows, np.newaxis], centred)
+
+            by_coef, by_intercept = self._blocks.sums(of_block)
+            return by_coef + self._penalty * coef, by_intercept
+
+        return times
+
+    def coordinates(self, point: _Point | None = None) -> _Coordinates:
+        """Return those in which the Hessian at a point, or at zero weights, is about the identity.
+
+        About, because classes share the factor: each would need one of its own, and parts between classes are left out.
+        """
+
+        def of_block(block: _Block) -> tuple[Array, ...]:
+            _, rows, centred = block
+            share = self._share[rows]
+            if point is None:
+                spread = np.full((len(share), self.n_classes), 1 / self.n_classes)
+            else:
+                probabilities = _probabilities(block, point)
+                spread = probabilities * (1 - probabilities)
+            weights = (share * spread.mean(axis=1))[:, np.newaxis].astype(centred.dtype)
+            return (centred * weights).T @ centred, share @ spread
+
+        square, by_class = self._blocks.sums(of_block)
+        scale = np.ones(self.n_classes) if point is None else np.sqrt(np.maximum(by_class, np.finfo(float).tiny))
+        return _Coordinates(_cholesky(square, self._penalty), scale)
+
+
+def _cholesky(square: Array, penalty: float) -> Array:
+    """Return the lower factor of a matrix that is positive but for rounding."""
+    ridge = _RIDGE * float(square.diagonal().mean())
+    while True:
+        try:
+            factor: Array = cholesky(square + (penalty + ridge) * np.eye(len(square)), lower=True)
+            return factor
+        except LinAlgError:  # float32 features, and next to no penalty
+            ridge *= 10
 
 
 class _Blocks:
@@ -184,6 +295,10 @@ class _Blocks:
             rows = slice(start, start + self._n_rows)
             yield number, rows, self._X[rows] - self._mean if self._centred is None else self._centred[rows]
 
+    def each(self, of_block: Callable[[_Block], Array]) -> list[Array]:
+        """Return what a function gives for each block."""
+        return list(self._in_order(of_block, self))
+
     def sums(self, of_block: Callable[[_Block], tuple[Array, ...]]) -> list[Array]:
         """Return the sums over blocks, in their order and in float64, of what a function gives for each."""
         results = self._in_order(of_block, self)
@@ -194,22 +309,13 @@ class _Blocks:
         return totals
 
 
-def _factor(blocks: _Blocks, share: Array, n_classes: int, penalty: float) -> Array:
-    """Return the lower Cholesky factor of the Hessian at zero weights, up to the classes' share in it."""
-
-    def of_block(block: _Block) -> tuple[Array, ...]:
-        _, rows, centred = block
-        return ((centred * share[rows, np.newaxis].astype(centred.dtype)).T @ centred,)
-
-    covariance = blocks.sums(of_block)[0] / n_classes
-    ridge = penalty + _RIDGE * covariance.diagonal().mean()
-    factor: Array = cholesky(covariance + ridge * np.eye(len(covariance)), lower=True)
-    return factor
+def _probabilities(block: _Block, point: _Point) -> Array:
+    return np.asarray(softmax(_logits(block[2], *point), axis=1))
 
 
 def _gradient(by_logit: Array, centred: Array) -> tuple[Array, Array]:
-    """Return what a block's gradient by its logits comes to, by intercepts and by weights."""
-    return by_logit.sum(axis=0), by_logit.astype(centred.dtype).T @ centred
+    """Return what a block's gradient by its logits comes to, by weights and by intercepts."""
+    return by_logit.astype(centred.dtype).T @ centred, by_logit.sum(axis=0)
 
 
 def _logits(X: Array, coef: Array, intercept: Array) -> Array:
