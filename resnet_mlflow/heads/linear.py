@@ -92,7 +92,7 @@ linear-sgd:
         solver: str = "lbfgs",
         C: float = 1.0,
         max_iter: int = 1000,
-        tol: float = 1e-6,
+        tol: float = 1e-5,
         learning_rate: float = 0.1,
         weight_decay: float = 0.0,
         epochs: int = 100,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, qr, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 
 from resnet_mlflow.heads.base import Array
 from resnet_mlflow.heads.blocks import InOrder, thread_per_block
@@ -235,9 +235,11 @@ class _Problem:
             def of_block(block: _Block) -> tuple[Array, ...]:
                 number, rows, centred = block
                 probabilities = kept[number] if kept else _probabilities(block, point)
-                by_logit = probabilities * _logits(centred, coef, intercept)
+                by_logit = _plain_logits(centred, coef, intercept)
+                by_logit *= probabilities
                 by_logit -= probabilities * by_logit.sum(axis=1, keepdims=True)
-                return _gradient(by_logit * self._share[rows, np.newaxis], centred)
+                by_logit *= self._share[rows, np.newaxis].astype(centred.dtype)
+                return _gradient(by_logit, centred)
 
             by_coef, by_intercept = self._blocks.sums(of_block)
             return by_coef + self._penalty * coef, by_intercept
@@ -310,16 +312,28 @@ class _Blocks:
 
 
 def _probabilities(block: _Block, point: _Point) -> Array:
-    return np.asarray(softmax(_logits(block[2], *point), axis=1))
+    """Return the probabilities of a block's items, in the precision of the features: the Hessian needs no more."""
+    found = _plain_logits(block[2], *point)
+    found -= found.max(axis=1, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(axis=1, keepdims=True)
+    return found
+
+
+def _plain_logits(X: Array, coef: Array, intercept: Array) -> Array:
+    logits: Array = X @ coef.T.astype(X.dtype)
+    logits += intercept.astype(X.dtype)
+    return logits
 
 
 def _gradient(by_logit: Array, centred: Array) -> tuple[Array, Array]:
     """Return what a block's gradient by its logits comes to, by weights and by intercepts."""
-    return by_logit.astype(centred.dtype).T @ centred, by_logit.sum(axis=0)
+    return by_logit.astype(centred.dtype, copy=False).T @ centred, by_logit.sum(axis=0, dtype=np.float64)
 
 
 def _logits(X: Array, coef: Array, intercept: Array) -> Array:
-    logits: Array = (X @ coef.T.astype(X.dtype)).astype(np.float64) + intercept
+    logits: Array = (X @ coef.T.astype(X.dtype)).astype(np.float64)
+    logits += intercept
     return logits
 
 

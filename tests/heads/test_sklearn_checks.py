@@ -12,7 +12,7 @@ from resnet_mlflow.heads.prototype import PrototypeHead
 from resnet_mlflow.heads.svm import SVMHead
 from resnet_mlflow.registry.heads import HEADS
 
-# Where weights and repeated items are compared to seven digits, libsvm must go that far; the linear head goes by default.
+# Where weights and repeated items are compared to seven digits, libsvm must go that far.
 PRECISE = {"svm": {"tol": 1e-10}}
 OTHER_SETTINGS = [
     SVMHead(loss="squared_hinge", kernel="linear", tol=1e-12),
