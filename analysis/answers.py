@@ -63,19 +63,32 @@ def _best(table: Table, tables: Mapping[str, Table]) -> str:
     rows = table.frame
     score = _score(rows.iloc[0], "test/accuracy")
     first = f"Use {name_of(rows.iloc[0])}: it is the best on validation data, with a test accuracy of {score}."
-    n_others, pairs = len(rows) - 1, [pair for pair in table.pairs if 0 in (pair.first, pair.second)]
+    return _beside_rivals(first, table, 0, len(rows) - 1, "test/accuracy")
+
+
+def _beside_rivals(first: str, table: Table, place: int, n_others: int, accuracy: str) -> str:
+    """Return a sentence on a row with what its comparison with others came to.
+
+    Args:
+        first: The sentence.
+        table: With the differences of its rows.
+        place: Position of the row.
+        n_others: How many rows compete with it.
+        accuracy: The score that is shown of a rival.
+    """
+    rows, pairs = table.frame, [pair for pair in table.pairs if place in (pair.first, pair.second)]
     if not n_others:
         return f"{first} Nothing else was run to compare it with."
-    open_to = [pair.first + pair.second for pair in pairs if not pair.separated]
+    open_to = [pair.first + pair.second - place for pair in pairs if not pair.separated]
     if not pairs:
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
         return f"{first} It differs significantly from every other."
     told = f"{first} On these data it is not significantly better than {len(open_to)} of {n_others} others"
-    least, why = cheapest(rows, [0, *open_to])
-    if least == 0:
+    least, why = cheapest(rows, [place, *open_to])
+    if least == place:
         return f"{told}; none of them is cheaper."
-    rival = f"{name_of(rows.iloc[least])} with {rows['test/accuracy'].iloc[least]:.3f}"
+    rival = f"{name_of(rows.iloc[least])} with {rows[accuracy].iloc[least]:.3f}"
     return f"{told}; the cheapest of them is {rival}{f' ({why})' if why else ''}."
 
 
@@ -149,8 +162,13 @@ def _tested_best(table: Table, tables: Mapping[str, Table]) -> "pd.Series[Any]":
 def _folds(table: Table, tables: Mapping[str, Table]) -> str:
     if "leaderboard" in tables:
         return ""
-    row = table.frame.iloc[0]
-    return f"Over folds, {name_of(row)} comes out first, with an accuracy of {_score(row, 'cv_accuracy')}."
+    rows = table.frame
+    # Rows stand in groups that compete, the best of each first; most can be said of the largest.
+    sizes = rows.groupby(["division", "training"], sort=False)["division"].transform("size").to_numpy()
+    place = int(sizes.argmax())
+    row, score = rows.iloc[place], _score(rows.iloc[place], "cv_accuracy")
+    first = f"Over folds, {name_of(row)} is the best on validation data, with an accuracy of {score}."
+    return _beside_rivals(first, table, place, int(sizes[place]) - 1, "cv_accuracy")
 
 
 def name_of(row: "pd.Series[Any]") -> str:

@@ -1,7 +1,7 @@
 """In words: which rows may be the best, which of them is the cheapest, and what would tell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -11,12 +11,14 @@ from analysis.table import Doubt
 from resnet_mlflow.backbones.complexity import backbone_complexity
 from resnet_mlflow.markdown import two_digits
 from resnet_mlflow.registry.backbones import BACKBONES
-from resnet_mlflow.statistics import Pair, SeededDifference, best_set, needed
+from resnet_mlflow.statistics import Needed, Pair, SeededDifference, best_set
 
 COST = "time/fit_s"
 # No one has more test images, nor trains more seeds.
 MOST_ITEMS = 10_000_000
 REFERENCE_SIZE = 224
+# From a difference and the number of comparisons that share the level to what would tell the two apart.
+Need = Callable[[SeededDifference, int], Needed]
 
 
 def best_note(
@@ -26,7 +28,7 @@ def best_note(
     pairs: Sequence[Pair],
     metric: str,
     p_values: Mapping[tuple[int, int], float],
-    held_out: float,
+    need: Need,
 ) -> tuple[str, Doubt] | None:
     """Return what to make of rows of which none is told apart from all others, and the doubt about the first of them.
 
@@ -37,7 +39,7 @@ def best_note(
         pairs: Their differences in the metric.
         metric: The score.
         p_values: What the table shows of each pair, after Holm.
-        held_out: As ``statistics.difference_over_seeds``.
+        need: Gives what would tell two rows apart.
 
     Returns:
         Nothing where there is nothing to say.
@@ -50,6 +52,7 @@ def best_note(
     close = min(open_pairs, key=lambda pair: abs(pair.difference.difference))
     rival = close.second if close.first == best else close.first
     found, (low, high) = close.difference, close.difference.interval
+    wanted = need(found, len(rows) - 1)
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
     text = (
@@ -59,31 +62,28 @@ def best_note(
     if len(chosen) > 1:
         least, why = cheapest(frame, [rows[i] for i in chosen])
         text += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
-    doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
+    doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, wanted)
     return (
         f"{text} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
-        f"{low:+.4f} to {high:+.4f}, Holm p {p}; {_needed(found, len(rows) - 1, held_out)}."
+        f"{low:+.4f} to {high:+.4f}, Holm p {p}; {_needed(found, wanted)}."
     ), doubt
 
 
-def doubt_about(claim: str, found: SeededDifference, n_rivals: int, held_out: float) -> Doubt:
+def doubt_about(claim: str, found: SeededDifference, wanted: Needed) -> Doubt:
     """Return a difference that is not told from chance as a doubt, with the test images that it needs.
 
     Args:
         claim: What is said to be better than what.
         found: Their difference.
-        n_rivals: Comparisons that share the level.
-        held_out: As ``statistics.difference_over_seeds``.
+        wanted: What would tell them apart.
     """
-    wanted = needed(found, n_rivals, held_out).n_items if found.difference else math.nan
-    return Doubt(claim, abs(found.difference), found.n_items, wanted)
+    return Doubt(claim, abs(found.difference), found.n_items, wanted.n_items if found.difference else math.nan)
 
 
-def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
+def _needed(found: SeededDifference, wanted: Needed) -> str:
     """Return what would tell two rows apart, were their difference as found."""
     if found.difference == 0:
         return "nothing would tell them apart, were they as alike as found"
-    wanted = needed(found, n_rivals, held_out)
     if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
         return "the difference would be large enough alone; the number of comparisons leaves it open"
     ways = []

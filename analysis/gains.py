@@ -11,7 +11,7 @@ from analysis.best import doubt_about, name_of
 from analysis.intervals import HELD_OUT, NOTHING, PARTS
 from analysis.separation import TESTED, MissingPredictions, paired_difference, runs_by_seed
 from analysis.table import Doubt
-from resnet_mlflow.statistics import SeededDifference, holm
+from resnet_mlflow.statistics import SeededDifference, holm, needed
 
 GAIN = "gain"
 P_HOLM = "p Holm"
@@ -95,4 +95,4 @@ def doubts_about_gains(rows: pd.DataFrame, gains: Gains) -> Iterator[Doubt]:
     for position, (other, gain) in enumerate(zip(gains.baselines, gains.found, strict=True)):
         if other is not None and gain is not None and gain.difference > 0 >= gain.interval[0]:
             claim = f"{name_of(rows, position)} over {name_of(rows, other)}"
-            yield doubt_about(claim, gain, n_gains, held_out)
+            yield doubt_about(claim, gain, needed(gain, n_gains, held_out))

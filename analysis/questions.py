@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from analysis.gains import GAIN, P_HOLM, Baseline, Gains, doubts_about_gains, ga
 from analysis.intervals import HELD_OUT, with_predictions
 from analysis.separation import TESTED, TESTS, MissingPredictions, compare_all_pairs, runs_by_seed, winner_of
 from analysis.table import SEEDS, Column, Doubt, Table
-from resnet_mlflow.statistics import Pair
+from resnet_mlflow.statistics import Pair, needed
 
 ORDERED_BY = "val/accuracy"
 ACCURACY = "test/accuracy"
@@ -124,6 +125,7 @@ def separate(
     for place, rows in competing(frame, within):
         for metric in (name for name in TESTED if name in scores):
             held_out = float(frame[HELD_OUT].iloc[rows].max())
+            need = partial(needed, held_out=held_out)
             runs = [runs_by_seed(frame.iloc[row]) for row in rows]
             try:
                 pairs = compare_all_pairs(runs, balanced=TESTED[metric], held_out=held_out)
@@ -141,7 +143,7 @@ def separate(
             if winner is not None:
                 winners.add((rows[winner], metric))
             elif metric == next(name for name in TESTED if name in scores):
-                for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, shown, held_out)]):
+                for note, doubt in filter(None, [best_note(place, frame, rows, pairs, metric, shown, need)]):
                     notes.append(note)
                     doubts.append(doubt)
     return Separation(frozenset(winners), tuple(notes), tuple(doubts), tuple(compared))

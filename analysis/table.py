@@ -63,7 +63,7 @@ class Table:
         notes: What a reader must know, and what is missing or unfair.
         winners: (row position, column name) of the scores shown in bold: those separated from every other.
         doubts: Differences of best rows and gains that chance may have made.
-        pairs: Differences in test accuracy of rows that compete, by their positions.
+        pairs: Differences in test accuracy, or in that over folds, of rows that compete, by their positions.
     """
 
     name: str

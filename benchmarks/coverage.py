@@ -55,6 +55,8 @@ def _plan() -> Iterator[tuple[str, Simulate, Setting]]:
     for (n, n_classes), tail, accuracy in product(SIZES, (False, True), ACCURACIES):
         if n_classes <= 10 or accuracy in (0.7, 0.95):  # 2000 matrices of 100 classes take 2 s.
             yield "macro-F1", macro_f1_coverage, Setting(n, n_classes, accuracy, tail)
+    for (n, n_classes), accuracy in product(((100, 2), (360, 10), (1000, 10)), (0.9, 0.95)):
+        yield "macro-F1", macro_f1_coverage, Setting(n, n_classes, accuracy, tail=True, hard_tail=True)
     for setting in _seeds():
         yield "accuracy over seeds", seeded_score_coverage, setting
         yield "difference over seeds", seeded_difference_coverage, setting
@@ -74,6 +76,8 @@ def _single_scores() -> Iterator[Setting]:
         yield Setting(n, 1, accuracy)
     for (n, n_classes), tail, falling, accuracy in product((*SIZES, *LARGE), (False, True), (False, True), ACCURACIES):
         yield Setting(n, n_classes, accuracy, tail, falling)
+    for (n, n_classes), accuracy in product((*SIZES, *LARGE), (0.9, 0.95, 0.99)):
+        yield Setting(n, n_classes, accuracy, tail=True, hard_tail=True)
 
 
 def _seeds() -> Iterator[Setting]:
@@ -82,6 +86,8 @@ def _seeds() -> Iterator[Setting]:
     for n_seeds, deviation in product((2, 3, 5), (0.0, 0.01)):
         yield Setting(360, 10, 0.9, tail=True, n_seeds=n_seeds, seed_deviation=deviation)
         yield Setting(360, 1, 0.9, n_seeds=n_seeds, seed_deviation=deviation, held_out=0.25)
+    for n_seeds, (n, accuracy), own in product((3, 5, 10), ((30, 0.95), (100, 0.95), (100, 0.99)), (0.1, 0.35)):
+        yield Setting(n, 1, accuracy, n_seeds=n_seeds, own_share=own)
     for n_seeds, deviation in ((2, 0.0), (2, 0.01), (3, 0.005), (3, 0.01)):
         yield Setting(10_000, 1, 0.9, n_seeds=n_seeds, seed_deviation=deviation)
 
@@ -104,6 +110,9 @@ def _pairs(gains: tuple[float, ...]) -> Iterator[Setting]:
     ):
         if accuracy + gain < 1 and not (tail and n_classes == 1):
             yield Setting(n, n_classes, accuracy, tail, gain=gain, disagreement=disagreement)
+    hard = product(((100, 10), (360, 10), (1000, 2), (1000, 100)), (0.9, 0.97), gains, (0.2, 0.8))
+    for (n, n_classes), accuracy, gain, disagreement in hard:
+        yield Setting(n, n_classes, accuracy, tail=True, hard_tail=True, gain=2 * gain, disagreement=disagreement)
 
 
 def _gates() -> Iterator[tuple[str, Simulate, Setting]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- made by python -m benchmarks --only coverage -->", "<!-- end -->"
 LOW, HIGH = 0.93, 0.98
+FEW_ERRORS = 8
 PARTS = (
     "accuracy",
     "balanced accuracy",
@@ -76,17 +77,17 @@ def reason_of(part: str, setting: Setting, *, below: bool) -> str:
     per_class = setting.support().min()
     if part == "macro-F1" and below:
         return "fewer than 10 images in a class: F1 itself is biased"
-    if setting.n_seeds > 1:
-        if below:
-            return "few seeds"
+    expected = setting.n_items * (1 - setting.accuracy)
+    if setting.n_seeds > 1 and below:
+        return "few seeds"
+    if setting.n_seeds > 1 and expected >= FEW_ERRORS:
         return f"{setting.n_seeds} seeds: t is wide, and covers what differs by item too"
     if setting.n_classes > 1 and setting.tail and per_class < 10:
         return "classes of a few images beside large ones: one image decides"
-    expected = setting.n_items * (1 - setting.accuracy)
     if part == "difference":
         expected *= 2 * setting.disagreement
-    if expected < 8:
-        return "fewer than 8 errors (or images that differ) expected: their number is discrete"
+    if expected < FEW_ERRORS:
+        return f"fewer than {FEW_ERRORS} errors (or images that differ) expected: their number is discrete"
     if setting.n_classes > 1 and (setting.falling or setting.tail):
         return "recalls or sizes of classes far apart: the variance is taken at its upper bound"
     return "the number of errors is discrete"

@@ -14,28 +14,30 @@ from scipy import special
 
 from resnet_mlflow.serving.promotion import Answers, decide
 from resnet_mlflow.statistics import (
+    Crossed,
     Floats,
     Ints,
     Moments,
-    crossed_moments,
+    Stratum,
+    crossed_values,
     difference_p_value,
     difference_reach,
-    effective_items,
     holm,
     item_weights,
     macro_f1_interval,
     paired_p_value,
-    proportion_limits,
+    recall_limits,
     score_reach,
     slices_p_value,
+    strata_of,
 )
 
 # Largest over smallest class of a long-tailed test split.
 TAIL = 50.0
 # Values that a batch of simulations may hold.
 BATCH_VALUES = 4_000_000
-# What of an item's chance to be right, on the scale of a probit, is common to all methods, and to all seeds of one.
-ITEM_SHARE, METHOD_SHARE = 0.5, 0.15
+# What of an item's chance to be right, on the scale of a probit, all seeds of one method have in common, others not.
+METHOD_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class Setting:
         accuracy: Expected accuracy of each class on average; of the first method where there are two.
         tail: Whether classes have a long tail of test items, else as many each.
         falling: Whether errors grow towards the last class, else all classes have the same recall.
+        hard_tail: Whether only the last fifth of the classes, those with the fewest items, has errors.
         n_seeds: Seeds.
         seed_deviation: Standard deviation of accuracy over seeds.
+        own_share: What of an item's chance to be right, on the scale of a probit, each seed has of its own.
         gain: First accuracy minus second.
         disagreement: Share of the possible items on which two classifiers differ by chance.
         held_out: What seeds hold out of common training items, over what they train on.
@@ -60,8 +64,10 @@ class Setting:
     accuracy: float = 0.9
     tail: bool = False
     falling: bool = False
+    hard_tail: bool = False
     n_seeds: int = 1
     seed_deviation: float = 0.0
+    own_share: float = 0.35
     gain: float = 0.0
     disagreement: float = 0.5
     held_out: float = 0.0
@@ -75,8 +81,18 @@ class Setting:
 
     def recalls(self) -> Floats:
         """Return the expected recall of each class, ``(n_classes,)``."""
-        steps = np.linspace(0.2, 1.8, self.n_classes) if self.falling else np.ones(self.n_classes)
+        steps = np.linspace(0.2, 1.8, self.n_classes) if self.falling else self._steps()
         return np.asarray(1 - np.minimum((1 - self.accuracy) * steps, 1))
+
+    def gains(self) -> Floats:
+        """Return the first recall minus the second of each class, ``(n_classes,)``."""
+        return self.gain * self._steps()
+
+    def _steps(self) -> Floats:
+        if not self.hard_tail:
+            return np.ones(self.n_classes)
+        n_hard = max(1, self.n_classes // 5)
+        return np.where(np.arange(self.n_classes) < self.n_classes - n_hard, 0.0, self.n_classes / n_hard)
 
 
 @dataclass(frozen=True)
@@ -95,8 +111,7 @@ def balanced_accuracy_coverage(setting: Setting, n_simulations: int, rng: np.ran
     """Return how often the interval of balanced accuracy holds it; of one class that of accuracy."""
     support, recalls = setting.support(), setting.recalls()
     hits = rng.binomial(support, recalls, size=(n_simulations, len(support)))
-    limits = proportion_limits((hits / support).mean(axis=1), effective_items(hits, support))
-    return _share_holding(limits, float(recalls.mean()))
+    return _share_holding(recall_limits(hits, support), float(recalls.mean()))
 
 
 def macro_f1_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
@@ -124,38 +139,38 @@ def seeded_score_coverage(setting: Setting, n_simulations: int, rng: np.random.G
 
 def difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
     """Return how often the interval of a difference of two runs holds it."""
-    moments, weights, _ = _paired_moments(setting, n_simulations, rng)
-    return _share_holding(difference_reach(moments, weights, 1).together, setting.gain)
+    values, _, _ = _paired_values(setting, n_simulations, rng)
+    return _share_holding(difference_reach(values, 1).together, setting.gain)
 
 
 def false_gains(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
     """Return how often equal methods, of one seed each, are told apart: interval and test must both say so."""
-    moments, weights, signs = _paired_moments(setting, n_simulations, rng)
-    low, high = difference_reach(moments, weights, 1).together
+    values, weights, signs = _paired_values(setting, n_simulations, rng)
+    low, high = difference_reach(values, 1).together
     apart = np.flatnonzero((low > 0) | (high < 0))
     return sum(paired_p_value(signs(place), weights) < 0.05 for place in apart) / n_simulations
 
 
 def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
     """Return how often the interval of a difference over seeds and items holds it."""
-    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
+    weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     held = []
     for first, second in _seeded(setting, n_simulations, rng):
-        moments = crossed_moments(first - second, weights)
-        low, high = difference_reach(moments, weights, setting.n_seeds, setting.held_out).together
+        values = crossed_values(first - second, weights, labels)
+        low, high = difference_reach(values, setting.n_seeds, setting.held_out).together
         held.append((low <= setting.gain) & (setting.gain <= high))
     return float(np.concatenate(held).mean())
 
 
 def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 3) -> float:
     """Return how often one of several equal methods over seeds is told apart from all others, which makes it bold."""
-    weights, _ = item_weights(int(setting.support().sum()), _labels(setting))
+    weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     found = 0
     for methods in _seeded(setting, n_simulations, rng, n_methods):
         pairs = [(i, j) for i in range(n_methods) for j in range(i)]
-        moments = [crossed_moments(methods[i] - methods[j], weights) for i, j in pairs]
-        p_values = np.stack([difference_p_value(one, weights, setting.n_seeds, setting.held_out) for one in moments])
-        ends = [difference_reach(one, weights, setting.n_seeds, setting.held_out).together for one in moments]
+        values = [crossed_values(methods[i] - methods[j], weights, labels) for i, j in pairs]
+        p_values = np.stack([difference_p_value(one, setting.n_seeds, setting.held_out) for one in values])
+        ends = [difference_reach(one, setting.n_seeds, setting.held_out).together for one in values]
         signs = np.stack([np.where(low > 0, 1, np.where(high < 0, -1, 0)) for low, high in ends])
         adjusted = np.stack([holm(list(column)) for column in p_values.T], axis=1)
         signs = np.where(adjusted < 0.05, signs, 0)
@@ -180,7 +195,7 @@ def promotions(setting: Setting, n_simulations: int, rng: np.random.Generator) -
     labels = np.repeat(np.arange(len(support)), support).astype(str)
     ids = np.arange(len(labels)).astype(str)
     metric = "accuracy" if len(support) == 1 else "balanced_accuracy"
-    _, _, signs = _paired_moments(setting, n_simulations, rng)
+    _, _, signs = _paired_values(setting, n_simulations, rng)
     n_promoted = 0
     for place in range(n_simulations):
         gains = signs(place)
@@ -198,21 +213,21 @@ def _labels(setting: Setting) -> NDArray[np.int64] | None:
     return None if setting.n_classes == 1 else np.repeat(np.arange(setting.n_classes), setting.support())
 
 
-def _paired_moments(
+def _paired_values(
     setting: Setting, n_simulations: int, rng: np.random.Generator
-) -> tuple[Moments, Floats, Callable[[int], Floats]]:
-    """Return moments of the gains of one run over another, the items' weights, and what gives a simulation's gains."""
-    support, second = setting.support(), setting.recalls() - setting.gain
-    first = second + setting.gain
+) -> tuple[Crossed, Floats, Callable[[int], Floats]]:
+    """Return moments of what one run gains over another, the items' weights, and what gives a simulation's gains."""
+    support, gain = setting.support(), setting.gains()
+    second = setting.recalls() - gain
+    first = second + gain
     # By chance each is right alone on as many items as the other; at most on those that one of both has wrong.
     chance = setting.disagreement * np.minimum(second, 1 - first)
     shape = (n_simulations, len(support))
-    gained = rng.binomial(support, setting.gain + chance, size=shape)
-    lost = rng.binomial(support - gained, chance / (1 - setting.gain - chance), size=shape)
+    gained = rng.binomial(support, gain + chance, size=shape)
+    lost = rng.binomial(support - gained, chance / (1 - gain - chance), size=shape)
     weights, _ = item_weights(int(support.sum()), np.repeat(np.arange(len(support)), support))
-    influence = 1 / support**2 / (1 / support).sum()
-    mean, square = ((gained - lost) / support).mean(axis=1), (gained + lost) @ influence
-    moments = Moments(mean, np.zeros(n_simulations), square, square, square)
+    strata = [_stratum(gained, lost, support, classes) for classes in strata_of(support)]
+    values = Crossed(_stratum(gained, lost, support, np.arange(len(support))), tuple(strata))
 
     def gains(place: int) -> Floats:
         parts: list[Any] = [np.repeat([1.0, -1.0, 0.0], [b, c, n - b - c]) for b, c, n in _rows(place)]
@@ -221,7 +236,16 @@ def _paired_moments(
     def _rows(place: int) -> Iterator[tuple[int, int, int]]:
         yield from zip(gained[place], lost[place], support, strict=True)
 
-    return moments, weights, gains
+    return values, weights, gains
+
+
+def _stratum(gained: Ints, lost: Ints, support: Ints, classes: Ints) -> Stratum:
+    """Return the moments of single runs' gains, ``(n_simulations,)``, of some classes."""
+    n, b, c = support[classes], gained[:, classes], lost[:, classes]
+    influence = 1 / n / (1 / n).sum()
+    mean, square = ((b - c) / n).mean(axis=1), (b + c) / n @ influence
+    n_items = len(n) ** 2 / float((1 / n).sum())
+    return Stratum(len(n) / len(support), n_items, Moments(mean, np.zeros(len(mean)), square, square, square))
 
 
 def _seeded(
@@ -229,16 +253,16 @@ def _seeded(
 ) -> Iterator[list[Floats]]:
     """Yield batches of what methods get right, ``(n_batch, n_seeds, n_items)`` each.
 
-    Items are hard or easy for all methods by ``ITEM_SHARE``, and for a method with all its seeds by ``METHOD_SHARE``;
-    seeds shift a method's accuracy. Of seeds with common training items a part of the shift is common, Nadeau and
-    Bengio's ``n_test / (n_test + n_train)``.
+    Items are hard or easy for all methods, by ``METHOD_SHARE`` for a method with all its seeds, and by ``own_share``
+    for each of these; seeds shift a method's accuracy. Of seeds with common training items a part of the shift is
+    common, Nadeau and Bengio's ``n_test / (n_test + n_train)``.
     """
     n_seeds, n_items = setting.n_seeds, int(setting.support().sum())
     shared = setting.held_out / (1 + setting.held_out)
     size = max(1, BATCH_VALUES // (n_seeds * n_items))
     for start in range(0, n_simulations, size):
         n = min(size, n_simulations - start)
-        easy = np.sqrt(ITEM_SHARE) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
+        easy = np.sqrt(1 - METHOD_SHARE - setting.own_share) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
         batch = []
         for method in range(n_methods):
             accuracy = setting.accuracy - (setting.gain if method else 0.0)
@@ -246,8 +270,6 @@ def _seeded(
             shift = setting.seed_deviation * (np.sqrt(1 - shared) * own + np.sqrt(shared) * common)
             threshold = special.ndtri(np.clip(accuracy + shift, 1e-4, 1 - 1e-4))
             for_method = np.sqrt(METHOD_SHARE) * rng.standard_normal((n, 1, n_items), dtype=np.float32)
-            noise = np.sqrt(1 - ITEM_SHARE - METHOD_SHARE) * rng.standard_normal(
-                (n, n_seeds, n_items), dtype=np.float32
-            )
+            noise = np.sqrt(setting.own_share) * rng.standard_normal((n, n_seeds, n_items), dtype=np.float32)
             batch.append((easy + for_method + noise < threshold).astype(np.float32))
         yield batch

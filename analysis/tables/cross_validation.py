@@ -1,29 +1,31 @@
 """Cross-validated configurations: scores over folds, in a table of their own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from analysis.best import name_of
+from analysis.best import best_note
 from analysis.cells import VARIANT, cross_validated_cells, variants
 from analysis.illustration import scores_chart
-from analysis.questions import competing, context_notes
+from analysis.questions import Separation, competing, context_notes
 from analysis.resampling import COMPARED, TESTS, compare_divided
 from analysis.separation import winner_of
-from analysis.table import RUN_IDS, SEEDS, Column, Table
+from analysis.table import RUN_IDS, SEEDS, Column, Doubt, Table
 from analysis.tables.row import TableRow
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.statistics import best_set
+from resnet_mlflow.statistics import Pair, needed_over_folds
 
 ORDERED_BY = "cv_val_accuracy"
+ACCURACY = "cv_accuracy"
 LABELS = ("division", "training", "backbone", "head", "strategy", "method")
 # Rows compete where folds and training images are the same.
 WITHIN = ("division", "training")
 SCORES = (
     Column(ORDERED_BY, "val accuracy", "number"),
-    Column("cv_accuracy", "accuracy", "score"),
+    Column(ACCURACY, "accuracy", "score"),
     Column("cv_balanced_accuracy", "balanced accuracy", "score"),
     Column("cv_nll", "NLL", "number"),
     Column("cv_ece", "ECE", "score"),
@@ -42,12 +44,13 @@ def cross_validation(frame: pd.DataFrame) -> Table | None:
         drop=True
     )
     rows = _rows(cells)
-    winners, told = _told_apart(rows)
+    found = _told_apart(rows, cells["config.folds"].astype(int).tolist())
     shown = [Column(name, name) for name in LABELS if (rows[name] != "").any()]
     if (rows[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
     scores = tuple(column for column in SCORES if column.name in rows)
-    return Table(ROW.name, ROW.question, rows, (*shown, *scores), (*_notes(cells), *told, TESTS), winners)
+    notes = (*_notes(cells), *found.notes, TESTS)
+    return Table(ROW.name, ROW.question, rows, (*shown, *scores), notes, found.winners, found.doubts, found.pairs)
 
 
 def _division(run: "pd.Series[Any]") -> str:
@@ -76,13 +79,16 @@ def _rows(cells: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _told_apart(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[str]]:
-    """Return the scores told apart from all that they compete with, and notes on the others."""
+def _told_apart(rows: pd.DataFrame, folds: list[int]) -> Separation:
+    """Return the scores told apart from all that they compete with, and what to say of others."""
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
+    doubts: list[Doubt] = []
+    compared: list[Pair] = []
     named = rows.drop(columns=list(WITHIN))
     for place, positions in competing(rows, WITHIN):
         run_ids = [rows[RUN_IDS].iloc[row][0] for row in positions]
+        need = partial(needed_over_folds, n_folds=folds[positions[0]])
         for metric, balanced in COMPARED.items():
             try:
                 pairs = compare_divided(run_ids, balanced=balanced)
@@ -92,14 +98,14 @@ def _told_apart(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[st
             winner = winner_of(len(positions), pairs)
             if winner is not None:
                 winners.add((positions[winner], metric))
-            elif metric == "cv_accuracy" and len(positions) > 1:
-                names = [name_of(named, positions[row]) for row in best_set(len(positions), pairs)]
-                notes.append(
-                    f"{place}no accuracy is significantly better than all others: {', '.join(names)} "
-                    f"cannot be excluded (95 % "
-                    "confidence set of the best)."
-                )
-    return frozenset(winners), notes
+            if metric != ACCURACY:
+                continue
+            compared += [replace(one, first=positions[one.first], second=positions[one.second]) for one in pairs]
+            shown = {(one.first, one.second): one.adjusted_p for one in pairs}
+            if winner is None and (told := best_note(place, named, positions, pairs, metric, shown, need)):
+                notes.append(told[0])
+                doubts.append(told[1])
+    return Separation(frozenset(winners), tuple(notes), tuple(doubts), tuple(compared))
 
 
 def _notes(cells: pd.DataFrame) -> Iterator[str]:
@@ -120,5 +126,5 @@ ROW = TableRow(
     "How good is each method when every image takes its turn at being tested?",
     needs="finished runs with folds",
     build=cross_validation,
-    chart=partial(scores_chart, coloured_by="head", name="cv_accuracy"),
+    chart=partial(scores_chart, coloured_by="head", name=ACCURACY),
 )

@@ -89,7 +89,8 @@ def mean_over_items(correct: NDArray[np.bool_]) -> tuple[float, Interval]:
     """Return the mean over cells and items, and its 95 % interval over items.
 
     All cells hold the same images, so an image's share of cells is one observation, not one per cell. The interval is
-    Wilson's for as many images as give the variance of the shares; it has a width where all of them are right.
+    Wilson's for as many images as give the variance of the shares, one that is wrong in all cells being added to what
+    tells how alike cells are; it has a width where all of them are right.
 
     Args:
         correct: Whether each item is right in each cell, shape ``(n_cells, n_items)``.

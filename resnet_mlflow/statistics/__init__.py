@@ -5,11 +5,14 @@ from resnet_mlflow.statistics.balanced import (
     balanced_accuracy_interval,
     effective_items,
     macro_f1_interval,
+    recall_limits,
 )
 from resnet_mlflow.statistics.best import Needed, Pair, best_set, needed
 from resnet_mlflow.statistics.crossed import (
+    Crossed,
     Moments,
-    crossed_moments,
+    Stratum,
+    crossed_values,
     difference_p_value,
     difference_reach,
     item_weights,
@@ -53,17 +56,20 @@ from resnet_mlflow.statistics.resampled import (
     cross_validated_score,
     fold_scores,
     held_out_of,
+    needed_over_folds,
     resampled_score,
 )
 from resnet_mlflow.statistics.selection import expected_largest, images_for_luck, luck_of_the_best
 from resnet_mlflow.statistics.significance import EXACT_BELOW, McNemarTest, holm, mcnemar, paired_p_value
 from resnet_mlflow.statistics.slices import slices_p_value
+from resnet_mlflow.statistics.strata import strata_of
 
 __all__ = [
     "EXACT_BELOW",
     "UNKNOWN",
     "WILCOXON_MIN_PAIRS",
     "ClassCounts",
+    "Crossed",
     "Floats",
     "FriedmanTest",
     "Interval",
@@ -76,6 +82,7 @@ __all__ = [
     "SeedSummary",
     "SeededDifference",
     "SeededScore",
+    "Stratum",
     "accuracy_interval",
     "average_ranks",
     "balanced_accuracy_interval",
@@ -83,7 +90,7 @@ __all__ = [
     "cliques",
     "cross_validated_difference",
     "cross_validated_score",
-    "crossed_moments",
+    "crossed_values",
     "difference_over_seeds",
     "difference_p_value",
     "difference_reach",
@@ -101,15 +108,18 @@ __all__ = [
     "mcnemar",
     "nadeau_bengio_test",
     "needed",
+    "needed_over_folds",
     "nemenyi_critical_difference",
     "paired_p_value",
     "proportion_limits",
     "proportion_upper_bound",
+    "recall_limits",
     "resampled_score",
     "score_over_seeds",
     "score_reach",
     "seed_reach",
     "slices_p_value",
+    "strata_of",
     "summarize_seeds",
     "t_interval",
     "tango_interval",

@@ -3,7 +3,8 @@
 A bootstrap within classes fails there: resampling the ``n`` items of a class has ``(n - 1) / n`` of their variance, and
 none where the class has no error. Here the variance is that of recalls shrunk towards their common mean, never less
 than if all classes had that mean. The score then counts like a share of as many items as give this variance (the
-effective number of items of survey statistics), and has their modified Wilson interval.
+effective number of items of survey statistics), and has their modified Wilson interval. Classes of unlike size have no
+common mean: such a score is made up of strata, see ``strata``.
 
 References:
     Korn and Graubard (1998), Confidence Intervals for Proportions with Small Expected Number of Positive Counts
@@ -12,6 +13,7 @@ References:
     (1998), Approximate is Better than "Exact" for Interval Estimation of Binomial Proportions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,7 @@ from scipy import special
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.intervals import Floats, Interval, Ints, proportion_limits
+from resnet_mlflow.statistics.strata import Part, strata_of, summed_limits
 
 # Items with the classes' mean recall that a class is shrunk by: z^2 at 95 %, as in Agresti and Coull.
 PSEUDO_ITEMS = 3.84
@@ -61,9 +64,26 @@ def balanced_accuracy_interval(confusion: ArrayLike, confidence: float = 0.95) -
     """
     counts = ClassCounts.of(confusion)
     present = counts.support > 0
-    hits, support = counts.hits[present].astype(np.float64), counts.support[present]
-    low, high = proportion_limits((hits / support).mean(), effective_items(hits, support), confidence)
+    low, high = recall_limits(counts.hits[present], counts.support[present], confidence)
     return float(low), float(high)
+
+
+def recall_limits(hits: ArrayLike, support: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Return the ends of the intervals of many mean recalls, ``(...)``.
+
+    Args:
+        hits: Right items by class, ``(..., n_classes)``.
+        support: Items by class, all positive, ``(n_classes,)``.
+        confidence: Coverage, in (0, 1).
+    """
+    right, n, parts = np.asarray(hits, dtype=np.float64), np.asarray(support), []
+    for classes in strata_of(n):
+        own, items = right[..., classes], n[classes]
+        mean = (own / items).mean(axis=-1)
+        limits = proportion_limits(mean, effective_items(own, items), confidence)
+        parts.append(Part(len(classes) / len(n), mean, limits))
+    low, high = summed_limits(parts)
+    return np.maximum(low, 0), np.minimum(high, 1)
 
 
 def effective_items(hits: ArrayLike, support: ArrayLike) -> Floats:
@@ -80,7 +100,7 @@ def effective_items(hits: ArrayLike, support: ArrayLike) -> Floats:
         Of shape ``(...)``, at most ``1 / sum(a)``, which is the number of items where classes are of one size.
     """
     right, n = np.asarray(hits, dtype=np.float64), np.asarray(support, dtype=np.float64)
-    influence = 1 / (len(n) ** 2 * n)
+    influence = _influence(n)
     score = (right / n).mean(axis=-1)
     pooled = (right / n) @ influence / influence.sum()
     shrunk = (right + PSEUDO_ITEMS * pooled[..., None]) / (n + PSEUDO_ITEMS)
@@ -91,7 +111,8 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
     """Return the interval of the mean F1 over classes with items.
 
     The variance is that of the linear terms of F1 in the predictions of each class (delta method), rows of the
-    confusion matrix being shrunk as recalls are in ``effective_items``, errors in proportion to the columns' own.
+    confusion matrix being shrunk as recalls are in ``effective_items``, errors in proportion to the columns' own. Rows
+    are independent of each other, so that those of a stratum are its part.
 
     Args:
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
@@ -110,27 +131,30 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
     """
     matrix = _counts(confusion)
     counts = ClassCounts.of(matrix)
-    present = counts.support > 0
-    n_present, n = int(present.sum()), counts.support[present].astype(np.float64)
+    (own,) = np.nonzero(counts.support)
+    n_present, n = len(own), counts.support[own].astype(np.float64)
     totals = (counts.support + counts.predicted).astype(np.float64)
     f1 = np.divide(2 * counts.hits, totals, out=np.zeros(len(totals)), where=totals > 0)
-    score = float(f1[present].mean())
     # What one item of each label adds to the mean by its prediction; of classes without items only errors come.
-    gain = np.where(present, -f1 / np.maximum(totals, 1), 0.0) / n_present
+    gain = np.where(counts.support > 0, -f1 / np.maximum(totals, 1), 0.0) / n_present
     hit = 2 / (np.maximum(totals, 1) * n_present)
-    influence = 1 / (n_present**2 * n)
-    shares = _shrunk_rows(matrix[present], np.flatnonzero(present), influence / influence.sum())
-    diagonal = shares[np.arange(n_present), np.flatnonzero(present)]
-    mean = shares @ gain + diagonal * hit[present]
-    square = shares @ gain**2 + diagonal * (2 * gain[present] * hit[present] + hit[present] ** 2)
-    variance = np.asarray(n @ (square - mean**2))
-    # F1 of a few images is too low or too high on average; the interval reaches to where it would be without that.
-    own = np.flatnonzero(present)
+    strata = strata_of(n)
+    shares = _shrunk_rows(matrix[own], own, strata)
+    diagonal = shares[np.arange(n_present), own]
+    mean = shares @ gain + diagonal * hit[own]
+    square = shares @ gain**2 + diagonal * (2 * gain[own] * hit[own] + hit[own] ** 2)
     false = n @ shares[:, own] - n * diagonal
-    ends = np.clip([score, score - float(_f1_bias(n, diagonal, false).mean())], 0, 1)
-    effective = _effective(ends, variance, float(influence.sum()))
-    low, high = proportion_limits(ends, effective, confidence)
-    return float(low.min()), float(high.max())
+    bias = _f1_bias(n, diagonal, false)
+    parts = []
+    for classes in strata:
+        share, score = len(classes) / n_present, float(f1[own[classes]].mean())
+        variance = np.asarray(n[classes] @ (square - mean**2)[classes]) / share**2
+        # F1 of a few images is too low or too high on average; the interval reaches to where it would be without that.
+        ends = np.clip([score, score - float(bias[classes].mean())], 0, 1)
+        limits = proportion_limits(ends, _effective(ends, variance, _influence(n[classes]).sum()), confidence)
+        parts.append(Part(share, ends, limits))
+    low, high = summed_limits(parts)
+    return max(0.0, float(low.min())), min(1.0, float(high.max()))
 
 
 def _f1_bias(n_items: Floats, recall: Floats, n_false: Floats) -> Floats:
@@ -151,17 +175,26 @@ def _f1_bias(n_items: Floats, recall: Floats, n_false: Floats) -> Floats:
     return bias
 
 
-def _shrunk_rows(rows: Ints, own: Ints, influence: Floats) -> Floats:
-    """Return shares of predictions by class, each row shrunk by ``PSEUDO_ITEMS`` towards the common recall."""
+def _shrunk_rows(rows: Ints, own: Ints, strata: Sequence[Ints]) -> Floats:
+    """Return shares of predictions by class, each row shrunk by ``PSEUDO_ITEMS`` towards the recall of its stratum."""
     n, lines = rows.sum(axis=1), np.arange(len(rows))
-    recall = float(rows[lines, own] / n @ influence)
+    recall = np.empty(len(rows))
+    for classes in strata:
+        influence = _influence(n[classes])
+        recall[classes] = rows[classes, own[classes]] / n[classes] @ (influence / influence.sum())
     errors = rows.sum(axis=0).astype(np.float64)
     errors[own] -= rows[lines, own]
     spread = np.tile(errors + 1 / len(errors), (len(rows), 1))
     spread[lines, own] = 0
-    prior = (1 - recall) * spread / np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
+    prior = (1 - recall)[:, None] * spread / np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
     prior[lines, own] = recall
     return np.asarray((rows + PSEUDO_ITEMS * prior) / (n[:, None] + PSEUDO_ITEMS))
+
+
+def _influence(n: ArrayLike) -> Floats:
+    """Return what the variance of one item of each class adds to that of a mean over classes."""
+    items = np.asarray(n, dtype=np.float64)
+    return 1 / (len(items) ** 2 * items)
 
 
 def _effective(score: Floats, variance: Floats, influence: float) -> Floats:

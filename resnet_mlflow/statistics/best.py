@@ -86,16 +86,17 @@ def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, co
     tail = (1 - confidence) / (2 * n_rivals)
     square, power = found.difference**2, float(special.ndtri(POWER))
     of_items = ((normal_quantile(1 - 2 * tail) + power) * found.item_error) ** 2
-    of_seeds = _seed_square(found, found.n_seeds, tail, power, held_out)
+    of_seeds = seed_square(found, found.n_seeds, tail, power, held_out)
     left = square - of_seeds
     n_items = math.ceil(found.n_items * of_items / left) if left > 0 else math.nan
     if math.isnan(found.seed_variance):
         return Needed(n_items, math.nan)
-    enough = (k for k in range(2, MOST_SEEDS) if _seed_square(found, k, tail, power, held_out) + of_items <= square)
+    enough = (k for k in range(2, MOST_SEEDS) if seed_square(found, k, tail, power, held_out) + of_items <= square)
     return Needed(n_items, next(enough, math.nan))
 
 
-def _seed_square(found: SeededDifference, n_seeds: int, tail: float, power: float, held_out: float) -> float:
+def seed_square(found: SeededDifference, n_seeds: int, tail: float, power: float, held_out: float) -> float:
+    """Return the square of what a difference must exceed for so many seeds to tell it; 0 for one seed."""
     if n_seeds < 2 or math.isnan(found.seed_variance):
         return 0.0
     quantile = -float(special.stdtrit(n_seeds - 1, tail)) + power

@@ -13,6 +13,7 @@ References:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,10 @@ from resnet_mlflow.statistics.intervals import (
     proportion_limits,
 )
 from resnet_mlflow.statistics.paired import tango_limits
+from resnet_mlflow.statistics.strata import Part, strata_of, summed_limits
+
+# Items, beyond those there are, on which all seeds err: of a few errors, how many seeds share them is chance.
+ALIKE_ITEMS = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,29 @@ class Moments:
     square: Floats
     mean_square: Floats
     own_square: Floats
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Values of the items of classes of like size, or of all: their share of the score, and their moments.
+
+    Attributes:
+        share: Of the score, in (0, 1].
+        n_items: How many items of equal weight they count like.
+        moments: Under weights that sum to one.
+    """
+
+    share: float
+    n_items: float
+    moments: Moments
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Values that seeds and items cross: all of them, and by strata of classes."""
+
+    whole: Stratum
+    strata: tuple[Stratum, ...]
 
 
 @dataclass(frozen=True)
@@ -70,6 +98,32 @@ def crossed_moments(values: ArrayLike, weights: ArrayLike) -> Moments:
     return Moments(by_seed.mean(axis=-1), spread, square, mean_square, own)
 
 
+def crossed_values(values: Floats, weights: Floats, labels: NDArray[np.int64]) -> Crossed:
+    """Return the moments of values ``(..., n_seeds, n_items)``, in all and by strata of classes.
+
+    Args:
+        values: Of every seed and item.
+        weights: As ``item_weights`` gives them, and ``labels`` too.
+        labels: Class of each item, from 0.
+    """
+    whole = Stratum(1.0, 1 / float(weights @ weights), crossed_moments(values, weights))
+    parts = list(_item_strata(labels))
+    if len(parts) == 1:
+        return Crossed(whole, (whole,))
+    strata = []
+    for share, rows in parts:
+        own = weights[rows] / share
+        strata.append(Stratum(share, 1 / float(own @ own), crossed_moments(values[..., rows], own)))
+    return Crossed(whole, tuple(strata))
+
+
+def _item_strata(labels: NDArray[np.int64]) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """Yield the share of each stratum in a score, and its items."""
+    counts = np.bincount(labels)
+    for classes in strata_of(counts):
+        yield len(classes) / len(counts), np.flatnonzero(np.isin(labels, classes))
+
+
 def score_reach(
     correct: Floats, weights: Floats, labels: NDArray[np.int64], held_out: float = 0.0, confidence: float = 0.95
 ) -> Reach:
@@ -82,47 +136,70 @@ def score_reach(
         held_out: As ``score_over_seeds``.
         confidence: Coverage, in (0, 1).
     """
+    k, by_seed = correct.shape[-2], correct @ weights
+    mean = np.clip(by_seed.mean(axis=-1), 0, 1)
+    variance = by_seed.var(axis=-1, ddof=1) if k > 1 else np.zeros(mean.shape)
+    own, items = [], []
+    for share, rows in _item_strata(labels):
+        part = correct[..., rows], weights[rows] / share, np.unique(labels[rows], return_inverse=True)[1]
+        score, of_own, of_items = _stratum_limits(*part, confidence)
+        own.append(Part(share, score, of_own))
+        items.append(Part(share, score, of_items))
+    seeds, over_items = seed_reach(variance, k, held_out, confidence), summed_limits(items)
+    low, high = _together(mean, seeds, summed_limits(own), over_items)
+    return Reach(seeds, _clipped(over_items, 0), _clipped((low, high), 0))
+
+
+def _stratum_limits(
+    correct: Floats, weights: Floats, labels: NDArray[np.int64], confidence: float
+) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return the scores of a stratum, and the ends of the items' own part and of that of these seeds on other items."""
     k = correct.shape[-2]
     mean = np.clip((correct @ weights).mean(axis=-1), 0, 1)
-    # About the mean over all classes: what sets classes apart counts as chance of the items, which is the safe side.
+    # About the mean over its classes: what sets classes apart counts as chance of the items, which is the safe side.
     moments = crossed_moments(correct - mean[..., None, None], weights)
     order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
     hits = np.add.reduceat(correct.mean(axis=-2)[..., order], np.cumsum(counts) - counts, axis=-1)
-    n_effective = effective_items(hits, counts)
+    n_effective, n_items = effective_items(hits, counts), 1 / float(weights @ weights)
 
     def limits(square: Floats) -> tuple[Floats, Floats]:
         # Seeds that err on different items make more of them, up to k times as many.
-        share = np.divide(square, moments.square, out=np.ones(square.shape), where=moments.square > 1e-12)
-        return proportion_limits(mean, n_effective / np.maximum(share, 1 / k), confidence)
+        alike = np.maximum(_alike(square, moments, n_items), 1 / k)
+        return proportion_limits(mean, n_effective / alike, confidence)
 
-    seeds = seed_reach(moments.seed_variance, k, held_out, confidence)
-    items = limits(moments.mean_square)
-    low, high = _together(mean, seeds, limits(moments.own_square), items)
-    return Reach(seeds, items, (np.maximum(low, 0), np.minimum(high, 1)))
+    return mean, limits(moments.own_square), limits(moments.mean_square)
 
 
-def difference_reach(
-    moments: Moments, weights: Floats, n_seeds: int, held_out: float = 0.0, confidence: float = 0.95
-) -> Reach:
-    """Return the intervals of many differences at once, from the moments of what items gain."""
-    mean, z = np.clip(moments.mean, -1, 1), normal_quantile(confidence)
+def difference_reach(values: Crossed, n_seeds: int, held_out: float = 0.0, confidence: float = 0.95) -> Reach:
+    """Return the intervals of many differences at once, from what items gain."""
+    z = normal_quantile(confidence)
+    own, items = [], []
+    for stratum in values.strata:
+        moments = stratum.moments
+        mean = np.clip(moments.mean, -1, 1)
+        of_items = _tango(stratum, moments.mean_square, mean, n_seeds, z)
+        of_own = of_items if n_seeds == 1 else _tango(stratum, moments.own_square, mean, n_seeds, z)
+        own.append(Part(stratum.share, mean, of_own))
+        items.append(Part(stratum.share, mean, of_items))
+    whole = values.whole.moments
+    seeds, over_items = seed_reach(whole.seed_variance, n_seeds, held_out, confidence), summed_limits(items)
+    low, high = _together(np.clip(whole.mean, -1, 1), seeds, summed_limits(own), over_items)
+    return Reach(seeds, _clipped(over_items, -1), _clipped((low, high), -1))
 
-    def limits(square: Floats) -> tuple[Floats, Floats]:
-        n_effective, discordant = _effective_pairs(moments, square, weights, n_seeds)
-        only_first, only_second = (n_effective * (discordant + sign * mean) / 2 for sign in (1, -1))
-        return tango_limits(only_first, only_second, n_effective, z)
 
-    seeds, items = seed_reach(moments.seed_variance, n_seeds, held_out, confidence), limits(moments.mean_square)
-    low, high = _together(mean, seeds, items if n_seeds == 1 else limits(moments.own_square), items)
-    return Reach(seeds, items, (np.maximum(low, -1), np.minimum(high, 1)))
+def _tango(stratum: Stratum, square: Floats, mean: Floats, n_seeds: int, z: float) -> tuple[Floats, Floats]:
+    n_effective, discordant = _effective_pairs(stratum, square, n_seeds)
+    only_first, only_second = (n_effective * (discordant + sign * mean) / 2 for sign in (1, -1))
+    return tango_limits(only_first, only_second, n_effective, z)
 
 
-def difference_p_value(moments: Moments, weights: Floats, n_seeds: int, held_out: float = 0.0) -> Floats:
+def difference_p_value(values: Crossed, n_seeds: int, held_out: float = 0.0) -> Floats:
     """Return the levels at which intervals of differences over two seeds or more would end at 0.
 
     The part of the items has its standard error where there is no difference.
     """
-    apart, item_square = np.abs(moments.mean), item_error(moments, weights, n_seeds) ** 2
+    moments = values.whole.moments
+    apart, item_square = np.abs(moments.mean), item_error(values, n_seeds) ** 2
     seed_square = moments.seed_variance * seed_factor(n_seeds, held_out)
     low, high = np.full(apart.shape, -16.0), np.zeros(apart.shape)
     for _ in range(40):
@@ -133,20 +210,30 @@ def difference_p_value(moments: Moments, weights: Floats, n_seeds: int, held_out
     return np.where(apart < 1e-12, 1.0, 10**high)
 
 
-def item_error(moments: Moments, weights: Floats, n_seeds: int) -> Floats:
+def item_error(values: Crossed, n_seeds: int) -> Floats:
     """Return the standard error of differences over items, where there is none."""
-    n_effective, discordant = _effective_pairs(moments, moments.own_square, weights, n_seeds)
+    n_effective, discordant = _effective_pairs(values.whole, values.whole.moments.own_square, n_seeds)
     return np.asarray(np.sqrt(discordant / n_effective))
 
 
-def _effective_pairs(moments: Moments, square: Floats, weights: Floats, n_seeds: int) -> tuple[Floats, Floats]:
+def _clipped(limits: tuple[Floats, Floats], least: float) -> tuple[Floats, Floats]:
+    """Return ends that no score, or no difference, is beyond."""
+    return np.maximum(limits[0], least), np.minimum(limits[1], 1)
+
+
+def _alike(square: Floats, moments: Moments, n_items: float) -> Floats:
+    """Return a mean square over that of single runs: 1 where seeds err on the same items, less where on others."""
+    return np.asarray((n_items * square + ALIKE_ITEMS) / (n_items * moments.square + ALIKE_ITEMS))
+
+
+def _effective_pairs(stratum: Stratum, square: Floats, n_seeds: int) -> tuple[Floats, Floats]:
     """Return how many pairs of single runs have the variance of a mean square, and their share of discordant ones.
 
     Where seeds differ on other items each, as many as there are runs; where on the same ones, as many as items.
     """
-    alike = np.divide(square, moments.square, out=np.ones(square.shape), where=moments.square > 0)
-    n_times = 1 / np.clip(alike, 1 / n_seeds, 1)
-    return n_times / (weights @ weights), np.clip(square * n_times, np.abs(moments.mean), 1)
+    moments = stratum.moments
+    n_times = 1 / np.clip(_alike(square, moments, stratum.n_items), 1 / n_seeds, 1)
+    return n_times * stratum.n_items, np.clip(square * n_times, np.abs(moments.mean), 1)
 
 
 def _together(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.crossed import (
-    crossed_moments,
+    crossed_values,
     difference_p_value,
     difference_reach,
     item_error,
@@ -107,7 +107,8 @@ def difference_over_seeds(
     """Return the accuracy of the first method minus that of the second, on the same seeds and test items.
 
     The part of the items is Tango's interval, that of the seeds Student's t; with one seed the former stands alone. Of
-    balanced accuracies, items count by their weight: Tango's interval is then that of effective counts.
+    balanced accuracies, items count by their weight: Tango's interval is then that of effective counts, one for each
+    stratum of classes of like size, whose reaches add up as squares.
 
     Args:
         first: What the first method gets right, ``(n_seeds, n_items)``, or ``(n_items,)`` for one seed.
@@ -123,12 +124,12 @@ def difference_over_seeds(
         Tango (1998), Statistics in Medicine 17; see the module for the others.
     """
     left, right = _distinct_seeds(first, second)
-    weights, _ = item_weights(left.shape[1], classes)
+    weights, labels = item_weights(left.shape[1], classes)
     gains, k = left - right, len(left)
-    moments = crossed_moments(gains, weights)
-    reach = difference_reach(moments, weights, k, held_out, confidence)
-    difference, error = round(float(moments.mean), 15), float(item_error(moments, weights, k))
-    p_value = paired_p_value(gains[0], weights) if k == 1 else float(difference_p_value(moments, weights, k, held_out))
+    values = crossed_values(gains, weights, labels)
+    moments, reach = values.whole.moments, difference_reach(values, k, held_out, confidence)
+    difference, error = round(float(moments.mean), 15) + 0.0, float(item_error(values, k))
+    p_value = paired_p_value(gains[0], weights) if k == 1 else float(difference_p_value(values, k, held_out))
     return SeededDifference(
         difference,
         _ends(reach.together),

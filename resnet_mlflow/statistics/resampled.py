@@ -11,6 +11,7 @@ References:
     folds that are drawn repeatedly.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.statistics.best import POWER, Needed, seed_square
 from resnet_mlflow.statistics.crossed import (
-    crossed_moments,
+    crossed_values,
     difference_reach,
     item_error,
     item_weights,
@@ -27,7 +29,7 @@ from resnet_mlflow.statistics.crossed import (
     score_reach,
     seed_reach,
 )
-from resnet_mlflow.statistics.intervals import Floats, Interval, Ints
+from resnet_mlflow.statistics.intervals import Floats, Interval, Ints, normal_quantile
 from resnet_mlflow.statistics.over_seeds import SeededDifference
 from resnet_mlflow.statistics.significance import paired_p_value
 
@@ -125,17 +127,14 @@ def cross_validated_difference(
     n_folds = int(held.max()) + 1
     gains = fold_scores(left, held, classes) - fold_scores(right, held, classes)
     found = resampled_score(gains, n_folds, confidence)
-    weights, _ = item_weights(left.shape[1], classes)
-    moments, k = crossed_moments(left - right, weights), len(left)
-    items, error = (
-        difference_reach(moments, weights, k, 0.0, confidence).over_items,
-        float(item_error(moments, weights, k)),
-    )
+    weights, labels = item_weights(left.shape[1], classes)
+    values, k = crossed_values(left - right, weights, labels), len(left)
+    items, error = difference_reach(values, k, 0.0, confidence).over_items, float(item_error(values, k))
     p_folds = nadeau_bengio_test(gains, n_train=n_folds - 1, n_test=1)[1]
     return SeededDifference(
-        round(found.mean, 15),
+        round(found.mean, 15) + 0.0,
         _widest(found.interval, items),
-        max(p_folds, _item_p_value(left - right, weights, float(moments.mean), error)),
+        max(p_folds, _item_p_value(left - right, weights, float(values.whole.moments.mean), error)),
         len(gains),
         left.shape[1],
         over_seeds=found.interval,
@@ -143,6 +142,25 @@ def cross_validated_difference(
         seed_variance=found.std**2,
         item_error=error,
     )
+
+
+def needed_over_folds(found: SeededDifference, n_rivals: int, n_folds: int, confidence: float = 0.95) -> Needed:
+    """Return how many images would tell two methods apart, were their difference as found; the folds stay as many.
+
+    Both the spread of the folds and the error over the images fall with the number of images; the larger one counts.
+
+    Args:
+        found: As ``cross_validated_difference`` gives it.
+        n_rivals: Comparisons that share the level.
+        n_folds: Folds of one repeat.
+        confidence: Of the set of the best.
+    """
+    if found.difference == 0:
+        return Needed(math.nan, math.nan)
+    tail, power = (1 - confidence) / (2 * n_rivals), float(special.ndtri(POWER))
+    of_folds = seed_square(found, found.n_seeds, tail, power, held_out_of(n_folds))
+    of_items = ((normal_quantile(1 - 2 * tail) + power) * found.item_error) ** 2
+    return Needed(math.ceil(found.n_items * max(of_folds, of_items) / found.difference**2), math.nan)
 
 
 def fold_scores(correct: Floats, folds: Ints, classes: ArrayLike | None = None) -> Floats:

@@ -6,13 +6,14 @@ import pandas as pd
 import pytest
 from run_records import cell
 
+from analysis.answers import answers_of
 from analysis.diff import compare_runs
 from analysis.render import to_markdown
 from analysis.repeat import repeat
 from analysis.report import build_report
 from analysis.resampling import out_of_fold
 from analysis.tables import TABLES, chart_of
-from analysis.warnings import warnings_of
+from analysis.warnings import warnings_of, warnings_of_tables
 from resnet_mlflow.errors import InputError
 
 N_ITEMS, FOLDS = 200, 5
@@ -69,13 +70,31 @@ def test_bold_needs_the_corrected_test(written, tmp_path):
     table = TABLES["cross_validation"](runs.frame)
     assert not table.winners
     (note,) = [note for note in table.notes if "cannot be excluded" in note]
-    assert "svm, linear cannot be excluded" in note
+    assert "svm and linear cannot be excluded" in note
     two = table.frame["head"].isin(["svm", "knn"])
     alone = TABLES["cross_validation"](runs.frame[runs.frame["head"].isin(["svm", "knn"])])
     assert two.sum() == 2
     assert (0, "cv_accuracy") in alone.winners
     assert "**0.9000" in to_markdown(alone)
     assert "95 % over folds" in chart_of(alone).axis
+
+
+def test_what_folds_do_not_tell_apart_is_said_with_the_cheapest_and_what_would_tell(written, tmp_path):
+    runs = written(divided(0.9, "svm"), divided(0.88, "knn"), divided(0.5, "linear"))
+    seconds = runs.frame["head"].map({"svm": 9.0, "knn": 2.0, "linear": 1.0})
+    frame, rng, of = runs.frame.assign(**{"time/fit_s": seconds}), np.random.default_rng(0), run_ids(runs)
+    for head, accuracy in (("svm", 0.9), ("knn", 0.88), ("linear", 0.5)):
+        log_out_of_fold(of[head], tmp_path, rng.random(N_ITEMS) < accuracy)
+    table = TABLES["cross_validation"](frame)
+    (note,) = [note for note in table.notes if "cannot be excluded" in note]
+    assert "svm and knn cannot be excluded (95 % confidence set of the best). Cheapest of them: knn (2.00 s" in note
+    assert "test images instead of 200 (power 80 %" in note
+    (doubt,) = table.doubts
+    assert doubt.n_items == N_ITEMS < doubt.n_needed
+    (told,) = answers_of([table])
+    assert "svm on frozen resnet18 is the best on validation data" in told.text
+    assert "not significantly better than 1 of 2 others; the cheapest of them is knn on frozen resnet18" in told.text
+    assert any(line.startswith("W05") for line in warnings_of_tables([table]))
 
 
 def test_other_folds_and_other_training_images_do_not_compete(written, tmp_path):

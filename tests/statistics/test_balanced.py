@@ -9,6 +9,7 @@ from resnet_mlflow.statistics import (
     balanced_accuracy_interval,
     effective_items,
     macro_f1_interval,
+    strata_of,
     wilson_interval,
 )
 
@@ -48,6 +49,22 @@ def test_effective_items_is_their_number_for_classes_of_one_size_and_less_for_a_
     assert effective_items([9, 9, 9], [10, 10, 10]) == pytest.approx(30)
     # 2^2 / (1/10 + 1/1000), if no class is worse than the other.
     assert effective_items([10, 1000], [10, 1000]) == pytest.approx(4 / (1 / 10 + 1 / 1000))
+
+
+def test_intervals_of_classes_of_unlike_size_add_the_reaches_of_their_strata_as_squares() -> None:
+    # 300 common items without an error say nothing of the rare class: half its own Wilson interval reaches down.
+    low, high = balanced_accuracy_interval([[300, 0], [0, 8]])
+    reaches = [1 - wilson_interval(300, 300)[0], 1 - wilson_interval(8, 8)[0]]
+    assert low == pytest.approx(1 - np.hypot(*reaches) / 2)
+    assert high == 1.0
+    assert macro_f1_interval([[300, 0], [0, 8]]) == pytest.approx((low, high))
+
+
+def test_strata_hold_classes_of_like_size_and_join_single_items_to_the_next() -> None:
+    assert [one.tolist() for one in strata_of([5, 100, 6, 40])] == [[0, 2], [1, 3]]
+    assert [one.tolist() for one in strata_of([2, 100, 20])] == [[0, 2], [1]]
+    assert [one.tolist() for one in strata_of([7, 7, 7])] == [[0, 1, 2]]
+    assert [one.tolist() for one in strata_of([1])] == [[0]]
 
 
 def test_intervals_leave_classes_without_items_out() -> None:
