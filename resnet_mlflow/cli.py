@@ -53,7 +53,9 @@ def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentPar
         allow_abbrev=False,
         prog=prog or f"python -m entrypoints.{_script_of(config_class)}",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="Print more of what is done, and of its parts.")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Print more detail, including the steps within each cell."
+    )
     for name, field in config_class.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         choices = typing.get_args(field.annotation)

@@ -104,7 +104,7 @@ def audit_dataset(
         dataset: Images and labels.
         features: Of the same images, those left out that cannot be decoded.
         seed: Of folds and samples.
-        num_workers: Threads that decode images; -1 means one per core.
+        num_workers: Number of threads that decode images; -1 means one per core.
         on_step: Called with the name of each step as it begins.
         on_images: Called with a number of images whenever as many more were measured.
         on_fold: Called with 1 after each fit of a head.

@@ -16,7 +16,7 @@ class CrossValidationConfig(Config):
         1,
         ge=1,
         le=100,
-        description="How many times folds are drawn, with seed, seed + 1, ...; used only if folds is above 0.",
+        description="Number of times that folds are drawn, with seed, seed + 1, ...; used only if folds is above 0.",
     )
 
     @field_validator("folds")

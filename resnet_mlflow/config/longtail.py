@@ -18,17 +18,22 @@ class ProfileConfig(Config):
         "exp", description="How class sizes fall from the largest class to the smallest; natural keeps every image."
     )
     imbalance_factor: float = Field(
-        100.0, ge=1, allow_inf_nan=False, description="Largest class size over smallest; 1 means balanced."
+        100.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Size of the largest class divided by that of the smallest; 1 means balanced.",
     )
     class_order: Literal["dataset", "shuffled"] = Field(
         "dataset",
-        description="Which class is the largest: the dataset's first, or the first after shuffling by the seed.",
+        description="Order of classes by size: the dataset's order, largest first, or an order shuffled by the seed.",
     )
     grouping: Literal["thresholds", "tertiles"] = Field(
-        "thresholds", description="What makes classes many, medium or few: numbers of images, or thirds of the classes."
+        "thresholds",
+        description="How classes are grouped into many, medium and few: by their number of training images, or into "
+        "thirds.",
     )
-    many_above: int = Field(100, ge=1, description="Classes with more training images than this are many.")
-    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this are few.")
+    many_above: int = Field(100, ge=1, description="Classes with more training images than this form the group many.")
+    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this form the group few.")
 
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> "ProfileConfig":
@@ -44,13 +49,15 @@ class LongtailConfig(
 ):
     """Compare remedies against long-tailed training data: one run per method and seed."""
 
-    head: Head = Field("linear", description="The classifier that methods are applied to.")
+    head: Head = Field("linear", description="The head to which the long-tail methods are applied.")
     methods: str = Field(
         "all",
         min_length=1,
-        description="all, or comma-separated names of methods; the baseline none is always included.",
+        description="all, or a comma-separated list of methods; the baseline none is always included.",
     )
-    seeds: str = Field("0,1,2", description="Each method runs once per seed, comma-separated; if empty, seed is used.")
+    seeds: str = Field(
+        "0,1,2", description="Comma-separated seeds; each method runs once per seed. If empty, seed is used."
+    )
     test_prior: str = Field(
         "uniform",
         min_length=1,
@@ -58,7 +65,10 @@ class LongtailConfig(
         "comma-separated shares; if not uniform, decisions corrected for them are scored as well.",
     )
     n_trials: int = Field(
-        0, ge=0, le=10_000, description="Optuna trials for a method's hyperparameters; 0 means its grid."
+        0,
+        ge=0,
+        le=10_000,
+        description="Number of Optuna trials for a method's hyperparameters; 0 means its grid is searched.",
     )
 
     @field_validator("seeds")

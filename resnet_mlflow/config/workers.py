@@ -16,11 +16,11 @@ class WorkersConfig(Config):
         0,
         ge=0,
         le=1024,
-        description="Number of local processes that work in parallel; 0 means this process alone.",
+        description="Number of local processes to run in parallel; 0 means everything runs in this process.",
     )
     scheduler: str = Field(
         "",
-        description="Address of a Dask scheduler whose workers do the parts, such as tcp://host:8786 or "
+        description="Address of a Dask scheduler whose workers share the work, such as tcp://host:8786 or "
         "tls://host:8786; empty means none.",
     )
 
