@@ -70,13 +70,13 @@ def _best(table: Table, tables: Mapping[str, Table]) -> str:
     if not pairs:
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
-        return f"{first} It differs significantly from every other."
-    told = f"{first} On these data it is not significantly better than {len(open_to)} of {n_others} others"
+        return f"{first} It differs significantly from each of the others."
+    told = f"{first} On these data it is not significantly better than {len(open_to)} of the {n_others} others"
     least, why = cheapest(rows, [0, *open_to])
     if least == 0:
-        return f"{told}; none of them is cheaper."
+        return f"{told}; none of these is cheaper."
     rival = f"{name_of(rows.iloc[least])} with {rows['test/accuracy'].iloc[least]:.3f}"
-    return f"{told}; the cheapest of them is {rival}{f' ({why})' if why else ''}."
+    return f"{told}; the cheapest of these is {rival}{f' ({why})' if why else ''}."
 
 
 def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
@@ -101,11 +101,13 @@ def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
     if rows.empty:
         return ""
     row = _highest(rows, "val/balanced_accuracy")
-    remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best remedy on validation data"
+    remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best method on validation data"
     if _is_told(row):
-        return f"On a long tail ({row['profile']}) {remedy}, {_verb(row)} {_gain(row)} of balanced accuracy over none."
+        gain = f"{_verb(row)} {_gain(row)} of balanced accuracy compared with the baseline none"
+        return f"On a long tail ({row['profile']}) {remedy}, {gain}."
     return (
-        f"The data do not show whether {remedy}, helps on a long tail ({row['profile']}): {_gain(row)} of balanced "
+        f"The data do not show whether {remedy}, beats the baseline none on a long tail ({row['profile']}): "
+        f"{_gain(row)} of balanced "
         "accuracy."
     )
 
@@ -116,7 +118,7 @@ def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
         return ""
     row = _tested_best(table, tables)
     text = (
-        f"Under strong corruption the accuracy of {name_of(row)} falls from {row[columns['clean']]:.3f} to "
+        f"Under strong corruption, the accuracy of {name_of(row)} falls from {row[columns['clean']]:.3f} to "
         f"{_score(row, columns['strong'])}"
     )
     families = tables.get("robustness_families")
@@ -129,7 +131,7 @@ def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
     if len(worst) < 2:
         return f"{text}."
     family = min(worst, key=lambda header: worst[header])
-    return f"{text}; corruptions of the family {family} hurt most ({worst[family]:.3f} on average)."
+    return f"{text}; {family} corruptions hurt most ({worst[family]:.3f} on average)."
 
 
 def _tested_best(table: Table, tables: Mapping[str, Table]) -> "pd.Series[Any]":
@@ -150,7 +152,7 @@ def _folds(table: Table, tables: Mapping[str, Table]) -> str:
     if "leaderboard" in tables:
         return ""
     row = table.frame.iloc[0]
-    return f"Over folds, {name_of(row)} comes out first, with an accuracy of {_score(row, 'cv_accuracy')}."
+    return f"In cross-validation, {name_of(row)} is best, with an accuracy of {_score(row, 'cv_accuracy')}."
 
 
 def name_of(row: "pd.Series[Any]") -> str:

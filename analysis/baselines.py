@@ -71,9 +71,9 @@ BASELINES = (
         _has_linear_head,
     ),
     Baseline("heads on frozen features", "the linear head (fit_head head=linear)", PLACE, _has_heads, _has_linear_head),
-    Baseline("remedies for a long tail", "method none", TAIL, _has_remedies, _has_none),
+    Baseline("long-tail methods", "method none", TAIL, _has_remedies, _has_none),
     Baseline(
-        "remedies for a long tail",
+        "long-tail methods",
         f"logit adjustment ({', '.join(ADJUSTMENTS)})",
         TAIL,
         _has_remedies,

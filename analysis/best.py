@@ -53,12 +53,13 @@ def best_note(
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
     text = (
-        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of {len(rows) - 1} others: "
+        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of the {len(rows) - 1} "
+        f"others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:
         least, why = cheapest(frame, [rows[i] for i in chosen])
-        text += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
+        text += f" The cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
     doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, len(rows) - 1, held_out)
     return (
         f"{text} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
@@ -82,18 +83,19 @@ def doubt_about(claim: str, found: SeededDifference, n_rivals: int, held_out: fl
 def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
     """Return what would tell two rows apart, were their difference as found."""
     if found.difference == 0:
-        return "nothing would tell them apart, were they as alike as found"
+        return "if they are as similar as found, no amount of data would separate them"
     wanted = needed(found, n_rivals, held_out)
     if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
-        return "the difference would be large enough alone; the number of comparisons leaves it open"
+        return "the difference would be significant on its own, but not after correction for the number of comparisons"
     ways = []
     if wanted.n_items <= MOST_ITEMS:
         ways.append(f"{two_digits(wanted.n_items)} test images instead of {found.n_items:,}")
     if not math.isnan(wanted.n_seeds):
         ways.append(f"{int(wanted.n_seeds)} seeds instead of {found.n_seeds}")
     if not ways:
-        return "neither more seeds nor more test images alone would tell them apart, were they as alike as found"
-    return f"it would take about {' or '.join(ways)} (power 80 %, were the difference as found)"
+        return "if they are as similar as found, neither more seeds nor more test images alone would separate them"
+    more = " or ".join(ways)
+    return f"a significant difference would take about {more} (80 % power, if the true difference is as found)"
 
 
 def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
@@ -103,7 +105,7 @@ def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
         macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
         least = [row for row, own in zip(rows, macs, strict=True) if own == min(macs)]
         if len(least) == 1:
-            return least[0], "fewest MACs per image"
+            return least[0], "the fewest MACs per image"
         rows = least
     if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
         return rows[0], ""

@@ -71,7 +71,7 @@ def _newest(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     digests = done["dataset_digest"].dropna().unique()
     if len(digests) > 1:
         told = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
-        raise InputError(f"a table must be of one dataset digest, got {told}; filter by dataset or date")
+        raise InputError(f"the runs of a table must share one dataset digest, got {told}; filter by dataset or date")
     return done.drop_duplicates(["setting", "seed"]).sort_values("seed", kind="stable")
 
 

@@ -136,7 +136,7 @@ def _points(chart: Points) -> "Figure":
     for backbone in backbones:
         axes.plot([], [], marker_of(backbone)[0], color=GREY, label=backbone)
     told = ", ".join(f"{number} {chart.labels[i]}" for number, i in enumerate(chart.front, start=1))
-    beaten = textwrap.fill(f"No other is cheaper and better: {told}", TITLE_WIDTH)
+    beaten = textwrap.fill(f"No other is both cheaper and better: {told}", TITLE_WIDTH)
     axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
     axes.set_xlabel(f"{chart.x_axis} (logarithmic; left is cheaper)\n{beaten}")
     axes.set(ylabel=chart.y_axis)

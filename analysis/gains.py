@@ -66,7 +66,7 @@ def gains_over(rows: pd.DataFrame, baseline: Baseline, *, balanced: bool = False
         try:
             found[-1] = paired_difference(runs, others, balanced=balanced, held_out=float(row[HELD_OUT]))
         except MissingPredictions as error:
-            notes.append(f"A gain is left out, since {error}.")
+            notes.append(f"A gain is omitted: {error}.")
     metric = next(name for name, weighed in TESTED.items() if weighed == balanced)
     p_values = holm([math.nan if gain is None else gain.p_value for gain in found])
     return Gains(metric, baselines, found, list(p_values), tuple(notes))

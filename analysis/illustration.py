@@ -94,7 +94,7 @@ def shots_chart(table: Table) -> Chart | None:
 
 
 def cost_chart(table: Table) -> Chart | None:
-    """Return validation accuracy against seconds of fitting."""
+    """Return validation accuracy against fitting time (s)."""
     column = _column(table, "val/accuracy")
     rows = [row for row in table.frame.to_dict("records") if not math.isnan(_value(row, "time/fit_s"))]
     if column is None or len(rows) < len(table.frame):
@@ -107,7 +107,7 @@ def cost_chart(table: Table) -> Chart | None:
     on_front = pareto_front(costs, [-mean for mean in scores.means])
     front = tuple(sorted((i for i, on in enumerate(on_front) if on), key=lambda i: costs[i]))
     axis = f"{column.header}, {coverage_of(table, column.name)}"
-    return Points(table.title, "seconds of fitting", axis, labels, costs, scores, front)
+    return Points(table.title, "fitting time (s)", axis, labels, costs, scores, front)
 
 
 def _method(row: Mapping[Any, Any]) -> str:

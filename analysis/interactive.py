@@ -112,7 +112,7 @@ def _points(chart: Points) -> Spec:
     front = [(chart.costs[i], series.means[i]) for i in chart.front]
     step = {
         "type": "scatter", "mode": "lines", "x": [x for x, _ in front], "y": [y for _, y in front], "hoverinfo": "skip",
-        "line": {"shape": "hv", "color": GREY, "width": 1.2}, "name": "not beaten in both",
+        "line": {"shape": "hv", "color": GREY, "width": 1.2}, "name": "on the Pareto front",
     }  # fmt: skip
     data: list[Spec] = [step]
     for name, colour in colours.items():

@@ -133,7 +133,7 @@ def separate(
                     replace(pair, adjusted_p=max(pair.adjusted_p, shown[pair.first, pair.second])) for pair in pairs
                 ]
             except MissingPredictions as error:
-                notes.append(f"{place}{'nothing' if place else 'Nothing'} is bold, since {error}.")
+                notes.append(f"{place}{'nothing' if place else 'Nothing'} is bold: {error}.")
                 break
             if metric == ACCURACY:
                 compared += [replace(pair, first=rows[pair.first], second=rows[pair.second]) for pair in pairs]
@@ -175,21 +175,24 @@ def seed_notes(frame: pd.DataFrame) -> list[str]:
     wanted = sorted({seed for seeds in frame[SEEDS] for seed in seeds})
     if len(wanted) == 1:
         return [
-            f"One seed ({wanted[0]}): 95 % intervals are over test images (modified Wilson; of balanced accuracy and "
-            "macro-F1 with effective numbers of images), and say nothing about other seeds."
+            f"One seed ({wanted[0]}): 95 % intervals cover other test images (modified Wilson; for balanced accuracy "
+            f"and macro-F1 with effective numbers of images) and say nothing about other seeds."
         ]
     overlap = float(frame[HELD_OUT].max())
-    factor = f", x (1/n + {overlap:.3g}) for common training images (Nadeau and Bengio)" if overlap else ""
+    factor = f", x (1/n + {overlap:.3g}) for shared training images (Nadeau and Bengio)" if overlap else ""
     notes = [
-        f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test accuracies "
-        f"are over other seeds (Student's t{factor}) and other test images (modified Wilson) together; of validation, "
-        "NLL and ECE over seeds. The CSV has both parts; on the page, hover over an interval to see them."
+        f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test "
+        f"accuracies cover both other seeds (Student's t{factor}) and other test images (modified Wilson); those of "
+        f"validation scores, NLL and ECE cover other seeds. The CSV contains both parts; on the page, hover over an "
+        f"interval to see them."
     ]
     lacking = [len(seeds) for seeds in frame[SEEDS] if len(seeds) < len(wanted)]
     if lacking:
-        notes.append(f"{len(lacking)} rows lack seeds: their n is lower; pairs are compared on the seeds both have.")
+        notes.append(
+            f"{len(lacking)} rows lack seeds, so their n is lower; pairs are compared on the seeds that both have."
+        )
     if same := _repeating(frame):
-        notes.append(f"{same} rows have seeds that change nothing: equal results count as one seed.")
+        notes.append(f"{same} rows give identical results with several seeds; these count as one seed.")
     return notes
 
 

@@ -28,9 +28,9 @@ TESTED = {"test/accuracy": False, "test/balanced_accuracy": True}
 
 # How rows are compared; stands below every table that does.
 TESTS = (
-    "Rows are compared seed by seed on the same test images: Tango's interval over images, Student's t over seeds, "
-    "both together as squares (MOVER); of one seed Tango's interval and McNemar's test. In balanced accuracy classes "
-    "weigh the same. Bold and p values are after Holm."
+    "Rows are compared seed by seed on the same test images: Tango's interval over images and Student's t interval "
+    "over seeds, combined by MOVER; with one seed, Tango's interval and McNemar's test. In balanced accuracy all "
+    "classes have equal weight. Bold and p values are after Holm's correction."
 )
 
 

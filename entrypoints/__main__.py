@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _help() -> str:
     told = {name: config.__doc__ or "" for name, config in ENTRY_POINTS.items()}
-    told[ANALYSIS] = "Report, tables, and what stands behind a run."
+    told[ANALYSIS] = "Reports, tables, and the evidence behind a run."
     lines = [f"  {name:<12}{text.splitlines()[0]}" for name, text in told.items()]
     return "\n".join(
         [

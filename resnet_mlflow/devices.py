@@ -54,7 +54,7 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return next((name for name, there in present.items() if there), "cpu")
     if not present[device]:
-        raise InputError(f"device must be one that torch finds here, got {device!r}; pass device=auto or device=cpu")
+        raise InputError(f"device must be available to torch here, got {device!r}; pass device=auto or device=cpu")
     return device
 
 

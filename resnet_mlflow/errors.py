@@ -74,7 +74,7 @@ def of_place(error: BaseException) -> InputError | None:
 
     Example:
         >>> of_place(OSError(errno.ENOSPC, "No space left on device", "/data/x"))  # doctest: +ELLIPSIS
-        InputError('a place to write to must have room and be writable, got No space left on device at /data/x; ...')
+        InputError('the output location must be writable and have free space, got No space left on ...')
         >>> of_place(KeyError("a bug"))
     """
     for cause in _chain(error):
@@ -90,8 +90,8 @@ def of_place(error: BaseException) -> InputError | None:
 
 def _no_room(got: str) -> InputError:
     return InputError(
-        f"a place to write to must have room and be writable, got {got}; free space or change permissions, then run "
-        "the same command again"
+        f"the output location must be writable and have free space, got {got}; free space or change permissions, then "
+        f"run the same command again"
     )
 
 

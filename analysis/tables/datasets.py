@@ -123,7 +123,8 @@ def _notes(ranking: Ranking) -> list[str]:
     test = ranking.friedman
     notes = [
         f"Friedman over {test.n_datasets} datasets: chi2 {test.chi2:.3f} (p {test.chi2_p_value:.2g}), Iman-Davenport F "
-        f"{test.f_statistic:.3f} (p {test.f_p_value:.2g}); mean ranks differ from {ranking.critical_difference:.3f} on "
+        f"{test.f_statistic:.3f} (p {test.f_p_value:.2g}); mean ranks differ significantly from a difference of "
+        f"{ranking.critical_difference:.3f} on "
         "(Nemenyi, 0.05).",
         "Methods that share a letter do not differ significantly.",
     ]
@@ -139,7 +140,7 @@ def _notes(ranking: Ranking) -> list[str]:
 
 ROW = TableRow(
     "datasets",
-    "Which method is best over several datasets?",
+    "Which method is best across several datasets?",
     needs="two datasets with finished runs of the same two methods",
     build=datasets,
     chart=rank_chart,

@@ -118,7 +118,7 @@ def audit_dataset(
     on_step("judging labels")
     fitted = cross_fit(table, pool.labels[rows], groups[rows], len(pool.class_names), seed, on_fold)
     wrong = judge_labels(fitted.probabilities, pool.labels[rows])
-    on_step("looking for outliers")
+    on_step("finding outliers")
     lonely = loneliness(compact_features(table), groups[rows])
     on_step("measuring cues")
     cues = measure_cues(facts, pool.labels, groups, len(pool.class_names), seed)

@@ -66,7 +66,7 @@ def find_twins(
         usable: Which images are compared, ``(n_images,)``; None means all.
         on_step: Called with what is done next.
     """
-    on_step("looking for twins")
+    on_step("finding near-duplicates")
     aligner = Aligner(thumbs)
     has_detail = aligner.detail >= LEAST_DETAIL
     pairs = _candidates(thumbs, features, has_detail if usable is None else has_detail & usable)

@@ -86,7 +86,7 @@ class Group:
         named = f", named as in {self.scheme}" if self.scheme != "torchvision" else ""
         if not (self.prefix or named or set(self.left_aside) - {"fc.*"}):
             return ""
-        aside = f"; left aside: {_some(self.left_aside, _N_TOLD, ', ')}" if self.left_aside else ""
+        aside = f"; ignored: {_some(self.left_aside, _N_TOLD, ', ')}" if self.left_aside else ""
         return f"{self.place if self.prefix else 'names without a prefix'}{named}{aside}"
 
 

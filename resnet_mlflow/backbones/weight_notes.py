@@ -138,7 +138,7 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
     crop = _side(crop.get("height") if isinstance(crop, Mapping) else crop, crop)
     if share := content.get("crop_pct"):  # of its ResNets, whose shorter side is larger by this
         if edge >= _WARPED_FROM:
-            raise InputError(f"images must keep their shape, got size {size}, from which on they are warped")
+            raise InputError(f"images must keep their aspect ratio, got size {size}, to which they would be stretched")
         edge, crop = _enlarged(edge, share), edge
     return Preprocessing(
         resize=edge,
@@ -152,7 +152,7 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
 def _enlarged(side: int, share: object) -> int:
     """Return the length of which a side is a share, rounded down."""
     if not isinstance(share, int | float) or not 0.1 <= share <= 1:
-        raise InputError(f"crop_pct must be a share from 0.1 to 1, got {share!r}")
+        raise InputError(f"crop_pct must be a fraction from 0.1 to 1, got {share!r}")
     return math.floor(side / share)
 
 

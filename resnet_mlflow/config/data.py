@@ -151,7 +151,7 @@ class ExtractConfig(WorkersConfig, FeatureConfig):
 
     def problem_with_ranks(self, n_ranks: int) -> str:
         """Return what several processes of one extraction cannot do: each takes a share of the images by itself."""
-        return "must have no workers besides" if self.has_workers else ""
+        return "must not be combined with workers" if self.has_workers else ""
 
 
 def extraction_of(config: FeatureConfig) -> ExtractConfig:

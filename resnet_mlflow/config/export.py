@@ -14,7 +14,7 @@ Form = tuple[ExportFormat, str]
 class ExportConfig(Config):
     """Export a classifier to other runtimes, if the exported files agree with it on the test split."""
 
-    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to start over"
 
     model: str = Field("", description="The registered classifier, such as models:/digits-classifier@champion.")
     run_id: str = Field(
@@ -58,12 +58,14 @@ class ExportConfig(Config):
         for field, known in (("format", tuple(EXPORT_FORMATS)), ("precision", PRECISIONS)):
             for word in _words(getattr(self, field)) or [""]:
                 if word not in known:
-                    raise ValueError(f"{field} must be of {', '.join(known)}, got {word[:100]!r}{nearest(word, known)}")
+                    raise ValueError(
+                        f"{field} must be one of {', '.join(known)}, got {word[:100]!r}{nearest(word, known)}"
+                    )
         for row, precision in self.forms:
             if precision not in row.precisions:
                 why = f" ({row.why_not})" if row.why_not else ""
                 raise ValueError(
-                    f"precision of format {row.name} must be of {', '.join(row.precisions)}, got {precision!r}{why}"
+                    f"precision of format {row.name} must be one of {', '.join(row.precisions)}, got {precision!r}{why}"
                 )
         return self
 

@@ -84,5 +84,5 @@ class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadC
         if self.head == "all" and self.head_params != "{}":
             raise ValueError(f"head_params must be {{}} for head all, got {self.head_params!r}; pass search_space")
         if self.head == "all" and self.folds:
-            raise ValueError(f"folds must be 0 for head all, got {self.folds}; cross-validate one head after the other")
+            raise ValueError(f"folds must be 0 for head all, got {self.folds}; cross-validate one head at a time")
         return self

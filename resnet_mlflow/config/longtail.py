@@ -85,15 +85,14 @@ class LongtailConfig(
     def _parts_fit_together(self) -> "LongtailConfig":
         if self.folds and self.seeds not in ("", LongtailConfig.model_fields["seeds"].default):
             raise ValueError(
-                f"seeds must be left out where folds is above 0, got {self.seeds!r}; repeats draws folds by seed, "
-                "seed + 1, ..."
+                f"seeds must be left out if folds is above 0, got {self.seeds!r}; repeats draws folds with seed, seed "
+                f"+ 1, ..."
             )
         if self.seeds and self.seed and not self.folds:
-            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
+            raise ValueError(f"seed must be 0 if seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
         if self.train_layers != "fc" and self.head != "linear":
             raise ValueError(
-                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; "
-                "pass train_layers=fc"
+                f"head must be linear if train_layers is {self.train_layers}, got {self.head!r}; pass train_layers=fc"
             )
         return self
 
@@ -102,19 +101,19 @@ class LongtailConfig(
         if self.train_layers != "fc":
             if self.head_params != "{}":
                 raise ValueError(
-                    f"head_params must be {{}} where train_layers is {self.train_layers}, got {self.head_params!r}; "
-                    "pass epochs, learning_rate and the like"
+                    f"head_params must be {{}} if train_layers is {self.train_layers}, got {self.head_params!r}; pass "
+                    f"epochs, learning_rate and so on"
                 )
             if self.n_trials:
                 raise ValueError(
-                    f"n_trials must be 0 where train_layers is {self.train_layers}, got {self.n_trials}; networks are "
-                    "trained with a method's defaults"
+                    f"n_trials must be 0 if train_layers is {self.train_layers}, got {self.n_trials}; networks are "
+                    f"trained with the method's default hyperparameters"
                 )
             return self
         for name, field in TrainingConfig.model_fields.items():
             if name != "train_layers" and getattr(self, name) != field.default:
                 raise ValueError(
-                    f"{name} is read where train_layers is not fc, got {getattr(self, name)!r}; a head on features "
+                    f"{name} is used only if train_layers is not fc, got {getattr(self, name)!r}; a head on features "
                     "takes its own, such as head_params={epochs: 20}"
                 )
         return self

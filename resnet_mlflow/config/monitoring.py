@@ -11,7 +11,7 @@ from resnet_mlflow.config.prediction import ClassifyConfig
 class MonitorConfig(ClassifyConfig):
     """Check whether images still resemble those that a registered classifier was promoted on; exit code 3 if not."""
 
-    after_stop: ClassVar[str] = "this look was not finished and does not count: run the same command again"
+    after_stop: ClassVar[str] = "this check was not finished and does not count: run the same command again"
 
     source: str = Field(
         "images",

@@ -33,7 +33,7 @@ class ClassifyConfig(Config):
 class PredictConfig(ClassifyConfig):
     """Predict the images in a folder with a registered classifier."""
 
-    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to start over"
 
     images: str = Field("images", min_length=1, description="Folder of images, including subfolders.")
     output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; written atomically.")

@@ -69,5 +69,5 @@ class RobustnessConfig(WorkersConfig):
     def _one_source(self) -> "RobustnessConfig":
         given = [name for name in SOURCES if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"one of {', '.join(SOURCES)} must be given, got {' and '.join(given)}; keep one")
+            raise ValueError(f"exactly one of {', '.join(SOURCES)} must be given, got {' and '.join(given)}; keep one")
         return self

@@ -67,7 +67,7 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
 
     def problem_with_ranks(self, n_ranks: int) -> str:
         """Return why several processes cannot share each batch; empty where they can."""
-        one = "must run as one process"
+        one = "must run in a single process"
         if self.tunes or self.folds:
             return f"{one} with {'n_trials' if self.tunes else 'folds'}"
         if self.train_layers == "fc" and self.augmentation == "none":
@@ -75,16 +75,18 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
         if self.on_bad_image == "skip":
             return f"{one} with on_bad_image=skip"
         if self.batch_size % n_ranks or self.batch_size < 2 * n_ranks:
-            return f"must part batch_size ({self.batch_size}) equally, two images or more for each process"
+            return f"must divide batch_size ({self.batch_size}) evenly, with at least two images per process"
         return ""
 
     @model_validator(mode="after")
     def _epochs_report_accuracy(self) -> "FinetuneConfig":
         if self.objective != "accuracy":
             raise ValueError(
-                f"objective must be accuracy for finetune, whose epochs are chosen by it, got {self.objective!r}"
+                f"objective must be accuracy for finetune, which chooses epochs by it, got {self.objective!r}"
             )
         for name, idle in (("cv_folds", 0), ("second_objective", "none")):
             if getattr(self, name) != idle:
-                raise ValueError(f"{name} must be {idle} for finetune, got {getattr(self, name)!r}; tune heads with it")
+                raise ValueError(
+                    f"{name} must be {idle} for finetune, got {getattr(self, name)!r}; use it to tune heads"
+                )
         return self

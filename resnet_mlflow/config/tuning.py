@@ -69,7 +69,7 @@ class TuningConfig(Config):
     def _objective_is_measured_on_validation(cls, name: str) -> str:
         metric = name.removeprefix("val/")
         if metric.startswith("test/"):
-            raise ValueError("must be a metric of validation, since test is read once, at the end")
+            raise ValueError("must be a validation metric, because the test split is used only once, at the end")
         if metric not in OBJECTIVES:
             near = nearest(metric, OBJECTIVES).removeprefix("; ")
             raise ValueError(f"must be one of {', '.join(OBJECTIVES)}{f' ({near})' if near else ''}")
@@ -91,7 +91,7 @@ class TuningConfig(Config):
         if not self.n_trials:
             for name in sorted(TuningConfig.model_fields.keys() & self.model_fields_set):
                 if getattr(self, name) != TuningConfig.model_fields[name].default:
-                    raise ValueError(f"{name} is read where n_trials is above 0, got {name}={getattr(self, name)!r}")
+                    raise ValueError(f"{name} is used only if n_trials is above 0, got {name}={getattr(self, name)!r}")
         if self.second_objective != "none":
             for name, value, fitting in (
                 ("sampler", self.sampler, ("tpe", "random", "grid", "gp")),
@@ -99,10 +99,10 @@ class TuningConfig(Config):
             ):
                 if value not in fitting:
                     raise ValueError(
-                        f"{name} must be one of {', '.join(fitting)} where there is a second_objective, got {value!r}"
+                        f"{name} must be one of {', '.join(fitting)} with a second_objective, got {value!r}"
                     )
         if self.cv_folds and self.pruner not in ("auto", "none"):
-            raise ValueError(f"pruner must be auto or none where cv_folds is above 0, got {self.pruner!r}")
+            raise ValueError(f"pruner must be auto or none if cv_folds is above 0, got {self.pruner!r}")
         return self
 
     @property

@@ -51,7 +51,7 @@ def unknown_parameter(argument: str, config_class: type[Config]) -> str:
     """Return the line that refuses an argument which names no parameter, with the nearest that there is."""
     name = argument.lstrip("-").split("=")[0]
     if not argument.startswith("-"):
-        return f"parameters are written --name value, got {shown(argument)}"
+        return f"parameters must be written as --name value, got {shown(argument)}"
     known = config_class.model_fields
     return f"unknown parameter {shown(name)}{nearest(name[:100], known)}; valid parameters: {', '.join(known)}"
 

@@ -35,7 +35,8 @@ class WorkersConfig(Config):
     def _one_of_both(self) -> "WorkersConfig":
         if self.workers and self.scheduler:
             raise ValueError(
-                f"workers must be 0 where a scheduler is given, got workers={self.workers}; its own workers are used"
+                f"workers must be 0 if a scheduler is given, got workers={self.workers}; the scheduler's workers are "
+                f"used"
             )
         return self
 

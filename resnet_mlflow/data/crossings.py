@@ -66,7 +66,7 @@ def _check_sizes(splits: dict[str, ImageSplit], dataset: ImageDataset, what: str
             n_min = 2 if name == "train" and "val" not in splits else 1
             check_class_sizes(split.labels, dataset.class_names, n_min=n_min, purpose=f"in {name}")
         except InputError as error:
-            raise InputError(f"{what}=drop_from_train must leave images of every class: {error}") from None
+            raise InputError(f"{what}=drop_from_train must leave training images in every class: {error}") from None
 
 
 def copies_across(dataset: ImageDataset) -> Listed:
@@ -131,7 +131,7 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images are also in %s; duplicates=drop_from_train leaves them out there",
+            "%s: %d %s images are also in %s; duplicates=drop_from_train removes them from train",
             dataset.name,
             count,
             second,
@@ -140,7 +140,8 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_groups_across_splits.items() if group_by else ():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images are of groups that %s also has; crossing_groups=drop_from_train leaves these out there",
+            "%s: %d %s images belong to groups that are also in %s; crossing_groups=drop_from_train removes the "
+            "group's images from train",
             dataset.name,
             count,
             second,
@@ -150,7 +151,7 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     if contrary["path"]:
         told = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
         logger.warning(
-            "%s: %d images contradict each other: equal content under several labels, such as %s",
+            "%s: %d images have contradictory labels: the same content under different labels, such as %s",
             dataset.name,
             len(contrary["path"]),
             ", ".join(told),

@@ -57,7 +57,7 @@ class ImageSplit:
         numbers = [part for part in (self.group_numbers, self.items) if part is not None]
         lengths = {len(self.labels), len(self.item_ids), len(given[0]), *map(len, [*self.columns.values(), *numbers])}
         if len(lengths) > 1:
-            raise ValueError(f"labels, item_ids, images and columns must be equally many, got {sorted(lengths)}")
+            raise ValueError(f"labels, item_ids, images and columns must have the same length, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.labels)

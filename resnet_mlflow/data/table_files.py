@@ -56,13 +56,13 @@ def read_table(path: Path) -> Table:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"a table must be a regular file, got {where}; name another")
+            raise InputError(f"a table must be a regular file, got {where}; pass another")
         if status.st_size > MAX_BYTES:
             raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {status.st_size} in {where}; split it")
         columns, rows = reader(path)
     except OSError as error:
         reason = error.strerror or str(error).split("\n")[0][:100]
-        raise InputError(f"a table must be a file that can be read, got {where} ({reason}); check the path") from None
+        raise InputError(f"a table must be a readable file, got {where} ({reason}); check the path") from None
     if not rows:
         raise InputError(f"a table must have rows, got none in {where}; add one per image")
     return Table(path, columns, rows)
@@ -94,8 +94,8 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
         ) from None
     if ragged:
         raise InputError(
-            f"rows must have as many values as the header ({len(names)}), got others in {_told(path, ragged)}; "
-            "quote values that hold the separator"
+            f"rows must have as many values as the header ({len(names)}), got others in {_told(path, ragged)}; quote "
+            f"values that contain the separator"
         )
     return dict(zip(names, columns, strict=True)), rows
 
@@ -242,7 +242,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     if len(names) > MAX_COLUMNS or repeated:
         got = f"{shown(repeated[0])} twice" if repeated else f"{len(names)}"
         raise InputError(
-            f"a table must have at most {MAX_COLUMNS} columns, each of another name, got {got} in "
+            f"a table must have at most {MAX_COLUMNS} columns with different names, got {got} in "
             f"{printable(str(path))}; fix it"
         )
 
@@ -251,7 +251,7 @@ def _check_cells(path: Path, n_rows: int, n_columns: int) -> None:
     if n_rows * n_columns > MAX_CELLS or n_columns > MAX_COLUMNS:
         raise InputError(
             f"a table must have at most {MAX_CELLS} values in {MAX_COLUMNS} columns, got {n_rows} rows of {n_columns} "
-            f"in {printable(str(path))}; leave columns out"
+            f"in {printable(str(path))}; remove columns"
         )
 
 

@@ -52,24 +52,24 @@ def check_root(folder: Path, rule: str) -> None:
 
     Args:
         folder: Any path.
-        rule: Begins the message, such as ``images must be a folder that exists``.
+        rule: Begins the message, such as ``images must be an existing folder``.
 
     Raises:
         InputError: If it is not there, no folder, unreadable, or the system's own, as ``/proc`` is.
     """
     shown = printable(str(folder))
     if not is_utf8(str(folder)):
-        raise InputError(f"{rule} under a name in UTF-8, got {shown}; rename it")
+        raise InputError(f"{rule} with a name in UTF-8, got {shown}; rename it")
     try:
         if not folder.is_dir():
             raise InputError(f"{rule}, got {shown}; check the path")
         if kind := _pseudo_file_systems().get(folder.stat().st_dev):
-            raise InputError(f"{rule} on a disk, got {shown}, the system's own ({kind}); name another")
+            raise InputError(f"{rule} on a disk, got {shown}, a system folder ({kind}); pass another")
         with os.scandir(folder):
             return
     except OSError as error:
         raise InputError(
-            f"{rule} and can be read, got {shown} ({error.strerror}); check path and permissions"
+            f"{rule} and be readable, got {shown} ({error.strerror}); check path and permissions"
         ) from None
 
 

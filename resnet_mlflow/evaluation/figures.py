@@ -73,7 +73,7 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
         y = (list_inches - 0.33 - 0.19 * (i // 2)) / height
         figure.text(0.03 + 0.49 * (i % 2), y, line, fontsize=TEXT_POINTS, parse_math=False)
     if listed:
-        figure.text(0.03, (list_inches - 0.12) / height, "Commonest confusions: label → prediction", fontsize=9)
+        figure.text(0.03, (list_inches - 0.12) / height, "Most common confusions: label → prediction", fontsize=9)
     return figure
 
 
@@ -97,7 +97,7 @@ def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0%", "1%", "5%", "20%", "50%", "100%"])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=TEXT_POINTS)
-    bar.set_label("share of the label's items", fontsize=TEXT_POINTS)
+    bar.set_label("share of the true class", fontsize=TEXT_POINTS)
     return shares
 
 

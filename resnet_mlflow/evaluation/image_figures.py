@@ -38,9 +38,11 @@ def confused_pairs_figure(
     pairs = confused_pairs(evaluation.confusion, n_pairs)
     names = display_names(evaluation.class_names, 30)
     figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
-    axes.set_title("Commonest confusions, label → prediction; p is what the wrong class got", loc="left", fontsize=11)
+    axes.set_title(
+        "Most common confusions, label → prediction; p is the probability of the wrong class", loc="left", fontsize=11
+    )
     if not pairs:
-        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} items are right.", fontsize=11)
+        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} images are correct.", fontsize=11)
     for line, (label, prediction, count) in enumerate(pairs):
         y = line * LINE_HEIGHT
         of = int(evaluation.confusion[label].sum())
@@ -75,7 +77,7 @@ def attention_figure(
     names = display_names(evaluation.class_names, 22)
     n_columns = 3
     figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
-    axes.set_title("Grad-CAM of the predicted class: yellow spoke most for it", loc="left", fontsize=11)
+    axes.set_title("Grad-CAM of the predicted class: yellow supports it most", loc="left", fontsize=11)
     for i, (row, image, heat) in enumerate(zip(rows, images, maps, strict=True)):
         x, y = 2 * (i % n_columns), (i // n_columns) * LINE_HEIGHT
         label, prediction = evaluation.labels[row], evaluation.predictions[row]

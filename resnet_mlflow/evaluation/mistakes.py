@@ -23,8 +23,8 @@ COLUMNS = {
     "group": "group",
     "label": "label",
     "prediction": "prediction",
-    "p_prediction": "p of prediction",
-    "p_label": "p of label",
+    "p_prediction": "p(predicted)",
+    "p_label": "p(true)",
     "item_id": "item id",
 }
 _STYLE = """
@@ -118,7 +118,7 @@ def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
     names = [name for name in COLUMNS if (table[name] != "").any()]
     head = "".join(f"<th>{escape(header)}</th>" for header in ("", *(COLUMNS[name] for name in names)))
     body = "\n".join(_row(record, names) for record in table.to_dict("records"))
-    told = f"The {len(table)} of {n_wrong} mistakes whose prediction is furthest above their label."
+    told = f"The {len(table)} of {n_wrong} mistakes in which the predicted class is furthest above the true class."
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1><p>{told}</p>\n"

@@ -102,7 +102,7 @@ def begin_split(folder: Path, split: str, shape: tuple[int, int]) -> Done:
     """
     done = read_done(folder, split, shape)
     if len(done.rows):
-        logger.info("%d of %d images of %s were extracted before", len(done.rows), shape[0], split)
+        logger.info("%d of %d images of %s are already extracted", len(done.rows), shape[0], split)
     else:
         (folder / f"{split}.features.npy").unlink(missing_ok=True)
     RowFile(folder / f"{split}.features.npy", shape).close()

@@ -96,7 +96,7 @@ def _nodes(schema: Any, path: Path) -> Iterator[tuple[str, str]]:
         value, depth = pending.pop()
         n_seen += 1
         if depth > MAX_DEPTH or n_seen > MAX_NODES:
-            raise _refusal(path, "one of more parts or levels than a head has")
+            raise _refusal(path, "one with more parts or levels than a head has")
         if isinstance(value, dict):
             if "__loader__" in value:
                 yield str(value["__loader__"]), _type_of(value)
@@ -139,8 +139,8 @@ def _try(head: Any) -> None:
 
 def _refusal(path: Path, got: str) -> InputError:
     return InputError(
-        f"a stored head must hold arrays and this project's own types only, got {got} in {path.name}; "
-        "take another run, or fit the head again"
+        f"a stored head must contain only arrays and this project's own types, got {got} in {path.name}; use another "
+        f"run, or fit the head again"
     )
 
 

@@ -69,7 +69,7 @@ def class_counts_figure(
     ]
     axes.legend(handles=told, fontsize=TEXT_POINTS, loc="upper right")
     factor = train_counts.max() / train_counts.min()
-    title = f"{train_counts.sum():,} training images, {len(order)} classes, largest over smallest {factor:.4g}"
+    title = f"{train_counts.sum():,} training images, {len(order)} classes, largest / smallest {factor:.4g}"
     axes.set_title(title, fontsize=11)
     return figure
 
@@ -104,8 +104,8 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
         _frame_panel(axes, method, n_classes, first=column == 0)
         is_lowest = i + COLUMNS >= len(methods)
         _name_classes(axes, names if is_lowest else [""] * n_classes)
-    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbours)"
-    told = f"Test accuracy by {by}, largest class left: the method (blue), {BASELINE} (grey)"
+    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbouring classes)"
+    told = f"Test accuracy by {by}, largest class on the left: the method (blue), {BASELINE} (grey)"
     figure.text(left, 1 - 0.22 / height, told, fontsize=11)
     return figure
 

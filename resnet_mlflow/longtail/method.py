@@ -112,7 +112,7 @@ class Method:
         if self.kind != "none" and not (module and colon and attribute):
             raise ValueError(
                 f"a method must name its builder as module:attribute, got {self.builder!r} for {self.name!r}; without "
-                "it the method would do nothing"
+                f"a builder the method would do nothing"
             )
         if isinstance(self.removed, str) and self.removed not in self.hyperparameters:
             raise ValueError(f"removed must be a number or a hyperparameter, got {self.removed!r} for {self.name!r}")

@@ -135,7 +135,7 @@ class _FeaturesTest:
         return self._found.p_value
 
     def told(self) -> str:
-        return f"the kernel tells {100 * self._found.ahead:.0f} % of pairs apart (50 % by chance)"
+        return f"the witness function separates {100 * self._found.ahead:.0f} % of pairs (50 % by chance)"
 
 
 @dataclass(frozen=True, eq=False)

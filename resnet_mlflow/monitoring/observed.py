@@ -94,7 +94,7 @@ def observe(
 
     Args:
         head: Of the classifier.
-        rules: When it does not answer; None: it always does.
+        rules: When it declines to answer; None: it always does.
         features: ``(n_images, n_features)``.
         space: Where they are compared.
         pictures: As ``measure_pictures`` gives them.

@@ -52,8 +52,8 @@ class Facts:
         """Return what was compared with what, in a sentence."""
         unread = f" ({self.n_bad} more cannot be read)" if self.n_bad else ""
         return (
-            f"{self.n_images:,} images{unread} beside {self.n_reference:,} held-out training images of {self.model}; "
-            f"look {self.look}, level {self.level:.2g}"
+            f"{self.n_images:,} images{unread} compared with {self.n_reference:,} held-out training images of "
+            f"{self.model}; check {self.look}, level {self.level:.2g}"
         )
 
 

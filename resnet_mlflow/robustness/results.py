@@ -110,7 +110,7 @@ class ResultStore:
         found = _read(file)
         if found is None or not _fits(found, n_items, n_classes):
             raise InputError(
-                f"a worker must hand over results of {n_items} images and {n_classes} classes, got others of {key} for "
+                f"a worker must return results of {n_items} images and {n_classes} classes, got others of {key} for "
                 f"run {classifier}; run again"
             )
         self.put(key, classifier, found)
@@ -136,7 +136,7 @@ def _read(path: Path) -> SetResult | None:
     except FileNotFoundError:
         return None
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, TypeError):
-        logger.warning("damaged result %s; it will be computed again", path)
+        logger.warning("damaged result %s; computing it again", path)
         return None
 
 

@@ -254,8 +254,8 @@ def read_parts(folder: Path) -> Parts:
     expected = (BACKBONES[description.backbone].n_features, len(description.class_names))
     if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(
-            f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
-            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
+            f"a classifier's head must take the {expected[0]} features of {description.backbone} and have "
+            f"{expected[1]} classes, got one with {head.n_features_in_} and {len(head.classes_)}; promote it again"
         )
     return Parts(description, backbone, head, read_rules(folder, head, description.class_names))
 
@@ -269,7 +269,7 @@ def _read_description(path: Path) -> Description:
     except (OSError, ValueError, RecursionError) as error:
         reason = _first_problem(error)
         raise InputError(
-            f"a classifier's folder must hold {path.name}, got {path.parent} ({reason}); name a promoted model"
+            f"a classifier's folder must contain {path.name}, got {path.parent} ({reason}); pass a promoted model"
         ) from None
 
 

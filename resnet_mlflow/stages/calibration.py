@@ -110,8 +110,8 @@ def check_calibration(config: AnsweringConfig, classifier: RunClassifier) -> Sou
     except InputError as error:
         asked = [f"{name}={value}" for name, value in _given(config).items()]
         if asked:
-            raise InputError(f"{', '.join(asked)} needs images that selected nothing: {error}") from None
-        logger.info("no promises: %s", error)
+            raise InputError(f"{', '.join(asked)} needs images that no choice was based on: {error}") from None
+        logger.info("no answering rules: %s", error)
         return None
 
 
@@ -133,11 +133,11 @@ def _source(config: AnsweringConfig, classifier: RunClassifier) -> Source:
     if config.calibrate == "cross_fit" or (config.calibrate == "auto" and is_head and not own.calibration_fraction):
         if is_head:
             return "cross_fit"
-        raise InputError("only heads on frozen features are fitted again; fit it with calibration_fraction=0.5")
+        raise InputError("cross_fit is for heads on frozen features only; train it with calibration_fraction=0.5")
     if own.calibration_fraction:
         return "kept_aside"
     raise InputError(
-        f"run {classifier.run.info.run_id} kept no images aside; fit it with calibration_fraction=0.5"
+        f"run {classifier.run.info.run_id} set no images aside; fit it with calibration_fraction=0.5"
         + (", or pass calibrate=cross_fit" if is_head else "")
     )
 

@@ -113,15 +113,15 @@ def _find(config: ExportConfig) -> Source:
     if bool(config.model) == bool(config.run_id):
         got = "both" if config.model else "none"
         raise InputError(
-            f"one of model and run_id must be given, got {got}; pass model=models:/NAME@champion or run_id=ID"
+            f"exactly one of model and run_id must be given, got {got}; pass model=models:/NAME@champion or run_id=ID"
         )
     version = promoted_version(config.model) if config.model else None
     run_id = run_of_model(config.model) if config.model else config.run_id
     classifier = load_classifier(run_id, {"device": "cpu", "cache_dir": config.cache_dir})
     if classifier.run.data.tags["stage"] == "refit" and classifier.inputs.dataset.test_is_drawn:
         raise InputError(
-            f"an exported classifier must have test images left to agree on, got run {run_id}, which was fitted on all "
-            f"of {classifier.inputs.dataset.name}; export a run of a fixed split"
+            f"an exported classifier must have test images to compare on, got run {run_id}, which was fitted on all "
+            f"of {classifier.inputs.dataset.name}; export a run on a fixed split"
         )
     if version is None:
         backbone = build_backbone(classifier.config.backbone, classifier.inputs.weights).eval()

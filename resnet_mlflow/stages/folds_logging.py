@@ -209,11 +209,12 @@ def _note(
     ]
     table = markdown_table(["score", "mean over folds", "95 % interval", "deviation over folds", "pooled"], rows)
     given = inputs.dataset.splits.get("test")
-    untouched = f" The test split that the dataset came with ({len(given)} images) was not looked at." if given else ""
+    untouched = f" The dataset's own test split ({len(given)} images) was not used." if given else ""
     times = "once" if config.repeats == 1 else f"{config.repeats} times"
     said = (
         f"Each of {n_images} images was predicted {times} by a classifier that had not seen it ({config.repeats} x "
-        f"{config.folds} folds). Everything was chosen within what a fold trains on. Intervals: corrected resampled t "
+        f"{config.folds} folds). Everything was chosen within each fold's training images. Intervals: corrected "
+        f"resampled t "
         f"(Nadeau and Bengio).{untouched}"
     )
     heading = f"**{title}**, cross-validated on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"

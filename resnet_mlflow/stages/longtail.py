@@ -72,8 +72,8 @@ def choose_methods(config: LongtailConfig) -> list[str]:
     named = {name.strip() for name in config.methods.split(",")}
     if refused := [name for name in off if name in named]:
         raise InputError(
-            f"a method must apply to images where train_layers is {config.train_layers}, got {refused[0]!r}, which "
-            "makes new features; pass train_layers=fc"
+            f"methods must work on images if train_layers is {config.train_layers}, got {refused[0]!r}, which makes "
+            f"new features; pass train_layers=fc"
         )
     return [name for name in methods if name not in off]
 

@@ -103,7 +103,7 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
     The same images have the number that they had: asking again is no new look.
     """
     own = {"model_name": version.name, "model_version": str(version.version), "classifier_run": version.tags["run_id"]}
-    with start_lock(f"monitor {version.name} {version.version}", f"a look at {version.name}"):
+    with start_lock(f"monitor {version.name} {version.version}", f"a check of {version.name}"):
         looks = {
             run.data.tags.get(BATCH_TAG, ""): _number(run.data.tags.get(LOOK_TAG, ""))
             for run in find_runs({"stage": "monitor", **own}, status=None)
@@ -125,7 +125,10 @@ def _number(text: str) -> int:
 def _read(config: MonitorConfig, source: Source, classifier: Classifier, reference: Reference) -> _Batch:
     if source.are_images:
         if config.images:
-            raise InputError(f"images must be given for predictions alone, got {source.told} as source; leave it out")
+            raise InputError(
+                f"images may be given only if source contains predictions, got {source.told} as source; "
+                f"leave images out"
+            )
         check_enough(len(source.files))
         folder = user_path(config.source, "source")
         names = [str(path.relative_to(folder)) for path in source.files]
@@ -159,7 +162,7 @@ def _of_images(
             features[places], is_read[places] = block, True
             bar.update(len(places))
     check_enough(
-        int(is_read.sum()), f" ({len(bad)} cannot be read, such as {bad[0].path}: {bad[0].reason})" if bad else ""
+        int(is_read.sum()), f" ({len(bad)} are unreadable, such as {bad[0].path}: {bad[0].reason})" if bad else ""
     )
     kept = np.flatnonzero(is_read)
     observed = observe(classifier.head, classifier.rules, features[kept], reference.space, meter.pictures[kept])

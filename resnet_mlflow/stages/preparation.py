@@ -177,11 +177,11 @@ class Inputs:
         ]
         remarks += division_remarks(self.dataset, self.group_by, self.imbalance)
         if self.weights.fell_back:
-            remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
+            remarks.append("ImageNet weights were not available: the backbone has **random weights**.")
         if self.weights_taken:
-            remarks.append(f"Taken from the file of weights: `{self.weights_taken}`.")
+            remarks.append(f"Taken from the weights file: `{self.weights_taken}`.")
         if self.dataset.corrected_from:
-            remarks.append(f"The dataset has corrections; before them its digest was {self.dataset.corrected_from}.")
+            remarks.append(f"The dataset has corrections; before them, its digest was {self.dataset.corrected_from}.")
         if self.n_skipped:
             remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks

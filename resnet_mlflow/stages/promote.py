@@ -173,15 +173,16 @@ def _decide(
     champion_id = champion.tags.get(RUN_TAG)
     if champion_id is None:
         raise InputError(
-            f"the champion must be a version that promote made, got version {champion.version} of {champion.name} "
-            f"without a tag {RUN_TAG}; take its alias away, or pass another model_name"
+            f"the champion must be a version created by promote, got version {champion.version} of {champion.name} "
+            f"without a tag {RUN_TAG}; remove its alias, or pass another model_name"
         )
     if champion_id == candidate.info.run_id:
-        return Decision(True, f"the candidate is {CHAMPION} already, as version {champion.version}")
+        return Decision(True, f"the candidate is already {CHAMPION}, as version {champion.version}")
     if ORIGIN_TAG in champion.tags:
         raise InputError(
-            f"the champion must have been decided upon here, got version {champion.version} of {champion.name}, copied "
-            f"from {champion.tags[ORIGIN_TAG]}, which holds its predictions; promote there and copy, or pass another "
+            f"the champion must have been promoted in this store, got version {champion.version} of {champion.name}, "
+            f"copied "
+            f"from {champion.tags[ORIGIN_TAG]}, which has its predictions; promote there and copy, or pass another "
             "model_name"
         )
     others = evidence_of(get_run(champion_id), dataset)

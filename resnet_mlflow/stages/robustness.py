@@ -198,7 +198,7 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
         low, high = accuracy_interval(round(share * n_all), n_all)
         remarks.append(
             f"A stratified sample of {len(plan.split):,} of {n_all:,} images: with all of them the clean interval "
-            f"would reach {(high - low) / 2:.3f} to either side."
+            f"would be ± {(high - low) / 2:.3f}."
         )
     if plan.config.reference_run:
         remarks.append(f"Reference: run {plan.config.reference_run}.")

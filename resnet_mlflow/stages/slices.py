@@ -25,7 +25,9 @@ def slice_columns(dataset: ImageDataset, group_by: str = "") -> tuple[str, ...]:
     columns = dataset.splits["test"].columns if "test" in dataset.splits else {}
     n_values = {name: len(set(values) - {""}) for name, values in columns.items() if name != group_by.lower()}
     if many := [f"{name} ({n})" for name, n in n_values.items() if n > MOST]:
-        logger.info("%s: no slices of more than %d values: %s", dataset.name, MOST, ", ".join(many))
+        logger.info(
+            "%s: columns with more than %d values are not used as slices: %s", dataset.name, MOST, ", ".join(many)
+        )
     return tuple(name for name, n in n_values.items() if FEWEST <= n <= MOST)
 
 

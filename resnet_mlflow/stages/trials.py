@@ -107,7 +107,7 @@ class Trials:
         if not self.study.tell(trial, end.state, values, end.error):
             # This process was silent for so long that another one runs the trial again.
             end_killed_trial(run.run_id)
-            logger.warning("trial %d was presumed dead and is run again", trial.number)
+            logger.warning("trial %d stopped responding and is run again", trial.number)
 
     def _tags_of(self, trial: "optuna.Trial") -> dict[str, object]:
         from optuna.distributions import distribution_to_json

@@ -52,7 +52,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
     """
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or min(table.shape) < 2 or np.isnan(table).any():
-        raise InputError(f"scores must be of 2 datasets and 2 methods at least, none missing, got {table.shape}")
+        raise InputError(f"scores must cover at least 2 datasets and 2 methods, with none missing, got {table.shape}")
     n, k = table.shape
     ranks = average_ranks(table)
     mean = ranks.mean(axis=0)

@@ -72,12 +72,14 @@ class Study(Config):
             return self
         if len(self.seeds) > 1:
             raise ValueError(
-                f"seeds must be one where folds is above 0, got {', '.join(map(str, self.seeds))}; repeats draws folds "
-                "by seed, seed + 1, ..."
+                f"only one seed is allowed if folds is above 0, got {', '.join(map(str, self.seeds))}; repeats draws "
+                f"folds with seed, seed + 1, ..."
             )
-        for section, why in (("few_shot", "draws samples of its own"), ("robustness", "tests fitted classifiers")):
+        for section, why in (("few_shot", "draws its own samples"), ("robustness", "tests fitted classifiers")):
             if getattr(self, section):
-                raise ValueError(f"{section} must be left out where folds is above 0, since it {why}; make it a study")
+                raise ValueError(
+                    f"{section} must be left out if folds is above 0, because it {why}; make it a separate study"
+                )
         return self
 
     @property

@@ -30,9 +30,9 @@ HISTORY_TAG = "history_run"
 # Of a version: begins the tags that tell its part of the history, followed by the entry's number.
 ENTRY_TAG = "history."
 FOUND = "found"
-BY_OTHERS = "aliases were moved by something else than these actions"
+BY_OTHERS = "aliases were moved by something other than these actions"
 BEGINNING = "aliases as they were when this history began"
-LOST = "the history of before, in run {}, is not there any more"
+LOST = "the earlier history, in run {}, no longer exists"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,9 @@ def end_abandoned_runs() -> None:
     for run in search_runs("attributes.status = 'RUNNING'"):
         if is_abandoned(run.data.tags):
             logger.warning(
-                "run %s (%s) was abandoned by a process that no longer runs: KILLED", run.info.run_name, run.info.run_id
+                "run %s (%s) was abandoned by a process that no longer exists: set to KILLED",
+                run.info.run_name,
+                run.info.run_id,
             )
             with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))

@@ -98,7 +98,8 @@ def use_place(place: Place) -> Iterator[None]:
     """
     if place.version != __version__:
         raise InputError(
-            f"a worker must have resnet-mlflow {place.version}, as the process that it works for, got {__version__} at "
+            f"a worker must have resnet-mlflow {place.version}, like the process that it works for, got {__version__} "
+            f"at "
             f"{process_name()}; install the same version"
         )
     kind = place.uri.partition(":")[0].partition("+")[0]

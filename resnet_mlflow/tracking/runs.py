@@ -75,7 +75,7 @@ class StageRun:
             if not is_unreachable(error):
                 raise
             self._next_try_s = time.monotonic() + RETRY_AFTER_S
-            logger.warning("metrics wait for the tracking server: %s", str(error).splitlines()[0][:200])
+            logger.warning("waiting for the tracking server to log metrics: %s", str(error).splitlines()[0][:200])
 
     def _send(self) -> None:
         while self._unsent:

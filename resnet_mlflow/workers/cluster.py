@@ -81,8 +81,8 @@ def _connect(scheduler: str) -> Iterator["Client"]:
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"scheduler must answer within {CONNECT_TIMEOUT_S} s, got nothing from {scheduler} ({reason[:200]}); start "
-            "one (dask scheduler), or leave it out and pass workers"
+            f"scheduler must answer within {CONNECT_TIMEOUT_S} s, got nothing from {scheduler} ({reason[:200]}); "
+            f"start one (dask scheduler), or pass workers instead"
         ) from None
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:

@@ -33,7 +33,7 @@ def test_answers_name_what_is_significantly_better_and_what_it_costs(scored):
     answers = told(runs)
     assert answers["leaderboard"] == (
         "Use resnet18 with all layers trained: it is the best on validation data, with a test accuracy of 0.900 "
-        "(0.850 to 0.950). It differs significantly from every other."
+        "(0.850 to 0.950). It differs significantly from each of the others."
     )
     assert answers["strategies"].startswith("Training all layers of resnet18 gains 40.0 points (+")
     assert answers["strategies"].endswith(" over a linear head on its frozen features; fitting takes 30 times as long.")

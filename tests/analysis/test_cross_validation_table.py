@@ -58,7 +58,7 @@ def test_cross_validated_runs_stand_in_their_own_table_only(written):
     assert table.frame["cv_accuracy"].tolist() == [0.7, 0.6]
     assert "test/accuracy" not in table.frame
     report = build_report(runs)
-    assert report.body().count("takes its turn at being tested") == 1
+    assert report.body().count("in cross-validation?") == 1
 
 
 def test_bold_needs_the_corrected_test(written, tmp_path):
@@ -106,7 +106,7 @@ def test_what_needs_one_split_refuses_folds(written):
     runs = written(divided(0.9, "svm"))
     run_id = runs.frame["run_id"].iloc[0]
     mlflow.MlflowClient().set_tag(run_id, "folds", "5")
-    with pytest.raises(InputError, match="diff needs runs of one split, got the cross-validation"):
+    with pytest.raises(InputError, match="diff needs runs on a fixed split, got the cross-validation"):
         compare_runs(run_id, run_id)
-    with pytest.raises(InputError, match=r"repeat needs runs of one split, .*; run its command \(see explain\)"):
+    with pytest.raises(InputError, match=r"repeat needs runs on a fixed split, .*; run its command \(see explain\)"):
         repeat(run_id)

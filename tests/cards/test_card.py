@@ -52,7 +52,7 @@ def facts():
         version="3",
         run_name="svm resnet18 s0",
         dataset=dataset,
-        tags={"run_id": "1f", "backbone": "resnet18", "promises": "sets hold the class of 90 % of images"},
+        tags={"run_id": "1f", "backbone": "resnet18", "promises": "the true class is in the set for 90 % of images"},
         evaluation=evaluation,
         class_counts={name: dataset.class_counts(name) for name in dataset.splits},
         metrics={f"{split}/{name}{end}": v for split in ("val", "test") for name in scores for end, v in ends.items()},
@@ -75,14 +75,14 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
     told = {
         "0.5000 (0.4000 to 0.6000)": "scores",
         "site=north": "slices",
-        "Sets hold the class of 90 %": "promises",
+        "The true class is in the set for 90 %": "promises",
         "0.9100": "what came of them",
         "| digits       | knn   | 300    | 0.990 |": "other images",
         "| mild   | 0.8000   | 0.9000": "corruptions",
         "fog 0.300": "the worst corruption",
         "Notices strong fog from 40 images on.": "power",
         "| fog 5      | 40 images on": "power by corruption",
-        "not within what was tried": "what is not noticed",
+        "not within the sizes tested": "what is not noticed",
         "3 of 200 batches": "false alarms",
         "2.00 Wh": "energy",
         "python -m entrypoints.fit_head --head svm": "how to repeat it",
@@ -121,7 +121,7 @@ def test_a_card_says_what_was_not_measured_and_how_to_get_it(facts):
 
 @pytest.mark.parametrize("broken", [{}, {**POWER, "curves": [{}]}, {**POWER, "target_power": "high"}])
 def test_a_card_says_that_a_power_curve_cannot_be_read(facts, broken):
-    assert "power_curve.json is not as promote writes it" in to_markdown(replace(facts, power=broken))
+    assert "power_curve.json was not written by promote" in to_markdown(replace(facts, power=broken))
 
 
 def test_a_license_is_as_given_or_as_the_folder_says(facts, tmp_path):

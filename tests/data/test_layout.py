@@ -137,8 +137,8 @@ def test_several_folders_for_one_split_are_refused(tmp_path, names):
 def test_folders_that_hold_the_same_folders_are_refused_with_a_hint(tmp_path, names):
     root = write_splits(tmp_path / "birds", *names)
     told = refused(root)
-    assert "classes must not hold the same folders, as splits do, got 'crow', 'owl' in" in told
-    assert f"call the splits train, val and test, or name one of them, folder:{root / sorted(names)[0]}" in told
+    assert "classes must not contain the same subfolders as each other, as splits do, got 'crow', 'owl' in" in told
+    assert f"call the splits train, val and test, or pass one of them, folder:{root / sorted(names)[0]}" in told
     assert load(root / names[0]).class_names == ("crow", "owl")
 
 
@@ -170,7 +170,7 @@ def test_splits_below_a_lone_folder_are_found(tmp_path, inner, caplog):
     assert list(read_as(dataset)) == ["train", "test"]
     assert dataset.short_name == "birds"
     assert dataset.digest == load(root).digest
-    assert f"the dataset is read from a folder in it, {inner}" in caplog.text
+    assert f"the dataset is read from its subfolder {inner}" in caplog.text
 
 
 def test_classes_below_a_lone_folder_of_the_same_name_are_found(tmp_path):
@@ -206,7 +206,7 @@ def test_unlabelled_images_point_to_predict(tmp_path, place):
     root = write_splits(tmp_path / "birds", "train")
     write_image(root / place, seed=500)
     told = refused(root)
-    assert f"images without labels are for predict (images={root / 'test'})" in told
+    assert f"move images without labels out of the dataset and pass them to predict (images={root / 'test'})" in told
     assert len(find_images(root / "test")) == 1
 
 
@@ -214,7 +214,7 @@ def test_images_beside_class_folders_are_told(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "train", "test")
     write_image(root / "test" / "stray.png", seed=500)
     assert len(load(root).splits["test"]) == 6
-    assert f"{root / 'test'}: images beside the folders of classes are not read" in caplog.text
+    assert f"{root / 'test'}: images next to the class folders are not read" in caplog.text
 
 
 CLUTTER = (
@@ -242,11 +242,11 @@ def test_clutter_is_no_class_no_split_and_no_image(tmp_path, clutter):
 def test_a_lone_folder_with_a_link_back_ends(tmp_path):
     (tmp_path / "x" / "crow").mkdir(parents=True)
     (tmp_path / "x" / "crow" / "up").symlink_to("..")
-    assert "must hold images in class folders, got none" in refused(tmp_path / "x")
+    assert "must contain images in class folders, got none" in refused(tmp_path / "x")
 
 
 def test_a_folder_of_loose_images_points_to_its_table(tmp_path):
     write_image(tmp_path / "x" / "a.png")
-    assert "images without labels; name the labels in a table (table:FILE), or let predict" in refused(tmp_path / "x")
+    assert "images without labels; list the labels in a table (table:FILE), or use predict" in refused(tmp_path / "x")
     (tmp_path / "x" / "metadata.csv").write_text("file_name,label\na.png,crow\n")
     assert f"name table:{tmp_path / 'x' / 'metadata.csv'}" in refused(tmp_path / "x")

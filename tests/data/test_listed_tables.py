@@ -258,16 +258,16 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
         (3, {"path": "missing.png"}, "a file must be in one row only, got 'missing.png'"),
         (7, {"path": "missing.png"}, "paths must name files, .* got 'missing.png'"),
         (7, {"path": "."}, "paths must name files, .* got '.'"),
-        (7, {"path": "n" * 5000}, "paths must be names of files, of at most 4096 characters"),
+        (7, {"path": "n" * 5000}, "paths must be file names of at most 4096 characters"),
         (7, {"path": "n" * 300}, "paths must name files"),
         (
             3,
             {"path": "../../etc/passwd"},
-            "paths must stay in the table's folder or in data_dir .* got '../../etc/passwd'",
+            "paths must stay inside the table's folder or data_dir .* got '../../etc/passwd'",
         ),
-        (3, {"path": "/etc/passwd"}, "paths must stay in the table's folder .* got '/etc/passwd'"),
-        (3, {"path": "cache/../../x.png"}, "paths must stay in"),
-        (3, {"path": "..\\..\\x.png"}, "paths must stay in"),
+        (3, {"path": "/etc/passwd"}, "paths must stay inside the table's folder .* got '/etc/passwd'"),
+        (3, {"path": "cache/../../x.png"}, "paths must stay inside"),
+        (3, {"path": "..\\..\\x.png"}, "paths must stay inside"),
     ],
 )
 def test_load_table_refuses_rows_by_their_number(root, ending, row, values, told):
@@ -300,7 +300,7 @@ BROKEN = {
     "headless.csv": (b"0.png,crow\n1.png,owl\n", "one column path .* got \\['0.png', 'crow'\\]"),
     "empty.csv": (b"path,label\n", "must have rows, got none"),
     "two-paths.csv": (b"path,file_name,label\n0.png,0.png,crow\n", "one column path"),
-    "twice.csv": (b"path,label,label\n0.png,crow,owl\n", "each of another name, got 'label' twice"),
+    "twice.csv": (b"path,label,label\n0.png,crow,owl\n", "with different names, got 'label' twice"),
     "cases.csv": (b"path,label,Label\n0.png,crow,owl\n", "one column path"),
     "ragged.csv": (b"path,label\n0.png,crow\n1.png\n\n2.png,owl,x\n", "as many values as the header .* rows 3, 5 of"),
     "quote.csv": (b'path,label\n0.png,"crow\n1.png,owl\n', "quoted by RFC 4180"),
@@ -347,7 +347,7 @@ def test_load_table_refuses_a_small_file_that_holds_too_much(root, monkeypatch):
     parquet.write_table(table, root / "bomb.parquet")
     assert (root / "bomb.parquet").stat().st_size < 2_000_000
     with pytest.raises(
-        InputError, match="paths must be names of files, of at most 4096"
+        InputError, match="paths must be file names of at most 4096"
     ):  # 100 GB of text, were it unpacked
         load(root / "bomb.parquet")
     monkeypatch.setattr(table_files, "MAX_CELLS", 150_000)

@@ -47,7 +47,7 @@ def test_links_add_no_image_and_no_class(root, link, target, caplog):
     linked = load(root)
     assert counts(linked) == {"crow": 10, "owl": 10}
     assert linked.digest == digest
-    assert f"1 links to folders that are read anyway are not followed: {link}" in caplog.text
+    assert f"1 links to folders that are already read are not followed: {link}" in caplog.text
     assert len(find_images(root)) == 20
 
 
@@ -95,7 +95,7 @@ def test_folders_of_the_system_are_refused_at_once(system, tmp_path):
 
 def test_a_link_into_the_system_counts_as_a_folder_that_cannot_be_read(root):
     (root / "crow" / "state").symlink_to("/proc")
-    with pytest.raises(BadImageError, match=r"crow/state \(a folder that cannot be read\)"):
+    with pytest.raises(BadImageError, match=r"crow/state \(the folder cannot be read\)"):
         load(root)
     skipping = load(root, on_bad_image="skip")
     assert counts(skipping) == {"crow": 10, "owl": 10}
@@ -128,11 +128,11 @@ def as_nobody(root: Path, bad: str) -> str:
 @pytest.mark.parametrize(
     ("hidden", "bad", "told"),
     [
-        ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (a folder that cannot be read)"),
+        ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (the folder cannot be read)"),
         ("crow/nest", "skip", "20 1 21"),
-        ("crow", "fail", r"BadImageError image cannot be decoded: .*/crow (a folder that cannot be read)"),
+        ("crow", "fail", r"BadImageError image cannot be decoded: .*/crow (the folder cannot be read)"),
         ("crow", "skip", "InputError every class must have at least 2 images to split, got 0 in class 'crow'"),
-        (".", "fail", "InputError the dataset's folder must exist and can be read, got"),
+        (".", "fail", "InputError the dataset's folder must exist and be readable, got"),
     ],
 )
 def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hidden, bad, told):
@@ -157,7 +157,7 @@ def test_a_split_that_may_not_be_read_is_refused_in_one_line():
             write_classes(Path(folder) / "birds" / split, {"crow": 4, "owl": 4}, first_seed=seed)
         (Path(folder) / "birds" / "test").chmod(0o000)
         told = as_nobody(Path(folder) / "birds", "skip")
-    assert told.startswith("InputError the folder of a split must exist and can be read, got ")
+    assert told.startswith("InputError the folder of a split must exist and be readable, got ")
     assert "/birds/test (Permission denied); check path and permissions\n" in told
 
 

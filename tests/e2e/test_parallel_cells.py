@@ -168,7 +168,7 @@ def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
     process.communicate(timeout=60)
     assert second.returncode == 2, second.stderr
     (line,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
-    assert f"study small must run once at a time, got {socket.gethostname()}:{process.pid} since 20" in line
+    assert f"only one study small may run at a time, got {socket.gethostname()}:{process.pid} since 20" in line
     assert goes_on, "the first one was not disturbed"
     assert {status for path, status, _ in during if len(path) == 1} == {"RUNNING"}, "nobody ended it"
     assert len([path for path, _, _ in during if len(path) == 1]) == 1
@@ -267,7 +267,7 @@ def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_
     [
         (("--workers", "-1"), "workers must be at least 0, got '-1'"),
         (("--scheduler", "here"), "must be an address such as tcp://host:8786"),
-        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:1"), "workers must be 0 where a scheduler is given"),
+        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:1"), "workers must be 0 if a scheduler is given"),
         (("--scheduler", "tcp://127.0.0.1:1"), "scheduler must answer within"),
     ],
 )

@@ -29,7 +29,7 @@ def test_robustness_tests_what_a_filter_matches(mlflow_run):
     refused = mlflow_run("robustness", "filter=tags.dataset = 'digits'", "severities=0")
     assert refused.returncode != 0
     (message,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-    assert message == "error: severity must be 1, 2, 3, 4 or 5, got 0; 1 is the mildest"
+    assert message == "error: severity must be 1, 2, 3, 4 or 5, got 0; 1 is the weakest"
 
 
 def test_a_study_has_a_robustness_part(run_module, store, tmp_path):

@@ -189,7 +189,7 @@ def test_confused_pairs_figure_names_files() -> None:
 
 def test_confused_pairs_figure_without_mistakes_says_so() -> None:
     figure = confused_pairs_figure(small_evaluation(0), lambda row: np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "No confusions: all 10 items are right." in [text.get_text() for text in visible_texts(figure)]
+    assert "No confusions: all 10 images are correct." in [text.get_text() for text in visible_texts(figure)]
 
 
 def random_evaluation(n_items: int, n_classes: int) -> Evaluation:

@@ -335,7 +335,7 @@ except InputError as error:
 def test_writer_says_in_one_line_that_the_disk_is_full(store: FeatureStore) -> None:
     done = forked.run(["-c", FULL_DISK, str(store.root)])
     (line,) = done.stdout.splitlines()
-    assert line.startswith("the feature store must be readable, writable and not full, got File too large at ")
+    assert line.startswith("the feature store must be readable, writable and have free space, got File too large at ")
     assert line.endswith("free disk space, or pass cache_dir with another folder")
     assert names_beside(store) == []
 
@@ -377,7 +377,7 @@ def test_read_only_store_refuses_writes_in_one_line(store: FeatureStore) -> None
     store.root.mkdir()
     with (
         read_only(store),
-        pytest.raises(InputError, match="writable and not full, got Permission denied at") as caught,
+        pytest.raises(InputError, match="writable and have free space, got Permission denied at") as caught,
     ):
         write(store)
     assert "\n" not in str(caught.value)
@@ -404,7 +404,7 @@ def test_store_under_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = FeatureStore(tmp_path / "file" / "store")
     assert store.get(KEY) is None
-    with pytest.raises(InputError, match="must be readable, writable and not full, got Not a directory"):
+    with pytest.raises(InputError, match="must be readable, writable and have free space, got Not a directory"):
         write(store)
 
 

@@ -57,9 +57,9 @@ def test_read_images_takes_pixels(model_input):
 @pytest.mark.parametrize(
     ("model_input", "line"),
     [
-        (pd.DataFrame({"image": []}), "a request must hold at least one image, got none"),
-        (pd.DataFrame(), "a request must hold at least one image, got none"),
-        ([], "a request must hold at least one image, got none"),
+        (pd.DataFrame({"image": []}), "a request must contain at least one image, got none"),
+        (pd.DataFrame(), "a request must contain at least one image, got none"),
+        ([], "a request must contain at least one image, got none"),
         (pd.DataFrame({"picture": [PNG]}), r"a table must have a column 'image', got \['picture'\]"),
         (pd.DataFrame({"image": [PNG, "/etc/passwd"]}), "row 1: an image must be base64 text, got '/etc/passwd'"),
         (

@@ -68,12 +68,12 @@ def sliced(right: np.ndarray) -> Answers:
 @pytest.mark.parametrize(
     ("lost", "demand", "promoted", "told"),
     [
-        ([], "not_worse", True, "on none of 3 slices shown to be worse"),
-        ([], "not_lower", True, "on none of 3 slices right less often"),
+        ([], "not_worse", True, "on none of 3 slices significantly worse"),
+        ([], "not_lower", True, "on none of 3 slices correct less often"),
         # One image of west is too few to show anything, and is lost all the same.
-        ([97], "not_worse", True, "on none of 3 slices shown to be worse"),
-        ([97], "not_lower", False, "right less often on site=west by -0.2000"),
-        (range(80, 92), "not_worse", False, "shown to be worse on site=south by -0.8000"),
+        ([97], "not_worse", True, "on none of 3 slices significantly worse"),
+        ([97], "not_lower", False, "correct less often on site=west by -0.2000"),
+        (range(80, 92), "not_worse", False, "significantly worse on site=south by -0.8000"),
     ],
 )
 def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, told):
@@ -125,7 +125,7 @@ def test_decide_counts_few_images_one_by_one():
     decision = decide(answers(65), answers(60), "accuracy", 0.0)
     assert decision.difference.interval[0] > 0
     assert not decision.promote
-    assert decision.reason.endswith("above the margin 0, but only 5 images tell the two apart: exact test p 0.062")
+    assert decision.reason.endswith("above the margin 0, but the two differ on only 5 images: exact test p 0.062")
     assert decide(answers(66), answers(60), "accuracy", 0.0).promote
 
 
@@ -168,5 +168,5 @@ def test_decide_over_folds_needs_interval_and_corrected_test():
     assert "cross-validated balanced accuracy differs by" in back.reason
     assert "(decision 2 on these images)" in back.reason
     other = FoldAnswers(ids, labels, good.correct, folds[:, ::-1])
-    with pytest.raises(InputError, match="over the same folds, got other images or folds"):
+    with pytest.raises(InputError, match="on the same folds, got different images or folds"):
         decide_over_folds(good, other, "accuracy", 0.0)

@@ -128,7 +128,7 @@ def test_a_given_test_split_is_not_looked_at(module_store, make_image_folder, tm
     assert run.data.tags["pool"] == "train"
     given = set(prepare(config).dataset.splits["test"].item_ids)
     assert not given & set(load_out_of_fold(outcome.run_id).predictions.item_ids)
-    told = "The test split that the dataset came with (12 images) was not looked at."
+    told = "The dataset's own test split (12 images) was not used."
     assert told in run.data.tags["mlflow.note.content"]
 
 
@@ -178,7 +178,7 @@ def test_unusable_folds_are_refused_before_there_is_a_run(flat):
     ("values", "message"),
     [
         ({"folds": 1}, r"folds must be 0 \(the dataset's test split\) or at least 2, got 1"),
-        ({"repeats": 2}, "repeats is read where folds is above 0, got repeats=2; pass folds=5"),
+        ({"repeats": 2}, "repeats is used only if folds is above 0, got repeats=2; pass folds=5"),
         ({"folds": 5, "head": "all", "n_trials": 3}, "folds must be 0 for head all, got 5; cross-validate one head"),
         ({"folds": 2, "repeats": 2, "seed": 2**31 - 1}, "seed . repeats must be at most 2147483648, got repeats=2"),
     ],
@@ -227,5 +227,5 @@ def test_longtail_compares_methods_on_the_same_folds(flat, capsys):
 
 
 def test_longtail_refuses_seeds_beside_folds():
-    with pytest.raises(InputError, match="seeds must be left out where folds is above 0, got '0,1'; repeats draws"):
+    with pytest.raises(InputError, match="seeds must be left out if folds is above 0, got '0,1'; repeats draws"):
         validate(LongtailConfig, {"folds": 2, "seeds": "0,1"})

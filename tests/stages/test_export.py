@@ -157,8 +157,8 @@ def test_a_lossy_form_beyond_the_margin_leaves_nothing(champion):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({}, r"one of model and run_id must be given, got none; pass model=models:/NAME@champion or run_id=ID"),
-        ({"model": MODEL, "run_id": "x"}, r"one of model and run_id must be given, got both"),
+        ({}, r"exactly one of model and run_id must be given, got none; pass model=models:/NAME@champion or run_id=ID"),
+        ({"model": MODEL, "run_id": "x"}, r"exactly one of model and run_id must be given, got both"),
         ({"model": "models:/nobody@champion"}, r"a model must be a promoted version .* \(no such version\)"),
         (
             {"run_id": "export"},
