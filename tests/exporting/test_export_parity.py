@@ -92,12 +92,12 @@ def test_check_says_how_many_images_show_a_margin():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"format": "onx"}, r"format must be of onnx, openvino, got 'onx'; did you mean 'onnx'\?"),
-        ({"format": ","}, r"format must be of onnx, openvino, got ''"),
-        ({"precision": "fp32,fp8"}, r"precision must be of fp32, fp16, int8, bf16, got 'fp8'; did you mean 'fp"),
+        ({"format": "onx"}, r"format must be one of onnx, openvino, got 'onx'; did you mean 'onnx'\?"),
+        ({"format": ","}, r"format must be one of onnx, openvino, got ''"),
+        ({"precision": "fp32,fp8"}, r"precision must be one of fp32, fp16, int8, bf16, got 'fp8'; did you mean 'fp"),
         (
             {"format": "openvino,onnx", "precision": "bf16"},
-            r"precision of format onnx must be of fp32, fp16, int8, got 'bf16' \(on processors ONNX Runtime has no",
+            r"precision of format onnx must be one of fp32, fp16, int8, got 'bf16' \(on processors ONNX Runtime has no",
         ),
         ({"margin": "0"}, r"margin must be greater than 0.0, got '0'"),
     ],

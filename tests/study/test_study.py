@@ -101,7 +101,7 @@ def test_robustness_takes_the_cells_it_is_limited_to(tmp_path):
             {"finetune": {"a": {"backbones": ["resnet50"]}}},
             r"finetune.a.backbones must be among the study's \(resnet18\)",
         ),
-        ({"tuning": {"smv": {"n_trials": 2}}}, "tuning must be of svm, .* got 'smv'; did you mean 'svm'"),
+        ({"tuning": {"smv": {"n_trials": 2}}}, "tuning must be among svm, .* got 'smv'; did you mean 'svm'"),
         ({"tuning": {"svm": {}}}, "tuning.svm must have n_trials above 0"),
         ({"tuning": {"svm": {"n_trials": 2, "sampler": "tep"}}}, "tuning.svm: sampler must be one of .* did you mean"),
         ({"tuning": {"svm": {"n_trials": 2, "search_space": "knn-dino"}}}, "tuning.svm: search_space of svm must be"),
