@@ -43,19 +43,19 @@ def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None)
     if not places:
         found = _answers({table.name: table for table in tables})
         return [answer for answer in found if answer is not None][:MOST]
-    told: list[Answer] = []
+    message: list[Answer] = []
     for place in dict.fromkeys(places.values()):
         own = {table.name.split("-")[0]: table for table in tables if places.get(table.name) == place}
         if (first := next(filter(None, _answers(own)), None)) is not None:
-            told.append(Answer(f"{place}: {first.text}", first.table))
-    return told[:MOST]
+            message.append(Answer(f"{place}: {first.text}", first.table))
+    return message[:MOST]
 
 
 def _answers(tables: Mapping[str, Table]) -> Iterator[Answer | None]:
-    for name, tell in TELLERS.items():
+    for name, sentence in SENTENCES.items():
         table = tables.get(name)
         if table is not None and len(table.frame):
-            text = tell(table, tables)
+            text = sentence(table, tables)
             yield Answer(text, table.name) if text else None
 
 
@@ -71,12 +71,12 @@ def _best(table: Table, tables: Mapping[str, Table]) -> str:
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
         return f"{first} It differs significantly from each of the others."
-    told = f"{first} On these data it is not significantly better than {len(open_to)} of the {n_others} others"
+    message = f"{first} On these data it is not significantly better than {len(open_to)} of the {n_others} others"
     least, why = cheapest(rows, [0, *open_to])
     if least == 0:
-        return f"{told}; none of these is cheaper."
+        return f"{message}; none of these is cheaper."
     rival = f"{name_of(rows.iloc[least])} with {rows['test/accuracy'].iloc[least]:.3f}"
-    return f"{told}; the cheapest of these is {rival}{f' ({why})' if why else ''}."
+    return f"{message}; the cheapest of these is {rival}{f' ({why})' if why else ''}."
 
 
 def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
@@ -91,7 +91,7 @@ def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
     ratio = float(row["time/fit_s"]) / float(frozen["time/fit_s"].min())
     longer = f"; fitting takes {_times(ratio)} as long" if math.isfinite(ratio) else ""
     rival = "a linear head on its frozen features"
-    if _is_told(row):
+    if _is_significant(row):
         return f"Training {layers} of {row['backbone']} {_verb(row)} {_gain(row)} over {rival}{longer}."
     return f"The data do not show whether training {layers} of {row['backbone']} beats {rival}: {_gain(row)}{longer}."
 
@@ -102,7 +102,7 @@ def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
         return ""
     row = _highest(rows, "val/balanced_accuracy")
     remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best method on validation data"
-    if _is_told(row):
+    if _is_significant(row):
         gain = f"{_verb(row)} {_gain(row)} of balanced accuracy compared with the baseline none"
         return f"On a long tail ({row['profile']}) {remedy}, {gain}."
     return (
@@ -182,8 +182,8 @@ def _highest(rows: pd.DataFrame, name: str) -> "pd.Series[Any]":
     return rows.sort_values(name, ascending=False, kind="stable").iloc[0]
 
 
-def _is_told(row: "pd.Series[Any]") -> bool:
-    """Return whether a gain is told from 0, as bold is: by its interval and its p value after Holm."""
+def _is_significant(row: "pd.Series[Any]") -> bool:
+    """Return whether a gain differs significantly from 0: by its interval and its p value after Holm, as for bold."""
     low, high, p = (float(row[name]) for name in (f"{GAIN} low", f"{GAIN} high", P_HOLM))
     return (low > 0 or high < 0) and p < LEVEL
 
@@ -193,9 +193,9 @@ def _verb(row: "pd.Series[Any]") -> str:
 
 
 def _gain(row: "pd.Series[Any]") -> str:
-    """Return a gain in points with its interval; what is lost is told by the verb where there is one."""
+    """Return a gain in points with its interval; without a sign if the verb already says gain or loss."""
     gain, low, high = (100 * float(row[f"{GAIN}{end}"]) for end in ("", " low", " high"))
-    shown = f"{abs(gain):.1f}" if _is_told(row) else f"{gain:+.1f}"
+    shown = f"{abs(gain):.1f}" if _is_significant(row) else f"{gain:+.1f}"
     return f"{shown} points ({low:+.1f} to {high:+.1f})"
 
 
@@ -203,9 +203,9 @@ def _times(ratio: float) -> str:
     return f"{ratio:,.0f} times" if ratio >= 2 else f"{ratio:.1f} times"
 
 
-Tell = Callable[[Table, Mapping[str, Table]], str]
-# In the order told, by the table that the sentence is made from.
-TELLERS: Mapping[str, Tell] = {
+Sentence = Callable[[Table, Mapping[str, Table]], str]
+# By the table that each sentence is made from, in order.
+SENTENCES: Mapping[str, Sentence] = {
     "leaderboard": _best,
     "cross_validation": _folds,
     "strategies": _fine_tuning,

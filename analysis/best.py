@@ -28,7 +28,7 @@ def best_note(
     p_values: Mapping[tuple[int, int], float],
     held_out: float,
 ) -> tuple[str, Doubt] | None:
-    """Return what to make of rows of which none is told apart from all others, and the doubt about the first of them.
+    """Return a note on rows of which none is significantly better than all others, and the doubt about the first.
 
     Args:
         place: Which rows compete, with a colon, or empty.
@@ -68,7 +68,7 @@ def best_note(
 
 
 def doubt_about(claim: str, found: SeededDifference, n_rivals: int, held_out: float) -> Doubt:
-    """Return a difference that is not told from chance as a doubt, with the test images that it needs.
+    """Return a difference that is not significant as a doubt, with the number of test images that it needs.
 
     Args:
         claim: What is said to be better than what.

@@ -70,8 +70,8 @@ def _newest(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     done = frame[frame["stage"].isin(stages) & (frame["status"] == "FINISHED") & frame["seed"].notna()]
     digests = done["dataset_digest"].dropna().unique()
     if len(digests) > 1:
-        told = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
-        raise InputError(f"the runs of a table must share one dataset digest, got {told}; filter by dataset or date")
+        text = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
+        raise InputError(f"the runs of a table must share one dataset digest, got {text}; filter by dataset or date")
     return done.drop_duplicates(["setting", "seed"]).sort_values("seed", kind="stable")
 
 
@@ -212,8 +212,8 @@ def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
         for position in positions:
             row = rows.iloc[position]
-            told = [name for name in differing if not _is_default(row, name)]
-            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in told)
+            text = [name for name in differing if not _is_default(row, name)]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in text)
     return texts
 
 

@@ -118,7 +118,7 @@ class Ranks:
         title: The question.
         names: What is ranked.
         ranks: Mean ranks, 1 is best.
-        cliques: Names that are not told apart, one group per bar.
+        cliques: Names that do not differ significantly, one group per bar.
     """
 
     title: str

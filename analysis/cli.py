@@ -72,8 +72,8 @@ def _build_parser(prog: str, first: str) -> argparse.ArgumentParser:
             command.add_argument(argument)
         for option in OPTIONS.get(name, ()):
             field = CompareConfig.model_fields[option]
-            told = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
-            command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=told)
+            words = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
+            command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=words)
     return parser
 
 

@@ -67,7 +67,7 @@ def _numbers(run: Run) -> list[str]:
 def _warnings(run: Run) -> list[str]:
     tags = run.data.tags
     logged = {code: tags[f"{TAG}{code}"] for code in RUN_RULES if f"{TAG}{code}" in tags}
-    return [f"- {RUN_RULES[code].told([text])}" for code, text in logged.items()]
+    return [f"- {RUN_RULES[code].message([text])}" for code, text in logged.items()]
 
 
 def _commands(stage: str, run_id: str) -> list[str]:
@@ -139,17 +139,17 @@ def upstream(run: Run) -> Iterator[str]:
     if "features_key" in tags and tags.get("stage") != "extract":
         # The first extraction under the key computed the features; later ones found them.
         for found in find_runs({"stage": "extract", "features_key": tags["features_key"]})[-1:]:
-            yield _told("features", found)
+            yield _describe("features", found)
 
 
 def _line(role: str, run_id: str) -> str:
     try:
-        return _told(role, get_run(run_id))
+        return _describe(role, get_run(run_id))
     except (InputError, MlflowException):
         return f"{role}: {run_id}, which is no longer in the store"
 
 
-def _told(role: str, run: Run) -> str:
+def _describe(role: str, run: Run) -> str:
     deleted = ", deleted" if run.info.lifecycle_stage == "deleted" else ""
     return f"{role}: {run.info.run_name} ({run.info.run_id}, {run.info.status}{deleted})"
 

@@ -27,7 +27,7 @@ def history(name: str) -> str:
         )
     if aliases_of(name) != found.entries[-1].after:
         remarks.append(
-            f"since then, aliases were moved by something else: {_told(aliases_of(name))}; the next action "
+            f"since then, aliases were moved by something else: {_list_aliases(aliases_of(name))}; the next action "
             f"will record it"
         )
     lines = [f"# History of {name}", "", *markdown_table(TITLES, [_row(entry) for entry in found.entries])]
@@ -46,5 +46,5 @@ def _move(entry: Entry, alias: str) -> str:
     return after if before == after else f"{before} -> {after}"
 
 
-def _told(aliases: Mapping[str, str]) -> str:
+def _list_aliases(aliases: Mapping[str, str]) -> str:
     return ", ".join(f"{alias} version {version}" for alias, version in aliases.items()) or "none remain"

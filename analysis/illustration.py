@@ -115,7 +115,7 @@ def _method(row: Mapping[Any, Any]) -> str:
 
 
 def rank_chart(table: Table) -> Chart:
-    """Return mean ranks over datasets with the bars of what is not told apart."""
+    """Return mean ranks over datasets with bars joining those that do not differ significantly."""
     names = tuple(table.frame["method"].astype(str))
     bars = list(table.frame["clique"].astype(str))
     letters = sorted(set("".join(bars)))

@@ -91,10 +91,10 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Separation:
-    """Which rows of a table are told apart.
+    """Which rows of a table differ significantly.
 
     Attributes:
-        winners: (row position, column name) of the scores that are told apart from all they compete with.
+        winners: (row position, column name) of the scores that are significantly better than all their competitors.
         notes: What to make of the others.
         doubts: Differences of best rows that chance may have made.
         pairs: Differences in test accuracy of rows that compete, by their positions.
@@ -109,7 +109,7 @@ class Separation:
 def separate(
     frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str], gains: Gains | None = None
 ) -> Separation:
-    """Return which scores of a table are told apart from all they compete with, and what to say of others.
+    """Return which scores of a table are significantly better than all their competitors, and notes on the others.
 
     Args:
         frame: Rows with ``seeds`` and ``run_ids``.

@@ -96,15 +96,15 @@ class Repetition:
         lines.append(f"{len(self.metrics) - len(differing)} of {len(self.metrics)} metrics are bit-identical.")
         rows = [[name, *map(str, pair), str(shared_digits([pair]))] for name, pair in differing.items()]
         lines += ["", *markdown_table(["metric", "then", "now", "equal digits"], rows)] if rows else []
-        told = [[split, *_told(difference)] for split, difference in self.splits.items()]
-        lines += ["", *markdown_table(["predictions", "images that changed", "largest change of a score"], told)]
+        text = [[split, *_row(difference)] for split, difference in self.splits.items()]
+        lines += ["", *markdown_table(["predictions", "images that changed", "largest change of a score"], text)]
         lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks and self.found < Sameness.BIT else []
         verdict = "The run was reproduced." if self.same else "The run was NOT reproduced."
         classes = f"Found: {FOUND[self.found].format(digits=digits)}. Promised: {PROMISED[self.expected]}."
         return "\n".join([*lines, "", f"{classes} {verdict}"])
 
 
-def _told(difference: SplitDifference) -> list[str]:
+def _row(difference: SplitDifference) -> list[str]:
     changed = f"{difference.n_changed} of {difference.n_items}"
     return [changed, "other items" if math.isnan(difference.score) else f"{difference.score:.2g}"]
 

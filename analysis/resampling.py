@@ -1,4 +1,4 @@
-"""Which cross-validated configurations are told apart: differences fold by fold on stored out-of-fold predictions."""
+"""Which cross-validated configurations differ significantly: paired differences on out-of-fold predictions."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Which rows of a table are told apart: paired differences on stored predictions, adjusted for all pairs."""
+"""Which rows of a table differ significantly: paired differences on stored predictions, adjusted for all pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -170,7 +170,7 @@ def compare_all_pairs(
 
 
 def winner_of(n_rows: int, pairs: Sequence[Pair]) -> int | None:
-    """Return the row that is better than every other and told apart from each, if there is one."""
+    """Return the row that is significantly better than every other, if there is one."""
     wins = [0] * n_rows
     for pair in pairs:
         if pair.separated:

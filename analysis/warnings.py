@@ -60,22 +60,22 @@ def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
     reviewed = Reviewed(frame)
     for code, rule in RUN_RULES.items():
         if logged := _logged(reviewed.done, f"{TAG}{code}"):
-            yield rule.told(_first(logged))
+            yield rule.message(_first(logged))
     for finding in find(EXPERIMENT_RULES, reviewed):
-        yield EXPERIMENT_RULES[finding.code].told(_first(finding.clauses))
+        yield EXPERIMENT_RULES[finding.code].message(_first(finding.clauses))
 
 
 def warnings_of_tables(tables: Sequence[Table]) -> Iterator[str]:
     """Yield a line per warning that only tables can show: they read what runs predicted."""
     for finding in find(TABLE_RULES, tables):
-        yield TABLE_RULES[finding.code].told(_first(finding.clauses))
+        yield TABLE_RULES[finding.code].message(_first(finding.clauses))
 
 
 def _logged(done: pd.DataFrame, column: str) -> list[str]:
     """Return what runs logged under a code, each with the names of the runs, those of most runs first."""
-    told = done[done[column].notna()]
-    texts = told[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
-    names = {text: [str(name) for name in own["name"]] for text, own in told.groupby(texts, sort=False)}
+    description = done[done[column].notna()]
+    texts = description[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
+    names = {text: [str(name) for name in own["name"]] for text, own in description.groupby(texts, sort=False)}
     order = sorted(names, key=lambda text: -len(names[text]))
     return [f"{text} ({_runs(names[text])})" for text in order]
 

@@ -40,8 +40,8 @@ def main() -> None:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             rows, others = process.submit(measure, name, arguments.quick).result()
         measured[name] = (rows, f"{report.stamp()}, {others:.0%} of the processor to others")
-        told = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
-        print(f"\n{name}: {time.perf_counter() - start:.0f} s", *told, sep="\n", flush=True)
+        text = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
+        print(f"\n{name}: {time.perf_counter() - start:.0f} s", *text, sep="\n", flush=True)
         if output:
             # After each one: a benchmark that fails does not take the others with it.
             report.write(output, measured, list(BENCHMARKS))

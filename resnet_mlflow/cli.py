@@ -18,7 +18,7 @@ from resnet_mlflow.terminal import VERBOSE, start_logging
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
 MAX_LINE = 2000
-TOLD_S = 30
+GRACE_S = 30
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,8 +123,8 @@ def _check_ranks(config: Config) -> None:
     if not problem:
         return
     if rank():
-        # Until torchrun ends it: one that ended before the first has spoken would be what is told.
-        time.sleep(TOLD_S)
+        # Until torchrun ends it: if this process ended first, torchrun would report it instead of the real error.
+        time.sleep(GRACE_S)
         sys.exit(2)
     name = _script_of(type(config))
     raise InputError(

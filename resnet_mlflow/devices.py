@@ -60,7 +60,7 @@ def pick_device(device: str) -> str:
 
 @lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Return whether the processor multiplies bf16 natively; False where that cannot be told."""
+    """Return whether the processor multiplies bf16 natively; False if that is unknown."""
     # Only x86-64 was measured: elsewhere fp32 is the safe answer.
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False

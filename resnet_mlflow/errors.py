@@ -70,7 +70,7 @@ def printable(text: str) -> str:
 def of_place(error: BaseException) -> InputError | None:
     """Return the line for an error behind which a full or protected disk stands, or None where none does.
 
-    Libraries wrap what the system told them, often in words about something else.
+    Libraries wrap the system's error, often in a message about something else.
 
     Example:
         >>> of_place(OSError(errno.ENOSPC, "No space left on device", "/data/x"))  # doctest: +ELLIPSIS

@@ -44,7 +44,7 @@ def process_mark() -> str:
 
 
 def is_gone(mark: str) -> bool | None:
-    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or cannot be told.
+    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or if that is unknown.
 
     Example:
         >>> is_gone(process_mark()), is_gone("elsewhere:1:1")
@@ -129,11 +129,11 @@ def quiet_libraries() -> None:
     """Let libraries say only what matters: they report every start, and users want the stage's own lines."""
     for noisy in ("alembic", "fontTools", "matplotlib", "mlflow.pyfunc", "mlflow.system_metrics", "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
+    # Database errors are raised and reported in one line; MLflow would also log them, with all statements.
     logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     # Outside the main thread, where its threads are limited once for the process.
     warnings.filterwarnings("ignore", message="'Threading' parallel backend is not supported", category=UserWarning)
-    # Dask gives each of its modules a level of its own. What it has to say of workers that die is told by us.
+    # Dask sets a level for each of its modules. We report workers that die ourselves.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

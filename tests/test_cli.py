@@ -114,5 +114,7 @@ def test_a_stage_that_is_no_extraction_refuses_torchrun_in_one_line():
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     ran = forked.run([*torchrun, "entrypoints.fit_head"])
     assert ran.returncode != 0
-    told = "error: fit_head must run in a single process, got 2 processes from torchrun; start it with python -m entry"
-    assert ran.stderr.count(told) == 1
+    message = (
+        "error: fit_head must run in a single process, got 2 processes from torchrun; start it with python -m entry"
+    )
+    assert ran.stderr.count(message) == 1

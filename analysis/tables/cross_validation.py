@@ -42,12 +42,12 @@ def cross_validation(frame: pd.DataFrame) -> Table | None:
         drop=True
     )
     rows = _rows(cells)
-    winners, told = _told_apart(rows)
+    winners, text = _significantly_best(rows)
     shown = [Column(name, name) for name in LABELS if (rows[name] != "").any()]
     if (rows[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
     scores = tuple(column for column in SCORES if column.name in rows)
-    return Table(ROW.name, ROW.question, rows, (*shown, *scores), (*_notes(cells), *told, TESTS), winners)
+    return Table(ROW.name, ROW.question, rows, (*shown, *scores), (*_notes(cells), *text, TESTS), winners)
 
 
 def _division(run: "pd.Series[Any]") -> str:
@@ -76,8 +76,8 @@ def _rows(cells: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _told_apart(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[str]]:
-    """Return the scores told apart from all that they compete with, and notes on the others."""
+def _significantly_best(rows: pd.DataFrame) -> tuple[frozenset[tuple[int, str]], list[str]]:
+    """Return the scores that are significantly better than all their competitors, and notes on the others."""
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
     named = rows.drop(columns=list(WITHIN))

@@ -37,8 +37,8 @@ class Ranking:
         friedman: Test of all being equal.
         critical_difference: By how much mean ranks must differ (Nemenyi).
         p_values: Wilcoxon's after Holm, ``(n_methods, n_methods)``; NaN where n is too small.
-        cliques: Groups of methods, by position, of which no two are told apart: Wilcoxon with Holm, or the critical
-            difference where n is too small for Wilcoxon.
+        cliques: Groups of methods, by position, of which no two differ significantly: Wilcoxon with Holm, or the
+            critical difference if n is too small for Wilcoxon.
     """
 
     methods: tuple[str, ...]
@@ -67,7 +67,7 @@ def rank_methods(scores: pd.DataFrame) -> Ranking:
     difference = nemenyi_critical_difference(k, n)
     ranks = np.array(test.ranks)
     by_rank = np.abs(ranks[:, None] - ranks[None, :]) > difference
-    # Pairs whose scores are equal everywhere have no p value either, and are not told apart.
+    # Pairs whose scores are equal everywhere have no p value either, and do not differ significantly.
     separated = by_rank if n < WILCOXON_MIN_PAIRS else np.nan_to_num(p_values, nan=1.0) < ALPHA
     names = tuple(map(str, ordered.columns))
     return Ranking(names, test.ranks, test, difference, p_values, tuple(cliques(ranks.tolist(), separated)))

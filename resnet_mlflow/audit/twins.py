@@ -178,9 +178,9 @@ def _distinct(pairs: Pairs, score: Floats, boxes: NDArray[np.float64], thumbs: N
 
 
 def _change(orientation: str, area: float, light: float, other: float) -> str:
-    told = [orientation] if orientation else []
+    text = [orientation] if orientation else []
     if area < 0.97:
-        told.append(f"cropped to {area:.0%}".replace("%", " %"))
+        text.append(f"cropped to {area:.0%}".replace("%", " %"))
     if abs(light - other) > 12:
-        told.append("brightness")
-    return ", ".join(told)
+        text.append("brightness")
+    return ", ".join(text)

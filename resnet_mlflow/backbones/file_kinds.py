@@ -1,4 +1,4 @@
-"""What a file is, told by its content: the name of a weights file says nothing. Free of torch."""
+"""The type of a weights file, by its content: its name is not used. Does not import torch."""
 
 import re
 import zipfile

@@ -70,9 +70,9 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     tensors = tensors_in(read_weights_file(resolved.path))
     group = _matching(tensors, backbone, name, resolved.path)
     backbone.load_state_dict(_owned(group.state, backbone.state_dict()), assign=is_plain)
-    if group.told:
-        _announce(f"weights of {name} from {resolved.path}: {group.told}")
-    return LoadedBackbone(backbone, group.told)
+    if group.summary:
+        _announce(f"weights of {name} from {resolved.path}: {group.summary}")
+    return LoadedBackbone(backbone, group.summary)
 
 
 def _owned(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

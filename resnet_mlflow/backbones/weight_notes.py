@@ -156,9 +156,11 @@ def _enlarged(side: int, share: object) -> int:
     return math.floor(side / share)
 
 
-def _side(value: object, told: object) -> int:
+def _side(value: object, original: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST_SIDE:
-        raise InputError(f"images must keep their shape, with a side of 1 to {_LARGEST_SIDE} pixels, got {told}")
+        raise InputError(
+            f"images must keep their aspect ratio, with a side of 1 to {_LARGEST_SIDE} pixels, got {original}"
+        )
     return value
 
 

@@ -89,9 +89,9 @@ def write_splits(facts: Facts) -> Iterator[Block]:
     origin = "was drawn from all images" if dataset.test_is_drawn else "came with the dataset"
     val = "its own" if "val" in dataset.splits else "drawn from train by the run's seed"
     yield Text(f"The test split {origin}; validation is {val}. Drawn splits never divide a group: {_groups(facts)}.")
-    yield Text(f"Images in two splits: {_told(dataset.n_duplicates_across_splits)}.")
+    yield Text(f"Images in two splits: {_list_counts(dataset.n_duplicates_across_splits)}.")
     if dataset.n_groups_across_splits != dataset.n_duplicates_across_splits:
-        yield Text(f"Images of groups in two splits: {_told(dataset.n_groups_across_splits)}.")
+        yield Text(f"Images of groups in two splits: {_list_counts(dataset.n_groups_across_splits)}.")
     if dataset.n_left_out:
         yield Text(f"Left out: {', '.join(f'{n:,} {why}' for why, n in dataset.n_left_out.items())}.")
 
@@ -102,5 +102,5 @@ def _groups(facts: Facts) -> str:
     return "copies of an image form a group; no other grouping was given (group_by=)"
 
 
-def _told(counts: Mapping[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} in {pair}" for pair, n in counts.items()) or "none"

@@ -57,8 +57,8 @@ def write_scores(facts: Facts) -> Iterator[Block]:
         [one.name, f"{one.n:,}", f"{one.accuracy:.4f} ({one.low:.4f} to {one.high:.4f})"] for one in facts.slices.scores
     ]
     yield Table(("slice", "images", "accuracy"), rows)
-    told = ", ".join(f"{column} {p:.3g}" for column, p in facts.slices.p_values.items())
-    yield Text(f"p values for no difference between slices, after Holm's correction: {told}.")
+    message = ", ".join(f"{column} {p:.3g}" for column, p in facts.slices.p_values.items())
+    yield Text(f"p values for no difference between slices, after Holm's correction: {message}.")
 
 
 def _shown_classes(facts: Facts) -> list[int]:

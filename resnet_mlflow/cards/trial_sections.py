@@ -44,8 +44,8 @@ def write_corruptions(facts: Facts) -> Iterator[Block]:
             (part for part in parts if part not in means), key=lambda part: metrics[f"robustness/{part}/accuracy"]
         )
         if single:
-            told = ", ".join(f"{part} {metrics[f'robustness/{part}/accuracy']:.3f}" for part in single[:N_WORST])
-            yield Text(f"Worst at the highest severity tested: {told}.")
+            message = ", ".join(f"{part} {metrics[f'robustness/{part}/accuracy']:.3f}" for part in single[:N_WORST])
+            yield Text(f"Worst at the highest severity tested: {message}.")
         yield Text(f"From robustness run {run_id}.")
 
 

@@ -81,19 +81,19 @@ def groups_across(dataset: ImageDataset) -> Listed:
 
 def contradictions(dataset: ImageDataset) -> Listed:
     """Return the images whose content stands under several labels, by content."""
-    ids = np.concatenate([split.item_ids for split in _told(dataset).values()])
-    labels = np.concatenate([split.labels for split in _told(dataset).values()])
+    ids = np.concatenate([split.item_ids for split in _original_splits(dataset).values()])
+    labels = np.concatenate([split.labels for split in _original_splits(dataset).values()])
     return _listed(dataset, _with_several(ids, labels), ids)
 
 
 def _across(dataset: ImageDataset, key: Callable[[ImageSplit], NDArray[np.generic]]) -> Listed:
-    splits = _told(dataset)
+    splits = _original_splits(dataset)
     keys = np.concatenate([key(split) for split in splits.values()])
     places = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
     return _listed(dataset, _with_several(keys, places), keys)
 
 
-def _told(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
+def _original_splits(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
     """Return the splits as they are given, with what was left out of them; or as they are drawn."""
     return dataset.splits if "all" in dataset.given else dataset.given
 
@@ -112,7 +112,7 @@ def _listed(dataset: ImageDataset, chosen: NDArray[np.bool_], keys: NDArray[np.g
     """Return item id, group, split, label and path of some items of all splits, in the order of their keys."""
     found: Listed = {name: [] for name in ("item_id", "group", "split", "label", "path")}
     start, order = 0, []
-    for name, split in _told(dataset).items():
+    for name, split in _original_splits(dataset).items():
         rows = np.flatnonzero(chosen[start : start + len(split)])
         own = split.select(rows)
         order.append(keys[start + rows])
@@ -149,12 +149,12 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
         )
     contrary = contradictions(dataset)
     if contrary["path"]:
-        told = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
+        text = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
         logger.warning(
             "%s: %d images have contradictory labels: the same content under different labels, such as %s",
             dataset.name,
             len(contrary["path"]),
-            ", ".join(told),
+            ", ".join(text),
         )
 
 

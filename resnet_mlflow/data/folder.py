@@ -76,7 +76,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
 def find_images(folder: Path) -> list[Path]:
     """Return the files below a folder that have an image's extension, in order; no file is opened.
 
-    A folder that cannot be read stands in the list: whoever opens it is told why.
+    An unreadable folder stays in the list: opening it gives the reason.
 
     Raises:
         InputError: If there is no such folder, or no image in it.

@@ -91,7 +91,7 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
 
 
 def _root(place: Path, data_dir: Path, paths: Sequence[str]) -> Path:
-    """Return the folder that paths are told from: the table's own, or ``data_dir`` where they start there."""
+    """Return the folder that paths are relative to: the table's own, or ``data_dir`` if they start there."""
     own = place if place.is_dir() else place.parent
     return own if all(path.startswith(f"{own}{os.sep}") for path in paths) else data_dir.absolute()
 

@@ -73,7 +73,7 @@ def refuse_rows(table: Table, values: Sequence[str], indices: Sequence[int], rul
     Raises:
         InputError: Always.
     """
-    raise InputError(f"{rule}, got {shown(values[indices[0]])} in {table.told(indices)}; {remedy}")
+    raise InputError(f"{rule}, got {shown(values[indices[0]])} in {table.list_rows(indices)}; {remedy}")
 
 
 def _locate(start: str, texts: Iterable[str], bounds: tuple[str, ...]) -> _Located:

@@ -136,8 +136,8 @@ def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
     links += [link for root in roots if not root.is_symlink() for link in walker.enter(root)]
     while links:
         links += walker.enter(links.pop(0))
-    told = [walker.tell(str(root)) for root in roots]
-    return Walk([files for files, _ in told], [unreadable for _, unreadable in told], walker.not_followed)
+    text = [walker.tell(str(root)) for root in roots]
+    return Walk([files for files, _ in text], [unreadable for _, unreadable in text], walker.not_followed)
 
 
 class _Walker:
@@ -222,7 +222,7 @@ def _place(folder: Path) -> Place | None:
 
 @lru_cache(maxsize=1)
 def _pseudo_file_systems() -> dict[int, str]:
-    """Return the kind of each mounted file system that holds no files of users, by device; empty where not told."""
+    """Return the kind of each mounted file system that holds no files of users, by device; empty if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DPI = 110
 WIDTH_INCHES = 8.2
 TEXT_POINTS = 8.0
-# Blue and orange of Okabe and Ito (2008), told apart with every common colour blindness.
+# Blue and orange of Okabe and Ito (2008), distinguishable with every common colour blindness.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 MAX_NUMBERED_CLASSES = 20
 MAX_NAME_LENGTH = 18
@@ -148,10 +148,10 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
         if best:
             axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":")
     loss.legend(fontsize=TEXT_POINTS)
-    told = "no epoch improved the validation accuracy"
+    message = "no epoch improved the validation accuracy"
     if best:
-        told = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
-    figure.text(0.5, 0.93, told, ha="center", fontsize=11)
+        message = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
+    figure.text(0.5, 0.93, message, ha="center", fontsize=11)
     return figure
 
 

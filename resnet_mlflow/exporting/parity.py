@@ -122,7 +122,7 @@ def _check_exact(found: Parity, form: str) -> None:
 
 
 def n_needed(margin: float) -> int:
-    """Return the fewest test images whose interval lies above ``-margin`` where no image is told otherwise.
+    """Return the fewest test images whose interval lies above ``-margin`` if no prediction changes.
 
     Example:
         >>> n_needed(0.02), tango_interval(0, 0, 189)[0] > -0.02

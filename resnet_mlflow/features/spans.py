@@ -76,12 +76,12 @@ class SpanWriter:
         if stop <= self._first:
             return
         own = [item for item in skipped if self._first <= item["row"] < stop]
-        told = {"sha256": self._digest.hexdigest(), "skipped": own}
+        text = {"sha256": self._digest.hexdigest(), "skipped": own}
         path = self._folder / FOLDER / f"{self.split}.{self._first}-{stop}.json"
         with readable_errors(path):
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".partial")
-            beside.write_text(json.dumps(told), encoding="utf-8")
+            beside.write_text(json.dumps(text), encoding="utf-8")
             beside.replace(path)
         self._digest, self._first, self._next = hashlib.sha256(), stop, stop
 
@@ -168,10 +168,10 @@ def _read_span(path: Path, features: NDArray[np.float32]) -> Done | None:
         return None
     rows = np.arange(int(named[2]), int(named[3]))
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        skipped: Skipped = [dict(item) for item in told["skipped"]]
+        text = json.loads(path.read_text(encoding="utf-8"))
+        skipped: Skipped = [dict(item) for item in text["skipped"]]
         kept = np.setdiff1d(rows, [item["row"] for item in skipped])
-        right = told["sha256"] == _digest(features, kept)
+        right = text["sha256"] == _digest(features, kept)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Done(rows, skipped) if right else None

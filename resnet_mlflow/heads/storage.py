@@ -1,7 +1,7 @@
 """Heads read back from skops files: only the types that our heads are made of, whatever the file asks for.
 
-skops builds what it is told to trust, and more that it trusts by itself. A file from a shared store is therefore
-looked through before skops sees it: every node must be of a kind, and every type one, that our own heads have.
+skops builds the types that it is asked to trust, and others that it trusts by default. A file from a shared store is
+therefore inspected before skops sees it: every node and every type must be one that our own heads have.
 """
 
 import json
@@ -61,8 +61,8 @@ def read_head(path: Path) -> HeadBase:
     except InputError:
         raise
     except Exception as error:  # whatever skops, zipfile, NumPy and scikit-learn raise where numbers do not fit
-        told = (str(error).splitlines() or [""])[0][:150]
-        raise _refusal(path, f"a damaged one ({type(error).__name__}: {told})") from None
+        text = (str(error).splitlines() or [""])[0][:150]
+        raise _refusal(path, f"a damaged one ({type(error).__name__}: {text})") from None
     return head  # type: ignore[no-any-return]
 
 

@@ -64,10 +64,10 @@ def class_counts_figure(
     if len(order) <= MAX_NAMED_CLASSES:
         for x, count in enumerate(train_counts[order]):
             axes.text(x, count * 1.12, f"{count:,}", ha="center", fontsize=TEXT_POINTS - 1)
-    told = [
+    message = [
         Patch(color=GROUP_COLOURS[name], label=f"{name} ({len(labels)} classes)") for name, labels in groups.items()
     ]
-    axes.legend(handles=told, fontsize=TEXT_POINTS, loc="upper right")
+    axes.legend(handles=message, fontsize=TEXT_POINTS, loc="upper right")
     factor = train_counts.max() / train_counts.min()
     title = f"{train_counts.sum():,} training images, {len(order)} classes, largest / smallest {factor:.4g}"
     axes.set_title(title, fontsize=11)
@@ -105,8 +105,8 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
         is_lowest = i + COLUMNS >= len(methods)
         _name_classes(axes, names if is_lowest else [""] * n_classes)
     by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbouring classes)"
-    told = f"Test accuracy by {by}, largest class on the left: the method (blue), {BASELINE} (grey)"
-    figure.text(left, 1 - 0.22 / height, told, fontsize=11)
+    message = f"Test accuracy by {by}, largest class on the left: the method (blue), {BASELINE} (grey)"
+    figure.text(left, 1 - 0.22 / height, message, fontsize=11)
     return figure
 
 
@@ -128,8 +128,8 @@ def group_bars_figure(runs: Sequence[MethodRun], group_sizes: Mapping[str, int])
         _draw_group(axes, runs, methods, group, size)
         axes.set_yticks(range(len(methods)), methods if i == 0 else [""] * len(methods), parse_math=False)
         axes.set_title(f"{group} ({size} classes)", fontsize=10)
-    told = f"Test accuracy by group, mean ± standard deviation over seeds; dotted: {BASELINE}"
-    figure.text(0.02, 1 - 0.24 / height, told, fontsize=11)
+    message = f"Test accuracy by group, mean ± standard deviation over seeds; dotted: {BASELINE}"
+    figure.text(0.02, 1 - 0.24 / height, message, fontsize=11)
     return figure
 
 

@@ -44,8 +44,8 @@ def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
     gain = [_number(row["gain"], "{:+.3f}"), *(_interval(row, f"gain{part}") for part in (" seeds", " items", ""))]
     p_value = row["p Holm"]
     small = isinstance(p_value, float) and p_value < 0.001
-    told = "< 0.001" if small else _number(p_value, "{:.3f}")
-    return [str(row["method"]), *scores, *gain, told, f"{row['fit s']:.2f}", n_seeds]
+    text = "< 0.001" if small else _number(p_value, "{:.3f}")
+    return [str(row["method"]), *scores, *gain, text, f"{row['fit s']:.2f}", n_seeds]
 
 
 def _spread(mean: object, std: object) -> str:

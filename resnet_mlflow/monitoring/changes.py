@@ -30,14 +30,14 @@ class Change:
         p_value: That nothing has changed.
         adjusted: The same after Holm's correction for all tests of the look.
         noticed: Whether that is at or below the look's level.
-        told: What is different, in words.
+        description: What is different, in words.
     """
 
     name: str
     p_value: float
     adjusted: float
     noticed: bool
-    told: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Pool:
         tests = self._tests(np.arange(len(self.images)))
         p_values = [test.p_value() for test in tests]
         return [
-            Change(test.name, p_value, adjusted, adjusted <= level, test.told())
+            Change(test.name, p_value, adjusted, adjusted <= level, test.description())
             for test, p_value, adjusted in zip(tests, p_values, holm(p_values), strict=True)
         ]
 
@@ -116,7 +116,7 @@ class _Test(Protocol):
 
     def p_value(self) -> float: ...
 
-    def told(self) -> str: ...
+    def description(self) -> str: ...
 
 
 class _FeaturesTest:
@@ -134,7 +134,7 @@ class _FeaturesTest:
     def p_value(self) -> float:
         return self._found.p_value
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"the witness function separates {100 * self._found.ahead:.0f} % of pairs (50 % by chance)"
 
 
@@ -155,7 +155,7 @@ class _NumberTest:
 
         return float(ks_2samp(self.own, self.batch).pvalue)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"median {np.median(self.batch):.3f}, was {np.median(self.own):.3f}"
 
 
@@ -174,7 +174,7 @@ class _SharesTest:
         """Return the smallest p value of a class, times how many classes there are (Bonferroni)."""
         return min(1.0, float(self._p_values.min()) * int((self._own + self._batch > 0).sum()))
 
-    def told(self) -> str:
+    def description(self) -> str:
         first = np.argsort(self._p_values, kind="stable")[:_SHOWN_CLASSES]
         own, batch = (counts / counts.sum() for counts in (self._own, self._batch))
         return "; ".join(

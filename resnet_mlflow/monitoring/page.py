@@ -48,7 +48,7 @@ class Facts:
     power: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return what was compared with what, in a sentence."""
         unread = f" ({self.n_bad} more cannot be read)" if self.n_bad else ""
         return (

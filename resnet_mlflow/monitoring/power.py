@@ -33,7 +33,7 @@ class Curve:
     noticed_from: int | None
 
     @property
-    def told(self) -> str:
+    def name(self) -> str:
         """Return what is seen, in words, such as ``strong fog``."""
         return f"{_WORDS[self.severity]} {self.corruption.replace('_', ' ')}"
 
@@ -127,18 +127,18 @@ def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
         >>> sentence_of([fog, blur], FalseAlarms(3, 200))
         'notices strong fog from 20 images on; not mild defocus blur up to 20; false alarms 3 of 200 batches'
     """
-    told = list(curves)
-    ends = {curve.corruption: [one.severity for one in told if one.corruption == curve.corruption] for curve in told}
-    shown = [one for one in told if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
+    text = list(curves)
+    ends = {curve.corruption: [one.severity for one in text if one.corruption == curve.corruption] for curve in text}
+    shown = [one for one in text if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
     by_size: dict[int, list[str]] = {}
     for curve in sorted(shown, key=lambda one: (one.noticed_from or 0, -one.severity)):
         if curve.noticed_from is not None:
-            by_size.setdefault(curve.noticed_from, []).append(curve.told)
+            by_size.setdefault(curve.noticed_from, []).append(curve.name)
     unseen = [curve for curve in shown if curve.noticed_from is None]
     parts = [_noticed(by_size)] if by_size else ["notices none of the corruptions"] if shown else []
     if unseen:
         parts.append(
-            f"not {_and([curve.told for curve in unseen])} up to {max(curve.n_images[-1] for curve in unseen)}"
+            f"not {_and([curve.name for curve in unseen])} up to {max(curve.n_images[-1] for curve in unseen)}"
         )
     return "; ".join([*parts, f"false alarms {false_alarms.alarms} of {false_alarms.batches} batches"])
 

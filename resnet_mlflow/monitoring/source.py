@@ -42,12 +42,12 @@ class Source:
     Attributes:
         files: Images, or what ``predict`` wrote.
         are_images: Which of the two.
-        told: What they are, in words.
+        description: What they are, in words.
     """
 
     files: tuple[Path, ...]
     are_images: bool
-    told: str
+    description: str
 
     @property
     def digest(self) -> str:
@@ -165,7 +165,8 @@ def _read(table: Table, class_names: tuple[str, ...]) -> Answers:
     foreign = [row for row, name in enumerate(columns["label"]) if name not in place]
     if foreign:
         raise InputError(
-            f"labels must be classes of the model, got others in {table.told(foreign)}; create them again with predict"
+            f"labels must be classes of the model, got others in {table.list_rows(foreign)}; create them again with "
+            f"predict"
         )
     labels = np.array([place[name] for name in columns["label"]], dtype=np.int64)
     paths = tuple(columns.get("path", [""] * len(labels)))
@@ -182,13 +183,14 @@ def _confidences(table: Table, class_names: tuple[str, ...]) -> NDArray[np.float
     wrong = np.flatnonzero(~((best >= 0) & (best <= 1.001)))
     if len(wrong):
         raise InputError(
-            f"scores must be probabilities from 0 to 1, got others in {table.told(wrong.tolist())}; create them again "
+            f"scores must be probabilities from 0 to 1, got others in {table.list_rows(wrong.tolist())}; create them "
+            f"again "
             f"with predict"
         )
     return best
 
 
-def check_enough(n_images: int, told: str = "") -> None:
+def check_enough(n_images: int, message: str = "") -> None:
     """Refuse a batch of too few images.
 
     Raises:
@@ -196,6 +198,6 @@ def check_enough(n_images: int, told: str = "") -> None:
     """
     if n_images < FEWEST:
         raise InputError(
-            f"a batch must have at least {FEWEST} images, got {n_images}{told}; wait for more, or use a longer time "
+            f"a batch must have at least {FEWEST} images, got {n_images}{message}; wait for more, or use a longer time "
             f"window"
         )

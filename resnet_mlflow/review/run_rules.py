@@ -44,9 +44,9 @@ def classes_with_few_images(facts: RunFacts) -> Iterator[str]:
         (small,) = np.nonzero(counts < fewest)
         if len(small) and not (split == "train" and facts.scarce_by_design):
             order = small[np.argsort(counts[small], kind="stable")]
-            told = ", ".join(f"{facts.class_names[label]} {counts[label]}" for label in order[:SHOWN_CLASSES])
+            text = ", ".join(f"{facts.class_names[label]} {counts[label]}" for label in order[:SHOWN_CLASSES])
             more = ", ..." if len(order) > SHOWN_CLASSES else ""
-            yield f"{len(small)} of {len(counts)} classes have fewer than {fewest} {split} images ({told}{more})"
+            yield f"{len(small)} of {len(counts)} classes have fewer than {fewest} {split} images ({text}{more})"
 
 
 def temperature_at_bound(facts: RunFacts) -> Iterator[str]:

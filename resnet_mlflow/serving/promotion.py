@@ -182,8 +182,8 @@ def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, 
         shown = {name: one for name, one in shown.items() if p_values[name] <= LEVEL}
     if not shown:
         return replace(decision, reason=f"{decision.reason}; on none of {len(found)} slices {_said(demand)}")
-    told = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
-    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {told}")
+    text = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
+    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {text}")
 
 
 def _said(demand: str) -> str:

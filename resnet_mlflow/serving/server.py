@@ -79,6 +79,6 @@ def _checked(content_type: str | None) -> str:
 
 def _one_line(message: str) -> str:
     """Return what a message of MLflow's says, without the request that it quotes before or after."""
-    told = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
-    line = _ENCODED.sub("...", printable(" ".join(told.split())))
+    description = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
+    line = _ENCODED.sub("...", printable(" ".join(description.split())))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

@@ -20,7 +20,7 @@ NOTHING = "none"
 
 @dataclass(frozen=True, eq=False)
 class AnswerPolicy:
-    """What a version is told of its answers.
+    """What a version records about its answers.
 
     Attributes:
         rules: None where nothing is promised.
@@ -35,8 +35,8 @@ class AnswerPolicy:
         """Return what a version's tags say of it."""
         if self.rules is None:
             return {"promises": NOTHING}
-        told = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
-        return told | ({"answers": self._answers_in_words} if self.rules.answering else {})
+        text = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
+        return text | ({"answers": self._answers_in_words} if self.rules.answering else {})
 
     @property
     def _sets_in_words(self) -> str:

@@ -120,11 +120,11 @@ def _multiply_adds(run: Run) -> float:
 def _none(dataset: ImageDataset, experiment: Experiment, withdrawn: Mapping[str, str]) -> InputError:
     elsewhere = Counter(experiment_name(run) for run in _fitted_on(dataset))
     others = ", ".join(f"{name} ({n})" for name, n in elsewhere.items() if name != experiment.name)
-    told = f"; {len(withdrawn)} were rolled back" if withdrawn else ""
+    text = f"; {len(withdrawn)} were rolled back" if withdrawn else ""
     remedy = f"pass experiment=NAME of {others}, or run_id=" if others else "run fit_head first"
     return InputError(
         f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)} on {dataset.name} as it is now "
-        f"(digest {dataset.digest}), got none in experiment {experiment.name!r}{told}; {remedy}"
+        f"(digest {dataset.digest}), got none in experiment {experiment.name!r}{text}; {remedy}"
     )
 
 

@@ -70,8 +70,8 @@ def log_folds(
     counted = ("n_skipped_images", "duplicates_across_splits")
     accuracy = scores["accuracy"]
     low, high = accuracy.interval
-    told = f"cross-validation {accuracy.mean:.3f} ({low:.3f} to {high:.3f})"
-    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names, "accuracy": told})
+    description = f"cross-validation {accuracy.mean:.3f} ({low:.3f} to {high:.3f})"
+    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names, "accuracy": description})
     n_images = len(pooled.predictions.labels) // config.repeats
     run.log_note(_note(title, inputs, config, scores, metrics, n_images))
     _repeat_warnings(run, folds)
@@ -183,10 +183,10 @@ def _repeat_warnings(run: StageRun, folds: Sequence[FoldRun]) -> None:
     """Log the folds' warnings on the run of the configuration, each as the first fold that has it tells it."""
     found: dict[str, str] = {}
     for code in RUN_RULES:
-        told = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
-        if told:
-            found[code] = told[0] + (f" (in {len(told)} of {len(folds)} folds)" if len(folds) > 1 else "")
-    run.log_warnings(found, {code: RUN_RULES[code].told([text]) for code, text in found.items()})
+        description = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
+        if description:
+            found[code] = description[0] + (f" (in {len(description)} of {len(folds)} folds)" if len(folds) > 1 else "")
+    run.log_warnings(found, {code: RUN_RULES[code].message([text]) for code, text in found.items()})
 
 
 def _note(

@@ -28,7 +28,7 @@ from resnet_mlflow.stages.longtail_runs import (
 )
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, say
+from resnet_mlflow.terminal import in_words, left_in_words, say, within_larger_task
 from resnet_mlflow.tracking import StageRun, connect
 
 logger = logging.getLogger(__name__)
@@ -110,10 +110,10 @@ def _by_workers(
         if key not in named:
             continue
         method, seed, _ = named[key]
-        told = f"[{position + 1 - len(features)}/{len(named)}] {method} s{seed}"
+        text = f"[{position + 1 - len(features)}/{len(named)}] {method} s{seed}"
         if "failed" in answer:
             refused[method, seed] = answer["failed"]
-        logger.info("%s (%s)", told, answer.get("failed") or answer["how"])
+        logger.info("%s (%s)", text, answer.get("failed") or answer["how"])
     return refused
 
 
@@ -156,7 +156,7 @@ def _run_task(
     start = time.perf_counter()
     try:
         finished = find_finished(task)
-        with as_a_part():
+        with within_larger_task():
             result = finished or execute(task)
     except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
         reason = reason_of(error)

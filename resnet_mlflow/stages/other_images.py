@@ -222,5 +222,5 @@ def _log(run: StageRun, source: str, found: Mapping[str, Detection]) -> None:
             key = f"ood/{source}/{name}/{measure}"
             metrics |= {key: getattr(one, measure), f"{key}_ci_low": low, f"{key}_ci_high": high}
         run.log_metrics(metrics | {f"ood/{source}/{name}/n_images": float(one.n_other)})
-    told = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.items())
-    logger.info("separation from test images (AUROC), %s: %s", source, told)
+    text = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.items())
+    logger.info("separation from test images (AUROC), %s: %s", source, text)

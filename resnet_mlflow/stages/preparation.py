@@ -233,7 +233,7 @@ def _stamp(file: str) -> int:
 
 def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
     """Return the digest of everything a run's numbers follow from, apart from chance on the machine."""
-    # A part is told by its items, so that it is found again by whoever divides the images alike.
+    # A part is identified by its items, so that any process that divides the images in the same way finds it.
     part = {} if inputs.part is None else {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
     return digest_of(
         {

@@ -144,10 +144,10 @@ def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
 def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
     """Log how soon monitor notices corruptions, and write it on the version."""
     classifier = _classifier_of(config, evidence, version)
-    told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
-    if told:
-        logger.info("monitor:   %s", told)
-        rewrite_version(version, {POWER_TAG: told})
+    text = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
+    if text:
+        logger.info("monitor:   %s", text)
+        rewrite_version(version, {POWER_TAG: text})
 
 
 def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> RunClassifier:
@@ -160,8 +160,8 @@ def _try_on_others(
 ) -> None:
     """Log how well scores tell other images from the classifier's own, and write it on the version."""
     found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
-    told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
-    rewrite_version(version, {"ood_auroc": json.dumps(told)})
+    text = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
+    rewrite_version(version, {"ood_auroc": json.dumps(text)})
 
 
 def _decide(
@@ -206,10 +206,10 @@ def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
 
     A version knows its last one only, and may be deleted; versions of before there was a history have all there is.
     """
-    told = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
+    text = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
     return {
         Look(tags[RUN_TAG], tags["compared_with_run"], tags.get("metric", "accuracy"), int(tags.get(LOOK_TAG, 1)))
-        for tags in told
+        for tags in text
         if tags.get("dataset_digest") == digest and "compared_with_run" in tags
     }
 

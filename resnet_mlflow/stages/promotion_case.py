@@ -1,4 +1,4 @@
-"""A candidate beside the champion, and what is told of it: in the log, on the version, in the history."""
+"""The comparison of candidate and champion, and how it is described: in the log, on the version, in the history."""
 
 import logging
 from collections.abc import Mapping

@@ -60,7 +60,7 @@ def log_slices(
         place = folder / "evaluation" / items.split
         place.mkdir(parents=True)
         (place / "slices.csv").write_text(csv_of(found.frame()), encoding="utf-8")
-    logger.info("worst slice: %s", _told(found.worst))
+    logger.info("worst slice: %s", _describe(found.worst))
     return found
 
 
@@ -68,14 +68,14 @@ def slice_remarks(found: SliceScores | None) -> list[str]:
     """Return what a run's note says of slices."""
     if found is None:
         return []
-    lines = [f"Worst slice: {_told(found.worst)}."]
+    lines = [f"Worst slice: {_describe(found.worst)}."]
     for column, p in found.p_values.items():
         verdict = "differ" if p <= 0.05 else "do not differ significantly"
         lines.append(f"Slices of {column} {verdict} (p {p:.3g} after Holm).")
     return [" ".join(lines)]
 
 
-def _told(one: SliceScore) -> str:
+def _describe(one: SliceScore) -> str:
     return f"{one.name}, accuracy {one.accuracy:.4f} ({one.low:.4f} to {one.high:.4f}, {one.n} images)"
 
 

@@ -83,7 +83,7 @@ def _is_left_running(run: Run) -> bool:
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
-    """Return whether no process works any more on what has these tags, as far as can be told from here."""
+    """Return whether no process is working on a run with these tags any more, as far as can be seen from here."""
     if PROCESS not in tags:  # another project's, or of a version that did not tell
         if "stage" not in tags:
             return False

@@ -79,7 +79,7 @@ def _held(lock: _Lock) -> Iterator[None]:
 
 
 def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
-    told, text = False, f"{process_name()} {lock.doing}; this entry is deleted when it is done."
+    message, text = False, f"{process_name()} {lock.doing}; this entry is deleted when it is done."
     while True:
         try:
             # The page of registered models shows the text.
@@ -96,8 +96,8 @@ def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
             with suppress(MlflowException):
                 client.delete_registered_model(lock.entry)
             continue
-        if found is not None and not told:
-            told = True
+        if found is not None and not message:
+            message = True
             logger.warning("%s %s; waiting for it", found.tags.get("worker"), lock.doing)
         time.sleep(POLL_S)
 

@@ -244,5 +244,5 @@ def _is_plain(kind: Any, coded: bool) -> bool:
 
 
 def _unreadable(run_id: str, path: str, got: str) -> InputError:
-    told = (got.splitlines() or [""])[0][:150]
-    return InputError(f"{path} must be a table as a stage logs it, got {told} in run {run_id}; use another run")
+    message = (got.splitlines() or [""])[0][:150]
+    return InputError(f"{path} must be a table as a stage logs it, got {message} in run {run_id}; use another run")

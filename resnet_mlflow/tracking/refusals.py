@@ -1,4 +1,4 @@
-"""What stores, servers and MLflow itself refuse, told in one line with what to do."""
+"""Errors of stores, servers and MLflow itself, reported in one line with what to do."""
 
 import os
 import re

@@ -97,8 +97,8 @@ class StageRun:
     def log_note(self, markdown: str) -> None:
         """Set the run's description; warnings stand below it."""
         self._note = markdown
-        told = "\n".join(f"- {line}" for line in self._warnings.values())
-        mlflow.set_tag(NOTE, f"{markdown}\n\n{told}" if told else markdown)
+        message = "\n".join(f"- {line}" for line in self._warnings.values())
+        mlflow.set_tag(NOTE, f"{markdown}\n\n{message}" if message else markdown)
 
     def log_warnings(self, found: Mapping[str, str], lines: Mapping[str, str]) -> None:
         """Set a tag ``warning.<code>`` for each warning, and add them to the run's description.

@@ -261,10 +261,10 @@ def _is_taken(trial: "FrozenTrial") -> bool:
 def _difference(known: Any, wanted: Any) -> str:
     if isinstance(known, dict) and isinstance(wanted, dict):
         changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
-        parts = [f"{name} {_told(known.get(name))} became {_told(wanted.get(name))}" for name in changed[:3]]
+        parts = [f"{name} {_short(known.get(name))} became {_short(wanted.get(name))}" for name in changed[:3]]
         return f"got a changed one: {'; '.join(parts)}"
     return f"which is {known!r}, got {wanted!r}"
 
 
-def _told(value: Any) -> str:
+def _short(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)

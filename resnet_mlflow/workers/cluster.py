@@ -28,7 +28,7 @@ GPU = "GPU"
 _SETTINGS = {
     # In a daemon joblib falls back to threads, and daal4py with it to all cores.
     "distributed.worker.daemon": False,
-    # Dask would set these in this process too, for the workers that it starts; ours are told by ``env``.
+    # Dask would set these in this process too, for the workers that it starts; ours get them by ``env``.
     "distributed.nanny.pre-spawn-environ": {},
     "distributed.scheduler.allowed-failures": MOST_RESTARTS,
     "distributed.scheduler.worker-ttl": f"{SILENT_S}s",

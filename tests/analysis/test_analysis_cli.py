@@ -73,7 +73,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
     assert command in printed
     assert "mlflow run . -e fit_head -P seed=1 -P weights=random" in printed
     features = study.frame.loc[study.frame["stage"] == "extract", "run_id"].iloc[-1]
-    for told in (
+    for description in (
         row["dataset_digest"],
         row["version"],
         row["parent"],
@@ -82,7 +82,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
         "Python 3.",
         f"{row['test/accuracy']:.4f}",
     ):
-        assert told in printed
+        assert description in printed
 
 
 def test_command_of_gives_back_the_configuration():

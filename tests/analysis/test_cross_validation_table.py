@@ -86,7 +86,7 @@ def test_other_folds_and_other_training_images_do_not_compete(written, tmp_path)
     assert table.frame["training"].tolist() == ["", "5 shots", ""]
 
 
-def test_differing_folds_are_told(written, tmp_path):
+def test_differing_folds_are_reported(written, tmp_path):
     runs = written(divided(0.9, "svm"), divided(0.5, "knn"))
     of = run_ids(runs)
     log_out_of_fold(of["svm"], tmp_path, np.ones(N_ITEMS, dtype=bool))

@@ -93,10 +93,10 @@ def test_repeat_names_the_class_that_it_found(study):
     for elsewhere in ({"worker": "another:1"}, {"processor": "another, 64 threads"}):
         digits = compare(near, moved, **elsewhere)
         assert (digits.found, digits.expected, digits.same) == (Sameness.DIGITS, Sameness.DIGITS, True)
-        told = digits.to_markdown()
+        text = digits.to_markdown()
         promised = "Found: equal to 5 digits. Promised: equal to 4 digits (fp32, any machine)."
-        assert f"{promised} The run was reproduced." in told
-        assert "another" in told
+        assert f"{promised} The run was reproduced." in text
+        assert "another" in text
 
     drifted = compare(near, moved)  # on the machine that it ran on
     assert (drifted.found, drifted.expected, drifted.same) == (Sameness.DIGITS, Sameness.BIT, False)

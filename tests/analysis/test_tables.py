@@ -179,7 +179,7 @@ def test_nothing_is_bold_without_predictions(written):
     assert any("nothing is bold: a run must have predictions" in note for note in table.notes)
 
 
-def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
+def test_bold_is_only_what_is_better_than_every_other(written, tmp_path):
     right = {"svm": 90, "linear": 88, "knn": 50}
     runs = written(*(cell(0, n / 100, head) for head, n in right.items()))
     for row in runs.frame.itertuples():
@@ -314,9 +314,9 @@ def test_a_comparison_has_one_p_value_which_bold_keeps_to(written, tmp_path):
     table = TABLES["tuning"](runs.frame)
     assert table.frame["p Holm"].dropna().tolist() == pytest.approx([0.125] * 4)
     assert not [row for row, metric in table.winners if metric == "test/accuracy"]
-    told = [note for note in table.notes if "cannot be excluded" in note]
-    assert len(told) == 4
-    assert all(", Holm p 0.125;" in note for note in told)
+    message = [note for note in table.notes if "cannot be excluded" in note]
+    assert len(message) == 4
+    assert all(", Holm p 0.125;" in note for note in message)
 
 
 def test_datasets_ranks_methods_and_says_when_n_is_too_small(written):

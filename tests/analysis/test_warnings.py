@@ -48,7 +48,7 @@ def test_a_run_that_failed_is_not_reviewed(written):
 
 
 @pytest.mark.parametrize(
-    ("records", "told"),
+    ("records", "text"),
     [
         ([finetuned("all")], "fine-tuned networks without a linear head on the frozen features"),
         ([finetuned("all"), finetuned("fc")], ""),
@@ -71,10 +71,10 @@ def test_a_run_that_failed_is_not_reviewed(written):
         ([tail("none"), tail("of no version of ours")], "without logit adjustment"),
     ],
 )
-def test_w06_names_the_baseline_that_is_missing(written, records, told):
+def test_w06_names_the_baseline_that_is_missing(written, records, text):
     lines = [line for line in written(*records).warnings if line.startswith("W06")]
-    assert bool(lines) == bool(told)
-    assert told in " ".join(lines)
+    assert bool(lines) == bool(text)
+    assert text in " ".join(lines)
 
 
 def test_adjustments_are_methods():

@@ -149,7 +149,7 @@ def test_resolve_weights_tries_a_missing_file_once_per_process(monkeypatch: pyte
     assert len(attempts) == 1
 
 
-def test_resolve_weights_random_is_told_apart_by_its_seed() -> None:
+def test_resolve_weights_random_is_distinguished_by_its_seed() -> None:
     first, second = resolve_weights("resnet18", "random", 0), resolve_weights("resnet18", "random", 1)
 
     assert (first.label, second.label) == ("random-standardized-seed0", "random-standardized-seed1")

@@ -72,7 +72,7 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
     for row in SECTIONS.values():
         assert f'<section id="{row.name}">' in page
         assert f"\n## {row.title}\n" in text
-    told = {
+    message = {
         "0.5000 (0.4000 to 0.6000)": "scores",
         "site=north": "slices",
         "The true class is in the set for 90 %": "promises",
@@ -88,7 +88,7 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
         "python -m entrypoints.fit_head --head svm": "how to repeat it",
         facts.dataset.digest: "the dataset's digest",
     }
-    missing = [what for words, what in told.items() if words not in text]
+    missing = [what for words, what in message.items() if words not in text]
     assert not missing
     # Calibration, power, and pictures of both classes that are taken for each other.
     assert page.count('src="data:image/png;base64,') == 2
@@ -111,9 +111,9 @@ def test_a_card_says_what_was_not_measured_and_how_to_get_it(facts):
     empty = replace(facts, tags={}, slices=None, promotion={}, robustness={}, power=None, runs=(), commands=())
     page, text = to_page(empty), to_markdown(empty)
     for name in ("answering", "unlike", "corruptions", "power", "cost"):
-        told = f"Not measured: {SECTIONS[name].otherwise}"
-        assert f"\n> {told}\n" in text
-        assert told in page
+        message = f"Not measured: {SECTIONS[name].otherwise}"
+        assert f"\n> {message}\n" in text
+        assert message in page
     assert "To be filled in: what it is for" in text
     assert "To be filled in: pass data_license=" in text
     assert "Slices: none" in text

@@ -88,7 +88,7 @@ def test_damage_is_refused_alike_by_all_that_decode(name, tmp_path):
     path.write_bytes(content)
     of_files = ImageSplit(np.array([0]), np.array(["a"]), paths=(path,))
     of_content = ImageSplit(np.array([0]), np.array(["a"]), encoded=(content,))
-    told = set()
+    message = set()
     for read in (
         lambda: decode(path),
         lambda: decode_image(path),
@@ -100,8 +100,8 @@ def test_damage_is_refused_alike_by_all_that_decode(name, tmp_path):
         with pytest.raises(BadImageError, match=reason) as caught:
             read()
         assert "\n" not in str(caught.value)
-        told.add(caught.value.reason)
-    assert len(told) == 1
+        message.add(caught.value.reason)
+    assert len(message) == 1
 
 
 @pytest.mark.parametrize(

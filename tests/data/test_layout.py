@@ -110,7 +110,7 @@ def test_a_name_of_two_splits_is_none():
     assert read_split_name("crow") is None
 
 
-def test_other_folders_beside_the_splits_are_told(tmp_path, caplog):
+def test_other_folders_beside_the_splits_are_reported(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "Training", "Test", "Test-multiple", "drafts")
     assert list(read_as(load(root))) == ["train", "test"]
     assert "folders beside the splits are not read: Test-multiple, drafts" in caplog.text
@@ -136,9 +136,9 @@ def test_several_folders_for_one_split_are_refused(tmp_path, names):
 )
 def test_folders_that_hold_the_same_folders_are_refused_with_a_hint(tmp_path, names):
     root = write_splits(tmp_path / "birds", *names)
-    told = refused(root)
-    assert "classes must not contain the same subfolders as each other, as splits do, got 'crow', 'owl' in" in told
-    assert f"call the splits train, val and test, or pass one of them, folder:{root / sorted(names)[0]}" in told
+    message = refused(root)
+    assert "classes must not contain the same subfolders as each other, as splits do, got 'crow', 'owl' in" in message
+    assert f"call the splits train, val and test, or pass one of them, folder:{root / sorted(names)[0]}" in message
     assert load(root / names[0]).class_names == ("crow", "owl")
 
 
@@ -157,8 +157,8 @@ def test_classes_may_hold_folders(tmp_path):
 def test_classes_that_hold_splits_are_refused_with_a_hint(tmp_path):
     for number, bird in enumerate(("crow", "owl")):
         write_classes(tmp_path / "x" / bird, {"train": 3, "test": 3}, first_seed=number * 10)
-    assert "such as crow/train, in" in (told := refused(tmp_path / "x"))
-    assert "swap them (train/crow)" in told
+    assert "such as crow/train, in" in (message := refused(tmp_path / "x"))
+    assert "swap them (train/crow)" in message
 
 
 @pytest.mark.parametrize("inner", ["birds", "archive", "archive/birds", "training_data"])
@@ -205,12 +205,12 @@ def test_classes_one_level_below_the_splits_are_found(tmp_path, names):
 def test_unlabelled_images_point_to_predict(tmp_path, place):
     root = write_splits(tmp_path / "birds", "train")
     write_image(root / place, seed=500)
-    told = refused(root)
-    assert f"move images without labels out of the dataset and pass them to predict (images={root / 'test'})" in told
+    message = refused(root)
+    assert f"move images without labels out of the dataset and pass them to predict (images={root / 'test'})" in message
     assert len(find_images(root / "test")) == 1
 
 
-def test_images_beside_class_folders_are_told(tmp_path, caplog):
+def test_images_beside_class_folders_are_reported(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "train", "test")
     write_image(root / "test" / "stray.png", seed=500)
     assert len(load(root).splits["test"]) == 6

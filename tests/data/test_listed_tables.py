@@ -241,7 +241,7 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(
-    ("row", "values", "told"),
+    ("row", "values", "text"),
     [
         (3, {"label": ""}, "labels must be names .* got ''"),
         (3, {"label": "  "}, "labels must be names .* got '  '"),
@@ -270,12 +270,12 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
         (3, {"path": "..\\..\\x.png"}, "paths must stay inside"),
     ],
 )
-def test_load_table_refuses_rows_by_their_number(root, ending, row, values, told):
+def test_load_table_refuses_rows_by_their_number(root, ending, row, values, text):
     path = write(root / f"list{ending}", change(row, **values))
     first = {".jsonl": 1, ".parquet": 1}.get(ending, 2)
     rows = [str(number + first) for number in range(row, 10, 4)]
     where = f"row{'s' if len(rows) > 1 else ''} {', '.join(rows)} of "
-    with pytest.raises(InputError, match=f"{told}.* in {where}") as caught:
+    with pytest.raises(InputError, match=f"{text}.* in {where}") as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -324,9 +324,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_load_table_refuses_what_is_no_table_in_one_line(root, name):
-    content, told = BROKEN[name]
+    content, text = BROKEN[name]
     (root / name).write_bytes(content)
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=text) as caught:
         load(root / name)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000

@@ -126,7 +126,7 @@ def as_nobody(root: Path, bad: str) -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed, from whom a folder is hidden")
 @pytest.mark.parametrize(
-    ("hidden", "bad", "told"),
+    ("hidden", "bad", "message"),
     [
         ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (the folder cannot be read)"),
         ("crow/nest", "skip", "20 1 21"),
@@ -135,7 +135,7 @@ def as_nobody(root: Path, bad: str) -> str:
         (".", "fail", "InputError the dataset's folder must exist and be readable, got"),
     ],
 )
-def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hidden, bad, told):
+def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hidden, bad, message):
     with tempfile.TemporaryDirectory() as folder:
         # pytest's own folders are closed to other users.
         Path(folder).chmod(0o755)
@@ -143,7 +143,7 @@ def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hi
         write_image(root / "crow" / "nest" / "x.png", seed=99)
         (root / hidden).chmod(0o000)
         printed = as_nobody(root, bad)
-    head, _, tail = told.partition(".*")
+    head, _, tail = message.partition(".*")
     assert printed.startswith(head), printed
     assert tail in printed
     assert printed.count("\n") == 1
@@ -156,9 +156,9 @@ def test_a_split_that_may_not_be_read_is_refused_in_one_line():
         for split, seed in (("train", 0), ("test", 50)):
             write_classes(Path(folder) / "birds" / split, {"crow": 4, "owl": 4}, first_seed=seed)
         (Path(folder) / "birds" / "test").chmod(0o000)
-        told = as_nobody(Path(folder) / "birds", "skip")
-    assert told.startswith("InputError the folder of a split must exist and be readable, got ")
-    assert "/birds/test (Permission denied); check path and permissions\n" in told
+        message = as_nobody(Path(folder) / "birds", "skip")
+    assert message.startswith("InputError the folder of a split must exist and be readable, got ")
+    assert "/birds/test (Permission denied); check path and permissions\n" in message
 
 
 def test_a_file_whose_name_is_not_utf8_counts_as_bad(root):

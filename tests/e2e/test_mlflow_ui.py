@@ -118,8 +118,8 @@ def test_saved_view_lists_heads_by_validation_accuracy(browser, ui, experiment, 
     # The page places rows by their height on it, not by their order in its source.
     shown = [float(cell.text) for cell in sorted(rows, key=lambda cell: cell.location["y"])]
     logged = [run.data.metrics["val/accuracy"] for run in full]
-    told = {cell.text for cell in browser.all(".ag-cell[col-id='tags.`accuracy`']")}
-    assert told == {run.data.tags["accuracy"] for run in full}
+    message = {cell.text for cell in browser.all(".ag-cell[col-id='tags.`accuracy`']")}
+    assert message == {run.data.tags["accuracy"] for run in full}
     assert shown == pytest.approx(sorted(logged, reverse=True))
 
 

@@ -263,7 +263,7 @@ def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--workers", "-1"), "workers must be at least 0, got '-1'"),
         (("--scheduler", "here"), "must be an address such as tcp://host:8786"),
@@ -271,8 +271,8 @@ def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_
         (("--scheduler", "tcp://127.0.0.1:1"), "scheduler must answer within"),
     ],
 )
-def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, arguments, told):
+def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, arguments, message):
     ran = run_module(*write_study(tmp_path), *arguments)
     assert ran.returncode == 2
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -48,8 +48,8 @@ def test_a_study_has_a_robustness_part(run_module, store, tmp_path):
     (parent,) = [run for run in runs_of("robustness") if "classifier_run" not in run.data.tags]
     assert parent.data.tags["mlflow.parentRunId"] == study_run.info.run_id
     assert "robustness quick: 2 classifiers (" in ran.stderr
-    told = parent.data.tags["mlflow.note.content"]
-    assert "## Robustness on digits" in told
+    text = parent.data.tags["mlflow.note.content"]
+    assert "## Robustness on digits" in text
     # Two seeds are one row, with a deviation.
-    (row,) = [line for line in told.splitlines() if line.startswith("| prototype resnet18 |")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| prototype resnet18 |")]
     assert row.count("±") >= 3

@@ -182,8 +182,8 @@ def test_confused_pairs_figure_names_files() -> None:
     figure = confused_pairs_figure(small_evaluation(), lambda row: np.zeros((8, 8, 3), dtype=np.uint8), paths)
     figure.canvas.draw()
     texts = visible_texts(figure)
-    told = [text.get_text() for text in texts if text.get_text().startswith("p =")]
-    assert told == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
+    message = [text.get_text() for text in texts if text.get_text().startswith("p =")]
+    assert message == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
     assert overlapping(texts) == []
 
 

@@ -77,8 +77,8 @@ def test_check_refuses_a_loss_beyond_the_margin_with_its_interval():
     own = right_but(0)
     found = compare(right_but(8), own, own, LABELS)
     low, high = found.interval
-    told = rf"lose at most margin=0.02 of accuracy, got -0.0200 \(95 % interval {low:+.4f} to {high:+.4f}\) on 400 test"
-    with pytest.raises(InputError, match=told.replace("+", r"\+")):
+    text = rf"lose at most margin=0.02 of accuracy, got -0.0200 \(95 % interval {low:+.4f} to {high:+.4f}\) on 400 test"
+    with pytest.raises(InputError, match=text.replace("+", r"\+")):
         check(found, "onnx-int8", "int8", 0.02)
     check(found, "onnx-int8", "int8", 0.05)
 
@@ -90,7 +90,7 @@ def test_check_says_how_many_images_show_a_margin():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "text"),
     [
         ({"format": "onx"}, r"format must be one of onnx, openvino, got 'onx'; did you mean 'onnx'\?"),
         ({"format": ","}, r"format must be one of onnx, openvino, got ''"),
@@ -102,8 +102,8 @@ def test_check_says_how_many_images_show_a_margin():
         ({"margin": "0"}, r"margin must be greater than 0.0, got '0'"),
     ],
 )
-def test_export_config_refuses_forms_that_there_are_not(given, told):
-    with pytest.raises(InputError, match=told):
+def test_export_config_refuses_forms_that_there_are_not(given, text):
+    with pytest.raises(InputError, match=text):
         validate(ExportConfig, given)
 
 

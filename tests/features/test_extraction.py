@@ -350,8 +350,8 @@ def test_extract_features_killed_goes_on_where_it_was(start: Start, store: Featu
     assert store.get(key) is None
 
     again = start(64)
-    told, said = again.communicate(timeout=300)
-    assert (again.returncode, told) == (0, f"{key}\n")
+    message, said = again.communicate(timeout=300)
+    assert (again.returncode, message) == (0, f"{key}\n")
     (n_before,) = re.findall(r"(\d+) of 1438 images of train are already extracted", said)
     assert int(n_before) >= 5 * 128
     found = store.get(key)

@@ -101,7 +101,7 @@ def change_a_class_name(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "told"),
+    ("name", "damage", "message"),
     [
         ("train.features.npy", flip_a_byte, "wrong checksum of train.features.npy"),
         ("train.features.npy", cut_in_half, "wrong checksum of train.features.npy"),
@@ -113,7 +113,7 @@ def change_a_class_name(file: Path) -> None:
     ],
 )
 def test_get_names_and_removes_a_damaged_entry(
-    store: FeatureStore, name: str, damage: Callable[[Path], None], told: str, caplog: pytest.LogCaptureFixture
+    store: FeatureStore, name: str, damage: Callable[[Path], None], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(store)
     damage(store.path(KEY) / name)
@@ -121,7 +121,7 @@ def test_get_names_and_removes_a_damaged_entry(
     with caplog.at_level(logging.WARNING):
         assert store.get(KEY) is None
 
-    assert f"damaged features in {store.path(KEY)}: {told}" in caplog.text
+    assert f"damaged features in {store.path(KEY)}: {message}" in caplog.text
     assert names_beside(store) == []
     write(store)
     assert store.get(KEY) is not None

@@ -85,7 +85,7 @@ runpy.run_module("entrypoints.fit_head", run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_bytes", [20_000, 200_000])
-def test_a_disk_that_is_full_is_told_in_one_line(run_module, store, tmp_path, n_bytes):
+def test_a_disk_that_is_full_is_reported_in_one_line(run_module, store, tmp_path, n_bytes):
     arguments = ("--head", "prototype", "--weights", "random", "--image_size", "16")
     assert run_module("fit_head", *arguments).returncode == 0
     ran = forked.run(["-c", FULL, str(n_bytes), *arguments], cwd=PROJECT)

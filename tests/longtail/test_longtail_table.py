@@ -135,11 +135,11 @@ def test_to_markdown_says_what_must_be_known() -> None:
     row = next(line for line in lines if line.startswith("| crt"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     header = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    told = dict(zip(header, cells, strict=True))
-    assert told["balanced accuracy"] == "0.812 ± 0.088"
-    assert told["few"] == "-"
-    assert told["gain over none"] == "+0.312"
-    assert told["seeds"] == "2"
+    message = dict(zip(header, cells, strict=True))
+    assert message["balanced accuracy"] == "0.812 ± 0.088"
+    assert message["few"] == "-"
+    assert message["gain over none"] == "+0.312"
+    assert message["seeds"] == "2"
     assert "1 (without 1)" in text
     assert "Classes per group: many 1, medium 1, few 0" in text
     assert "p: both combined" in text

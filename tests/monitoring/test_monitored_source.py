@@ -31,7 +31,7 @@ def write_image(path):
 def test_a_file_of_predictions_is_read(tmp_path, ending):
     path = write_answers(tmp_path / f"week{ending}")
     source = find_source(str(path))
-    assert (source.files, source.are_images, source.told) == ((path,), False, f"predictions in 1 file of {path}")
+    assert (source.files, source.are_images, source.description) == ((path,), False, f"predictions in 1 file of {path}")
     answers = read_answers(source.files, NAMES)
     assert answers.paths[:2] == ("0.png", "1.png")
     assert answers.observed.labels.tolist() == [0, 1] * 6
@@ -47,7 +47,7 @@ def test_files_of_a_folder_within_a_window_are_one_batch(tmp_path):
     assert len(find_source(str(tmp_path)).files) == 3
     within = find_source(str(tmp_path), since="2026-11-21", until="2026-11-22")
     assert [path.name for path in within.files] == ["b.csv"]
-    assert within.told.endswith(" since 2026-11-21 until 2026-11-22")
+    assert within.description.endswith(" since 2026-11-21 until 2026-11-22")
     assert len(read_answers(find_source(str(tmp_path), "2026-11-21").files, NAMES).paths) == 24
     with pytest.raises(InputError, match="source must contain files modified since 2026-12-01, got none of 3"):
         find_source(str(tmp_path), since="2026-12-01")

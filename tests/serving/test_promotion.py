@@ -66,7 +66,7 @@ def sliced(right: np.ndarray) -> Answers:
 
 
 @pytest.mark.parametrize(
-    ("lost", "demand", "promoted", "told"),
+    ("lost", "demand", "promoted", "message"),
     [
         ([], "not_worse", True, "on none of 3 slices significantly worse"),
         ([], "not_lower", True, "on none of 3 slices correct less often"),
@@ -76,7 +76,7 @@ def sliced(right: np.ndarray) -> Answers:
         (range(80, 92), "not_worse", False, "significantly worse on site=south by -0.8000"),
     ],
 )
-def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, told):
+def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, message):
     champion, candidate = np.arange(100) >= 40, np.full(100, True)
     candidate[list(lost)] = False
     first, second = sliced(candidate), sliced(champion)
@@ -84,7 +84,7 @@ def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand
     assert decision.promote
     demanded = demand_of_slices(decision, first, second, demand)
     assert demanded.promote == promoted
-    assert told in demanded.reason
+    assert message in demanded.reason
     assert demanded.difference == decision.difference
 
 

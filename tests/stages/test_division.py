@@ -26,7 +26,7 @@ PATIENT = r"patient_(\d+)"
 
 
 def write_patients(folder: Path, numbers: range) -> Path:
-    """Write two images of each class per patient, the classes told apart by colour."""
+    """Write two images of each class per patient, the classes distinguished by colour."""
     rng = np.random.default_rng(numbers.start)
     for number in numbers:
         for channel, name in enumerate(("red", "green")):
@@ -192,11 +192,11 @@ def test_what_given_splits_share_is_listed_and_left_out(module_store, tmp_path, 
     assert json.loads(run.data.tags["duplicates_across_splits"]) == {"train/test": 1}
     assert json.loads(run.data.tags["groups_across_splits"]) == {"train/test": 5}
     # Validation was drawn from train: a group of either is known.
-    told = (
+    description = (
         "4 of 17 test images are also in train or share a group with it; 1 of 17 test images are also in val or share "
         "a group with it"
     )
-    assert run.data.tags["warning.W11"] == told
+    assert run.data.tags["warning.W11"] == description
     copies = artifact(kept.run_id, "data/copies_across_splits.csv")
     assert copies["path"].tolist() == ["train/red/patient_1_0.png", "test/red/again.png"]
     assert set(artifact(kept.run_id, "data/groups_across_splits.csv")["group"]) == {1, 7}

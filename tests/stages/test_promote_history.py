@@ -116,8 +116,8 @@ def test_rollback_refuses_in_one_line_what_cannot_be(runs):
         "must go to another version, got the champion, 1": back | {"model_version": 1},
         r"model_version must be a version of back \(1\), got 7": back | {"model_version": 7},
     }
-    for told, given in refused.items():
-        with pytest.raises(InputError, match=told):
+    for message, given in refused.items():
+        with pytest.raises(InputError, match=message):
             promote("back", **given)
     with pytest.raises(InputError, match=r"needs a champion of nobody, got none"):
         promote("nobody", **back)

@@ -284,7 +284,7 @@ def test_trials_of_a_dead_process_are_run_again(place):
     assert os.read(reader, 9) == b"0"
     os.close(reader)
     study = opened(place)
-    if isinstance(place, str):  # a database is told by the clock: no sign of life for six of its seconds
+    if isinstance(place, str):  # a database goes by the clock: no heartbeat for six intervals
         assert study.others_at_work()
         study.storage.backend.grace_period = 0
         time.sleep(1.1)
