@@ -10,10 +10,10 @@ QUICK := $(addprefix tests/,backbones config data evaluation serving statistics 
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui notebooks clean-store test test-quick check fuzz bench bench-quick mlproject docs
+.PHONY: help setup demo ui notebooks screenshots clean-store test test-quick check fuzz bench bench-quick mlproject docs
 
 help:  ## List the targets.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.complete  ## Create .venv with all dependencies (UV_TORCH_BACKEND=cpu selects CPU-only torch).
 
@@ -41,6 +41,9 @@ ui: setup  ## Serve MLflow with the runs made here (PORT=5000).
 
 notebooks: setup  ## Run the notebooks on the runs made here, and save them with their results beside the text form.
 	python -m analysis.notebook
+
+screenshots: setup  ## Take the pictures in docs/images of the report and of MLflow's pages, from the runs of make demo.
+	PYTHONPATH=tests python tests/e2e/screenshots.py $(or $(STORE),.)
 
 clean-store:  ## Delete the runs, models, report and features made here: CONFIRM=yes make clean-store.
 	@store="mlflow.db mlruns mlartifacts report"; cache="$${RESNET_MLFLOW_CACHE:-$$HOME/.cache/resnet-mlflow}"; \

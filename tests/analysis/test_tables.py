@@ -188,7 +188,7 @@ def test_bold_is_only_what_is_better_than_every_other(written, tmp_path):
     assert not table.winners  # svm and linear differ in two items only
     (note,) = [note for note in table.notes if "not significantly better" in note]
     assert (
-        "not significantly better than 1 of 2 others: svm and linear cannot be excluded (95 % confidence "
+        "not significantly better than 1 of the 2 others: svm and linear cannot be excluded (95 % confidence "
         "set of the best)" in note
     )
     assert "Closest to svm is linear: difference +0.0200" in note

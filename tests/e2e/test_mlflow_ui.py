@@ -28,9 +28,7 @@ def ui(demo_store, tmp_path_factory):
 def browser(ui, tmp_path_factory):
     opened = browser_module.Browser(tmp_path_factory.mktemp("profile"))
     opened.open(f"{ui}/#/experiments")
-    # The page's assistant would lie over half of it.
-    for name, value in (("fab.autoOpenedOnFirstLoad_v1", "true"), ("panelOpen_v1", "false")):
-        opened.driver.execute_script(f"localStorage.setItem('mlflow.assistant.{name}', '{value}')")
+    opened.close_assistant()
     yield opened
     opened.quit()
 
