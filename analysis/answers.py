@@ -1,4 +1,4 @@
-"""A report's answers in a few sentences, each made from a table's numbers, and saying so where they do not tell."""
+"""A report's answers in a few sentences made from the tables' numbers, including where they show no difference."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Answer:
 
 
 def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None) -> list[Answer]:
-    """Return what the tables of a report come to; at most ``MOST`` answers.
+    """Return the answers that the tables of a report give, at most ``MOST``.
 
     Args:
         tables: Of the report.
@@ -135,7 +135,7 @@ def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
 
 
 def _tested_best(table: Table, tables: Mapping[str, Table]) -> "pd.Series[Any]":
-    """Return the row of the leaderboard's best classifier, or the first where that was not tested."""
+    """Return the row of the leaderboard's best classifier, or the first row if it was not tested."""
     board = tables.get("leaderboard")
     labels = [name for name in ("backbone", "head", "strategy") if name in table.frame]
     if board is not None:

@@ -1,4 +1,4 @@
-"""Comparisons that lack the baseline which they should be read against: a row each."""
+"""Comparisons without the baseline that they should be compared with, one row each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""In words: which rows may be the best, which of them is the cheapest, and what would tell."""
+"""In words: which rows may be the best, which is the cheapest of them, and how much data would decide."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ def doubt_about(claim: str, found: SeededDifference, n_rivals: int, held_out: fl
 
 
 def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
-    """Return what would tell two rows apart, were their difference as found."""
+    """Return how much data would make the difference of two rows significant, if it is as found."""
     if found.difference == 0:
         return "if they are as similar as found, no amount of data would separate them"
     wanted = needed(found, n_rivals, held_out)
@@ -99,7 +99,7 @@ def _needed(found: SeededDifference, n_rivals: int, held_out: float) -> str:
 
 
 def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
-    """Return the row that costs least, and by what: fewest MACs where backbones differ, else the shortest fit."""
+    """Return the cheapest row and the reason: fewest MACs if backbones differ, otherwise the shortest fit."""
     backbones = [str(frame["backbone"].iloc[row]) for row in rows] if "backbone" in frame else []
     if len(set(backbones)) > 1 and set(backbones) <= set(BACKBONES):
         macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
@@ -115,7 +115,7 @@ def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
 
 
 def name_of(frame: pd.DataFrame, row: int) -> str:
-    """Return what sets a row apart: its labels that are not all alike, and its parameters."""
+    """Return what distinguishes a row: the labels that differ between rows, and its parameters."""
     labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
     values = {name: frame[name].iloc[row] for name in telling}

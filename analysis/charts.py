@@ -112,7 +112,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Mean ranks over datasets, and which of them the tests do not tell apart.
+    """Mean ranks over datasets, and which of them do not differ significantly.
 
     Attributes:
         title: The question.

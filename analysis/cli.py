@@ -1,4 +1,4 @@
-"""``python -m analysis``: the report of an experiment, one of its tables, or what stands behind a run."""
+"""``python -m analysis``: the report of an experiment, one of its tables, or the evidence behind a run."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> NoReturn:
-    """Run a command and exit: 0, 1 where a run does not repeat, 2 for bad input."""
+    """Run a command and exit: 0, 1 if a run was not reproduced, 2 for invalid input."""
     start_logging()
     try:
         with process_scratch():

@@ -1,4 +1,4 @@
-"""Stage `compare`: the report of an experiment, as a run of its own that holds it."""
+"""Stage `compare`: the report of an experiment, logged as a run."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two runs side by side: parameters, metrics, confusions, and the images that changed sides."""
+"""Two runs side by side: parameters, metrics, confusions, and the images that only one gets right."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

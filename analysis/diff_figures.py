@@ -1,4 +1,4 @@
-"""Figures of two runs' difference: confusions subtracted, and images that changed sides."""
+"""Figures of two runs' difference: confusions, and images that only one gets right."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING

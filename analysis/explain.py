@@ -21,7 +21,7 @@ FOLDS_SCORES = ("cv_val_accuracy", "cv_accuracy", "cv_balanced_accuracy", "cv_ma
 
 
 def explain(run_id: str) -> str:
-    """Return what a run's numbers rest on: commands, parameters, data, code, seed, upstream runs, environment.
+    """Return what a run's numbers are based on: commands, parameters, data, code, seed, upstream runs, environment.
 
     Raises:
         InputError: If there is no such run, or it is not of this project.

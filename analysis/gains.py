@@ -90,7 +90,7 @@ def with_gains(rows: pd.DataFrame, gains: Gains) -> pd.DataFrame:
 
 
 def doubts_about_gains(rows: pd.DataFrame, gains: Gains) -> Iterator[Doubt]:
-    """Yield the gains above 0 whose intervals hold 0."""
+    """Yield the gains above 0 whose intervals contain 0."""
     n_gains, held_out = sum(gain is not None for gain in gains.found), float(rows[HELD_OUT].max())
     for position, (other, gain) in enumerate(zip(gains.baselines, gains.found, strict=True)):
         if other is not None and gain is not None and gain.difference > 0 >= gain.interval[0]:

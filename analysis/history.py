@@ -1,4 +1,4 @@
-"""What became of a registered model's aliases, as Markdown: who moved which, when, and why."""
+"""The history of a registered model's aliases, as Markdown: who moved which, when, and why."""
 
 from collections.abc import Mapping
 

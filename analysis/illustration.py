@@ -144,7 +144,7 @@ def _value(row: Mapping[Any, Any], name: str) -> float:
 
 
 def labels_of(table: Table) -> tuple[str, ...]:
-    """Return what tells the rows apart: their texts and counts that are not all alike, side by side."""
+    """Return what distinguishes the rows: the texts and counts that differ between them."""
     names = [column.name for column in table.columns if column.kind in ("text", "count") and column.name != "front"]
     telling = [name for name in names if table.frame[name].astype(str).nunique() > 1] or names[:1]
     return tuple(_shortened(" ".join(_texts(row, telling))) for row in table.frame.to_dict("records"))

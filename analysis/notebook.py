@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(name: str, frame: "pd.DataFrame") -> "Table | None":
-    """Show a table with its chart and return it; say what it needs where there are no such runs.
+    """Show a table with its chart and return it; without suitable runs, say what it needs.
 
     Args:
         name: One of ``TABLES``.

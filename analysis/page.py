@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it: style, data, charts and plotly.js are in it.
+"""The report as one self-contained HTML page, including style, data, charts and plotly.js.
 
 Of plotly.js the bundle with charts on axes, compressed: a page has 2 MB at most.
 """

@@ -1,4 +1,4 @@
-"""Who is on the Pareto front."""
+"""The rows on the Pareto front."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

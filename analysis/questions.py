@@ -164,7 +164,7 @@ def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str,
 
 
 def context_notes(cells: pd.DataFrame) -> list[str]:
-    """Return which data and weights the cells stand on."""
+    """Return which data and weights the cells are based on."""
     first = cells.iloc[0]
     weights = ", ".join(sorted(cells["weights"].dropna().unique()))
     return [f"Dataset {first['dataset']} (digest {str(first['dataset_digest'])[:12]}); backbone weights: {weights}."]

@@ -1,4 +1,4 @@
-"""A run, run again: are its numbers the same, and to how many digits?"""
+"""A repeated run: whether its numbers agree, and to how many digits."""
 
 import math
 import os
@@ -80,16 +80,16 @@ class Repetition:
 
     @property
     def found(self) -> Sameness:
-        """Return the class of sameness that was found."""
+        """Return the degree of agreement that was found."""
         return classify(self.metrics, self.splits)[0]
 
     @property
     def same(self) -> bool:
-        """Return whether the run repeats: to the bit, or to the stated digits where no more is promised."""
+        """Return whether the run was reproduced: bit-identical, or to the stated digits if no more is promised."""
         return self.found is Sameness.BIT or (self.found is Sameness.DIGITS and self.expected < Sameness.BIT)
 
     def to_markdown(self) -> str:
-        """Return the class of sameness, what is equal and what is not."""
+        """Return the degree of agreement, and what agrees and what does not."""
         digits = classify(self.metrics, self.splits)[1]
         differing = {name: pair for name, pair in self.metrics.items() if shared_digits([pair]) < MOST_DIGITS}
         lines = [f"# Run {self.first}, repeated as {self.second}", ""]

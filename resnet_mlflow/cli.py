@@ -118,7 +118,7 @@ def without_verbose(argv: Sequence[str]) -> list[str]:
 
 
 def _check_ranks(config: Config) -> None:
-    """Refuse several processes of ``torchrun`` where they would do the same beside each other; one of them says so."""
+    """Refuse several ``torchrun`` processes if each would do the same work; only the first prints the error."""
     problem = config.problem_with_ranks(n_ranks()) if n_ranks() > 1 else ""
     if not problem:
         return
@@ -143,7 +143,7 @@ def _bounded(line: str) -> str:
 
 
 def _meet_launched_run() -> None:
-    """Write on the run that ``mlflow run`` has made who works on it: this process may be killed before a stage does."""
+    """Record this process on the run made by ``mlflow run``, because it may be killed before a stage does so."""
     if os.environ.get("MLFLOW_RUN_ID") and rank() == 0:
         from resnet_mlflow.tracking import connect
 
@@ -156,7 +156,7 @@ def _exit_stopped(config_class: type[Config]) -> NoReturn:
 
 
 def _note_refusal(message: str) -> None:
-    """Leave the reason on the run that ``mlflow run`` has made, where no stage came to use it."""
+    """Record the error on the run made by ``mlflow run``, if no stage used it."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id is None:
         return

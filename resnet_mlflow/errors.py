@@ -1,4 +1,4 @@
-"""The one exception that means: the user can fix this."""
+"""The exception for errors that the user can fix."""
 
 import errno
 from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ def printable(text: str) -> str:
 
 
 def of_place(error: BaseException) -> InputError | None:
-    """Return the line for an error behind which a full or protected disk stands, or None where none does.
+    """Return the message for an error caused by a full or protected disk; None for other errors.
 
     Libraries wrap the system's error, often in a message about something else.
 

@@ -1,4 +1,4 @@
-"""Files that are rendered from the code so that they cannot drift: ``make mlproject``."""
+"""Files generated from the code so that they cannot drift: ``make mlproject``."""
 
 import ast
 import tomllib

@@ -1,4 +1,4 @@
-"""Which classes the best classifier takes for which."""
+"""Which classes the best classifier confuses."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Remedies against long-tailed training data."""
+"""Long-tail methods."""
 
 from typing import Any
 

@@ -65,7 +65,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
 
 
 def _leads(one: Predictions) -> "np.ndarray[Any, Any]":
-    """Return how far the prediction is above the label in probability; 0 where it is right."""
+    """Return how far the prediction is above the label in probability; 0 if it is correct."""
     column = {name: index for index, name in enumerate(one.class_names)}
     places = np.arange(len(one.labels))
     of_prediction, of_label = (

@@ -1,4 +1,4 @@
-"""What repairing a dataset gained: the same training before and after corrections, image by image."""
+"""What correcting a dataset gained: the same training before and after corrections, image by image."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Scores with and without the test images that have a copy or a twin in train, where an audit looked for them."""
+"""Scores with and without the test images that have a copy or near-duplicate in train, if an audit was run."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How well promoted classifiers tell other images from their own, by score."""
+"""How well promoted classifiers detect images that are not from their dataset, by score."""
 
 import re
 from typing import Any

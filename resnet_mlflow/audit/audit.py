@@ -1,4 +1,4 @@
-"""A whole audit of a dataset, from its images and their stored features."""
+"""A complete audit of a dataset, from its images and their stored features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -190,7 +190,7 @@ def _few(rows: Ints, n_images: int) -> Ints:
 
 
 def _spread(wrong: WrongLabels, rows: Ints, n_images: int) -> WrongLabels:
-    """Return what is said of labels by row of the pool; images without features get NaN."""
+    """Return the label scores by row of the pool; images without features get NaN."""
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
         column = np.full(n_images, np.nan)

@@ -1,4 +1,4 @@
-"""The findings of an audit as one HTML page that needs nothing beside it: pictures are in it."""
+"""The findings of an audit as one self-contained HTML page, including the images."""
 
 import base64
 import io
@@ -83,7 +83,7 @@ def _overlaps(audit: Audit) -> list[dict[str, Any]]:
 
 
 def remarks_of(audit: Audit) -> list[str]:
-    """Return what there is to say of the dataset as a whole, a sentence each."""
+    """Return remarks on the dataset, a sentence each."""
     low, high = audit.wrong.interval
     remarks = [
         f"Wrong labels: about {audit.wrong.count:,.0f} of {len(audit.rows):,} ({low:,.0f} to {high:,.0f})."

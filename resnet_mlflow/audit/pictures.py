@@ -1,4 +1,4 @@
-"""Faulty pictures: tiny, blurred, dark, blown out, flat, of an odd shape, or of an odd size in their class."""
+"""Faulty images: tiny, blurred, dark, blown out, flat, of an odd shape, or of an odd size for their class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Near twins: the same picture cropped, flipped, compressed again, resized or recoloured."""
+"""Near-duplicates ("twins"): the same picture cropped, flipped, recompressed, resized or recoloured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

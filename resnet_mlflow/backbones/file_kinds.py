@@ -14,7 +14,7 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of file that people take for weights: what it is, and what to do."""
+    """A kind of file that users mistake for weights: what it is, and what to do."""
 
     what: str
     cure: str

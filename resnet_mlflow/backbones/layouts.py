@@ -35,7 +35,7 @@ _N_SHOWN = 4
 
 @dataclass
 class Group:
-    """Tensors of a file that share a beginning, held against a network's.
+    """Tensors of a file whose names share a prefix, compared with a network's.
 
     Attributes:
         prefix: What they share: levels of nesting end in ``/``, parts of names in a dot.
@@ -82,7 +82,7 @@ class Group:
 
     @property
     def summary(self) -> str:
-        """Return what was taken and what was left, for log and note; empty where there is nothing to say."""
+        """Return what was loaded and what was ignored, for log and note; empty if there is nothing to say."""
         named = f", named as in {self.scheme}" if self.scheme != "torchvision" else ""
         if not (self.prefix or named or set(self.left_aside) - {"fc.*"}):
             return ""

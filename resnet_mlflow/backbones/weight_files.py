@@ -1,4 +1,4 @@
-"""The content of a weights file, whatever its suffix: nested containers with tensors in them. Nothing is executed."""
+"""The content of a weights file, whatever its suffix: nested containers of tensors. Nothing is executed."""
 
 import argparse
 import contextlib

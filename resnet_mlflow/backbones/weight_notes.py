@@ -1,4 +1,4 @@
-"""What a weights file, or a file beside it, says of the images that it wants. Free of torch where that is possible."""
+"""The preprocessing given in a weights file, or in a file next to it. Imports torch only if necessary."""
 
 import json
 import logging

@@ -85,7 +85,7 @@ def _share(n_right: int, n: int) -> str:
 
 
 def write_calibration(facts: Facts) -> Iterator[Block]:
-    """Yield whether probabilities are what they say."""
+    """Yield how well probabilities are calibrated."""
     evaluation = facts.evaluation
     bins = reliability(evaluation.probabilities, evaluation.labels)
     judged = "test images" if "test" in facts.splits else "held-out images"
@@ -113,7 +113,7 @@ def png_of(drawing: "Drawing") -> str:
 
 
 def write_answering(facts: Facts) -> Sequence[Block]:
-    """Return when the classifier does not answer, and what came of its promises on test images."""
+    """Return when the classifier declines to answer, and how well its promises hold on test images."""
     tags = facts.tags
     if tags.get("promises", "none") == "none":
         return []
@@ -126,7 +126,7 @@ def write_answering(facts: Facts) -> Sequence[Block]:
 
 
 def write_confusions(facts: Facts) -> Iterator[Block]:
-    """Yield what is taken for what, with pictures."""
+    """Yield the most frequent confusions, with images."""
     evaluation, names = facts.evaluation, facts.evaluation.class_names
     pairs = confused_pairs(evaluation.confusion, N_PAIRS)
     if not pairs:

@@ -1,4 +1,4 @@
-"""Sections on what a classifier makes of images that it is not for: others, corrupted ones, a stream that changes."""
+"""Sections on unusual images: other datasets, corrupted images, and images that change over time."""
 
 import math
 import re
@@ -15,7 +15,7 @@ N_WORST, N_CURVES = 5, 8
 
 
 def write_ood(facts: Facts) -> Iterator[Block]:
-    """Yield how well scores tell other images from those that the classifier is for."""
+    """Yield how well scores detect images that the classifier is not intended for."""
     found = {name: match for name in facts.promotion if (match := _OOD.fullmatch(name))}
     rows = []
     for name, match in sorted(found.items()):

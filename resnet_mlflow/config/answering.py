@@ -1,4 +1,4 @@
-"""When a promoted classifier answers, what is in its sets, and what it is tried against."""
+"""When a promoted classifier answers, its prediction sets, and the images it is tested on."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ else:
 
 
 class AnsweringConfig(Config):
-    """When a classifier answers, and what it says beside its answer."""
+    """When a classifier answers, and what comes with the answer."""
 
     calibrate: Literal["auto", "kept_aside", "cross_fit", "none"] = Field(
         "auto",

@@ -1,4 +1,4 @@
-"""Whether scores come from one test split, or from folds that take turns at being it."""
+"""Whether scores come from one test split or from cross-validation."""
 
 from pydantic import Field, field_validator, model_validator
 

@@ -1,4 +1,4 @@
-"""Which classifier sits on the features, and how it is judged."""
+"""The classifier on the features, and how it is evaluated."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from resnet_mlflow.registry.heads import HEADS
 
 
 class HeadConfig(Config):
-    """Which classifier sits on the features."""
+    """The classifier on the features."""
 
     head: Head = Field("svm", description="The classifier fitted on features.")
     head_params: str = Field("{}", description="Parameters of the head as YAML, such as '{C: 1, kernel: linear}'.")
@@ -37,7 +37,7 @@ class CalibrationConfig(Config):
 
 
 class EvaluationConfig(CalibrationConfig):
-    """What is done with a fitted classifier's scores."""
+    """How a fitted classifier's scores are processed."""
 
     attention_maps: int = Field(
         0, ge=0, le=64, description="Number of correct and of wrong test images for which Grad-CAM maps are drawn."

@@ -1,4 +1,4 @@
-"""Which long tail, and which remedies against it."""
+"""The long-tailed profile and the long-tail methods."""
 
 from typing import Literal
 
@@ -47,7 +47,7 @@ class ProfileConfig(Config):
 class LongtailConfig(
     WorkersConfig, CrossValidationConfig, ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig
 ):
-    """Compare remedies against long-tailed training data: one run per method and seed."""
+    """Compare long-tail methods, with one run per method and seed."""
 
     head: Head = Field("linear", description="The head to which the long-tail methods are applied.")
     methods: str = Field(

@@ -42,7 +42,7 @@ class MonitorConfig(ClassifyConfig):
 
 
 class PowerConfig(Config):
-    """What is measured at promotion of how soon monitor will notice a change."""
+    """What promotion measures about how soon monitor will notice a change."""
 
     power_curve: bool = Field(
         False, description="Measure how many images monitor needs to notice corruptions of held-out images."

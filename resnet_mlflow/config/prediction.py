@@ -11,7 +11,7 @@ ENDINGS = (".parquet", ".csv")
 
 
 class ClassifyConfig(Config):
-    """A registered classifier, and how it goes through images."""
+    """A registered classifier, and how it processes images."""
 
     model: str = Field(
         "models:/digits-classifier@champion",

@@ -1,4 +1,4 @@
-"""Which processes do the parts of a piece of work."""
+"""Which processes share the work."""
 
 import re
 
@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/:]+(:\d+)?")
 
 
 class WorkersConfig(Config):
-    """Where parts that do not need each other are done at the same time."""
+    """Where independent parts of the work run in parallel."""
 
     workers: int = Field(
         0,

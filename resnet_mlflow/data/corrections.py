@@ -34,7 +34,7 @@ class _Marked:
     columns: Mapping[str, Sequence[str]]
 
     def refuse(self, column: str, is_right: Callable[[int], bool], rule: str, remedy: str) -> None:
-        """Refuse the rows, by position among those marked, that are not right."""
+        """Refuse the invalid rows, by position among those marked."""
         wrong = [index for place, index in enumerate(self.indices) if not is_right(place)]
         if wrong:
             values = self.table.columns.get(column) or [""] * len(self.table.rows)
@@ -115,7 +115,7 @@ def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
 
 
 def _verdicts(dataset: ImageDataset, marked: _Marked, places: list[list[_Place]]) -> dict[_Place, int | None]:
-    """Return the label of each image that is spoken of, None where it is dropped."""
+    """Return the corrected label of each image in the table; None if it is dropped."""
     label_of = {name: label for label, name in enumerate(dataset.class_names)}
     texts = marked.columns["verdict"]
     known = {*label_of, *(LABEL + name for name in label_of), KEEP, DROP}

@@ -1,4 +1,4 @@
-"""JPEG files to pixels by libjpeg-turbo, which tells of damage; free of torch."""
+"""JPEG files to pixels by libjpeg-turbo, which reports damage; does not import torch."""
 
 import numpy as np
 import simplejpeg

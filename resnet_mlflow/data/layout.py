@@ -79,7 +79,7 @@ def _choose(folders: Iterable[Path]) -> list[_Candidate]:
 
 
 def _one_folder_each(top: Path, chosen: Iterable[_Candidate]) -> dict[str, Path]:
-    """Return the folder of each split, and tell where a name is read as another's.
+    """Return the folder of each split, and log splits that are used as another.
 
     Raises:
         InputError: If there are several for one split.

@@ -1,4 +1,4 @@
-"""Folders of unknown origin, read to their end: links go nowhere twice, and nothing is left out in silence."""
+"""Folders of unknown origin, read completely: no link is followed twice, and nothing is skipped silently."""
 
 import os
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _PSEUDO = frozenset(
 
 
 class Place(NamedTuple):
-    """What tells a folder from all others, by whatever path it is reached."""
+    """What identifies a folder, by whatever path it is reached."""
 
     device: int
     inode: int

@@ -108,7 +108,7 @@ def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], title:
 
 
 def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return an image under its attention map: yellow spoke most for the class."""
+    """Return an image under its attention map: yellow supports the class most."""
     from matplotlib import colormaps
 
     opacity = 0.65 * heat[..., None]

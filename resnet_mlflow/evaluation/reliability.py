@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say: accuracy by confidence, as numbers and as a figure."""
+"""How well probabilities are calibrated: accuracy by confidence, as numbers and as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -160,7 +160,7 @@ def _is_of_backbone(node: Any) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporters tell of themselves off the terminal: steps, and advice to their own authors."""
+    """Keep the exporters' own messages off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -23,7 +23,7 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Parity:
-    """What came of a form on the test split, beside the classifier itself.
+    """How a form performs on the test split, compared with the classifier itself.
 
     Attributes:
         n_images: How many there are.

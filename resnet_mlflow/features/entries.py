@@ -1,4 +1,4 @@
-"""Entries of a feature store as files: sealed by checksums, and read as if anybody might have written them."""
+"""Entries of a feature store as files: protected by checksums, and treated as untrusted when read."""
 
 import hashlib
 import json
@@ -27,12 +27,12 @@ MAX_META_BYTES = 2**28  # one line per image left out
 
 
 class DamagedEntryError(Exception):
-    """An entry of the store that is not what was written."""
+    """A damaged entry of the store."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What features from elsewhere must be of.
+    """What features from elsewhere must match.
 
     Attributes:
         key: Their name.

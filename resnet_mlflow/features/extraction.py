@@ -145,7 +145,7 @@ def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> 
 
 
 def _done_before(request: _Request, folder: Path, name: str, split: ImageSplit) -> Done:
-    """Return what an extraction that did not come to its end left; ranks must agree on it."""
+    """Return what an interrupted extraction has left; all ranks must agree on it."""
     found: Done | None = None
     if request.fabric.global_rank == 0:
         found = begin_split(folder, name, _shape(request, split))

@@ -1,4 +1,4 @@
-"""Which rows of an entry in the making are done: spans with a checksum each, so that what was killed goes on."""
+"""Finished rows of an incomplete entry, as spans with a checksum each, so that killed work can continue."""
 
 import hashlib
 import json
@@ -195,5 +195,5 @@ def can_go_on(folder: Path) -> bool:
 
 
 def forget(folder: Path) -> None:
-    """Remove the notes of an entry that is whole."""
+    """Remove the notes of a complete entry."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Content-addressed store of features: whole entries or none, checked by their checksums.
+"""Content-addressed store of features: entries are complete or absent, and verified by checksums.
 
 An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
 ``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and renamed when whole.

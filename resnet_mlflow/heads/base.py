@@ -1,4 +1,4 @@
-"""What all heads share: validation, preprocessing, prediction from logits, calibration by one temperature."""
+"""What all heads share: validation, preprocessing, prediction from logits, and calibration by one temperature."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self

@@ -127,7 +127,7 @@ def _number_types() -> frozenset[str]:
 
 
 def _try(head: Any) -> None:
-    """Let a head answer once: one whose parts do not fit each other must not end a stage hours later."""
+    """Let a head answer once, so that inconsistent parts are found now and not after hours of work."""
     n_features, n_classes = int(head.n_features_in_), len(head.classes_)
     if not isinstance(head, HeadBase) or not 0 < n_features <= MAX_FEATURES:
         raise ValueError(f"{type(head).__name__} of {n_features} features")
@@ -159,7 +159,7 @@ def quiet_light_imports() -> Iterator[None]:
 
 @contextmanager
 def _few_estimators() -> Iterator[None]:
-    """Let scikit-learn's ``all_estimators`` tell of ``ESTIMATORS`` only: types with their names, not imported."""
+    """Let scikit-learn's ``all_estimators`` list only ``ESTIMATORS``: types with their names, not imported."""
     import sklearn.utils
 
     names = [name.rpartition(".")[::2] for name in ESTIMATORS]

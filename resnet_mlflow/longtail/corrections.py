@@ -25,7 +25,7 @@ from resnet_mlflow.longtail.posthoc import (
 
 @dataclass(frozen=True)
 class Correction:
-    """What a method makes of a fitted head, by its hyperparameters.
+    """The head that a method derives from a fitted head, by its hyperparameters.
 
     Attributes:
         logits: Parameters to logits on validation, without building a head.

@@ -1,4 +1,4 @@
-"""What a row of ``methods`` says of a remedy, and what the function it names is called with; free of torch.
+"""What a row of ``methods`` says about a method, and the arguments of its builder; does not import torch.
 
 The function is named as text, ``module:attribute``, and imported when it is first used. By kind, it is called as
 
@@ -79,7 +79,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Method:
-    """One remedy.
+    """One long-tail method.
 
     Attributes:
         name: What users write.

@@ -1,4 +1,4 @@
-"""The remedies: a row holds everything about one, its builder included. A new one is a row here and its function.
+"""The long-tail methods, one row each, including its builder. A new method is a row here and its function.
 
 See ``method`` for what a row says, and for what the function is called with.
 """

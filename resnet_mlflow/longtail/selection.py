@@ -1,4 +1,4 @@
-"""Which remedies a text names, how they may be combined, which of them apply to a head, and what is chosen for them."""
+"""Which methods a text names, how they combine, which apply to a head, and what is chosen for them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Tests of whether a batch of images is drawn as a reference, one per kind of change, and what they say together."""
+"""Tests of whether a batch comes from the same distribution as a reference, one per kind of change, combined."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SHOWN_CLASSES = 3
 
 @dataclass(frozen=True)
 class Change:
-    """What one test says.
+    """The result of one test.
 
     Attributes:
         name: What was compared.
@@ -67,7 +67,7 @@ class Pool:
         return witness_test(self.reference.kernel, cross[rows], among[np.ix_(rows, rows)])
 
     def changes(self, level: float) -> list[Change]:
-        """Return what each test says of all images.
+        """Return the result of each test on all images.
 
         Args:
             level: Of the look, in [0, 1].

@@ -1,4 +1,4 @@
-"""What a look found as one HTML page that needs nothing beside it: figures and pictures are in it."""
+"""The result of a check as one self-contained HTML page, including figures and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a look rests on.
+    """The facts about a check.
 
     Attributes:
         model: Name and version of the model.

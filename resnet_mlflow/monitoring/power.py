@@ -1,4 +1,4 @@
-"""From how many images on a change is noticed, measured on batches of changed images, and how often none is."""
+"""How many images it takes to notice a change, measured on batches of changed images, and the false alarms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """Return what is seen, in words, such as ``strong fog``."""
+        """Return severity and corruption in words, such as ``strong fog``."""
         return f"{_WORDS[self.severity]} {self.corruption.replace('_', ' ')}"
 
 

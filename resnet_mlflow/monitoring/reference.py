@@ -1,4 +1,4 @@
-"""What a classifier was promoted on, as it is packaged with it: held-out images that later ones are compared with."""
+"""The reference packaged with a classifier: held-out images that later ones are compared with."""
 
 import json
 from collections.abc import Sequence

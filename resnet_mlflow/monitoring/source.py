@@ -24,7 +24,7 @@ _SCORE = "score_"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of images, as ``predict`` wrote it.
+    """A classifier's answers, as ``predict`` wrote them.
 
     Attributes:
         paths: Of the images, as they stand in the files, ``(n_images,)``.
@@ -131,7 +131,7 @@ def _all(path: Path) -> tuple[list[Path], bool]:
 
 
 def read_answers(files: Sequence[Path], class_names: Sequence[str]) -> Answers:
-    """Return what a classifier said, as files that ``predict`` wrote have it.
+    """Return a classifier's answers from files that ``predict`` wrote.
 
     Args:
         files: CSV or Parquet.

@@ -1,4 +1,4 @@
-"""What a run knows of itself that a reviewer would ask for."""
+"""Facts about a run that a reviewer would ask for."""
 
 import math
 from collections.abc import Mapping

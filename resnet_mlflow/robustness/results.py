@@ -1,4 +1,4 @@
-"""Finished cells on disk: what each classifier said of each corrupted test set, so that a test can be continued."""
+"""Finished results on disk: each classifier's answers on each corrupted test set, so that a test can continue."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ ALGORITHMS = "1"
 
 @dataclass(frozen=True, eq=False)
 class SetResult:
-    """What one classifier said of one corrupted test set; rows are the images tested, in the dataset's order.
+    """One classifier's answers on one corrupted test set; rows are the images tested, in the dataset's order.
 
     Attributes:
         predictions: Class indices, ``(n_items,)`` int32.
@@ -116,7 +116,7 @@ class ResultStore:
         self.put(key, classifier, found)
 
     def put(self, key: str, classifier: str, result: SetResult) -> None:
-        """Keep a result; it is there whole or not at all.
+        """Keep a result, written atomically.
 
         Raises:
             InputError: If the folder cannot be written to.

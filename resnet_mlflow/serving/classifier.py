@@ -1,4 +1,4 @@
-"""A whole classifier, image in and class out, and the folder it is kept in: no pickle, no tracking, no dataset."""
+"""A complete classifier, image in and class out, and its folder: no pickle, no tracking, no dataset."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +116,7 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         groups: Sequence[str] = (),
     ) -> Iterator[tuple[NDArray[np.int64], Judged]]:
-        """Yield positions of images and what is said of them, block by block, in order.
+        """Yield positions of images and their answers, block by block, in order.
 
         Args:
             images: As for ``predict_proba``.
@@ -189,13 +189,13 @@ class Classifier:
 
 
 def unconditional(probabilities: Scores) -> Judged:
-    """Return what a classifier without rules says: the most probable class, always."""
+    """Return the answers of a classifier without rules: always the most probable class."""
     n_images, labels = len(probabilities), probabilities.argmax(axis=1)
     return Judged(probabilities, labels, None, np.ones(n_images, dtype=bool), np.full(n_images, ""))
 
 
 def _measure(light: Light, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Keep the light of pictures on their way through, as they were decoded."""
+    """Record the brightness of decoded images as they pass through."""
     light[rows] = measure_light(images)
     return images
 

@@ -1,4 +1,4 @@
-"""How often one test split has decided for a model, and what a decision then takes."""
+"""How many decisions were made on one test split for a model, and the level of the next one."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def level_of_alarm(look: int, false_alarms: float) -> float:
 
 
 def looks_in_words(look: int) -> str:
-    """Return what a version says of how often its test split has decided, in a sentence; 0: not yet."""
+    """Return a sentence on how many decisions were made on the version's test split; 0: none yet."""
     if look == 0:
         return "No decision was made on the test split: there was no champion to compare with."
     return (

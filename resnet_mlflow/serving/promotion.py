@@ -31,7 +31,7 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``.
+    """A classifier's test predictions: ids, true and predicted class names, each ``(n_items,)``.
 
     ``slices`` has by column what each item has there; empty texts are in no slice.
     """

@@ -1,4 +1,4 @@
-"""What a promotion does about a classifier's answers: fits its rules, tries them on test images, and logs both."""
+"""Answering rules at promotion: they are calibrated, tested on test images, and logged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

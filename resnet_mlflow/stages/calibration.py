@@ -1,4 +1,4 @@
-"""When a candidate's classifier should not answer: its rules, calibrated on images that selected nothing."""
+"""When a candidate's classifier should not answer: its rules, calibrated on images that no choice was based on."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images that selected nothing, and what classifiers say of them that did not see them.
+    """Images that no choice was based on, and predictions for them by classifiers that did not see them.
 
     Attributes:
         items: Their features and labels.
@@ -245,7 +245,7 @@ class _Work:
         )
 
     def fold_by_fold(self) -> Iterator[Calibration]:
-        """Yield what heads say of training images that they were not fitted on, until there are enough."""
+        """Yield heads' predictions for training images that they were not fitted on, until there are enough."""
         train, val, own = self.splits["train"], self.splits["val"], self.classifier.config
         fold_of = _draw_folds(train.labels, train.groups, own.seed, self.classifier.class_names)
         n_images = 0

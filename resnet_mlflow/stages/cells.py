@@ -121,7 +121,7 @@ def _scores(work: _Work, done: Done) -> str:
 
 
 def _do(work: _Work, done: Done) -> str:
-    """Do a piece of work, and return how it was done where that is not by doing it."""
+    """Do the work and return how it was done, if not by running it now."""
     if isinstance(work.config, LongtailConfig):
         if not run_longtail(work.config):
             raise InputError("a method failed, see its run")

@@ -1,4 +1,4 @@
-"""Workers that do the parts of a piece of work below its run."""
+"""Workers that share the work below a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class Crew:
         self.place = place
 
     def check(self, config: FeatureConfig, digest: str) -> None:
-        """Make sure that all workers can do what they will be answer.
+        """Make sure that all workers can do what they will be asked to do.
 
         Args:
             config: Names the dataset.

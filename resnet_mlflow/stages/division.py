@@ -1,4 +1,4 @@
-"""What runs tell of how their images are divided: groups, what crosses splits, what could not be balanced."""
+"""What runs log about how their images are divided: groups, what crosses splits, what could not be balanced."""
 
 import hashlib
 import json
@@ -87,7 +87,7 @@ def groups_digest(dataset: ImageDataset) -> str:
 
 
 def division_tags(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> dict[str, str]:
-    """Return the tags that tell of groups; none where each image is its own."""
+    """Return the tags about groups; none if each image is its own group."""
     tags = {"n_left_out_images": str(sum(dataset.n_left_out.values()))} if dataset.n_left_out else {}
     if group_by or dataset.has_groups:
         tags |= {

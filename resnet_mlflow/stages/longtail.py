@@ -1,4 +1,4 @@
-"""Stage `longtail`: remedies against long-tailed training data, one nested run per method and seed."""
+"""Stage `longtail`: long-tail methods, with one nested run per method and seed."""
 
 import logging
 import time

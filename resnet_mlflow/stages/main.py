@@ -1,4 +1,4 @@
-"""Stage `main`: a whole study, as one parent run with a nested run per cell."""
+"""Stage `main`: a study, as one parent run with a nested run per cell."""
 
 import logging
 import time

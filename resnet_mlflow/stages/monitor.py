@@ -1,4 +1,4 @@
-"""Stage `monitor`: whether images are still like those that a registered classifier was promoted on."""
+"""Stage `monitor`: whether images still resemble those that a registered classifier was promoted on."""
 
 import logging
 from contextlib import ExitStack
@@ -42,7 +42,7 @@ FOLDER = "monitor"
 
 @dataclass(frozen=True)
 class Look:
-    """What a look came to.
+    """The result of a check.
 
     Attributes:
         run_id: Of its run.
@@ -59,7 +59,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Images of a look.
+    """The images of a check.
 
     Attributes:
         paths: Of those that could be read; what predictions call them.
@@ -77,7 +77,7 @@ class _Batch:
 
 
 def run_monitor(config: MonitorConfig) -> Look:
-    """Return what a look at images says, which is logged as a run with a report.
+    """Check images, and return the result, which is logged as a run with a report.
 
     Raises:
         InputError: If there is no such model or batch, the model has no reference, or the batch is too small.

@@ -1,4 +1,4 @@
-"""Images that a classifier is not for: which there are, and how well each score tells them from its own."""
+"""Images that a classifier is not intended for, and how well each score detects them."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -121,7 +121,7 @@ def _sample(split: ImageSplit, n_images: int) -> ImageSplit:
 def try_on_others(
     run: StageRun, config: PromoteConfig, classifier: RunClassifier, others: Others
 ) -> dict[str, dict[str, Detection]]:
-    """Return how well each score tells other images from the classifier's test images, by source and score.
+    """Return how well each score separates other images from the classifier's test images, by source and score.
 
     Before that, the classifier is right as often on its test images, computed anew, as its run had logged: scores of
     images that are prepared in another way tell nothing.

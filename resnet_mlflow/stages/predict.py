@@ -32,7 +32,7 @@ COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head")
 
 @dataclass(frozen=True)
 class PredictedFolder:
-    """What became of a folder: the file that was written, how many images it holds, and those that have no answer."""
+    """The result for a folder: the file that was written, its number of images, and the images without an answer."""
 
     output: Path
     n_images: int

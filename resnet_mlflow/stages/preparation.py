@@ -1,4 +1,4 @@
-"""What every stage begins with: the dataset, the weights, the feature store, and the keys of the work."""
+"""What every stage starts with: the dataset, the weights, the feature store, and the cache keys."""
 
 import hashlib
 import json
@@ -150,7 +150,7 @@ class Inputs:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return the tags that say what the run's numbers rest on."""
+        """Return the tags that record what the run's numbers are based on."""
         duplicates = {pair: n for pair, n in self.dataset.n_duplicates_across_splits.items() if n}
         return {
             "dataset": self.dataset.short_name,

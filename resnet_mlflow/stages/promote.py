@@ -1,4 +1,4 @@
-"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one.
+"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the current one.
 
 Its other actions lie beside it: ``rollback`` and ``copying``.
 """
@@ -158,7 +158,7 @@ def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVers
 def _try_on_others(
     run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
 ) -> None:
-    """Log how well scores tell other images from the classifier's own, and write it on the version."""
+    """Log how well scores detect other images, and record it on the version."""
     found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
     text = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
     rewrite_version(version, {"ood_auroc": json.dumps(text)})

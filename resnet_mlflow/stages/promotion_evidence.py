@@ -1,4 +1,4 @@
-"""What a promotion knows of a classifier: its answers on the test split, or over the folds of a cross-validation."""
+"""What a promotion knows about a classifier: its answers on the test split, or over folds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A cross-validated configuration fitted on all images, to be served: folds leave no classifier behind."""
+"""A cross-validated configuration fitted on all images, to be served: cross-validation yields no classifier."""
 
 import dataclasses
 import logging

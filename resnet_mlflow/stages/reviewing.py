@@ -1,4 +1,4 @@
-"""What a careful reviewer would say of a run, logged with it: see ``review.run_rules`` for the warnings."""
+"""What a careful reviewer would say about a run, logged with it: see ``review.run_rules`` for the warnings."""
 
 import logging
 from collections.abc import Mapping

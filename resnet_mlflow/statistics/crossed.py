@@ -1,4 +1,4 @@
-"""Scores and differences over seeds and test items: what part of their doubt comes from which, and both together.
+"""Scores and differences over seeds and test items, with the uncertainty from each and from both together.
 
 All seeds are judged on the same items, so a score has two independent errors: that of the seeds, which Student's t
 with ``k - 1`` degrees of freedom covers, and that of the items, which a score interval covers. Their reaches add up as

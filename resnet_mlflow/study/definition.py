@@ -1,4 +1,4 @@
-"""What a study file may hold."""
+"""What a study file may contain."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ class FewShotStudy(Config):
 
 
 class Study(Config):
-    """What a study file holds."""
+    """The content of a study file."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Name of the study's run.")
     description: str = Field("", description="One sentence for the run's note.")

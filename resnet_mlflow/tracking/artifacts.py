@@ -33,7 +33,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class MissingArtifactError(InputError):
-    """A run or model does not hold what is looked for."""
+    """A run or model does not contain what was requested."""
 
 
 def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
