@@ -115,7 +115,7 @@ def audit_dataset(
     pool = pool_images(dataset, {row: error.reason for row, error in facts.errors.items()})
     rows, table = _pooled_features(pool, features)
     twins, groups = _find_groups(pool, facts, rows, table, on_step)
-    on_step("judging labels")
+    on_step("checking labels")
     fitted = cross_fit(table, pool.labels[rows], groups[rows], len(pool.class_names), seed, on_fold)
     wrong = judge_labels(fitted.probabilities, pool.labels[rows])
     on_step("finding outliers")

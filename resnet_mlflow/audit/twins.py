@@ -70,7 +70,7 @@ def find_twins(
     aligner = Aligner(thumbs)
     has_detail = aligner.detail >= LEAST_DETAIL
     pairs = _candidates(thumbs, features, has_detail if usable is None else has_detail & usable)
-    on_step("comparing twins")
+    on_step("comparing near-duplicates")
     coarse, window = aligner.coarse(pairs)
     usual = _usual_score(pairs, coarse, len(thumbs))
     near = np.flatnonzero(coarse >= _LEAST_COARSE)

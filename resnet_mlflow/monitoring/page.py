@@ -50,7 +50,7 @@ class Facts:
     @property
     def summary(self) -> str:
         """Return what was compared with what, in a sentence."""
-        unread = f" ({self.n_bad} more cannot be read)" if self.n_bad else ""
+        unread = f" ({self.n_bad} more unreadable)" if self.n_bad else ""
         return (
             f"{self.n_images:,} images{unread} compared with {self.n_reference:,} held-out training images of "
             f"{self.model}; check {self.look}, level {self.level:.2g}"

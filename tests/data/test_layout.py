@@ -113,7 +113,7 @@ def test_a_name_of_two_splits_is_none():
 def test_other_folders_beside_the_splits_are_reported(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "Training", "Test", "Test-multiple", "drafts")
     assert list(read_as(load(root))) == ["train", "test"]
-    assert "folders beside the splits are not read: Test-multiple, drafts" in caplog.text
+    assert "folders next to the splits are not read: Test-multiple, drafts" in caplog.text
 
 
 def refused(root: Path, name: str = "") -> str:
@@ -180,14 +180,14 @@ def test_classes_below_a_lone_folder_of_the_same_name_are_found(tmp_path):
 
 def test_classes_below_a_lone_folder_of_another_name_are_named(tmp_path):
     write_classes(tmp_path / "birds" / "images", BIRDS)
-    assert f"name folder:{tmp_path / 'birds' / 'images'} if these are the classes" in refused(tmp_path / "birds")
+    assert f"pass folder:{tmp_path / 'birds' / 'images'} if these are the classes" in refused(tmp_path / "birds")
 
 
 def test_splits_one_level_down_among_others_are_named(tmp_path):
     write_splits(tmp_path / "data" / "birds", "train", "test")
     write_splits(tmp_path / "data" / "fish", "train", "test")
     (tmp_path / "data" / "docs").mkdir()
-    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; name folder:" in refused(tmp_path / "data")
+    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; pass folder:" in refused(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -249,4 +249,4 @@ def test_a_folder_of_loose_images_points_to_its_table(tmp_path):
     write_image(tmp_path / "x" / "a.png")
     assert "images without labels; list the labels in a table (table:FILE), or use predict" in refused(tmp_path / "x")
     (tmp_path / "x" / "metadata.csv").write_text("file_name,label\na.png,crow\n")
-    assert f"name table:{tmp_path / 'x' / 'metadata.csv'}" in refused(tmp_path / "x")
+    assert f"pass table:{tmp_path / 'x' / 'metadata.csv'}" in refused(tmp_path / "x")

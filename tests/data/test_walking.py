@@ -87,7 +87,7 @@ def test_order_is_that_of_the_names_files_before_folders(root):
 def test_folders_of_the_system_are_refused_at_once(system, tmp_path):
     for read in (lambda: load_folder(f"folder:{system}", data_dir=tmp_path), lambda: find_images(Path(system))):
         with pytest.raises(
-            InputError, match=rf"on a disk, got {system}, the system's own \(\w+\); name another"
+            InputError, match=rf"on a disk, got {system}, a system folder \(\w+\); pass another"
         ) as caught:
             read()
         assert "\n" not in str(caught.value)

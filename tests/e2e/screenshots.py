@@ -6,6 +6,7 @@ size that a user sees.
 
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ DESKTOP, PAGE, PHONE = (1280, 800), (1280, 1000), (390, 844)
 # Charts and grids of MLflow move for a moment after they have appeared.
 SETTLE_S = 3
 RUN_LINKS = "a[href*='/runs/']"
+LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
 HEADS = "tags.stage = 'fit_head' and tags.protocol = 'full'"
 
 
@@ -88,9 +90,6 @@ def picture_run(photographer, run):
     photographer.open_run(run.info.run_id)
     browser.wait(lambda: browser.all("th"), "the note's table")
     photographer.take("mlflow-run.png")
-    photographer.open_run(run.info.run_id, "/model-metrics")
-    browser.wait(lambda: browser.all(".main-svg"), "the charts")
-    photographer.take("mlflow-metrics.png")
     photographer.open_run(run.info.run_id, "/artifacts/evaluation/test/confusion_matrix.png")
     image = browser.find("img[src^='blob:'], img[alt$='confusion_matrix.png']")
     browser.wait(lambda: int(image.get_attribute("naturalWidth")) > 600, "the figure")
@@ -101,7 +100,7 @@ def take_all(folder):
     """Take every picture of the runs in ``folder``, which holds ``mlflow.db`` as ``make demo`` leaves it."""
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        shutil.copyfile(folder / "mlflow.db", scratch / "mlflow.db")
+        artifacts = _copy_store(folder / "mlflow.db", scratch / "mlflow.db")
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch / 'mlflow.db'}"
         client = mlflow.MlflowClient()
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
@@ -109,7 +108,7 @@ def take_all(folder):
         heads = client.search_runs([experiment], f"{HEADS} and attributes.status = 'FINISHED'", order_by=order)
         with_defaults = [run for run in heads if not int(run.data.params.get("n_trials", "0"))]
         port = free_port()
-        server = start_server(scratch, port)
+        server = start_server(scratch, port, artifacts=artifacts)
         browser = Browser(scratch / "profile", "--hide-scrollbars")
         try:
             ui = f"http://127.0.0.1:{port}"
@@ -123,6 +122,17 @@ def take_all(folder):
         finally:
             browser.quit()
             stop_server(server)
+
+
+def _copy_store(source, target):
+    """Copy a store, whose artifacts the server then serves by its own addresses, and return their folder."""
+    shutil.copyfile(source, target)
+    with sqlite3.connect(target) as store:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        artifacts = str(Path(store.execute(query, (EXPERIMENT,)).fetchone()[0].removeprefix("file://")).parent)
+        for table, column in LOCATIONS:
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, 'mlflow-artifacts:')", (artifacts,))
+    return artifacts
 
 
 def _write_report(scratch):

@@ -83,7 +83,7 @@ def test_what_is_no_source_is_refused(tmp_path):
     for name, line in (
         ("nowhere", "source must be an existing folder or file, got .*nowhere; check the path"),
         ("empty", r"source must contain images or predictions \(.csv, .parquet\), got neither in .*empty"),
-        ("notes.txt", "source must be a folder, or a file of predictions .* got .*notes.txt; name another"),
+        ("notes.txt", "source must be a folder or a file of predictions .* got .*notes.txt; name another"),
         ("both", r"source must contain either images or predictions, got both in .*both \(answers.csv among them\)"),
     ):
         with pytest.raises(InputError, match=line):

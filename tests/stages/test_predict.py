@@ -118,7 +118,7 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"images": "/proc"}, "images must be an existing folder on a disk, got /proc, the system's own"),
+        ({"images": "/proc"}, "images must be an existing folder on a disk, got /proc, a system folder"),
         (
             {"images": "~nobody-here/x"},
             "images must be a path, got '~nobody-here/x'",
