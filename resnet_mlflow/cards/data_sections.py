@@ -28,7 +28,7 @@ _MODEL = {
 def write_model(facts: Facts) -> Sequence[Block]:
     """Return what the version is, and why it was registered."""
     rows = [[name, facts.tags[tag]] for name, tag in _MODEL.items() if facts.tags.get(tag)]
-    return [Table(("", "what"), rows, numbers=False)]
+    return [Table(("property", "value"), rows, numbers=False)]
 
 
 def write_use(facts: Facts) -> Sequence[Block]:
@@ -53,7 +53,7 @@ def write_data(facts: Facts) -> Iterator[Block]:
         *([f"digest of {split}", digest] for split, digest in facts.split_digests.items()),
         ["licence", license_of(dataset, facts.data_license)],
     ]
-    yield Table(("", "what"), rows, numbers=False)
+    yield Table(("property", "value"), rows, numbers=False)
     counts, shown = facts.class_counts, list(dataset.class_names)[:N_CLASSES]
     rows = [[name, *(f"{own.get(name, 0):,}" for own in counts.values())] for name in shown]
     total = ["all", *(f"{sum(own.values()):,}" for own in counts.values())]

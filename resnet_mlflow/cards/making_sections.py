@@ -29,5 +29,5 @@ def write_repeat(facts: Facts) -> Iterator[Block]:
     """Yield commands that make the version again, and what they must meet for equal numbers."""
     if facts.commands:
         yield Code("\n".join(facts.commands))
-    yield Table(("rests on", "which"), [[name, value] for name, value in facts.origins.items()], numbers=False)
+    yield Table(("based on", "value"), [[name, value] for name, value in facts.origins.items()], numbers=False)
     yield Text(f"python -m analysis repeat {facts.tags.get('run_id', 'RUN')} runs it again and compares the numbers.")

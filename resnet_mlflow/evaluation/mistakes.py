@@ -107,7 +107,7 @@ def thumbnail(image: NDArray[np.uint8]) -> str:
 
 
 def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
-    """Return a page that needs nothing beside it.
+    """Return a self-contained page.
 
     Args:
         title: Its heading.
@@ -116,13 +116,14 @@ def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
     """
     # Where no image is a file, or of a group, a column says nothing.
     names = [name for name in COLUMNS if (table[name] != "").any()]
-    head = "".join(f"<th>{escape(header)}</th>" for header in ("", *(COLUMNS[name] for name in names)))
+    headers = ("image", *(COLUMNS[name] for name in names))
+    head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
     body = "\n".join(_row(record, names) for record in table.to_dict("records"))
     message = f"The {len(table)} of {n_wrong} mistakes in which the predicted class is furthest above the true class."
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1><p>{message}</p>\n"
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></body></html>\n"
+        f"<style>{_STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1><p>{message}</p>\n"
+        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></main></body></html>\n"
     )
 
 

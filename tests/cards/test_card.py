@@ -81,7 +81,7 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
         "| mild   | 0.8000   | 0.9000": "corruptions",
         "fog 0.300": "the worst corruption",
         "Notices strong fog from 40 images on.": "power",
-        "| fog 5      | 40 images on": "power by corruption",
+        "| fog 5      | 40 images or more": "power by corruption",
         "not within the sizes tested": "what is not noticed",
         "3 of 200 batches": "false alarms",
         "2.00 Wh": "energy",
@@ -95,6 +95,11 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
     assert page.count('src="data:image/jpeg;base64,') >= 6
     assert "http" not in re.sub(r'base64,[^"]*', "", page), "nothing is loaded from elsewhere"
     assert [base64.b64decode(one)[:4] for one in re.findall(r'png;base64,([^"]*)', page)] == [b"\x89PNG"] * 2
+
+
+def test_every_column_of_a_card_has_a_header(facts):
+    assert "<th" in to_page(facts)
+    assert '<th scope="col"></th>' not in to_page(facts)
 
 
 def test_a_card_injects_no_name(facts):
@@ -114,7 +119,7 @@ def test_a_card_says_what_was_not_measured_and_how_to_get_it(facts):
         message = f"Not measured: {SECTIONS[name].otherwise}"
         assert f"\n> {message}\n" in text
         assert message in page
-    assert "To be filled in: what it is for" in text
+    assert "To be filled in: its purpose" in text
     assert "To be filled in: pass data_license=" in text
     assert "Slices: none" in text
 

@@ -101,17 +101,16 @@ def take_all(folder):
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         artifacts = _copy_store(folder / "mlflow.db", scratch / "mlflow.db")
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch / 'mlflow.db'}"
-        client = mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-        order = ["metrics.`val/accuracy` DESC"]
-        heads = client.search_runs([experiment], f"{HEADS} and attributes.status = 'FINISHED'", order_by=order)
-        with_defaults = [run for run in heads if not int(run.data.params.get("n_trials", "0"))]
         port = free_port()
         server = start_server(scratch, port, artifacts=artifacts)
+        os.environ["MLFLOW_TRACKING_URI"] = ui = f"http://127.0.0.1:{port}"
         browser = Browser(scratch / "profile", "--hide-scrollbars")
         try:
-            ui = f"http://127.0.0.1:{port}"
+            client = mlflow.MlflowClient()
+            experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+            order = ["metrics.`val/accuracy` DESC"]
+            heads = client.search_runs([experiment], f"{HEADS} and attributes.status = 'FINISHED'", order_by=order)
+            with_defaults = [run for run in heads if not int(run.data.params.get("n_trials", "0"))]
             browser.open(f"{ui}/#/experiments")
             browser.close_assistant()
             photographer = Photographer(browser, ui, experiment, _write_report(scratch))
@@ -138,7 +137,7 @@ def _copy_store(source, target):
 def _write_report(scratch):
     from analysis.report import write_report
 
-    return write_report(EXPERIMENT, scratch / "report")
+    return write_report(EXPERIMENT, scratch / "report", ui_url="http://127.0.0.1:5000")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def test_networks_are_trained_on_long_tailed_images(store, image_folder):
     ("values", "line"),
     [
         ({"methods": "balanced_sofmax"}, "did you mean 'balanced_softmax'"),
-        ({"methods": "focal", "head": "svm"}, "a method must apply to head svm, got 'focal'"),
+        ({"methods": "focal", "head": "svm"}, "every method must apply to head svm, got 'focal'"),
         ({"methods": "resample_balanced+balanced_softmax"}, "correct for class frequencies only once"),
         ({"methods": "smote", "train_layers": "all", "head_params": "{}"}, "must work on images .* got 'smote'"),
     ],
