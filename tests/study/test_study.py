@@ -117,7 +117,10 @@ def test_robustness_takes_the_cells_it_is_limited_to(tmp_path):
             {"robustness": {"a": {"severity": 1}}},
             "robustness.a: unknown parameter 'severity'; did you mean 'severities'",
         ),
-        ({"robustness": {"a": {"runs": "1"}}}, "robustness.a must not set 'runs': it tests the study's own cells"),
+        (
+            {"robustness": {"a": {"runs": "1"}}},
+            "robustness.a must not set 'runs', because it tests the study's own cells",
+        ),
     ],
 )
 def test_load_study_refuses_in_one_line(tmp_path, changes, line):
