@@ -139,7 +139,7 @@ class JournalStorage:
         return self._is_free(self._sign(worker))
 
     def _is_free(self, sign: Path) -> bool:
-        """Return whether nobody holds a sign of life, and remove it then."""
+        """Return whether no process holds a heartbeat file, and if so remove it."""
         if not sign.exists():
             return True
         try:
@@ -188,7 +188,7 @@ class DatabaseStorage:
         return _locked_in(engine, name)
 
     def claim(self, trial: "optuna.Trial") -> None:
-        """Write the first sign of life, then this process's name, to the trial."""
+        """Write the first heartbeat, then this process's name, to the trial."""
         self.backend.record_heartbeat(trial._trial_id)
         trial.set_user_attr(WORKER, process_name())
 

@@ -128,14 +128,14 @@ def swap_bytes(first: Path, second: Path) -> None:
     first.write_bytes(contents[1])
 
 
-@pytest.mark.parametrize("mend", [swap, swap_bytes])
-def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp_path, mend):
+@pytest.mark.parametrize("exchange", [swap, swap_bytes])
+def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp_path, exchange):
     root = write_classes(tmp_path / "birds", {"crow": 4, "owl": 4}, suffix=".bmp")
     for path in root.rglob("*.bmp"):
         os.utime(path, ns=(1, 1))
     first, second = root / "crow" / "000.bmp", root / "owl" / "000.bmp"
     before = load(root)
-    mend(first, second)
+    exchange(first, second)
     for path in (first, second):
         os.utime(path, ns=(1, 1))
     after = load(root)

@@ -160,7 +160,7 @@ def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
             break
     command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
     if os.geteuid() == 0 and shutil.which("unshare"):
-        # With a name of its own, a process number says nothing of processes here: only signs of life do.
+        # With a name of its own, a process number says nothing about processes here; only heartbeats do.
         command = ["unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh", *command]
     second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
     during, goes_on = tree(), process.poll() is None

@@ -36,7 +36,7 @@ def refusal():
         ("sqlite://", "must be a file"),
         ("sqlite:////proc/x.db", "No such file"),
         ("sqlite:///" + "n" * 300 + ".db", "got File name too long"),
-        ("ftp://host/x", "tracking store .* must accept runs"),
+        ("ftp://host/x", "must accept runs"),
         ("mysql://user:secret@127.0.0.1:1/x", "got no answer from mysql://127.0.0.1:1/x"),
         ("postgresql://user:secret@127.0.0.1:1/x", "got no answer from postgresql://127.0.0.1:1/x"),
         ("postgresql://user:secret@host:port/x", "got no answer from postgresql://host:port/x"),
@@ -64,7 +64,7 @@ def test_stage_run_refuses_a_file_that_is_no_database(store, tmp_path):
         ("MLFLOW_EXPERIMENT_ID", "4711", "set MLFLOW_EXPERIMENT_ID to an experiment of this store"),
         ("MLFLOW_EXPERIMENT_ID", "no number", "set MLFLOW_EXPERIMENT_ID to an experiment of this store"),
         ("MLFLOW_RUN_ID", "0" * 32, "set MLFLOW_RUN_ID to a run of this store"),
-        ("MLFLOW_RUN_ID", "../x", "tracking store .* must accept runs"),
+        ("MLFLOW_RUN_ID", "../x", "must accept runs"),
     ],
 )
 def test_stage_run_refuses_what_the_environment_names_wrongly(store, monkeypatch, name, value, message):

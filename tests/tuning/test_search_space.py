@@ -143,5 +143,5 @@ def test_load_space_refuses_a_finetune_value_that_breaks_its_rule(tmp_path):
 
 
 def test_load_space_refuses_when_everything_is_given(tmp_path):
-    with pytest.raises(InputError, match="must have a parameter that head_params does not give"):
+    with pytest.raises(InputError, match="must have a parameter that head_params does not set"):
         load_space(write(tmp_path, svm={"C": [1, 2]}), "svm", {"C": 1})

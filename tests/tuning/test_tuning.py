@@ -362,7 +362,7 @@ def test_changed_space_under_the_same_name_is_explained(tmp_path):
     path.write_text("svm: {C: {low: 1, high: 10}}")
     task = Task("s", load_space(str(path), "svm", {}), {}, {"seed": 0})
     with pytest.raises(
-        InputError, match=r"must continue with the space it started with, got a changed one: .*study_name="
+        InputError, match=r"must continue with the space that it started with, got a changed one: .*study_name="
     ):
         SharedStudy(task, config_of(), open_storage("", tmp_path / "s.journal", 1), optuna.pruners.NopPruner())
 
