@@ -43,12 +43,12 @@ def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None)
     if not places:
         found = _answers({table.name: table for table in tables})
         return [answer for answer in found if answer is not None][:MOST]
-    message: list[Answer] = []
+    answers: list[Answer] = []
     for place in dict.fromkeys(places.values()):
         own = {table.name.split("-")[0]: table for table in tables if places.get(table.name) == place}
         if (first := next(filter(None, _answers(own)), None)) is not None:
-            message.append(Answer(f"{place}: {first.text}", first.table))
-    return message[:MOST]
+            answers.append(Answer(f"{place}: {first.text}", first.table))
+    return answers[:MOST]
 
 
 def _answers(tables: Mapping[str, Table]) -> Iterator[Answer | None]:

@@ -212,8 +212,8 @@ def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
         for position in positions:
             row = rows.iloc[position]
-            text = [name for name in differing if not _is_default(row, name)]
-            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in text)
+            shown = [name for name in differing if not _is_default(row, name)]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in shown)
     return texts
 
 

@@ -96,8 +96,8 @@ class Repetition:
         lines.append(f"{len(self.metrics) - len(differing)} of {len(self.metrics)} metrics are bit-identical.")
         rows = [[name, *map(str, pair), str(shared_digits([pair]))] for name, pair in differing.items()]
         lines += ["", *markdown_table(["metric", "then", "now", "equal digits"], rows)] if rows else []
-        text = [[split, *_row(difference)] for split, difference in self.splits.items()]
-        lines += ["", *markdown_table(["predictions", "images that changed", "largest change of a score"], text)]
+        rows_shown = [[split, *_row(difference)] for split, difference in self.splits.items()]
+        lines += ["", *markdown_table(["predictions", "images that changed", "largest change of a score"], rows_shown)]
         lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks and self.found < Sameness.BIT else []
         verdict = "The run was reproduced." if self.same else "The run was NOT reproduced."
         classes = f"Found: {FOUND[self.found].format(digits=digits)}. Promised: {PROMISED[self.expected]}."

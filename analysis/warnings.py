@@ -73,9 +73,9 @@ def warnings_of_tables(tables: Sequence[Table]) -> Iterator[str]:
 
 def _logged(done: pd.DataFrame, column: str) -> list[str]:
     """Return what runs logged under a code, each with the names of the runs, those of most runs first."""
-    description = done[done[column].notna()]
-    texts = description[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
-    names = {text: [str(name) for name in own["name"]] for text, own in description.groupby(texts, sort=False)}
+    logged_runs = done[done[column].notna()]
+    texts = logged_runs[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
+    names = {text: [str(name) for name in own["name"]] for text, own in logged_runs.groupby(texts, sort=False)}
     order = sorted(names, key=lambda text: -len(names[text]))
     return [f"{text} ({_runs(names[text])})" for text in order]
 

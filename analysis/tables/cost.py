@@ -61,8 +61,8 @@ def cost(frame: pd.DataFrame) -> Table | None:
         "seconds.",
         *(f"Omitted: {name}, which is unknown on this machine." for name, known in countable.items() if not known),
     )
-    text = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
-    columns = (*COLUMNS[: len(LABELS)], *text, *COLUMNS[len(LABELS) :])
+    variant = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
+    columns = (*COLUMNS[: len(LABELS)], *variant, *COLUMNS[len(LABELS) :])
     return Table(ROW.name, ROW.question, rows.reset_index(drop=True), columns, notes)
 
 

@@ -178,9 +178,9 @@ def _distinct(pairs: Pairs, score: Floats, boxes: NDArray[np.float64], thumbs: N
 
 
 def _change(orientation: str, area: float, light: float, other: float) -> str:
-    text = [orientation] if orientation else []
+    changes = [orientation] if orientation else []
     if area < 0.97:
-        text.append(f"cropped to {area:.0%}".replace("%", " %"))
+        changes.append(f"cropped to {area:.0%}".replace("%", " %"))
     if abs(light - other) > 12:
-        text.append("brightness")
-    return ", ".join(text)
+        changes.append("brightness")
+    return ", ".join(changes)

@@ -65,8 +65,8 @@ class Group:
     @property
     def differences(self) -> str:
         """Return what differs, in words."""
-        text = {"missing": self.missing, "unexpected": self.unexpected + self.beside, "shape": self.misshapen}
-        return ", ".join(f"{kind} {_some(names)}" for kind, names in text.items() if names)
+        differences = {"missing": self.missing, "unexpected": self.unexpected + self.beside, "shape": self.misshapen}
+        return ", ".join(f"{kind} {_some(names)}" for kind, names in differences.items() if names)
 
     @property
     def has_small_stem(self) -> bool:

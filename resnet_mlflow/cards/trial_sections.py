@@ -50,7 +50,7 @@ def write_corruptions(facts: Facts) -> Iterator[Block]:
 
 
 def write_power(facts: Facts) -> Sequence[Block]:
-    """Return from how many images on a change of the pictures would be noticed."""
+    """Return how many images it takes to notice a corruption."""
     if facts.power is None:
         return []
     try:

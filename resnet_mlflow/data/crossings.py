@@ -149,12 +149,12 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
         )
     contrary = contradictions(dataset)
     if contrary["path"]:
-        text = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
+        examples = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
         logger.warning(
             "%s: %d images have contradictory labels: the same content under different labels, such as %s",
             dataset.name,
             len(contrary["path"]),
-            ", ".join(text),
+            ", ".join(examples),
         )
 
 

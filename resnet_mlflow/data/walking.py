@@ -136,8 +136,8 @@ def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
     links += [link for root in roots if not root.is_symlink() for link in walker.enter(root)]
     while links:
         links += walker.enter(links.pop(0))
-    text = [walker.tell(str(root)) for root in roots]
-    return Walk([files for files, _ in text], [unreadable for _, unreadable in text], walker.not_followed)
+    listed = [walker.tell(str(root)) for root in roots]
+    return Walk([files for files, _ in listed], [unreadable for _, unreadable in listed], walker.not_followed)
 
 
 class _Walker:

@@ -76,12 +76,12 @@ class SpanWriter:
         if stop <= self._first:
             return
         own = [item for item in skipped if self._first <= item["row"] < stop]
-        text = {"sha256": self._digest.hexdigest(), "skipped": own}
+        note = {"sha256": self._digest.hexdigest(), "skipped": own}
         path = self._folder / FOLDER / f"{self.split}.{self._first}-{stop}.json"
         with readable_errors(path):
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".partial")
-            beside.write_text(json.dumps(text), encoding="utf-8")
+            beside.write_text(json.dumps(note), encoding="utf-8")
             beside.replace(path)
         self._digest, self._first, self._next = hashlib.sha256(), stop, stop
 

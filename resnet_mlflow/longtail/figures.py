@@ -64,10 +64,10 @@ def class_counts_figure(
     if len(order) <= MAX_NAMED_CLASSES:
         for x, count in enumerate(train_counts[order]):
             axes.text(x, count * 1.12, f"{count:,}", ha="center", fontsize=TEXT_POINTS - 1)
-    message = [
+    handles = [
         Patch(color=GROUP_COLOURS[name], label=f"{name} ({len(labels)} classes)") for name, labels in groups.items()
     ]
-    axes.legend(handles=message, fontsize=TEXT_POINTS, loc="upper right")
+    axes.legend(handles=handles, fontsize=TEXT_POINTS, loc="upper right")
     factor = train_counts.max() / train_counts.min()
     title = f"{train_counts.sum():,} training images, {len(order)} classes, largest / smallest {factor:.4g}"
     axes.set_title(title, fontsize=11)

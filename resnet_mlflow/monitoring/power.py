@@ -125,11 +125,13 @@ def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
         >>> fog = Curve("fog", 5, (10, 20), (0.2, 1.0), 20)
         >>> blur = Curve("defocus_blur", 1, (10, 20), (0.0, 0.1), None)
         >>> sentence_of([fog, blur], FalseAlarms(3, 200))
-        'notices strong fog from 20 images on; not mild defocus blur up to 20; false alarms 3 of 200 batches'
+        'notices strong fog with 20 images or more; not mild defocus blur up to 20; false alarms 3 of 200 batches'
     """
-    text = list(curves)
-    ends = {curve.corruption: [one.severity for one in text if one.corruption == curve.corruption] for curve in text}
-    shown = [one for one in text if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
+    measured = list(curves)
+    ends = {
+        curve.corruption: [one.severity for one in measured if one.corruption == curve.corruption] for curve in measured
+    }
+    shown = [one for one in measured if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
     by_size: dict[int, list[str]] = {}
     for curve in sorted(shown, key=lambda one: (one.noticed_from or 0, -one.severity)):
         if curve.noticed_from is not None:
@@ -145,7 +147,8 @@ def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
 
 def _noticed(by_size: Mapping[int, Sequence[str]]) -> str:
     parts = [
-        f"{_and(names)} from {size}{'' if turn else ' images on'}" for turn, (size, names) in enumerate(by_size.items())
+        f"{_and(names)} with {size}{'' if turn else ' images or more'}"
+        for turn, (size, names) in enumerate(by_size.items())
     ]
     return f"notices {', '.join(parts)}"
 

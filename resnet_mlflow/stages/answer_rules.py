@@ -35,8 +35,8 @@ class AnswerPolicy:
         """Return what a version's tags say of it."""
         if self.rules is None:
             return {"promises": NOTHING}
-        text = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
-        return text | ({"answers": self._answers_in_words} if self.rules.answering else {})
+        tags = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
+        return tags | ({"answers": self._answers_in_words} if self.rules.answering else {})
 
     @property
     def _sets_in_words(self) -> str:

@@ -60,12 +60,12 @@ def imbalance_of(dataset: ImageDataset, val_fraction: float, seed: int) -> Imbal
         _, rows = split_validation(train.labels, val_fraction, seed, names, train.groups)
         sizes, held_out = _sizes(dataset, train.labels, train.labels[rows])
         found["val"] = unbalanced(sizes, held_out, val_fraction)
-    text = {
+    tags = {
         split: {names[label]: pair for label, pair in classes.items()} for split, classes in found.items() if classes
     }
-    for split, classes in text.items():
+    for split, classes in tags.items():
         logger.warning("%s: groups prevented balanced classes in %s: %s", dataset.name, split, _listed(classes))
-    return text
+    return tags
 
 
 def _sizes(dataset: ImageDataset, *labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -183,9 +183,9 @@ def _repeat_warnings(run: StageRun, folds: Sequence[FoldRun]) -> None:
     """Log the folds' warnings on the run of the configuration, each as the first fold that has it tells it."""
     found: dict[str, str] = {}
     for code in RUN_RULES:
-        description = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
-        if description:
-            found[code] = description[0] + (f" (in {len(description)} of {len(folds)} folds)" if len(folds) > 1 else "")
+        clauses = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
+        if clauses:
+            found[code] = clauses[0] + (f" (in {len(clauses)} of {len(folds)} folds)" if len(folds) > 1 else "")
     run.log_warnings(found, {code: RUN_RULES[code].message([text]) for code, text in found.items()})
 
 

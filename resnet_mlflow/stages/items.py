@@ -67,8 +67,8 @@ def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: 
         paths=None if images.paths is None else as_file_paths(images.paths).take(rows.tolist()),
         group_numbers=images.groups[rows],
     )
-    text = {name: [images.columns[name][row] for row in rows] for name in slices}
-    return Items(split, images, rows, dataset.relative_paths(few), named_groups(dataset, few), text)
+    columns = {name: [images.columns[name][row] for row in rows] for name in slices}
+    return Items(split, images, rows, dataset.relative_paths(few), named_groups(dataset, few), columns)
 
 
 def rows_of(images: ImageSplit, features: FeatureSplit) -> NDArray[np.int64]:

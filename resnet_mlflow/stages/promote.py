@@ -160,8 +160,8 @@ def _try_on_others(
 ) -> None:
     """Log how well scores detect other images, and record it on the version."""
     found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
-    text = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
-    rewrite_version(version, {"ood_auroc": json.dumps(text)})
+    aurocs = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
+    rewrite_version(version, {"ood_auroc": json.dumps(aurocs)})
 
 
 def _decide(
@@ -206,10 +206,10 @@ def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
 
     A version knows its last one only, and may be deleted; versions of before there was a history have all there is.
     """
-    text = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
+    facts = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
     return {
         Look(tags[RUN_TAG], tags["compared_with_run"], tags.get("metric", "accuracy"), int(tags.get(LOOK_TAG, 1)))
-        for tags in text
+        for tags in facts
         if tags.get("dataset_digest") == digest and "compared_with_run" in tags
     }
 

@@ -114,8 +114,8 @@ def _plan(
     if config.reference_run and config.reference_run not in run_ids:
         digest = classifiers[0].inputs.dataset.digest
         reference = load_reference(config.reference_run, cells, split.item_ids, digest)
-    text = {run_id: names.get(run_id) or short_name(one) for run_id, one in zip(run_ids, classifiers, strict=True)}
-    return Plan(config, cells, tiers, classifiers, _distinct(text, classifiers), split, reference)
+    titles = {run_id: names.get(run_id) or short_name(one) for run_id, one in zip(run_ids, classifiers, strict=True)}
+    return Plan(config, cells, tiers, classifiers, _distinct(titles, classifiers), split, reference)
 
 
 def short_name(classifier: RunClassifier) -> str:

@@ -91,16 +91,16 @@ def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[R
 
 
 def _differing(first: RunClassifier, other: RunClassifier) -> str:
-    text = [
+    described = [
         f"{c.inputs.dataset.name} with classes {_shown(c.class_names)} (run {c.run.info.run_id})"
         for c in (first, other)
     ]
     if first.class_names == other.class_names:
-        text = [
+        described = [
             f"{c.inputs.dataset.name}, digest {c.inputs.dataset.digest} (run {c.run.info.run_id})"
             for c in (first, other)
         ]
-    return f"classifiers must share one dataset, got {text[0]} and {text[1]}; test them in separate commands"
+    return f"classifiers must share one dataset, got {described[0]} and {described[1]}; test them in separate commands"
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -89,7 +89,10 @@ def test_the_projects_own_files_carry_their_preprocessing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"size": {"height": 224, "width": 224}}, "images must keep their shape, with a side of 1 to 8192 pixels, got"),
+        (
+            {"size": {"height": 224, "width": 224}},
+            "images must keep their aspect ratio, with a side of 1 to 8192 pixels, got",
+        ),
         ({"size": 384, "crop_pct": 0.9}, "got size 384, to which they would be stretched"),
         (
             {"size": 256, "crop_size": 224, "resample": 1},

@@ -17,7 +17,7 @@ from resnet_mlflow.evaluation.slices import score_slices
 HOSTILE = '<script>alert("1")</script>'
 NAMES = (HOSTILE, "a|b [x](javascript:alert(1))", "$\\frac{1$ 金魚")
 POWER = {
-    "sentence": "Notices strong fog from 40 images on.",
+    "sentence": "Notices strong fog with 40 images or more.",
     "target_power": 0.8,
     "false_alarms": {"alarms": 3, "batches": 200},
     "curves": [
@@ -80,7 +80,7 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
         "| digits       | knn   | 300    | 0.990 |": "other images",
         "| mild   | 0.8000   | 0.9000": "corruptions",
         "fog 0.300": "the worst corruption",
-        "Notices strong fog from 40 images on.": "power",
+        "Notices strong fog with 40 images or more.": "power",
         "| fog 5      | 40 images or more": "power by corruption",
         "not within the sizes tested": "what is not noticed",
         "3 of 200 batches": "false alarms",
