@@ -396,7 +396,7 @@ def test_confusions_of_many_classes_are_those_of_the_most_confused(written, tmp_
 
 def test_confusions_name_the_run_that_lost_its_matrix(written):
     frame = written(cell(0, 0.7)).frame
-    with pytest.raises(InputError, match=r"must hold evaluation/test/confusion_matrix.json, got no such artifact"):
+    with pytest.raises(InputError, match=r"must contain evaluation/test/confusion_matrix.json, got no such artifact"):
         TABLES["confusions"](frame)
     assert TABLES["confusions"](frame[frame["stage"] == "longtail"]) is None
 

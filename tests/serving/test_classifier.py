@@ -121,7 +121,7 @@ def test_read_classifier_refuses_another_preprocessing(backbone, head, tmp_path)
 
 
 def test_read_classifier_refuses_a_folder_without_one(tmp_path):
-    with pytest.raises(InputError, match=r"must hold classifier\.json, got .*; pass a promoted model"):
+    with pytest.raises(InputError, match=r"must contain classifier\.json, got .*; pass a promoted model"):
         read_classifier(tmp_path)
 
 

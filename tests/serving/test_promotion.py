@@ -53,7 +53,7 @@ def test_decide_pairs_items_by_id():
 
 
 def test_decide_refuses_other_items():
-    with pytest.raises(InputError, match="tested on the same items, got 100 and 90 with 90 in common"):
+    with pytest.raises(InputError, match="tested on the same images, got 100 and 90 with 90 in common"):
         decide(answers(50), answers(50, n_items=90), "accuracy", 0)
 
 
@@ -114,7 +114,7 @@ def test_describe_version_lists_scores_and_the_worst_pairs():
     metrics |= {f"{key}_ci_{end}": value for key in list(metrics) for end, value in (("low", 0.8), ("high", 0.95))}
     text = describe_version("a title", metrics, answers(93), "first champion")
     assert "| val   | 0.9000 (0.8000 to 0.9500) |" in text
-    assert "| dog   | cat       | 7 of 50 |" in text
+    assert "| dog   | cat          | 7 of 50 |" in text
     assert "Decision: first champion." in text
     assert '"dataframe_records"' in text
     assert "No test image was confused." in describe_version("a title", metrics, answers(100), "first champion")
