@@ -136,7 +136,7 @@ def test_the_cheapest_that_may_be_best_is_named(written, tmp_path):
     assert "svm and linear cannot be excluded" in note
     assert "The cheapest of them: linear (0.50 s to fit)" in note
     # One image in a hundred tells them apart: (2.24 + 0.84)^2 / 0.01 at half of 5 %.
-    assert "a significant difference would take about 950 test images instead of 100 (power 80 %" in note
+    assert "a significant difference would take about 950 test images instead of 100 (80 % power" in note
 
 
 def test_finished_cells_take_the_newest_of_equal_runs(written):

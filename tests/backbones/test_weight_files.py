@@ -81,7 +81,7 @@ OTHERS = "a weights file must contain only tensors, got other objects in .*: "
     [
         (pickled_model, OTHERS + "a whole pickled torch.nn.modules.container.Sequential, which would run code"),
         (pickled_model_of_old, OTHERS + "a whole pickled torch.nn.modules.linear.Linear, which would run code"),
-        (object_beside, OTHERS + "random.Random beside them"),
+        (object_beside, OTHERS + "random.Random besides the tensors"),
         (plain_pickle, f"{NO_TENSORS} a pickle not written by torch.save in"),
         (torch_script, f"{NO_TENSORS} a TorchScript program in .*; save torch.jit.load"),
         (onnx, f"{NO_TENSORS} an ONNX graph in .*; export"),
