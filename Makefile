@@ -10,12 +10,12 @@ QUICK := $(addprefix tests/,backbones config data evaluation serving statistics 
 # Scripts that MLflow starts find the environment's python, mlflow and uv first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo ui notebooks clean-store test test-quick check fuzz bench bench-quick mlproject docs
+.PHONY: help setup demo ui notebooks screenshots clean-store test test-quick check fuzz bench bench-quick mlproject docs
 
 help:  ## List the targets.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.complete  ## Make .venv with everything in it (UV_TORCH_BACKEND=cpu selects CPU-only torch).
+setup: $(VENV)/.complete  ## Create .venv with all dependencies (UV_TORCH_BACKEND=cpu selects CPU-only torch).
 
 $(VENV)/.complete: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,16 +31,19 @@ $(VENV)/.bench: $(VENV)/.complete
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --group bench
 	@touch $@
 
-demo: setup  ## Run the whole study on the embedded digits, tracked in MLflow (V=1 tells everything).
-	@# Of MLflow what matters; V=1 tells everything.
+demo: setup  ## Run the whole study on the bundled digits, tracked in MLflow (V=1 prints everything).
+	@# Without V=1, MLflow logs only warnings.
 	$(if $(V),RESNET_MLFLOW_VERBOSE=1,MLFLOW_LOGGING_LEVEL=WARNING) mlflow run . --env-manager local --experiment-name resnet-mlflow
 	@echo "See the runs in MLflow: make ui, then open http://127.0.0.1:$(PORT)"
 
-ui: setup  ## Open MLflow on the runs made here (PORT=5000).
+ui: setup  ## Serve MLflow with the runs made here (PORT=5000).
 	mlflow server --host 127.0.0.1 --port $(PORT)
 
-notebooks: setup  ## Run the notebooks on the runs made here, and write them with their results beside the text.
+notebooks: setup  ## Run the notebooks on the runs made here, and save them with their results beside the text form.
 	python -m analysis.notebook
+
+screenshots: setup  ## Take the pictures in docs/images of the report and of MLflow's pages, from the runs of make demo.
+	PYTHONPATH=tests python tests/e2e/screenshots.py $(or $(STORE),.)
 
 clean-store:  ## Delete the runs, models, report and features made here: CONFIRM=yes make clean-store.
 	@store="mlflow.db mlruns mlartifacts report"; cache="$${RESNET_MLFLOW_CACHE:-$$HOME/.cache/resnet-mlflow}"; \
@@ -55,27 +58,27 @@ clean-store:  ## Delete the runs, models, report and features made here: CONFIRM
 test: setup  ## Run the tests.
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal tests
 
-test-quick: setup  ## Run what fits into two minutes, between commits.
+test-quick: setup  ## Run the tests that fit into two minutes, between commits.
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal -q -m "not slow" $(QUICK)
 
-check: setup  ## Check format, lint, types, import directions and doctests.
+check: setup  ## Check formatting, lint, types, import directions and doctests.
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
 	OMP_NUM_THREADS=1 python -m pytest -q --doctest-modules --ignore analysis/notebooks resnet_mlflow analysis
 
-fuzz: setup  ## Damaged images through all decoders, and 5000 requests through the model server; minutes.
+fuzz: setup  ## Run damaged images through all decoders, and 5000 requests through the model server; takes minutes.
 	OMP_NUM_THREADS=1 python tests/fuzz/fuzz.py
 	OMP_NUM_THREADS=1 FUZZ_REQUESTS=5000 python -m pytest -q -s tests/e2e/test_model_server.py -k damaged_files
 
 bench: $(VENV)/.bench  ## Measure speed against plain peers; writes benchmarks/results.md.
 	python -m benchmarks
 
-bench-quick: $(VENV)/.bench  ## The same with fewer images and turns, under 3 minutes; says what became slower here.
+bench-quick: $(VENV)/.bench  ## The same with fewer images and repetitions, in under 3 minutes; names what has become slower.
 	python -m benchmarks --quick
 
-mlproject: setup  ## Write MLproject and tables of the docs from configuration and rows.
+mlproject: setup  ## Generate MLproject and the tables in the docs from configuration and registries.
 	python -m resnet_mlflow.project_file
 	python -m resnet_mlflow.robustness.documentation
 	python -m analysis.documentation

@@ -1,4 +1,4 @@
-"""A report's answers in a few sentences, each made from a table's numbers, and saying so where they do not tell."""
+"""A report's answers in a few sentences made from the tables' numbers, including where they show no difference."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Answer:
 
 
 def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None) -> list[Answer]:
-    """Return what the tables of a report come to; at most ``MOST`` answers.
+    """Return the answers that the tables of a report give, at most ``MOST``.
 
     Args:
         tables: Of the report.
@@ -43,19 +43,19 @@ def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None)
     if not places:
         found = _answers({table.name: table for table in tables})
         return [answer for answer in found if answer is not None][:MOST]
-    told: list[Answer] = []
+    answers: list[Answer] = []
     for place in dict.fromkeys(places.values()):
         own = {table.name.split("-")[0]: table for table in tables if places.get(table.name) == place}
         if (first := next(filter(None, _answers(own)), None)) is not None:
-            told.append(Answer(f"{place}: {first.text}", first.table))
-    return told[:MOST]
+            answers.append(Answer(f"{place}: {first.text}", first.table))
+    return answers[:MOST]
 
 
 def _answers(tables: Mapping[str, Table]) -> Iterator[Answer | None]:
-    for name, tell in TELLERS.items():
+    for name, sentence in SENTENCES.items():
         table = tables.get(name)
         if table is not None and len(table.frame):
-            text = tell(table, tables)
+            text = sentence(table, tables)
             yield Answer(text, table.name) if text else None
 
 
@@ -83,13 +83,13 @@ def _beside_rivals(first: str, table: Table, place: int, n_others: int, accuracy
     if not pairs:
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
-        return f"{first} It differs significantly from every other."
-    told = f"{first} On these data it is not significantly better than {len(open_to)} of {n_others} others"
+        return f"{first} It differs significantly from each of the others."
+    message = f"{first} On these data it is not significantly better than {len(open_to)} of the {n_others} others"
     least, why = cheapest(rows, [place, *open_to])
     if least == place:
-        return f"{told}; none of them is cheaper."
+        return f"{message}; none of these is cheaper."
     rival = f"{name_of(rows.iloc[least])} with {rows[accuracy].iloc[least]:.3f}"
-    return f"{told}; the cheapest of them is {rival}{f' ({why})' if why else ''}."
+    return f"{message}; the cheapest of these is {rival}{f' ({why})' if why else ''}."
 
 
 def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
@@ -104,7 +104,7 @@ def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:
     ratio = float(row["time/fit_s"]) / float(frozen["time/fit_s"].min())
     longer = f"; fitting takes {_times(ratio)} as long" if math.isfinite(ratio) else ""
     rival = "a linear head on its frozen features"
-    if _is_told(row):
+    if _is_significant(row):
         return f"Training {layers} of {row['backbone']} {_verb(row)} {_gain(row)} over {rival}{longer}."
     return f"The data do not show whether training {layers} of {row['backbone']} beats {rival}: {_gain(row)}{longer}."
 
@@ -114,11 +114,13 @@ def _long_tail(table: Table, tables: Mapping[str, Table]) -> str:
     if rows.empty:
         return ""
     row = _highest(rows, "val/balanced_accuracy")
-    remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best remedy on validation data"
-    if _is_told(row):
-        return f"On a long tail ({row['profile']}) {remedy}, {_verb(row)} {_gain(row)} of balanced accuracy over none."
+    remedy = f"{row['method']} ({row['head']} on {row['backbone']}), the best method on validation data"
+    if _is_significant(row):
+        gain = f"{_verb(row)} {_gain(row)} of balanced accuracy compared with the baseline none"
+        return f"On a long tail ({row['profile']}) {remedy}, {gain}."
     return (
-        f"The data do not show whether {remedy}, helps on a long tail ({row['profile']}): {_gain(row)} of balanced "
+        f"The data do not show whether {remedy}, beats the baseline none on a long tail ({row['profile']}): "
+        f"{_gain(row)} of balanced "
         "accuracy."
     )
 
@@ -129,7 +131,7 @@ def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
         return ""
     row = _tested_best(table, tables)
     text = (
-        f"Under strong corruption the accuracy of {name_of(row)} falls from {row[columns['clean']]:.3f} to "
+        f"Under strong corruption, the accuracy of {name_of(row)} falls from {row[columns['clean']]:.3f} to "
         f"{_score(row, columns['strong'])}"
     )
     families = tables.get("robustness_families")
@@ -142,11 +144,11 @@ def _corruption(table: Table, tables: Mapping[str, Table]) -> str:
     if len(worst) < 2:
         return f"{text}."
     family = min(worst, key=lambda header: worst[header])
-    return f"{text}; corruptions of the family {family} hurt most ({worst[family]:.3f} on average)."
+    return f"{text}; {family} corruptions hurt most ({worst[family]:.3f} on average)."
 
 
 def _tested_best(table: Table, tables: Mapping[str, Table]) -> "pd.Series[Any]":
-    """Return the row of the leaderboard's best classifier, or the first where that was not tested."""
+    """Return the row of the leaderboard's best classifier, or the first row if it was not tested."""
     board = tables.get("leaderboard")
     labels = [name for name in ("backbone", "head", "strategy") if name in table.frame]
     if board is not None:
@@ -163,11 +165,11 @@ def _folds(table: Table, tables: Mapping[str, Table]) -> str:
     if "leaderboard" in tables:
         return ""
     rows = table.frame
-    # Rows stand in groups that compete, the best of each first; most can be said of the largest.
+    # Rows are in groups that compete, the best of each first; the largest group says most.
     sizes = rows.groupby(["division", "training"], sort=False)["division"].transform("size").to_numpy()
     place = int(sizes.argmax())
     row, score = rows.iloc[place], _score(rows.iloc[place], "cv_accuracy")
-    first = f"Over folds, {name_of(row)} is the best on validation data, with an accuracy of {score}."
+    first = f"In cross-validation, {name_of(row)} is the best on validation data, with an accuracy of {score}."
     return _beside_rivals(first, table, place, int(sizes[place]) - 1, "cv_accuracy")
 
 
@@ -198,8 +200,8 @@ def _highest(rows: pd.DataFrame, name: str) -> "pd.Series[Any]":
     return rows.sort_values(name, ascending=False, kind="stable").iloc[0]
 
 
-def _is_told(row: "pd.Series[Any]") -> bool:
-    """Return whether a gain is told from 0, as bold is: by its interval and its p value after Holm."""
+def _is_significant(row: "pd.Series[Any]") -> bool:
+    """Return whether a gain differs significantly from 0: by its interval and its p value after Holm, as for bold."""
     low, high, p = (float(row[name]) for name in (f"{GAIN} low", f"{GAIN} high", P_HOLM))
     return (low > 0 or high < 0) and p < LEVEL
 
@@ -209,9 +211,9 @@ def _verb(row: "pd.Series[Any]") -> str:
 
 
 def _gain(row: "pd.Series[Any]") -> str:
-    """Return a gain in points with its interval; what is lost is told by the verb where there is one."""
+    """Return a gain in points with its interval; without a sign if the verb already says gain or loss."""
     gain, low, high = (100 * float(row[f"{GAIN}{end}"]) for end in ("", " low", " high"))
-    shown = f"{abs(gain):.1f}" if _is_told(row) else f"{gain:+.1f}"
+    shown = f"{abs(gain):.1f}" if _is_significant(row) else f"{gain:+.1f}"
     return f"{shown} points ({low:+.1f} to {high:+.1f})"
 
 
@@ -219,9 +221,9 @@ def _times(ratio: float) -> str:
     return f"{ratio:,.0f} times" if ratio >= 2 else f"{ratio:.1f} times"
 
 
-Tell = Callable[[Table, Mapping[str, Table]], str]
-# In the order told, by the table that the sentence is made from.
-TELLERS: Mapping[str, Tell] = {
+Sentence = Callable[[Table, Mapping[str, Table]], str]
+# By the table that each sentence is made from, in order.
+SENTENCES: Mapping[str, Sentence] = {
     "leaderboard": _best,
     "cross_validation": _folds,
     "strategies": _fine_tuning,

@@ -17,9 +17,9 @@ def audits_of(frame: pd.DataFrame) -> dict[str, str]:
         if WRONG not in row or pd.isna(row[WRONG]):
             continue
         low, high = row[f"{WRONG}_ci_low"], row[f"{WRONG}_ci_high"]
-        told = (
+        text = (
             f"Audit of {row['dataset']} {str(row['dataset_digest'])[:8]}: about {row[WRONG]:,.0f} wrong labels "
-            f"({low:,.0f} to {high:,.0f}), {row[LEAKS]:,.0f} test images with a twin in train"
+            f"({low:,.0f} to {high:,.0f}), {row[LEAKS]:,.0f} test images with a near-duplicate in train"
         )
-        found[told] = str(row["run_id"])
+        found[text] = str(row["run_id"])
     return found

@@ -1,4 +1,4 @@
-"""Comparisons that lack the baseline which they should be read against: a row each."""
+"""Comparisons without the baseline that they should be compared with, one row each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,9 +71,9 @@ BASELINES = (
         _has_linear_head,
     ),
     Baseline("heads on frozen features", "the linear head (fit_head head=linear)", PLACE, _has_heads, _has_linear_head),
-    Baseline("remedies for a long tail", "method none", TAIL, _has_remedies, _has_none),
+    Baseline("long-tail methods", "method none", TAIL, _has_remedies, _has_none),
     Baseline(
-        "remedies for a long tail",
+        "long-tail methods",
         f"logit adjustment ({', '.join(ADJUSTMENTS)})",
         TAIL,
         _has_remedies,

@@ -1,4 +1,4 @@
-"""In words: which rows may be the best, which of them is the cheapest, and what would tell."""
+"""In words: which rows may be the best, which is the cheapest of them, and how much data would decide."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ def best_note(
     p_values: Mapping[tuple[int, int], float],
     need: Need,
 ) -> tuple[str, Doubt] | None:
-    """Return what to make of rows of which none is told apart from all others, and the doubt about the first of them.
+    """Return a note on rows of which none is significantly better than all others, and the doubt about the first.
 
     Args:
         place: Which rows compete, with a colon, or empty.
@@ -56,12 +56,13 @@ def best_note(
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
     text = (
-        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of {len(rows) - 1} others: "
+        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of the {len(rows) - 1} "
+        f"others: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:
         least, why = cheapest(frame, [rows[i] for i in chosen])
-        text += f" Cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
+        text += f" The cheapest of them: {name_of(frame, least)}{f' ({why})' if why else ''}."
     doubt = doubt_about(f"{place}{names[best]} over {names[rival]}", found, wanted)
     return (
         f"{text} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
@@ -70,7 +71,7 @@ def best_note(
 
 
 def doubt_about(claim: str, found: SeededDifference, wanted: Needed) -> Doubt:
-    """Return a difference that is not told from chance as a doubt, with the test images that it needs.
+    """Return a difference that is not significant as a doubt, with the number of test images that it needs.
 
     Args:
         claim: What is said to be better than what.
@@ -81,29 +82,30 @@ def doubt_about(claim: str, found: SeededDifference, wanted: Needed) -> Doubt:
 
 
 def _needed(found: SeededDifference, wanted: Needed) -> str:
-    """Return what would tell two rows apart, were their difference as found."""
+    """Return how much data would make the difference of two rows significant, if it is as found."""
     if found.difference == 0:
-        return "nothing would tell them apart, were they as alike as found"
+        return "if they are as similar as found, no amount of data would separate them"
     if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
-        return "the difference would be large enough alone; the number of comparisons leaves it open"
+        return "the difference would be significant on its own, but not after correction for the number of comparisons"
     ways = []
     if wanted.n_items <= MOST_ITEMS:
         ways.append(f"{two_digits(wanted.n_items)} test images instead of {found.n_items:,}")
     if not math.isnan(wanted.n_seeds):
         ways.append(f"{int(wanted.n_seeds)} seeds instead of {found.n_seeds}")
     if not ways:
-        return "neither more seeds nor more test images alone would tell them apart, were they as alike as found"
-    return f"it would take about {' or '.join(ways)} (power 80 %, were the difference as found)"
+        return "if they are as similar as found, neither more seeds nor more test images alone would separate them"
+    more = " or ".join(ways)
+    return f"a significant difference would take about {more} (80 % power, if the true difference is as found)"
 
 
 def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
-    """Return the row that costs least, and by what: fewest MACs where backbones differ, else the shortest fit."""
+    """Return the cheapest row and the reason: fewest MACs if backbones differ, otherwise the shortest fit."""
     backbones = [str(frame["backbone"].iloc[row]) for row in rows] if "backbone" in frame else []
     if len(set(backbones)) > 1 and set(backbones) <= set(BACKBONES):
         macs = [backbone_complexity(name, REFERENCE_SIZE).macs for name in backbones]
         least = [row for row, own in zip(rows, macs, strict=True) if own == min(macs)]
         if len(least) == 1:
-            return least[0], "fewest MACs per image"
+            return least[0], "the fewest MACs per image"
         rows = least
     if COST not in frame or frame[COST].iloc[list(rows)].isna().any():
         return rows[0], ""
@@ -113,7 +115,7 @@ def cheapest(frame: pd.DataFrame, rows: Sequence[int]) -> tuple[int, str]:
 
 
 def name_of(frame: pd.DataFrame, row: int) -> str:
-    """Return what sets a row apart: its labels that are not all alike, and its parameters."""
+    """Return what distinguishes a row: the labels that differ between rows, and its parameters."""
     labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
     values = {name: frame[name].iloc[row] for name in telling}

@@ -35,7 +35,7 @@ NOT_A_VARIANT = frozenset(
 
 
 def finished_cells(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
-    """Return the newest finished run of every setting and seed, of one dataset; cross-validations are none of them.
+    """Return the newest finished run of every setting and seed, of one dataset, without cross-validations.
 
     Scores of one test split and scores over folds are of other images by other training images: no table mixes them.
 
@@ -70,8 +70,8 @@ def _newest(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     done = frame[frame["stage"].isin(stages) & (frame["status"] == "FINISHED") & frame["seed"].notna()]
     digests = done["dataset_digest"].dropna().unique()
     if len(digests) > 1:
-        told = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
-        raise InputError(f"a table must be of one dataset digest, got {told}; filter by dataset or date")
+        text = ", ".join(sorted(f"{row.dataset} {row.dataset_digest:.12}" for row in _first_of_each(done)))
+        raise InputError(f"the runs of a table must share one dataset digest, got {text}; filter by dataset or date")
     return done.drop_duplicates(["setting", "seed"]).sort_values("seed", kind="stable")
 
 
@@ -102,7 +102,7 @@ def frozen_or_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def few_shot(cells: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which cells saw a few images per class only."""
+    """Return which cells were trained on only a few images per class."""
     return cells[PROTOCOL] == "few-shot"
 
 
@@ -194,7 +194,7 @@ def _held_out(group: pd.DataFrame) -> float:
 
 
 def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Return per run the parameters in which it differs from another run of the same labels, where not the default.
+    """Return per run the parameters that differ from another run with the same labels and are not the default.
 
     Args:
         rows: Runs.
@@ -212,12 +212,12 @@ def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
         for position in positions:
             row = rows.iloc[position]
-            told = [name for name in differing if not _is_default(row, name)]
-            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in told)
+            shown = [name for name in differing if not _is_default(row, name)]
+            texts[position] = ", ".join(f"{name.removeprefix(CONFIG)}={row[name]}" for name in shown)
     return texts
 
 
 def _is_default(row: "pd.Series[Any]", name: str) -> bool:
-    """Return whether a run has the default of a parameter, which needs no telling."""
+    """Return whether a run has the default value of a parameter."""
     defaults, parameter = defaults_of(str(row.get("stage", ""))), name.removeprefix(CONFIG)
     return parameter in defaults and str(defaults[parameter]) == str(row[name])

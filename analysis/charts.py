@@ -112,13 +112,13 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Mean ranks over datasets, and which of them the tests do not tell apart.
+    """Mean ranks over datasets, and which of them do not differ significantly.
 
     Attributes:
         title: The question.
         names: What is ranked.
         ranks: Mean ranks, 1 is best.
-        cliques: Names that are not told apart, one group per bar.
+        cliques: Names that do not differ significantly, one group per bar.
     """
 
     title: str

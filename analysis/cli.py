@@ -1,4 +1,4 @@
-"""``python -m analysis``: the report of an experiment, one of its tables, or what stands behind a run."""
+"""``python -m analysis``: the report of an experiment, one of its tables, or the evidence behind a run."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> NoReturn:
-    """Run a command and exit: 0, 1 where a run does not repeat, 2 for bad input."""
+    """Run a command and exit: 0, 1 if a run was not reproduced, 2 for invalid input."""
     start_logging()
     try:
         with process_scratch():
@@ -72,8 +72,8 @@ def _build_parser(prog: str, first: str) -> argparse.ArgumentParser:
             command.add_argument(argument)
         for option in OPTIONS.get(name, ()):
             field = CompareConfig.model_fields[option]
-            told = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
-            command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=told)
+            words = f"{field.description} Default: {field.default!r}.".replace("%", "%%")
+            command.add_argument(f"--{option}", default=argparse.SUPPRESS, metavar="VALUE", help=words)
     return parser
 
 
@@ -144,12 +144,12 @@ def _read(given: dict[str, str]) -> tuple[CompareConfig, dict[str, Any]]:
 
 # By name: what is called, what it does, and what must be given.
 COMMANDS: dict[str, tuple[Callable[..., object], str, tuple[str, ...]]] = {
-    "report": (_report, "Write the report of an experiment, and print where it is.", ()),
+    "report": (_report, "Write the report of an experiment and print its path.", ()),
     "table": (_table, "Print one comparison table.", ("name",)),
-    "explain": (_explain, "Print everything behind the numbers of a run, and how to repeat it.", ("run_id",)),
-    "repeat": (_repeat, "Run a run again, and tell how far its numbers are the same.", ("run_id",)),
-    "diff": (_diff, "Compare two runs: parameters, metrics, confusions, items.", ("run_a", "run_b")),
-    "history": (_history, "Print who moved the aliases of a registered model, when and why.", ("model_name",)),
+    "explain": (_explain, "Print the evidence behind a run's numbers, and the command that repeats it.", ("run_id",)),
+    "repeat": (_repeat, "Repeat a run, and report how closely its numbers agree.", ("run_id",)),
+    "diff": (_diff, "Compare two runs: parameters, metrics, confusions and individual images.", ("run_a", "run_b")),
+    "history": (_history, "Print who moved a registered model's aliases, when and why.", ("model_name",)),
 }
 OPTIONS = {
     "report": ("experiment", "output", "ui_url", *FILTERS),

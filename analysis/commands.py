@@ -1,4 +1,4 @@
-"""The typed parameters of a run, which the command that makes its numbers again is spelled from."""
+"""The typed parameters of a run, from which the command that repeats it is built."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stage `compare`: the report of an experiment, as a run of its own that holds it."""
+"""Stage `compare`: the report of an experiment, logged as a run."""
 
 import logging
 from pathlib import Path
@@ -57,7 +57,7 @@ def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
             print(to_markdown(table, intervals=False))
     for remark in report.missing:
         # That there are no runs for a table is no news to whoever made the runs.
-        is_absent = remark.startswith("Table ") and " is left out: there are no " in remark
+        is_absent = remark.startswith("Table ") and " is omitted: it needs " in remark
         logger.log(logging.DEBUG if is_absent else logging.WARNING, "missing or unfair: %s", remark)
     print(f"Report of experiment {config.experiment}: {page} (artifact {ARTIFACTS}/{page.name} of run {run.run_id}).")
     return page
@@ -68,4 +68,4 @@ def _note(report: Report) -> str:
     text = report.body()
     if len(text) <= NOTE_CHARACTERS:
         return text
-    return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe rest is in `{ARTIFACTS}/report.html`.\n"
+    return text[:NOTE_CHARACTERS].rpartition("\n")[0] + f"\n\nThe full report is in `{ARTIFACTS}/report.html`.\n"

@@ -1,4 +1,4 @@
-"""Two runs side by side: parameters, metrics, confusions, and the items that changed sides."""
+"""Two runs side by side: parameters, metrics, confusions, and the images that only one gets right."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def compare_runs(first: str, second: str) -> RunDiff:
     digests = [run.data.tags.get("dataset_digest") for run in runs]
     if digests[0] != digests[1]:
         raise InputError(
-            f"compared runs must be of one dataset digest, got {digests[0]} and {digests[1]}; their items differ"
+            f"compared runs must share one dataset digest, got {digests[0]} and {digests[1]}; their test images differ"
         )
     # With one seed on each side the pair is a pair whatever the seeds are.
     sides = {0: second}, {0: first}
@@ -126,15 +126,15 @@ def to_markdown(found: RunDiff, why_no_images: str = "") -> str:
     gained = int(found.changed["gained"].sum())
     lost = len(found.changed) - gained
     parts = [
-        [f"# {plain(b)} against {plain(a)}", "", "Differences are second minus first."],
-        ["## Parameters", "", *_table(["parameter", "first", "second"], found.parameters, "No parameter differs.")],
+        [f"# {plain(b)} against {plain(a)}", "", "Differences are second run minus first run."],
+        ["## Parameters", "", *_table(["parameter", "first", "second"], found.parameters, "No parameters differ.")],
         ["## Test scores", "", *_scores(found)],
         ["## Metrics", "", *_metric_rows(found.metrics)],
         ["## Confusions", "", *_confusion_rows(found)],
         [
-            "## Items that changed sides",
+            "## Images that only one run gets right",
             "",
-            f"{gained} items are right in the second run only, {lost} in the first only (changed_items.csv).",
+            f"{gained} images are correct in the second run only, {lost} in the first only (changed_items.csv).",
         ],
     ]
     if why_no_images:
@@ -150,13 +150,17 @@ def _scores(found: RunDiff) -> list[str]:
         rows.append([name, f"{difference.difference:+.4f}", f"{low:+.4f} to {high:+.4f}"])
     discordant = test.n_only_first + test.n_only_second
     verdict = (
-        f"n too small: {discordant} items on which only one is right; the exact test cannot reach 0.05 below "
-        f"{MCNEMAR_MIN_DISCORDANT}"
+        f"n too small: only one run is correct on {discordant} images, and the exact test cannot reach 0.05 with "
+        f"fewer than {MCNEMAR_MIN_DISCORDANT}"
         if discordant < MCNEMAR_MIN_DISCORDANT
-        else f"p {test.p_value:.3g} ({test.method}) on {discordant} items on which only one is right"
+        else f"p {test.p_value:.3g} ({test.method}) on the {discordant} images that only one run gets right"
     )
-    table = markdown_table(["score", "difference", "95 % interval over items (Tango)"], rows)
-    return [*table, "", f"McNemar: {verdict}. {found.accuracy.n_items} test items; other seeds may differ otherwise."]
+    table = markdown_table(["score", "difference", "95 % interval over images (Tango)"], rows)
+    return [
+        *table,
+        "",
+        f"McNemar: {verdict}. {found.accuracy.n_items} test images; other seeds may give another result.",
+    ]
 
 
 def _metric_rows(metrics: Sequence[tuple[str, float, float]]) -> list[str]:
@@ -173,7 +177,7 @@ def _confusion_rows(found: RunDiff) -> list[str]:
         label, prediction = divmod(int(flat), len(changes))
         if changes[label, prediction]:
             rows.append([found.class_names[label], found.class_names[prediction], f"{changes[label, prediction]:+d}"])
-    return _table(["label", "taken for", "items"], rows, "No confusion differs.")
+    return _table(["true class", "predicted as", "images"], rows, "No confusions differ.")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], otherwise: str) -> list[str]:

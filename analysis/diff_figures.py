@@ -1,4 +1,4 @@
-"""Figures of two runs' difference: confusions subtracted, and images that changed sides."""
+"""Figures of two runs' difference: confusions, and images that only one gets right."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
     axes.set_yticks(ticks, names, fontsize=TEXT_POINTS, parse_math=False)
     axes.set_xlabel("prediction")
     axes.set_ylabel("label")
-    axes.set_title("Items: second run minus first", fontsize=11)
+    axes.set_title("Images: second run minus first", fontsize=11)
     if n_classes <= MAX_NUMBERED_CLASSES:
         for row, column in zip(*np.nonzero(difference), strict=True):
             value = difference[row, column]
@@ -79,7 +79,9 @@ def changed_items_figure(
     shown = dict(zip(class_names, display_names(class_names, 10), strict=True))
     for line, (title, run, rows) in enumerate(lines):
         top = height - line * (tile + LINE_INCHES)
-        figure.text(0.03, (top - 0.25) / height, f"{title}: {len(rows)} items right in the {run} run only", fontsize=11)
+        figure.text(
+            0.03, (top - 0.25) / height, f"{title}: {len(rows)} images correct in the {run} run only", fontsize=11
+        )
         for column, row in enumerate(rows.head(n_images).itertuples()):
             left, side = (0.3 + column) * tile / WIDTH_INCHES, 0.92 * tile
             bottom = top - 0.4 - side

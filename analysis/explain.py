@@ -21,7 +21,7 @@ FOLDS_SCORES = ("cv_val_accuracy", "cv_accuracy", "cv_balanced_accuracy", "cv_ma
 
 
 def explain(run_id: str) -> str:
-    """Return what a run's numbers rest on: commands, parameters, data, code, seed, upstream runs, environment.
+    """Return what a run's numbers are based on: commands, parameters, data, code, seed, upstream runs, environment.
 
     Raises:
         InputError: If there is no such run, or it is not of this project.
@@ -34,7 +34,7 @@ def explain(run_id: str) -> str:
     sections = {
         "Numbers": _numbers(run),
         "Warnings": _warnings(run),
-        "To repeat it": _commands(stage, run_id),
+        "How to repeat it": _commands(stage, run_id),
         "Parameters": _parameters(stage, run_id),
         "Data": _data(run),
         "Code": _code(run),
@@ -67,12 +67,12 @@ def _numbers(run: Run) -> list[str]:
 def _warnings(run: Run) -> list[str]:
     tags = run.data.tags
     logged = {code: tags[f"{TAG}{code}"] for code in RUN_RULES if f"{TAG}{code}" in tags}
-    return [f"- {RUN_RULES[code].told([text])}" for code, text in logged.items()]
+    return [f"- {RUN_RULES[code].message([text])}" for code, text in logged.items()]
 
 
 def _commands(stage: str, run_id: str) -> list[str]:
     if config_of(stage) is None:
-        return [f"No entry point makes runs of stage {stage} alone: repeat the parent below."]
+        return [f"No entry point runs the stage {stage} on its own: repeat the parent run below."]
     config = typed_config(run_id)
     return ["```", shlex.join(["python", *command_of(stage, config)]), project_command(stage, config), "```"]
 
@@ -83,7 +83,7 @@ def _parameters(stage: str, run_id: str) -> list[str]:
     defaults = defaults_of(stage)
     config = typed_config(run_id)
     rows = [[name, repr(value), "" if value == defaults.get(name) else "given"] for name, value in config.items()]
-    return markdown_table(["parameter", "value", "other than the default"], rows)
+    return markdown_table(["parameter", "value", "not at their defaults"], rows)
 
 
 def _data(run: Run) -> list[str]:
@@ -93,19 +93,19 @@ def _data(run: Run) -> list[str]:
     for entry in run.inputs.dataset_inputs if run.inputs else ():
         context = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "")
         rows.append([context, entry.dataset.name, entry.dataset.digest])
-    return [*lines, "", *markdown_table(["role", "split", "digest of items and labels"], rows)] if rows else lines
+    return [*lines, "", *markdown_table(["role", "split", "digest of images and labels"], rows)] if rows else lines
 
 
 _DATA_TAGS = {
     "dataset": "dataset",
-    "digest of the whole dataset": "dataset_digest",
+    "digest of the dataset": "dataset_digest",
     "features": "features_key",
     "backbone weights": "weights",
     "backbone digest": "backbone_digest",
     "image size (px)": "image_size",
     "precision": "precision",
     "preprocessing of images": "preprocessing",
-    "seed (validation split, initial weights, order)": "seed",
+    "seed (validation split, initial weights, batch order)": "seed",
     "images skipped": "n_skipped_images",
     "duplicates across splits": "duplicates_across_splits",
     "groups by": "group_by",
@@ -115,11 +115,11 @@ _DATA_TAGS = {
 
 def _code(run: Run) -> list[str]:
     tags = run.data.tags
-    dirty = {"true": "with changes that no commit holds", "false": "without further changes"}
+    dirty = {"true": "with uncommitted changes", "false": "without uncommitted changes"}
     commit = tags.get("mlflow.source.git.commit", "unknown")
     return [
         f"- version {tags.get('version', 'unknown')}, commit {commit}, "
-        f"{dirty.get(tags.get('git_dirty', ''), 'changes beside it unknown')}",
+        f"{dirty.get(tags.get('git_dirty', ''), 'uncommitted changes unknown')}",
         f"- environment: {tags.get('environment', 'unknown')}",
         f"- ran on {tags.get('worker', 'unknown')} ({tags.get('processor', 'processor unknown')}) by "
         f"{tags.get('mlflow.user', 'unknown')}",
@@ -139,17 +139,17 @@ def upstream(run: Run) -> Iterator[str]:
     if "features_key" in tags and tags.get("stage") != "extract":
         # The first extraction under the key computed the features; later ones found them.
         for found in find_runs({"stage": "extract", "features_key": tags["features_key"]})[-1:]:
-            yield _told("features", found)
+            yield _describe("features", found)
 
 
 def _line(role: str, run_id: str) -> str:
     try:
-        return _told(role, get_run(run_id))
+        return _describe(role, get_run(run_id))
     except (InputError, MlflowException):
-        return f"{role}: {run_id}, which is not in the store any more"
+        return f"{role}: {run_id}, which is no longer in the store"
 
 
-def _told(role: str, run: Run) -> str:
+def _describe(role: str, run: Run) -> str:
     deleted = ", deleted" if run.info.lifecycle_stage == "deleted" else ""
     return f"{role}: {run.info.run_name} ({run.info.run_id}, {run.info.status}{deleted})"
 

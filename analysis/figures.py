@@ -135,8 +135,8 @@ def _points(chart: Points) -> "Figure":
     backbones = dict.fromkeys(label.split()[-1] for label in chart.labels)
     for backbone in backbones:
         axes.plot([], [], marker_of(backbone)[0], color=GREY, label=backbone)
-    told = ", ".join(f"{number} {chart.labels[i]}" for number, i in enumerate(chart.front, start=1))
-    beaten = textwrap.fill(f"No other is cheaper and better: {told}", TITLE_WIDTH)
+    message = ", ".join(f"{number} {chart.labels[i]}" for number, i in enumerate(chart.front, start=1))
+    beaten = textwrap.fill(f"No other is both cheaper and better: {message}", TITLE_WIDTH)
     axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
     axes.set_xlabel(f"{chart.x_axis} (logarithmic; left is cheaper)\n{beaten}")
     axes.set(ylabel=chart.y_axis)
@@ -153,11 +153,11 @@ def _heat_map(chart: HeatMap) -> "Figure":
     image = axes.imshow(values, cmap="cividis", aspect="auto")
     low, high = np.nanmin(values), np.nanmax(values)
     for (row, column), value in np.ndenumerate(values):
-        told = "-" if math.isnan(value) else f"{value:.2f}" if many else f"{value:.3f}"
+        message = "-" if math.isnan(value) else f"{value:.2f}" if many else f"{value:.3f}"
         # cividis is dark in its lower part.
         dark = not math.isnan(value) and value < low + 0.55 * (high - low)
         colour, size = "white" if dark else "black", 6 if many else 9
-        axes.text(column, row, told, ha="center", va="center", color=colour, fontsize=size)
+        axes.text(column, row, message, ha="center", va="center", color=colour, fontsize=size)
     turned = sum(map(len, chart.columns)) > NAME_CHARACTERS
     axes.set_xticks(range(len(chart.columns)), chart.columns, rotation=90 if turned else 0, parse_math=False)
     axes.set_yticks(range(len(chart.rows)), chart.rows, parse_math=False)
@@ -191,8 +191,8 @@ def _ranks(chart: Ranks) -> "Figure":
         y = 0.6 + 0.35 * n_bars + 0.55 * (place if left else n - 1 - place)
         edge, side = (1 - 0.05 * span, "right") if left else (n + 0.05 * span, "left")
         axes.plot([chart.ranks[i], chart.ranks[i], edge], [0, y, y], color=colours[chart.names[i]], linewidth=1.4)
-        told = f"{chart.names[i]}  {chart.ranks[i]:.2f}" if left else f"{chart.ranks[i]:.2f}  {chart.names[i]}"
-        axes.text(edge, y, f" {told} ", ha=side, va="center", fontsize=9, parse_math=False)
+        message = f"{chart.names[i]}  {chart.ranks[i]:.2f}" if left else f"{chart.ranks[i]:.2f}  {chart.names[i]}"
+        axes.text(edge, y, f" {message} ", ha=side, va="center", fontsize=9, parse_math=False)
     rank_of = dict(zip(chart.names, chart.ranks, strict=True))
     for bar, names in enumerate(chart.cliques):
         ranks = [rank_of[name] for name in names]

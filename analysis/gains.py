@@ -66,7 +66,7 @@ def gains_over(rows: pd.DataFrame, baseline: Baseline, *, balanced: bool = False
         try:
             found[-1] = paired_difference(runs, others, balanced=balanced, held_out=float(row[HELD_OUT]))
         except MissingPredictions as error:
-            notes.append(f"A gain is left out, since {error}.")
+            notes.append(f"A gain is omitted: {error}.")
     metric = next(name for name, weighed in TESTED.items() if weighed == balanced)
     p_values = holm([math.nan if gain is None else gain.p_value for gain in found])
     return Gains(metric, baselines, found, list(p_values), tuple(notes))
@@ -90,7 +90,7 @@ def with_gains(rows: pd.DataFrame, gains: Gains) -> pd.DataFrame:
 
 
 def doubts_about_gains(rows: pd.DataFrame, gains: Gains) -> Iterator[Doubt]:
-    """Yield the gains above 0 whose intervals hold 0."""
+    """Yield the gains above 0 whose intervals contain 0."""
     n_gains, held_out = sum(gain is not None for gain in gains.found), float(rows[HELD_OUT].max())
     for position, (other, gain) in enumerate(zip(gains.baselines, gains.found, strict=True)):
         if other is not None and gain is not None and gain.difference > 0 >= gain.interval[0]:

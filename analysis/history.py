@@ -1,4 +1,4 @@
-"""What became of a registered model's aliases, as Markdown: who moved which, when, and why."""
+"""The history of a registered model's aliases, as Markdown: who moved which, when, and why."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,19 @@ def history(name: str) -> str:
     """
     reach_store()
     if find_model(name) is None:
-        raise InputError(f"a history must be of a registered model, got {name!r}; see the models in MLflow")
+        raise InputError(f"a history needs a registered model, got {name!r}; see the models in MLflow")
     found = read_history(name)
     remarks = list(found.remarks)
     if not found.entries:
         raise InputError(
-            f"a history must have been written by promote, got none of {name} "
+            f"a history is written by promote, got none for {name} "
             f"({'; '.join(remarks) or 'no action since version 0.2.0'}); promote a classifier first"
         )
     if aliases_of(name) != found.entries[-1].after:
-        remarks.append(f"since then something else moved aliases: {_told(aliases_of(name))}; the next action notes it")
+        remarks.append(
+            f"since then, aliases were moved by something else: {_list_aliases(aliases_of(name))}; the next action "
+            f"will record it"
+        )
     lines = [f"# History of {name}", "", *markdown_table(TITLES, [_row(entry) for entry in found.entries])]
     return "\n".join([*lines, *(["", *(f"- {remark}" for remark in remarks)] if remarks else [])])
 
@@ -43,5 +46,5 @@ def _move(entry: Entry, alias: str) -> str:
     return after if before == after else f"{before} -> {after}"
 
 
-def _told(aliases: Mapping[str, str]) -> str:
-    return ", ".join(f"{alias} version {version}" for alias, version in aliases.items()) or "none is left"
+def _list_aliases(aliases: Mapping[str, str]) -> str:
+    return ", ".join(f"{alias} version {version}" for alias, version in aliases.items()) or "none remain"

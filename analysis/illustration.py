@@ -94,7 +94,7 @@ def shots_chart(table: Table) -> Chart | None:
 
 
 def cost_chart(table: Table) -> Chart | None:
-    """Return validation accuracy against seconds of fitting."""
+    """Return validation accuracy against fitting time (s)."""
     column = _column(table, "val/accuracy")
     rows = [row for row in table.frame.to_dict("records") if not math.isnan(_value(row, "time/fit_s"))]
     if column is None or len(rows) < len(table.frame):
@@ -107,7 +107,7 @@ def cost_chart(table: Table) -> Chart | None:
     on_front = pareto_front(costs, [-mean for mean in scores.means])
     front = tuple(sorted((i for i, on in enumerate(on_front) if on), key=lambda i: costs[i]))
     axis = f"{column.header}, {coverage_of(table, column.name)}"
-    return Points(table.title, "seconds of fitting", axis, labels, costs, scores, front)
+    return Points(table.title, "fitting time (s)", axis, labels, costs, scores, front)
 
 
 def _method(row: Mapping[Any, Any]) -> str:
@@ -115,7 +115,7 @@ def _method(row: Mapping[Any, Any]) -> str:
 
 
 def rank_chart(table: Table) -> Chart:
-    """Return mean ranks over datasets with the bars of what is not told apart."""
+    """Return mean ranks over datasets with bars joining those that do not differ significantly."""
     names = tuple(table.frame["method"].astype(str))
     bars = list(table.frame["clique"].astype(str))
     letters = sorted(set("".join(bars)))
@@ -144,7 +144,7 @@ def _value(row: Mapping[Any, Any], name: str) -> float:
 
 
 def labels_of(table: Table) -> tuple[str, ...]:
-    """Return what tells the rows apart: their texts and counts that are not all alike, side by side."""
+    """Return what distinguishes the rows: the texts and counts that differ between them."""
     names = [column.name for column in table.columns if column.kind in ("text", "count") and column.name != "front"]
     telling = [name for name in names if table.frame[name].astype(str).nunique() > 1] or names[:1]
     return tuple(_shortened(" ".join(_texts(row, telling))) for row in table.frame.to_dict("records"))

@@ -112,7 +112,7 @@ def _points(chart: Points) -> Spec:
     front = [(chart.costs[i], series.means[i]) for i in chart.front]
     step = {
         "type": "scatter", "mode": "lines", "x": [x for x, _ in front], "y": [y for _, y in front], "hoverinfo": "skip",
-        "line": {"shape": "hv", "color": GREY, "width": 1.2}, "name": "not beaten in both",
+        "line": {"shape": "hv", "color": GREY, "width": 1.2}, "name": "on the Pareto front",
     }  # fmt: skip
     data: list[Spec] = [step]
     for name, colour in colours.items():
@@ -140,10 +140,10 @@ def _points(chart: Points) -> Spec:
 
 @_spec.register(HeatMap)
 def _heat_map(chart: HeatMap) -> Spec:
-    told = "%{z:.2f}" if len(chart.columns) > WIDE_COLUMNS else "%{z:.3f}"
+    message = "%{z:.2f}" if len(chart.columns) > WIDE_COLUMNS else "%{z:.3f}"
     data = {
         "type": "heatmap", "x": chart.columns, "y": chart.rows, "z": chart.scores, "colorscale": "Cividis",
-        "texttemplate": told, "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
+        "texttemplate": message, "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
         "colorbar": {"thickness": 10, "outlinewidth": 0},
     }  # fmt: skip
     # Names of classes may be digits, which plotly would take for numbers.

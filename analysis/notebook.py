@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(name: str, frame: "pd.DataFrame") -> "Table | None":
-    """Show a table with its chart and return it; say what it needs where there are no such runs.
+    """Show a table with its chart and return it; without suitable runs, say what it needs.
 
     Args:
         name: One of ``TABLES``.
@@ -24,7 +24,7 @@ def show(name: str, frame: "pd.DataFrame") -> "Table | None":
     """
     table = TABLES[name](frame)
     if table is None:
-        print(f"No table {name}: there are no {TABLES[name].needs}.")
+        print(f"No table {name}: it needs {TABLES[name].needs}.")
         return None
     display(Markdown(to_markdown(table)))
     if (chart := chart_of(table)) is not None:

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it: style, data, charts and plotly.js are in it.
+"""The report as one self-contained HTML page, including style, data, charts and plotly.js.
 
 Of plotly.js the bundle with charts on axes, compressed: a page has 2 MB at most.
 """
@@ -24,22 +24,22 @@ TEMPLATES = Path(__file__).parent / "templates"
 PLOTLY = Path(__file__).parent / "vendor" / "plotly-cartesian.min.js.gz"
 MEDIA_TYPES = {"CSV": ("csv", "text/csv"), "Markdown": ("md", "text/markdown"), "LaTeX": ("tex", "application/x-tex")}
 HOW_TO_READ = (
-    "A row is what its first columns say, over all its seeds: mean ± sample standard deviation, and below it the 95 % "
-    "interval, of test accuracies over other seeds and other test images together; hover over it to see "
-    "both parts. With one seed there is no deviation, and the interval is over the split's images.",
-    "Bold marks a score significantly better than every other in its column: the intervals of the paired "
-    "differences do "
-    "not hold 0 after Holm's correction. Where nothing is bold, a note names the rows that cannot be excluded as the "
-    "best.",
-    "“n too small” stands where a test could not find a difference, however large: the exact Wilcoxon test "
-    "needs six pairs. It is not a tie.",
-    "Choices within runs (hyperparameters, epochs) and the order of rows are based on validation; each "
-    "run read the test "
-    "images once, at its end. Who picks the next experiment by test scores chooses on test.",
-    "Each number is a link to its runs in MLflow, as long as MLflow is served at the address above. There stand the "
-    "parameters, the digest of the data and the predictions behind it.",
-    "Weights named random are random networks, not pretrained ones. They tell how the parts compare on them, not how "
-    "good a pretrained backbone is.",
+    "Each row is one setting, given by its first columns, over all its seeds: mean ± sample standard deviation, and "
+    "below it the 95 % interval. For test accuracies the interval covers both other seeds and other test images; "
+    "hover over it to see the two parts. With one seed there is no deviation, and the interval covers other images "
+    "only.",
+    "Bold marks a score that is significantly better than every other score in its column: after Holm's correction, "
+    "no interval of the paired differences contains 0. If nothing is bold, a note lists the rows that cannot be "
+    "excluded as the best.",
+    "“n too small” means that the test could not have found a difference of any size: the exact Wilcoxon test needs "
+    "six pairs. It does not mean a tie.",
+    "Choices within runs (hyperparameters, epochs) and the order of rows are based on validation data; each run used "
+    "the test images once, at its end. If you pick your next experiment by test scores, you are selecting on test "
+    "data.",
+    "Each number links to its runs in MLflow, provided that MLflow is served at the address above. The runs contain "
+    "the parameters, the dataset digest and the predictions behind the number.",
+    "Weights named random belong to networks that were not pretrained. They show how heads and methods compare on "
+    "such features, not how good a pretrained backbone is.",
 )
 
 
@@ -84,7 +84,7 @@ def render_page(
         titles={section.table.name: section.table.title for section in sections},
         sections=[_section(section, links) for section in sections],
         how_to_read=HOW_TO_READ,
-        missing=missing or ["Nothing was found to be missing."],
+        missing=missing or ["Nothing was found missing or unfair."],
         charts=_json(charts) if charts else "",
         plotly=base64.b64encode(PLOTLY.read_bytes()).decode() if charts else "",
     )

@@ -1,8 +1,8 @@
 """Colours and markers that stand for the same head or backbone in every figure.
 
-Heads and methods have the hues of Okabe and Ito (2008), told apart with every common colour blindness. Backbones are a
-ramp from shallow to deep, and have a marker each, so that they are told apart in print as well. All of them can be seen
-on white and on dark paper.
+Heads and methods have the hues of Okabe and Ito (2008), distinguishable with every common colour blindness. Backbones
+are a ramp from shallow to deep, and have a marker each, so that they are distinguishable in print as well. All of them
+are visible on white and on dark paper.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Who is on the Pareto front."""
+"""The rows on the Pareto front."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +8,7 @@ def pareto_front(*costs: ArrayLike) -> NDArray[np.bool_]:
     """Return which rows no other row dominates: at most the same in every cost, and less in one.
 
     Args:
-        costs: One or more, each of shape (n_rows,); less is better. A row with NaN is not on the front.
+        costs: One or more, each of shape (n_rows,); less is better. A row with NaN is not on Pareto front.
 
     Example:
         >>> pareto_front([1, 2, 2], [2, 1, 3]).tolist()

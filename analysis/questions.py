@@ -92,10 +92,10 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Separation:
-    """Which rows of a table are told apart.
+    """Which rows of a table differ significantly.
 
     Attributes:
-        winners: (row position, column name) of the scores that are told apart from all they compete with.
+        winners: (row position, column name) of the scores that are significantly better than all their competitors.
         notes: What to make of the others.
         doubts: Differences of best rows that chance may have made.
         pairs: Differences in test accuracy of rows that compete, by their positions.
@@ -110,7 +110,7 @@ class Separation:
 def separate(
     frame: pd.DataFrame, within: Sequence[str], scores: Sequence[str], gains: Gains | None = None
 ) -> Separation:
-    """Return which scores of a table are told apart from all they compete with, and what to say of others.
+    """Return which scores of a table are significantly better than all their competitors, and notes on the others.
 
     Args:
         frame: Rows with ``seeds`` and ``run_ids``.
@@ -135,7 +135,7 @@ def separate(
                     replace(pair, adjusted_p=max(pair.adjusted_p, shown[pair.first, pair.second])) for pair in pairs
                 ]
             except MissingPredictions as error:
-                notes.append(f"{place}{'nothing' if place else 'Nothing'} is bold, since {error}.")
+                notes.append(f"{place}{'nothing' if place else 'Nothing'} is bold: {error}.")
                 break
             if metric == ACCURACY:
                 compared += [replace(pair, first=rows[pair.first], second=rows[pair.second]) for pair in pairs]
@@ -166,7 +166,7 @@ def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str,
 
 
 def context_notes(cells: pd.DataFrame) -> list[str]:
-    """Return which data and weights the cells stand on."""
+    """Return which data and weights the cells are based on."""
     first = cells.iloc[0]
     weights = ", ".join(sorted(cells["weights"].dropna().unique()))
     return [f"Dataset {first['dataset']} (digest {str(first['dataset_digest'])[:12]}); backbone weights: {weights}."]
@@ -177,21 +177,24 @@ def seed_notes(frame: pd.DataFrame) -> list[str]:
     wanted = sorted({seed for seeds in frame[SEEDS] for seed in seeds})
     if len(wanted) == 1:
         return [
-            f"One seed ({wanted[0]}): 95 % intervals are over test images (modified Wilson; of balanced accuracy and "
-            "macro-F1 with effective numbers of images), and say nothing about other seeds."
+            f"One seed ({wanted[0]}): 95 % intervals cover other test images (modified Wilson; for balanced accuracy "
+            f"and macro-F1 with effective numbers of images) and say nothing about other seeds."
         ]
     overlap = float(frame[HELD_OUT].max())
-    factor = f", x (1/n + {overlap:.3g}) for common training images (Nadeau and Bengio)" if overlap else ""
+    factor = f", x (1/n + {overlap:.3g}) for shared training images (Nadeau and Bengio)" if overlap else ""
     notes = [
-        f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test accuracies "
-        f"are over other seeds (Student's t{factor}) and other test images (modified Wilson) together; of validation, "
-        "NLL and ECE over seeds. The CSV has both parts; on the page, hover over an interval to see them."
+        f"Mean ± sample standard deviation over seeds {', '.join(map(str, wanted))}. 95 % intervals of test "
+        f"accuracies cover both other seeds (Student's t{factor}) and other test images (modified Wilson); those of "
+        f"validation scores, NLL and ECE cover other seeds. The CSV contains both parts; on the page, hover over an "
+        f"interval to see them."
     ]
     lacking = [len(seeds) for seeds in frame[SEEDS] if len(seeds) < len(wanted)]
     if lacking:
-        notes.append(f"{len(lacking)} rows lack seeds: their n is lower; pairs are compared on the seeds both have.")
+        notes.append(
+            f"{len(lacking)} rows lack seeds, so their n is lower; pairs are compared on the seeds that both have."
+        )
     if same := _repeating(frame):
-        notes.append(f"{same} rows have seeds that change nothing: equal results count as one seed.")
+        notes.append(f"{same} rows give identical results with several seeds; these count as one seed.")
     return notes
 
 

@@ -131,12 +131,12 @@ def _cell(row: Mapping[Any, Any], column: Column, bold: bool) -> Entry:
 
 
 def _parts_in_words(row: Mapping[Any, Any], column: Column) -> str:
-    told = []
+    parts = []
     for part, words in INTERVAL_PARTS.items():
         low, high = (_part(row, column.name, f"{part} {end}") for end in ("low", "high"))
         if text := format_interval(low, high, column.kind):
-            told.append(f"{words} {text}")
-    return "; ".join(told) if len(told) > 1 else ""
+            parts.append(f"{words} {text}")
+    return "; ".join(parts) if len(parts) > 1 else ""
 
 
 def _part(row: Mapping[Any, Any], name: str, part: str) -> float:

@@ -1,4 +1,4 @@
-"""A run, run again: are its numbers the same, and to how many digits?"""
+"""A repeated run: whether its numbers agree, and to how many digits."""
 
 import math
 import os
@@ -47,12 +47,12 @@ PROJECT = Path(__file__).parents[1]
 
 
 FOUND = {
-    Sameness.BIT: "equal to the bit",
+    Sameness.BIT: "bit-identical",
     Sameness.DIGITS: "equal to {digits} digits",
     Sameness.DIFFERS: "differs",
 }
 PROMISED = {
-    Sameness.BIT: "equal to the bit (fp32, one machine)",
+    Sameness.BIT: "bit-identical (fp32, one machine)",
     Sameness.DIGITS: f"equal to {STATED_DIGITS} digits (fp32, any machine)",
     Sameness.DIFFERS: "nothing (bf16, or a network trained on another machine)",
 }
@@ -80,31 +80,31 @@ class Repetition:
 
     @property
     def found(self) -> Sameness:
-        """Return the class of sameness that was found."""
+        """Return the degree of agreement that was found."""
         return classify(self.metrics, self.splits)[0]
 
     @property
     def same(self) -> bool:
-        """Return whether the run repeats: to the bit, or to the stated digits where no more is promised."""
+        """Return whether the run was reproduced: bit-identical, or to the stated digits if no more is promised."""
         return self.found is Sameness.BIT or (self.found is Sameness.DIGITS and self.expected < Sameness.BIT)
 
     def to_markdown(self) -> str:
-        """Return the class of sameness, what is equal and what is not."""
+        """Return the degree of agreement, and what agrees and what does not."""
         digits = classify(self.metrics, self.splits)[1]
         differing = {name: pair for name, pair in self.metrics.items() if shared_digits([pair]) < MOST_DIGITS}
         lines = [f"# Run {self.first}, repeated as {self.second}", ""]
-        lines.append(f"{len(self.metrics) - len(differing)} of {len(self.metrics)} metrics are equal to the bit.")
+        lines.append(f"{len(self.metrics) - len(differing)} of {len(self.metrics)} metrics are bit-identical.")
         rows = [[name, *map(str, pair), str(shared_digits([pair]))] for name, pair in differing.items()]
         lines += ["", *markdown_table(["metric", "then", "now", "equal digits"], rows)] if rows else []
-        told = [[split, *_told(difference)] for split, difference in self.splits.items()]
-        lines += ["", *markdown_table(["predictions", "items that changed", "largest change of a score"], told)]
+        rows_shown = [[split, *_row(difference)] for split, difference in self.splits.items()]
+        lines += ["", *markdown_table(["predictions", "images that changed", "largest change of a score"], rows_shown)]
         lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks and self.found < Sameness.BIT else []
-        verdict = "The run repeats." if self.same else "The run does NOT repeat."
+        verdict = "The run was reproduced." if self.same else "The run was NOT reproduced."
         classes = f"Found: {FOUND[self.found].format(digits=digits)}. Promised: {PROMISED[self.expected]}."
         return "\n".join([*lines, "", f"{classes} {verdict}"])
 
 
-def _told(difference: SplitDifference) -> list[str]:
+def _row(difference: SplitDifference) -> list[str]:
     changed = f"{difference.n_changed} of {difference.n_items}"
     return [changed, "other items" if math.isnan(difference.score) else f"{difference.score:.2g}"]
 
@@ -121,8 +121,8 @@ def repeat(run_id: str) -> Repetition:
     if stage not in STAGES or run.info.status != "FINISHED":
         raise InputError(
             f"a run must be a FINISHED one of {' or '.join(STAGES)} to be repeated, got run {run_id} "
-            f"({stage or 'no stage of ours'}, {run.info.status}); other stages skip what has finished: run their "
-            "command (see explain) on another store"
+            f"({stage or 'no stage of ours'}, {run.info.status}); other stages skip finished work: run their command "
+            f"(see explain) on another store"
         )
     refuse_divided(run, "repeat", "run its command (see explain) on another store")
     command = command_of(stage, typed_config(run_id) | _recipe_of_then(run))
@@ -136,7 +136,7 @@ def repeat(run_id: str) -> Repetition:
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run([sys.executable, *command], env=environment, check=False)
     if done.returncode != 0:
-        raise InputError(f"the repetition must end well to be compared, got exit code {done.returncode}, run {again}")
+        raise InputError(f"the repetition must finish to be compared, got exit code {done.returncode}, run {again}")
     return compare_repeated(run, get_run(again), then, {split: _predictions(again, split) for split in SPLITS})
 
 
@@ -197,5 +197,7 @@ def _remarks(first: Run, second: Run) -> tuple[str, ...]:
     if hosts[0] != hosts[1]:
         remarks.append(f"machine: {hosts[0]} then, {hosts[1]} now")
     if "bf16" in (then.get("precision"), now.get("precision")):
-        remarks.append("bf16 promises nothing, since processors round it differently; fp32 does (precision=fp32)")
+        remarks.append(
+            "bf16 results are not reproducible, because processors round differently; fp32 results are (precision=fp32)"
+        )
     return tuple(remarks)

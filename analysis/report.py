@@ -87,10 +87,10 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
         try:
             table = row(frame)
         except InputError as error:
-            left_out.append(f"{what} is left out: {error}.")
+            left_out.append(f"{what} is omitted: {error}.")
             continue
         if table is None:
-            left_out.append(f"{what} is left out: there are no {row.needs}.")
+            left_out.append(f"{what} is omitted: it needs {row.needs}.")
         else:
             tables.append(_placed(table, place))
             places |= {tables[-1].name: place} if place else {}
@@ -140,7 +140,7 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
             yield f"{what}: {', '.join(shown)}."
     if len(frame):
         yield f"Runs from {frame['start'].min():%Y-%m-%d %H:%M} to {frame['start'].max():%Y-%m-%d %H:%M} UTC."
-    yield f"Links lead to MLflow at {links.ui_url}."
+    yield f"Links point to MLflow at {links.ui_url}."
 
 
 def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **filters: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Which cross-validated configurations are told apart: differences fold by fold on stored out-of-fold predictions."""
+"""Which cross-validated configurations differ significantly: paired differences on out-of-fold predictions."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,9 +18,9 @@ COMPARED = {"cv_accuracy": False, "cv_balanced_accuracy": True}
 
 # How rows are compared; stands below the table that does.
 TESTS = (
-    "Rows of one division are compared fold by fold on the same images: the corrected resampled t interval and test "
-    "(Nadeau and Bengio; Bouckaert and Frank), or Tango's interval over images where that reaches further, and the "
-    "larger p value of both. In balanced accuracy classes weigh the same. Bold and p values are after Holm."
+    "Rows with the same folds are compared fold by fold on the same images: by the corrected resampled t interval and "
+    "test (Nadeau and Bengio; Bouckaert and Frank) or, if wider, Tango's interval over images; p is the larger of the "
+    "two. In balanced accuracy all classes have equal weight. Bold and p values are after Holm's correction."
 )
 
 
@@ -33,7 +33,7 @@ def refuse_divided(run: Run, what: str, instead: str) -> None:
         instead: What to do.
     """
     if "folds" in run.data.tags:
-        raise InputError(f"{what} needs runs of one split, got the cross-validation {run.info.run_id}; {instead}")
+        raise InputError(f"{what} needs runs on a fixed split, got the cross-validation {run.info.run_id}; {instead}")
 
 
 @lru_cache(maxsize=1024)

@@ -110,8 +110,8 @@ def load_runs(
     remarks = list(warnings_of(frame))
     if (n_foreign := len(own) - len(readable)) > 0:
         remarks.append(
-            f"{n_foreign} run{'s are' if n_foreign > 1 else ' is'} left out, whose numbers or names are none of this "
-            "project's."
+            f"{n_foreign} run{'s are' if n_foreign > 1 else ' is'} omitted, with numbers or names that are not this "
+            f"project's."
         )
     return Runs(experiment, experiment_id, frame, tuple(remarks))
 

@@ -1,4 +1,4 @@
-"""How far the numbers of two runs are the same, and how far they should be."""
+"""How closely the numbers of two runs agree, and how closely they should."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ MOST_DIGITS = 15
 
 
 class Sameness(IntEnum):
-    """A class of sameness; a higher one promises more. ``docs/evidence.md`` says when which is to be expected."""
+    """A degree of agreement; a higher one promises more. ``docs/evidence.md`` says which to expect when."""
 
     DIFFERS = 0
     DIGITS = 1
@@ -82,7 +82,7 @@ def _digits(first: float | None, second: float | None) -> int:
 def classify(
     metrics: Mapping[str, tuple[float | None, float | None]], splits: Mapping[str, SplitDifference]
 ) -> tuple[Sameness, int]:
-    """Return the class of sameness of two runs, and to how many digits their metrics are equal.
+    """Return the degree of agreement of two runs, and to how many digits their metrics agree.
 
     Args:
         metrics: Both values of each metric, by name.
@@ -96,7 +96,7 @@ def classify(
 
 
 def expected(precisions: Iterable[str | None], *, one_machine: bool, trains_network: bool) -> Sameness:
-    """Return the class of sameness that two runs of the same code and data should have.
+    """Return the degree of agreement that two runs of the same code and data should have.
 
     Args:
         precisions: Of both runs, ``fp32`` or ``bf16``; ``None`` where it is not known.

@@ -1,4 +1,4 @@
-"""Which rows of a table are told apart: paired differences on stored predictions, adjusted for all pairs."""
+"""Which rows of a table differ significantly: paired differences on stored predictions, adjusted for all pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ TESTED = {"test/accuracy": False, "test/balanced_accuracy": True}
 
 # How rows are compared; stands below every table that does.
 TESTS = (
-    "Rows are compared seed by seed on the same test images: Tango's interval over images, Student's t over seeds, "
-    "both together as squares (MOVER); of one seed Tango's interval and McNemar's test. In balanced accuracy classes "
-    "weigh the same. Bold and p values are after Holm."
+    "Rows are compared seed by seed on the same test images: Tango's interval over images and Student's t interval "
+    "over seeds, combined by MOVER; with one seed, Tango's interval and McNemar's test. In balanced accuracy all "
+    "classes have equal weight. Bold and p values are after Holm's correction."
 )
 
 
@@ -170,7 +170,7 @@ def compare_all_pairs(
 
 
 def winner_of(n_rows: int, pairs: Sequence[Pair]) -> int | None:
-    """Return the row that is better than every other and told apart from each, if there is one."""
+    """Return the row that is significantly better than every other, if there is one."""
     wins = [0] * n_rows
     for pair in pairs:
         if pair.separated:

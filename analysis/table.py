@@ -35,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A difference that a table shows and that its tests do not tell from chance.
+    """A difference that a table shows and that is not significant.
 
     Attributes:
         claim: What is said to be better than what.

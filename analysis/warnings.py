@@ -60,22 +60,22 @@ def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
     reviewed = Reviewed(frame)
     for code, rule in RUN_RULES.items():
         if logged := _logged(reviewed.done, f"{TAG}{code}"):
-            yield rule.told(_first(logged))
+            yield rule.message(_first(logged))
     for finding in find(EXPERIMENT_RULES, reviewed):
-        yield EXPERIMENT_RULES[finding.code].told(_first(finding.clauses))
+        yield EXPERIMENT_RULES[finding.code].message(_first(finding.clauses))
 
 
 def warnings_of_tables(tables: Sequence[Table]) -> Iterator[str]:
     """Yield a line per warning that only tables can show: they read what runs predicted."""
     for finding in find(TABLE_RULES, tables):
-        yield TABLE_RULES[finding.code].told(_first(finding.clauses))
+        yield TABLE_RULES[finding.code].message(_first(finding.clauses))
 
 
 def _logged(done: pd.DataFrame, column: str) -> list[str]:
     """Return what runs logged under a code, each with the names of the runs, those of most runs first."""
-    told = done[done[column].notna()]
-    texts = told[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
-    names = {text: [str(name) for name in own["name"]] for text, own in told.groupby(texts, sort=False)}
+    logged_runs = done[done[column].notna()]
+    texts = logged_runs[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
+    names = {text: [str(name) for name in own["name"]] for text, own in logged_runs.groupby(texts, sort=False)}
     order = sorted(names, key=lambda text: -len(names[text]))
     return [f"{text} ({_runs(names[text])})" for text in order]
 
@@ -97,7 +97,7 @@ def _small_differences(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def _leaked(tables: Sequence[Table]) -> Iterator[str]:
-    """Yield both scores of classifiers that were tested on images with a twin in train."""
+    """Yield both scores of classifiers that were tested on images with a near-duplicate in train."""
     for table in tables:
         # A table of one of several datasets is called by both names.
         if table.name.split("-")[0] != "twins":
@@ -107,7 +107,8 @@ def _leaked(tables: Sequence[Table]) -> Iterator[str]:
                 name = " ".join(str(row[label]) for label in ("backbone", "head", "strategy") if row[label])
                 low, high = row["without twins low"], row["without twins high"]
                 yield (
-                    f"{name} {row['all']:.3f}; without the {row['n twins']:,.0f} test images that have a twin in train "
+                    f"{name} {row['all']:.3f}; without the {row['n twins']:,.0f} test images that have a "
+                    f"near-duplicate in train "
                     f"{row['without twins']:.3f} ({low:.3f} to {high:.3f})"
                 )
 
@@ -164,16 +165,16 @@ TABLE_RULES: Registry[Rule[Sequence[Table]]] = Registry(
     Rule(
         "W05",
         "Fewer test images than a difference needs",
-        "A table shows a gain over a baseline, or a best row before its closest rival, that its tests do not tell from "
-        "chance, and more test images would (power 80 %, were the difference as found).",
-        "Bring more test images, or do not claim the difference.",
+        "A table shows a gain over a baseline, or a lead of the best row over its closest competitor, that is not "
+        "significant but would be with more test images (80 % power, if the true difference is as found).",
+        "Use more test images, or do not claim the difference.",
         _small_differences,
     ),
     Rule(
         "W12",
-        "Test images with a twin in train",
-        "An audit of the data found test images whose picture is also in train or val.",
-        "Read the second score, or drop the twins and give the table back as corrections.",
+        "Test images with a near-duplicate in train",
+        "An audit of the data found test images that are also in train or val.",
+        "Use the second score, or mark the near-duplicates as drop in issues.csv and pass it as corrections.",
         _leaked,
     ),
 )
@@ -183,21 +184,21 @@ EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
         "W06",
         "A strong baseline is missing",
         "Fine-tuned networks without a linear head on frozen features of the same backbone, heads without the linear "
-        "one, or remedies for a long tail without `none` or without logit adjustment.",
-        "Run the baseline on the same data: what does not beat it needs no further reading.",
+        "one, or long-tail methods without `none` or without logit adjustment.",
+        "Run the baseline on the same data: what does not beat it is not worth considering.",
         lambda reviewed: missing_baselines(reviewed.done),
     ),
     Rule(
         "W07",
         "Unfinished seeds",
-        "A setting lacks a seed that another one of the same study has.",
-        "Run the study again: what has finished is skipped.",
+        "A setting lacks a seed that another setting of the same study has.",
+        "Run the study again: finished cells are skipped.",
         _unfinished,
     ),
     Rule(
         "W08",
         "Cells without a result",
-        "A run failed or was killed, and none with its setting and seed has finished since.",
+        "A run failed or was killed, and no run with its setting and seed has finished since.",
         "Fix the cause and run it again.",
         _failed,
     ),
@@ -211,8 +212,8 @@ EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
     Rule(
         "W10",
         "Uncommitted changes",
-        "Finished runs came from a working tree with changes that no commit holds.",
-        "Commit, and run again what is to be published.",
+        "Finished runs came from a working tree with uncommitted changes.",
+        "Commit, and repeat the runs that you want to publish.",
         _uncommitted,
     ),
 )

@@ -52,8 +52,8 @@ def main() -> None:
         measured[name] = (rows, f"{report.stamp()}, {others:.0%} of the processor to others")
         if others > DISTURBED:
             disturbed.append(name)
-        told = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
-        print(f"\n{name}: {time.perf_counter() - start:.0f} s", *told, sep="\n", flush=True)
+        text = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
+        print(f"\n{name}: {time.perf_counter() - start:.0f} s", *text, sep="\n", flush=True)
         if output:
             # After each one: a benchmark that fails does not take the others with it.
             report.write(output, measured, digests)

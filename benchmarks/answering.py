@@ -80,10 +80,10 @@ def _sets(splits: list[list[FeatureSplit]]) -> Iterator[Row]:
         own_class = per_class[np.arange(len(test)), test.labels]
         classes += np.stack([np.bincount(test.labels, own_class, 10), np.bincount(test.labels, minlength=10)])
     share, n = classes[0] / classes[1], len(splits)
-    told = f"mean {np.mean(covered):.4f}, from {min(covered):.4f} to {max(covered):.4f}; {np.mean(sizes):.2f} classes"
-    yield Row(f"90 % sets of {n} splits of digits within binomial limits of 95 %", inside / n, 0.86, "", ours=told)
-    told = f"largest {share.max():.4f}, over {n} splits"
-    yield Row("coverage of the class that 90 % sets per class cover least", float(share.min()), 0.878, "", ours=told)
+    text = f"mean {np.mean(covered):.4f}, from {min(covered):.4f} to {max(covered):.4f}; {np.mean(sizes):.2f} classes"
+    yield Row(f"90 % sets of {n} splits of digits within binomial limits of 95 %", inside / n, 0.86, "", ours=text)
+    text = f"largest {share.max():.4f}, over {n} splits"
+    yield Row("coverage of the class that 90 % sets per class cover least", float(share.min()), 0.878, "", ours=text)
 
 
 def _answers(splits: list[list[FeatureSplit]]) -> Iterator[Row]:
@@ -101,11 +101,11 @@ def _answers(splits: list[list[FeatureSplit]]) -> Iterator[Row]:
                 held += n_wrong <= answer_error * n_answered
                 shares.append(n_answered / len(test))
                 errors.append(n_wrong / max(n_answered, 1))
-            told = f"answers {np.mean(shares):.1%}, wrong {np.mean(errors):.2%}; nothing in {shares.count(0.0)} splits"
+            text = f"answers {np.mean(shares):.1%}, wrong {np.mean(errors):.2%}; nothing in {shares.count(0.0)} splits"
             what = (
                 f"splits of digits of {len(splits)} in which {name} is wrong on at most {answer_error:.0%} of answers"
             )
-            yield Row(what, held / len(splits), 0.95, "", ours=told)
+            yield Row(what, held / len(splits), 0.95, "", ours=text)
 
 
 def _confidences(head: Any, items: FeatureSplit) -> Confidences:
@@ -115,7 +115,7 @@ def _confidences(head: Any, items: FeatureSplit) -> Confidences:
 def _others(inputs: Inputs, items: FeatureSplit, test: FeatureSplit) -> Iterator[Row]:
     train = items.select(np.flatnonzero(~np.isin(items.item_ids, test.item_ids)))
     head = build_head("svm", {}, 0).fit(train.features, train.labels)
-    images, told = _other_images()
+    images, text = _other_images()
     form = inference_form(build_backbone("resnet18", inputs.weights), "fp32")
     blocks = extract_split(form, split_of_arrays(images, [0] * len(images)), inputs.image_size)
     features = np.concatenate([block for _, block in blocks])
@@ -125,7 +125,7 @@ def _others(inputs: Inputs, items: FeatureSplit, test: FeatureSplit) -> Iterator
         found = detect(own, other)
         target = 0.95 if name == "knn" else 0.5
         fpr = f"FPR {found.fpr95:.3f} at 95 % TPR"
-        yield Row(f"AUROC of {name}, digits against {told}", found.auroc, target, "", True, found.auroc_interval, fpr)
+        yield Row(f"AUROC of {name}, digits against {text}", found.auroc, target, "", True, found.auroc_interval, fpr)
 
 
 def _other_images() -> tuple[NDArray[np.uint8], str]:

@@ -48,11 +48,11 @@ def twins(folder: Path, quick: bool) -> list[Row]:
         recalls.append(len(hits) / len(expected))
         precisions.append(len(hits) / max(len(found), 1))
         others += n_own
-    told = f"{n_images // 20} twins among {n_images} images ({what})"
+    text = f"{n_images // 20} twins among {n_images} images ({what})"
     peer = f"{others / n_draws:.0f} pictures that are twins without planting left out"
     return [
-        _at_least(f"recall of {told}", 0.95, recalls, ours=peer),
-        _at_least(f"precision of {told}", 0.95, precisions, ours=peer),
+        _at_least(f"recall of {text}", 0.95, recalls, ours=peer),
+        _at_least(f"precision of {text}", 0.95, precisions, ours=peer),
     ]
 
 
@@ -81,9 +81,9 @@ def scores(folder: Path, quick: bool) -> list[Row]:
         inside += low <= without <= high
         shifts.append((float(right[test].mean()), without, float(right[whole].mean())))
     with_twins, without, true = np.mean(shifts, axis=0)
-    told = f"with twins {with_twins:.3f}, without {without:.3f}, clean data {true:.3f} on average"
+    text = f"with twins {with_twins:.3f}, without {without:.3f}, clean data {true:.3f} on average"
     what = f"draws in which the score without twins lies in the clean data's interval, of {n_draws} ({what})"
-    return [Row(what, inside, 19 if n_draws == 20 else n_draws - 1, unit="", ours=told)]
+    return [Row(what, inside, 19 if n_draws == 20 else n_draws - 1, unit="", ours=text)]
 
 
 def labels(folder: Path, quick: bool) -> list[Row]:
@@ -106,7 +106,7 @@ def labels(folder: Path, quick: bool) -> list[Row]:
         for method, quality in peers.items():
             ratios[method].append(ranked[-1] / _average_precision(np.argsort(quality, kind="stable"), wrong))
     middle = [f"{value:.0f}" for value in np.mean(counts, axis=0)]
-    told = f"mean count {middle[0]}, mean interval {middle[1]} to {middle[2]}"
+    text = f"mean count {middle[0]}, mean interval {middle[1]} to {middle[2]}"
     what = f"{n_wrong} of {n_images} labels wrong ({what})"
     rows = [
         Row(
@@ -114,7 +114,7 @@ def labels(folder: Path, quick: bool) -> list[Row]:
             inside,
             0.9 * n_draws,
             unit="",
-            ours=told,
+            ours=text,
         )
     ]
     ours = f"average precision {np.mean(ranked):.3f}"
@@ -137,20 +137,20 @@ def whole(folder: Path, quick: bool) -> list[Row]:
         done = run_entry_point("audit", *given)
         taken.append(done.taken_s)
         memory.append(done.peak_rss_mib)
-    told = ", ".join(
+    text = ", ".join(
         f"{size}: {seconds:.0f} s, {peak:.0f} MiB" for size, seconds, peak in zip(sizes, taken, memory, strict=True)
     )
     what = f"`audit` of {sizes[-1]} images of 32 px with features in the store"
     return [
-        limit_row(what, 300, [taken[-1]], unit="s", ours=told),
+        limit_row(what, 300, [taken[-1]], unit="s", ours=text),
         limit_row(f"peak memory of {what}", 3072, [memory[-1]], unit="MiB"),
-        limit_row(f"growth of {what} with the images, exponent", 1.1, [fit_exponent(sizes, taken)], unit="", ours=told),
+        limit_row(f"growth of {what} with the images, exponent", 1.1, [fit_exponent(sizes, taken)], unit="", ours=text),
     ]
 
 
 def _at_least(what: str, target: float, values: list[float], ours: str = "") -> Row:
-    told = f"{what} ({len(values)} draws)"
-    return Row(told, float(np.mean(values)), target, unit="", spread=(min(values), max(values)), ours=ours)
+    text = f"{what} ({len(values)} draws)"
+    return Row(text, float(np.mean(values)), target, unit="", spread=(min(values), max(values)), ours=ours)
 
 
 def _without_own_twins(images: Images) -> tuple[Images, int]:

@@ -44,7 +44,7 @@ def _over(
     small, what = small_folder(folder / "small", n_small)
     photos = make_photos(folder / "photos", n_photos)
     rows = []
-    for images, size, n_images, told in (
+    for images, size, n_images, text in (
         (small, 64, n_small, f"JPEG files of 32 px ({what})"),
         (photos, 224, n_photos, "JPEG photos of 110 kB"),
     ):
@@ -57,7 +57,7 @@ def _over(
             taken = alternate(ours, ways[best], 3 if quick else 5, warm_up=False)
             rows.append(
                 ratio_row(
-                    f"extraction, {name}, {n_images} {told} at {size} px, over {peer.split(',')[0]}",
+                    f"extraction, {name}, {n_images} {text} at {size} px, over {peer.split(',')[0]}",
                     target,
                     *taken,
                     n_items=n_images,

@@ -100,8 +100,8 @@ def _loop(pixels: Pixels) -> None:
 def _forward(form: InferenceForm, images: Tensor) -> None:
 
     @torch.inference_mode()
-    def forward(piece: Tensor) -> None:
-        form(normalize(piece, dtype=form.dtype))
+    def forward(chunk: Tensor) -> None:
+        form(normalize(chunk, dtype=form.dtype))
 
     with one_thread(), ThreadPoolExecutor(n_cores(), "forward", torch.set_num_threads, (1,)) as pool:
         list(pool.map(forward, images.split(images_per_task(SIZE))))

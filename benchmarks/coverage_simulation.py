@@ -144,7 +144,7 @@ def difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Gen
 
 
 def false_gains(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often equal methods, of one seed each, are told apart: interval and test must both say so."""
+    """Return how often equal methods, with one seed each, differ significantly, by both interval and test."""
     values, weights, signs = _paired_values(setting, n_simulations, rng)
     low, high = difference_reach(values, 1).together
     apart = np.flatnonzero((low > 0) | (high < 0))
@@ -163,7 +163,7 @@ def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.ran
 
 
 def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 3) -> float:
-    """Return how often one of several equal methods over seeds is told apart from all others, which makes it bold."""
+    """Return how often one of several equal methods over seeds is significantly better than the others, so bold."""
     weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     found = 0
     for methods in _seeded(setting, n_simulations, rng, n_methods):
@@ -183,7 +183,7 @@ def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator
 
 
 def false_slices(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often slices of one accuracy are told apart; classes stand for slices."""
+    """Return how often slices with the same accuracy differ significantly; classes stand for slices."""
     slices = np.repeat(np.arange(setting.n_classes), setting.support())
     drawn = (rng.random(len(slices)) < setting.accuracy for _ in range(n_simulations))
     return float(np.mean([slices_p_value(right, slices, seed) <= 0.05 for seed, right in enumerate(drawn)]))

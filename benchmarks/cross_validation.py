@@ -96,13 +96,13 @@ def _rows(head: str, found: list[Estimate], what: str) -> list[Row]:
     errors = [float(np.sqrt(np.mean((estimate - truth) ** 2))) for estimate in (folds, split)]
     name = f"estimate of `{head}`, {REPEATS} x {FOLDS} folds over one {TEST_FRACTION:.0%} split"
     n = f"{len(own)} samples of {N_IMAGES} images, {what}"
-    told = [
+    names = [
         f"error {error:.4f}, bias {np.mean(x - truth):+.4f}" for error, x in zip(errors, (folds, split), strict=True)
     ]
     covered, widths = zip(*(_interval(own, name, truth) for name in ("folds", "split")), strict=True)
     ours, peer = (f"{share:.0%}, width {width:.3f}" for share, width in zip(covered, widths, strict=True))
     return [
-        Row(f"{name}: error, {n}", errors[0] / errors[1], MOST_ERROR, at_least=False, ours=told[0], peer=told[1]),
+        Row(f"{name}: error, {n}", errors[0] / errors[1], MOST_ERROR, at_least=False, ours=names[0], peer=names[1]),
         Row(f"{name}: 95 % intervals that hold the truth, {n}", covered[0], 0.93, unit="", ours=ours, peer=peer),
     ]
 

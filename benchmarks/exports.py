@@ -49,8 +49,8 @@ def int8(folder: Path, quick: bool) -> list[Row]:
         what = (
             f"exported classifier, resnet18 and linear head, {BATCH_SIZE} images of {size} px, int8 over ours in fp32"
         )
-        told = (f"{row.runtime}; digits: {kept}", "this project, fp32")
-        rows.append(ratio_row(f"{what}, {name}", 1.5, *taken, n_items=len(pixels), names=told))
+        names_shown = (f"{row.runtime}; digits: {kept}", "this project, fp32")
+        rows.append(ratio_row(f"{what}, {name}", 1.5, *taken, n_items=len(pixels), names=names_shown))
     return rows
 
 

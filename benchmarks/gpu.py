@@ -57,9 +57,9 @@ def rows_on(device: str, device_name: str, images: Path, backbone: str, turns: i
             target,
             *alternate(ours, work, turns),
             n_items=n_images,
-            names=(OURS, told),
+            names=(OURS, text),
         )
-        for name, (target, told, work) in others.items()
+        for name, (target, text, work) in others.items()
     ]
 
 

@@ -44,7 +44,7 @@ def growth_row(what: str, limit: float, costs: Mapping[int, Sequence[float]], *,
     sizes = sorted(costs)
     turns = list(zip(*(costs[size] for size in sizes), strict=True))
     exponents = [fit_exponent(sizes, turn) for turn in turns]
-    told = ", ".join(f"{size}: {statistics.median(costs[size]):.3g} {unit}" for size in sizes)
+    text = ", ".join(f"{size}: {statistics.median(costs[size]):.3g} {unit}" for size in sizes)
     return Row(
         f"growth of {what}, exponent ({len(turns)} turns)"
         if len(turns) > 1
@@ -54,7 +54,7 @@ def growth_row(what: str, limit: float, costs: Mapping[int, Sequence[float]], *,
         unit="",
         at_least=False,
         spread=(min(exponents), max(exponents)),
-        ours=told,
+        ours=text,
     )
 
 

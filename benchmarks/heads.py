@@ -100,7 +100,7 @@ def _fit_row(
 ) -> Row:
     ours.fit(X[:500], y[:500])
     taken = alternate(partial(ours.fit, X, y), partial(peer.fit, X, y), turns, warm_up=False)
-    names = (f"{name} head", f"{_told(peer)}, {_agreement(ours, peer, X[:2000])}")
+    names = (f"{name} head", f"{_describe(peer)}, {_agreement(ours, peer, X[:2000])}")
     return ratio_row(f"{name} fit, {len(X)} x {X.shape[1]} ({what}), over scikit-learn's", 1.0, *taken, names=names)
 
 
@@ -122,7 +122,7 @@ def _predict_row(
         f"{name} predict, {len(queries)} rows, fitted on {n_rows} x {queries.shape[1]} ({what}), over {library}'s",
         1.0,
         *taken,
-        names=(f"{name} head", f"{_told(peer)}, {_agreement(ours, peer, queries[:2000])}"),
+        names=(f"{name} head", f"{_describe(peer)}, {_agreement(ours, peer, queries[:2000])}"),
     )
 
 
@@ -131,7 +131,7 @@ def _repeat(n_calls: int, predict: Any, queries: NDArray[np.float32]) -> None:
         predict(queries)
 
 
-def _told(peer: Any) -> str:
+def _describe(peer: Any) -> str:
     return type(peer[-1] if isinstance(peer, Pipeline) else peer).__name__
 
 

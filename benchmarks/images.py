@@ -26,7 +26,7 @@ def make_photos(folder: Path, n_images: int) -> Path:
 
 
 def make_small(folder: Path, n_images: int, n_classes: int = 10) -> Path:
-    """Return a class folder of JPEG files of 32 x 32 pixels, the classes told apart by a tint."""
+    """Return a class folder of JPEG files of 32 x 32 pixels, the classes distinguished by a tint."""
     rng = np.random.default_rng(1)
     tints = rng.integers(-40, 41, (n_classes, 3))
     for i in range(n_images):

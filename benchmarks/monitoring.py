@@ -106,13 +106,13 @@ def power(folder: Path, quick: bool) -> list[Row]:
     for corruption in CORRUPTIONS:
         changed = [digits.under(CorruptedSet(corruption, severity)) for severity in SEVERITIES]
         found = _power(digits, changed, n_batches)
-        told = "; ".join(
+        text = "; ".join(
             f"severity {severity}: {', '.join(f'{share:.2f}' for share in shares)}"
             for severity, shares in zip(SEVERITIES, found, strict=True)
         )
         for axis, by in ((0, "severities 1, 3, 5"), (1, f"batches of {', '.join(map(str, SIZES))}")):
             what = f"power of monitor, {corruption}: least gain over {by}"
-            rows.append(Row(what, float(np.diff(found, axis=axis).min()), -0.1, "", ours=told if axis else ""))
+            rows.append(Row(what, float(np.diff(found, axis=axis).min()), -0.1, "", ours=text if axis else ""))
     return rows
 
 

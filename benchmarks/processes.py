@@ -22,8 +22,8 @@ def memory(folder: Path, quick: bool) -> list[Row]:
             1.15,
             ratios,
             unit="x",
-            ours=f"{_told(peaks[many])} for {many}",
-            peer=f"{_told(peaks[few])} for {few}",
+            ours=f"{_describe(peaks[many])} for {many}",
+            peer=f"{_describe(peaks[few])} for {few}",
         )
     ]
 
@@ -38,7 +38,7 @@ def second_fit(folder: Path, quick: bool) -> list[Row]:
             8.0,
             [finished.taken_s for finished in done],
             unit="s",
-            ours=f"{_told(done)} at its peak",
+            ours=f"{_describe(done)} at its peak",
         )
     ]
 
@@ -55,5 +55,5 @@ def extract_in_process(folder: Path, n_images: int, turn: int) -> Finished:
     )
 
 
-def _told(done: list[Finished]) -> str:
+def _describe(done: list[Finished]) -> str:
     return f"{statistics.median(finished.peak_rss_mib for finished in done):.0f} MiB"

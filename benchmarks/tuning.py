@@ -52,9 +52,9 @@ def against_searches(folder: Path, quick: bool) -> list[Row]:
     images, what = small_folder(folder / "images", n_images)
     photos = {"dataset": f"folder:{images}", "image_size": 64}
     rows = []
-    for source, told in (({"dataset": "digits"}, "digits"), (photos, f"{n_images} images ({what})")):
+    for source, text in (({"dataset": "digits"}, "digits"), (photos, f"{n_images} images ({what})")):
         config = FitHeadConfig(weights="random", head="svm", n_trials=MOST_TRIALS, timeout_s=budget_s, **source)
-        rows += _compare(config, budget_s, f"{told}, resnet18 with random weights")
+        rows += _compare(config, budget_s, f"{text}, resnet18 with random weights")
     return rows
 
 

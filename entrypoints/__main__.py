@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _help() -> str:
-    told = {name: config.__doc__ or "" for name, config in ENTRY_POINTS.items()}
-    told[ANALYSIS] = "Report, tables, and what stands behind a run."
-    lines = [f"  {name:<12}{text.splitlines()[0]}" for name, text in told.items()]
+    descriptions = {name: config.__doc__ or "" for name, config in ENTRY_POINTS.items()}
+    descriptions[ANALYSIS] = "Reports, tables, and the evidence behind a run."
+    lines = [f"  {name:<12}{text.splitlines()[0]}" for name, text in descriptions.items()]
     return "\n".join(
         [
             "usage: resnet-mlflow COMMAND [--parameter VALUE ...]",

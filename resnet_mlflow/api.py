@@ -1,4 +1,4 @@
-"""The way from a folder of images to a classifier in Python: ``load``, ``extract``, ``fit``, and what was fitted.
+"""The Python API, from a folder of images to a classifier: ``load``, ``extract`` and ``fit``.
 
 Parameters are those of the entry point ``fit_head`` (docs/parameters.md), and so are their rules, defaults and errors.
 """
@@ -170,7 +170,7 @@ class Fitted:
         return self._classifier.predict_proba(_paths(images))
 
     def grad_cam(self, image: File) -> "Figure":
-        """Return an image file beside itself under the map of what spoke for its predicted class.
+        """Return an image file next to a heat map of what supports its predicted class.
 
         Raises:
             InputError: If the head has no gradients: ``linear``, ``mlp`` and others like them do.

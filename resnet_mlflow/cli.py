@@ -18,7 +18,7 @@ from resnet_mlflow.terminal import VERBOSE, start_logging
 
 # Characters of an error; the longest of ours, with all parameters of a head, has 800.
 MAX_LINE = 2000
-TOLD_S = 30
+GRACE_S = 30
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +53,9 @@ def _build_parser(config_class: type[Config], prog: str) -> argparse.ArgumentPar
         allow_abbrev=False,
         prog=prog or f"python -m entrypoints.{_script_of(config_class)}",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="Print more of what is done, and of its parts.")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Print more detail, including the steps within each cell."
+    )
     for name, field in config_class.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         choices = typing.get_args(field.annotation)
@@ -116,13 +118,13 @@ def without_verbose(argv: Sequence[str]) -> list[str]:
 
 
 def _check_ranks(config: Config) -> None:
-    """Refuse several processes of ``torchrun`` where they would do the same beside each other; one of them says so."""
+    """Refuse several ``torchrun`` processes if each would do the same work; only the first prints the error."""
     problem = config.problem_with_ranks(n_ranks()) if n_ranks() > 1 else ""
     if not problem:
         return
     if rank():
-        # Until torchrun ends it: one that ended before the first has spoken would be what is told.
-        time.sleep(TOLD_S)
+        # Until torchrun ends it: if this process ended first, torchrun would report it instead of the real error.
+        time.sleep(GRACE_S)
         sys.exit(2)
     name = _script_of(type(config))
     raise InputError(
@@ -141,7 +143,7 @@ def _bounded(line: str) -> str:
 
 
 def _meet_launched_run() -> None:
-    """Write on the run that ``mlflow run`` has made who works on it: this process may be killed before a stage does."""
+    """Record this process on the run made by ``mlflow run``, because it may be killed before a stage does so."""
     if os.environ.get("MLFLOW_RUN_ID") and rank() == 0:
         from resnet_mlflow.tracking import connect
 
@@ -154,7 +156,7 @@ def _exit_stopped(config_class: type[Config]) -> NoReturn:
 
 
 def _note_refusal(message: str) -> None:
-    """Leave the reason on the run that ``mlflow run`` has made, where no stage came to use it."""
+    """Record the error on the run made by ``mlflow run``, if no stage used it."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id is None:
         return

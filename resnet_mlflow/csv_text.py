@@ -1,4 +1,4 @@
-"""Tables as CSV whose texts no spreadsheet takes for formulas."""
+"""CSV tables with text that no spreadsheet interprets as a formula."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -54,13 +54,13 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return next((name for name, there in present.items() if there), "cpu")
     if not present[device]:
-        raise InputError(f"device must be one that torch finds here, got {device!r}; pass device=auto or device=cpu")
+        raise InputError(f"device must be available to torch here, got {device!r}; pass device=auto or device=cpu")
     return device
 
 
 @lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Return whether the processor multiplies bf16 natively; False where that cannot be told."""
+    """Return whether the processor multiplies bf16 natively; False if that is unknown."""
     # Only x86-64 was measured: elsewhere fp32 is the safe answer.
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False

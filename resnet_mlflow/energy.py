@@ -1,4 +1,4 @@
-"""Energy that the processors of this machine take, by their own counters, where these can be read."""
+"""Energy used by the processors of this machine, from their own counters, if these can be read."""
 
 import threading
 from dataclasses import dataclass, field

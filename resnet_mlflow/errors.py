@@ -1,4 +1,4 @@
-"""The one exception that means: the user can fix this."""
+"""The exception for errors that the user can fix."""
 
 import errno
 from collections.abc import Iterable, Iterator
@@ -68,13 +68,13 @@ def printable(text: str) -> str:
 
 
 def of_place(error: BaseException) -> InputError | None:
-    """Return the line for an error behind which a full or protected disk stands, or None where none does.
+    """Return the message for an error caused by a full or protected disk; None for other errors.
 
-    Libraries wrap what the system told them, often in words about something else.
+    Libraries wrap the system's error, often in a message about something else.
 
     Example:
         >>> of_place(OSError(errno.ENOSPC, "No space left on device", "/data/x"))  # doctest: +ELLIPSIS
-        InputError('a place to write to must have room and be writable, got No space left on device at /data/x; ...')
+        InputError('the output location must be writable and have free space, got No space left on ...')
         >>> of_place(KeyError("a bug"))
     """
     for cause in _chain(error):
@@ -90,8 +90,8 @@ def of_place(error: BaseException) -> InputError | None:
 
 def _no_room(got: str) -> InputError:
     return InputError(
-        f"a place to write to must have room and be writable, got {got}; free space or change permissions, then run "
-        "the same command again"
+        f"the output location must be writable and have free space, got {got}; free space or change permissions, then "
+        f"run the same command again"
     )
 
 

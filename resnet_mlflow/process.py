@@ -25,7 +25,7 @@ _worker = threading.Event()
 
 
 class ExitCode(IntEnum):
-    """How an entry point ends that did its work and found what scripts are to know: 0, 1 and 2 have other meanings."""
+    """Exit code of an entry point that finished and reports an alert; 0, 1 and 2 have other meanings."""
 
     ALERT = 3
 
@@ -36,7 +36,7 @@ def process_name() -> str:
 
 
 def process_mark() -> str:
-    """Return what tells this process from every other, such as ``3f1c9a0b:4711:88213``: machine, number, start.
+    """Return what identifies this process, such as ``3f1c9a0b:4711:88213``: machine, number, start.
 
     Numbers are given again, and containers on one machine count for themselves.
     """
@@ -44,7 +44,7 @@ def process_mark() -> str:
 
 
 def is_gone(mark: str) -> bool | None:
-    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or cannot be told.
+    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or if that is unknown.
 
     Example:
         >>> is_gone(process_mark()), is_gone("elsewhere:1:1")
@@ -58,7 +58,7 @@ def is_gone(mark: str) -> bool | None:
 
 
 def machine() -> str:
-    """Return what tells this machine from others: the first part of ``process_mark``."""
+    """Return what identifies this machine: the first part of ``process_mark``."""
     return process_mark().partition(":")[0]
 
 
@@ -100,7 +100,7 @@ def rank() -> int:
 
 
 def leave_ranks() -> None:
-    """Go on as one process where ``torchrun`` started several; the others are done."""
+    """Continue as a single process if ``torchrun`` started several; the others end."""
     if n_ranks() > 1:
         import torch
 
@@ -126,31 +126,31 @@ def one_thread() -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """Let libraries say only what matters: they report every start, and users want the stage's own lines."""
+    """Silence unimportant library messages: libraries report every start, and users want the stage's own lines."""
     for noisy in ("alembic", "fontTools", "matplotlib", "mlflow.pyfunc", "mlflow.system_metrics", "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # What goes wrong with a database is raised too, and told in one line; MLflow would also log it, statements and all.
+    # Database errors are raised and reported in one line; MLflow would also log them, with all statements.
     logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     # Outside the main thread, where its threads are limited once for the process.
     warnings.filterwarnings("ignore", message="'Threading' parallel backend is not supported", category=UserWarning)
-    # Dask gives each of its modules a level of its own. What it has to say of workers that die is told by us.
+    # Dask sets a level for each of its modules. We report workers that die ourselves.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def claim() -> None:
-    """Say that this process runs one of the project's commands only: it may import less than others would need."""
+    """Mark this process as running only one of the project's commands: it may import less than others would need."""
     _claimed.set()
 
 
 def become_worker() -> None:
-    """Say that this process does parts of what another one was started for, which tells the user about it."""
+    """Mark this process as a worker of another one, which reports to the user."""
     claim()
     _worker.set()
 
 
 def is_worker() -> bool:
-    """Return whether another process tells the user about what this one does."""
+    """Return whether this process is a worker of another one, which reports to the user."""
     return _worker.is_set()
 
 

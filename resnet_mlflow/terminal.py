@@ -1,4 +1,4 @@
-"""What a user sees of work in progress: lines and bars, fewer where the work is a part of other work."""
+"""Progress as a user sees it: log lines and bars, fewer of them for steps of a larger task."""
 
 import logging
 import os
@@ -12,27 +12,27 @@ from resnet_mlflow.process import is_worker, quiet_libraries
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# Set to anything but 0, it does what -v does; processes that are started by this one inherit it.
+# Any value but 0 has the effect of -v; child processes inherit it.
 VERBOSE = "RESNET_MLFLOW_VERBOSE"
-# A log file wants a line now and then, a terminal a bar that moves.
+# Seconds between updates of a bar on a terminal, and between lines in a log file.
 BAR_S, LINE_S = 0.2, 10.0
-# How many pieces of work are going on whose whole tells the user about them.
+# One entry per enclosing task that reports on the current work in its own line.
 _parts: list[None] = []
 
 
 def is_verbose() -> bool:
-    """Return whether everything is told."""
+    """Return whether details are printed, as with ``-v``."""
     return os.environ.get(VERBOSE, "0") not in ("", "0", "false")
 
 
-def is_told() -> bool:
-    """Return whether what is done now has lines of its own."""
+def shows_details() -> bool:
+    """Return whether the current work prints its own lines."""
     return not _parts or is_verbose()
 
 
 @contextmanager
-def as_a_part() -> Iterator[None]:
-    """Let only warnings and errors of what is done within be told: the whole has a line for it."""
+def within_larger_task() -> Iterator[None]:
+    """Print only warnings and errors while inside: the larger task prints one line for all of it."""
     _parts.append(None)
     try:
         yield
@@ -41,16 +41,16 @@ def as_a_part() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a result, unless it is a part of one that is printed later."""
-    if is_told():
+    """Print a result, unless it belongs to a larger one that is printed later."""
+    if shows_details():
         print(text)
 
 
 def start_logging() -> None:
-    """Log to standard error: our own lines, more of them when asked for, and of libraries what matters."""
+    """Log to standard error: our own lines, more of them with -v, and only important ones from libraries."""
     handler = _Handler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    handler.addFilter(lambda record: record.levelno >= logging.WARNING or is_told())
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or shows_details())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if is_verbose():
         for ours in ("resnet_mlflow", "analysis"):
@@ -74,13 +74,13 @@ class _Handler(logging.StreamHandler[Any]):
 
 
 def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, form: str | None = None) -> "tqdm[Any]":
-    """Return a bar with the time left, which a terminal shows until it is closed.
+    """Return a progress bar with the time left, which a terminal shows until it is closed.
 
     Args:
         total: How many units there are.
         unit: What is counted, such as ``images``.
         what: Stands before the bar.
-        in_files: Whether a log file gets a line now and then, too, unless the work is a part of other work.
+        in_files: Whether a log file gets a line from time to time as well, unless the work belongs to a larger task.
         form: As tqdm's ``bar_format``.
     """
     from tqdm import tqdm
@@ -96,12 +96,12 @@ def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, f
         dynamic_ncols=True,
         bar_format=form,
         # Bars of several processes would write over each other.
-        disable=is_worker() or not (on_terminal or (in_files and is_told())),
+        disable=is_worker() or not (on_terminal or (in_files and shows_details())),
     )
 
 
 def in_words(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a duration in words.
 
     Example:
         >>> [in_words(s) for s in (4.26, 75, 260, 7500)]
@@ -114,5 +114,5 @@ def in_words(seconds: float) -> str:
 
 
 def left_in_words(seconds: float) -> str:
-    """Return what to say of the time left; nothing where it is not known, or there is none."""
+    """Return the time left in words; empty if it is unknown or zero."""
     return f"; about {in_words(seconds)} left" if seconds > 0 else ""

@@ -164,9 +164,9 @@ def try_cases(cases: list[Case], root: Path) -> list[str]:
     wrong = []
     for number, case in enumerate(cases):
         if found := wrong_with(case, root / "case"):
-            told = f"{case[0]} {' '.join(argument[:60] for argument in case[1])} {case[2]}: {found}"
-            wrong.append(told)
-            print(re.sub("\n", " | ", told), flush=True)
+            message = f"{case[0]} {' '.join(argument[:60] for argument in case[1])} {case[2]}: {found}"
+            wrong.append(message)
+            print(re.sub("\n", " | ", message), flush=True)
         if number % 10 == 9:
             print(f"{number + 1}/{len(cases)} tried, {len(wrong)} wrong", flush=True)
     return wrong

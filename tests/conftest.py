@@ -176,7 +176,7 @@ def mlflow_run(store: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path, make_image_folder: Callable[[Path], Path]) -> Path:
-    """A folder of PNG files, three classes told apart by colour: train (10 each) and test (4 each)."""
+    """A folder of PNG files, three classes distinguished by colour: train (10 each) and test (4 each)."""
     return make_image_folder(tmp_path)
 
 

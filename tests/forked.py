@@ -65,8 +65,8 @@ listed = [int(one) for one in os.listdir("/proc/self/fd")]
 numbers = [number for number in listed if os.path.exists(f"/proc/self/fd/{{number}}")]
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
-told = dict(arguments=arguments, cwd=os.getcwd(), env=dict(os.environ), numbers=numbers, bound=True)
-content = json.dumps(told).encode()
+request = dict(arguments=arguments, cwd=os.getcwd(), env=dict(os.environ), numbers=numbers, bound=True)
+content = json.dumps(request).encode()
 socket.send_fds(connection, [b"%08d" % len(content)], numbers)
 connection.sendall(content)
 answers = connection.makefile("r")
@@ -90,13 +90,13 @@ class Process:
     def __init__(self, arguments, *, cwd=None, env=None, stdout=None, stderr=subprocess.PIPE):
         self.args, self.returncode = list(arguments), None
         environment = dict(os.environ if env is None else env)
-        told = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": environment}
-        told |= {"numbers": [1, 2], "bound": False}
+        message = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": environment}
+        message |= {"numbers": [1, 2], "bound": False}
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(_server())
         self.stdout, out = _stream(stdout)
         self.stderr, err = _stream(stderr)
-        content = json.dumps(told).encode()
+        content = json.dumps(message).encode()
         socket.send_fds(self._connection, [b"%08d" % len(content)], [out, err])
         self._connection.sendall(content)
         os.close(out)
@@ -261,19 +261,19 @@ def _watch(connection):
     content = b""
     while len(content) < int(length):
         content += connection.recv(1 << 16)
-    told = json.loads(content)
+    message = json.loads(content)
     child = os.fork()
     if child == 0:
-        if told["bound"]:
+        if message["bound"]:
             os.setpgid(0, 0)
         connection.close()
-        _become(told, streams)
+        _become(message, streams)
     for stream in streams:
         os.close(stream)
     # The pipes of the process that forks are not for those that outlive it.
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     connection.sendall(f"{child}\n".encode())
-    if told["bound"]:
+    if message["bound"]:
         ended = os.pidfd_open(child)
         if ended not in select.select([ended, connection], [], [])[0]:
             # Who started it was killed, and so would its group have been.
@@ -285,15 +285,15 @@ def _watch(connection):
     os._exit(0)
 
 
-def _become(told, streams):
+def _become(message, streams):
     """Do what ``python`` does with such arguments, and end."""
     code = 1
     try:
-        _take_over(told["numbers"], streams)
+        _take_over(message["numbers"], streams)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.chdir(told["cwd"])
+        os.chdir(message["cwd"])
         os.environ.clear()
-        os.environ.update(told["env"])
+        os.environ.update(message["env"])
         # What a process draws or looks up once.
         tempfile.tempdir = None
         random.seed()
@@ -301,7 +301,7 @@ def _become(told, streams):
         # What it starts by this name is forked, too.
         sys.executable = str(Path(sys.argv[1]).with_name("bin") / "python")
         multiprocessing.set_executable(sys.executable)
-        code = _run(told["arguments"])
+        code = _run(message["arguments"])
     except SystemExit as error:
         code = _exit_code(error)
     except BaseException:

@@ -40,7 +40,7 @@ def test_parse_takes_values_with_spaces_and_braces():
         (["--image_size", "100000"], r"^image_size must be at most 4096, got '100000'$"),
         (["--epochs", "2", "--warmup_epochs", "2"], r"^warmup_epochs must be below epochs \(2\), got 2; raise epochs$"),
         (["--dataset", ""], r"^dataset must not be empty, got ''$"),
-        (["digits"], r"^parameters are written --name value, got 'digits'$"),
+        (["digits"], r"^parameters must be written as --name value, got 'digits'$"),
     ],
 )
 def test_parse_refuses_in_one_line(arguments, line):
@@ -89,7 +89,7 @@ cli.run_entry_point(config_class, stage)
     ("config_class", "line"),
     [
         (FinetuneConfig, "stopped; run the same command again to continue\n"),
-        (PredictConfig, "stopped; nothing was written: run the same command again to begin anew\n"),
+        (PredictConfig, "stopped; nothing was written: run the same command again to start over\n"),
     ],
 )
 def test_entry_point_that_is_stopped_says_what_is_left(config_class, line):
@@ -114,5 +114,7 @@ def test_a_stage_that_is_no_extraction_refuses_torchrun_in_one_line():
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     ran = forked.run([*torchrun, "entrypoints.fit_head"])
     assert ran.returncode != 0
-    told = "error: fit_head must run as one process, got 2 processes from torchrun; start it with python -m entry"
-    assert ran.stderr.count(told) == 1
+    message = (
+        "error: fit_head must run in a single process, got 2 processes from torchrun; start it with python -m entry"
+    )
+    assert ran.stderr.count(message) == 1

@@ -11,7 +11,7 @@ from resnet_mlflow.project_file import (
     render_project_file,
     render_search_spaces,
     with_decisions,
-    with_floors,
+    with_layers,
     with_parameters,
 )
 
@@ -54,9 +54,9 @@ def test_search_spaces_file_equals_what_the_heads_say():
     assert (PROJECT / "search_spaces.yaml").read_text() == render_search_spaces(), "run `make mlproject`"
 
 
-def test_architecture_shows_the_floors_as_the_contract_has_them():
+def test_architecture_shows_the_layers_as_the_contract_has_them():
     page = (PROJECT / "ARCHITECTURE.md").read_text()
-    assert page == with_floors(page, PROJECT), "run `make mlproject`"
+    assert page == with_layers(page, PROJECT), "run `make mlproject`"
 
 
 def test_list_of_decisions_has_every_page():

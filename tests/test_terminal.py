@@ -14,7 +14,7 @@ terminal.start_logging()
 ours, theirs = logging.getLogger("resnet_mlflow.stages"), logging.getLogger("fontTools.subset")
 theirs.info("noise")
 ours.info("cell 1")
-with terminal.as_a_part():
+with terminal.within_larger_task():
     ours.info("epoch 1")
     ours.warning("an image is damaged")
     terminal.say("a part's table")

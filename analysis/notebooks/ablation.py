@@ -63,4 +63,4 @@ if len(rivals) == 2:
             f"95 % interval {low:+.4f} to {high:+.4f}"
         )
 else:
-    print("No pair: it takes finished runs of fit_head of two heads on one backbone.")
+    print("No pair: this needs finished fit_head runs of two heads on the same backbone.")

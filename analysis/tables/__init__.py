@@ -72,5 +72,5 @@ def row_of(table: Table) -> TableRow:
 
 
 def chart_of(table: Table) -> Chart | None:
-    """Return the chart that stands above a table; nothing where a chart would tell no more than the table."""
+    """Return the chart above a table; None if a chart would show no more than the table."""
     return None if len(table.frame) < 2 else row_of(table).chart(table)

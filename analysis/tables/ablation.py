@@ -39,11 +39,13 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     columns = (Column("backbone", "backbone"), *(Column(head, head, "score") for head in heads))
     notes = [
         *context_notes(cells),
-        "Test accuracy; bold is significantly better than every other head in its row.",
+        "Test accuracy; bold is significantly better than every other head in the row.",
         *found.notes,
     ]
     if cells["setting"].nunique() > len(best):
-        notes.append("Where a pair was run with several parameters, those of the best validation accuracy are shown.")
+        notes.append(
+            "If a pair was run with several sets of parameters, the set with the best validation accuracy is shown."
+        )
     if missing := len(heads) * len(backbones) - len(best):
         notes.append(f"{missing} of {len(heads) * len(backbones)} pairs were not run.")
     return Table(ROW.name, ROW.question, grid, columns, tuple(notes), winners)

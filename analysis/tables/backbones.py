@@ -30,14 +30,14 @@ def backbones(frame: pd.DataFrame) -> Table | None:
         ROW.question,
         (*labels, Column("backbone", "backbone")),
         within=tuple(within),
-        notes=("Settings that only one backbone has are left out.",),
+        notes=("Settings that were run on only one backbone are omitted.",),
     )
     return answer(question, cells)
 
 
 ROW = TableRow(
     "backbones",
-    "Which backbone is best under one setting?",
+    "Which backbone is best for each head or fine-tuning?",
     needs="finished runs of one head on two backbones",
     build=backbones,
     chart=partial(scores_chart, coloured_by="backbone"),

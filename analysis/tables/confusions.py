@@ -1,4 +1,4 @@
-"""Which classes the best classifier takes for which."""
+"""Which classes the best classifier confuses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,11 +64,12 @@ def _notes(best: "pd.Series[Any]", matrix: ConfusionMatrix, n_shown: int) -> lis
     seeds = ", ".join(map(str, best[SEEDS]))
     name = " ".join(str(best[name]) for name in LABELS)
     notes = [
-        f"{name}, the best by validation accuracy ({best['val/accuracy']:.4f}). Rows are true classes, columns what "
-        f"was predicted; {matrix.counts.sum():,} test items, summed over seed{'s' * (len(best[SEEDS]) > 1)} {seeds}."
+        f"{name}, the best by validation accuracy ({best['val/accuracy']:.4f}). Rows are true classes, columns "
+        f"predicted classes; {matrix.counts.sum():,} test items, summed over seed{'s' * (len(best[SEEDS]) > 1)} "
+        f"{seeds}."
     ]
     if n_shown < len(matrix.class_names):
-        notes.append(f"Of {len(matrix.class_names)} classes, the {n_shown} with the most errors are shown.")
+        notes.append(f"The {n_shown} of {len(matrix.class_names)} classes with the most errors are shown.")
     return notes
 
 
@@ -83,7 +84,7 @@ def _shares_chart(table: Table) -> HeatMap:
     scores = tuple(map(tuple, shares.tolist()))
     return HeatMap(
         table.title,
-        "share of the label's items",
+        "share of the true class",
         names,
         predicted,
         scores,
@@ -94,7 +95,7 @@ def _shares_chart(table: Table) -> HeatMap:
 
 ROW = TableRow(
     "confusions",
-    "Which classes does the best classifier take for which?",
+    "Which classes does the best classifier confuse?",
     needs="finished runs of fit_head or finetune",
     build=confusions,
     chart=_shares_chart,

@@ -24,15 +24,15 @@ COLUMNS = (
     Column("parameters_m", "backbone parameters (M)", "number"),
     Column("macs_g", "MACs per image (G)", "number"),
     Column("size_mib", "backbone MiB (fp32)", "number"),
-    Column("front", "on the front"),
+    Column("front", "on Pareto front"),
 )
 
 
 def cost(frame: pd.DataFrame) -> Table | None:
-    """Return accuracy beside seconds of fitting, images per second, parameters, MACs and size, and who is on the front.
+    """Return accuracy beside fitting time (s), images per second, parameters, MACs and size, and the Pareto front.
 
-    On the Pareto front is who no other beats: at least as accurate on validation data for at most the same MACs and
-    fit seconds, and better in one of them.
+    A row is on the Pareto front if no other beats it: at least as accurate on validation data for at most the same
+    MACs and fit seconds, and better in one of them.
     """
     cells = frozen_or_tuned(frame)
     countable = {name: is_countable(str(name)) for name in cells["backbone"].unique()}
@@ -54,14 +54,15 @@ def cost(frame: pd.DataFrame) -> Table | None:
         *context_notes(cells),
         *seed_notes(rows),
         f"Image sizes: {', '.join(f'{size} px' for size in sorted(set(rows['image_size'])))}. Parameters, MACs and "
-        "size are those of the backbone; a head adds little, but KNN keeps all its training features.",
-        "Fit seconds leave out the extraction of features, which all heads of a backbone share; times are of the "
-        "machine that ran them.",
-        "On the front: no other is at least as accurate (validation) for at most the same MACs and fit seconds.",
-        *(f"Left out: {name}, which is not known on this machine." for name, known in countable.items() if not known),
+        f"size are those of the backbone; a head adds little, except that knn stores all its training features.",
+        "Fit seconds exclude feature extraction, which all heads of a backbone share; times depend on the machine "
+        "that ran them.",
+        "On the Pareto front: no other row is at least as accurate (on validation data) at no more MACs and fit "
+        "seconds.",
+        *(f"Omitted: {name}, which is unknown on this machine." for name, known in countable.items() if not known),
     )
-    told = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
-    columns = (*COLUMNS[: len(LABELS)], *told, *COLUMNS[len(LABELS) :])
+    variant = (Column(VARIANT, "parameters"),) if (rows[VARIANT] != "").any() else ()
+    columns = (*COLUMNS[: len(LABELS)], *variant, *COLUMNS[len(LABELS) :])
     return Table(ROW.name, ROW.question, rows.reset_index(drop=True), columns, notes)
 
 

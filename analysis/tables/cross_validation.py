@@ -44,7 +44,7 @@ def cross_validation(frame: pd.DataFrame) -> Table | None:
         drop=True
     )
     rows = _rows(cells)
-    found = _told_apart(rows, cells["config.folds"].astype(int).tolist())
+    found = _separation(rows, cells["config.folds"].astype(int).tolist())
     shown = [Column(name, name) for name in LABELS if (rows[name] != "").any()]
     if (rows[VARIANT] != "").any():
         shown.append(Column(VARIANT, "parameters"))
@@ -79,8 +79,8 @@ def _rows(cells: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _told_apart(rows: pd.DataFrame, folds: list[int]) -> Separation:
-    """Return the scores told apart from all that they compete with, and what to say of others."""
+def _separation(rows: pd.DataFrame, folds: list[int]) -> Separation:
+    """Return the scores that are significantly better than all their competitors, and notes on the others."""
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
     doubts: list[Doubt] = []
@@ -93,7 +93,7 @@ def _told_apart(rows: pd.DataFrame, folds: list[int]) -> Separation:
             try:
                 pairs = compare_divided(run_ids, balanced=balanced)
             except InputError as error:
-                notes.append(f"{place}nothing is bold, since {error}.")
+                notes.append(f"{place}nothing is bold: {error}.")
                 break
             winner = winner_of(len(positions), pairs)
             if winner is not None:
@@ -112,18 +112,18 @@ def _notes(cells: pd.DataFrame) -> Iterator[str]:
     yield from context_notes(cells)
     yield (
         "Means over folds; every image was predicted once per repeat by a classifier that had not seen it. 95 % "
-        "intervals: corrected resampled t, never shorter than that of as many independent images. Rows are ordered by "
-        "accuracy on validation images of the training parts, by which configurations are chosen."
+        "intervals are corrected resampled t intervals, never narrower than for the same number of independent "
+        "images. Rows are ordered by accuracy on validation images from the training folds, on which configurations "
+        "are chosen."
     )
     yield (
-        "Folds train on fewer images than a fixed split or the whole dataset does, so these scores "
-        "appear in no other table."
+        "Folds train on fewer images than a fixed split or the full dataset, so these scores appear in no other table."
     )
 
 
 ROW = TableRow(
     "cross_validation",
-    "How good is each method when every image takes its turn at being tested?",
+    "How good is each method in cross-validation?",
     needs="finished runs with folds",
     build=cross_validation,
     chart=partial(scores_chart, coloured_by="head", name=ACCURACY),

@@ -37,8 +37,8 @@ class Ranking:
         friedman: Test of all being equal.
         critical_difference: By how much mean ranks must differ (Nemenyi).
         p_values: Wilcoxon's after Holm, ``(n_methods, n_methods)``; NaN where n is too small.
-        cliques: Groups of methods, by position, of which no two are told apart: Wilcoxon with Holm, or the critical
-            difference where n is too small for Wilcoxon.
+        cliques: Groups of methods, by position, of which no two differ significantly: Wilcoxon with Holm, or the
+            critical difference if n is too small for Wilcoxon.
     """
 
     methods: tuple[str, ...]
@@ -67,7 +67,7 @@ def rank_methods(scores: pd.DataFrame) -> Ranking:
     difference = nemenyi_critical_difference(k, n)
     ranks = np.array(test.ranks)
     by_rank = np.abs(ranks[:, None] - ranks[None, :]) > difference
-    # Pairs whose scores are equal everywhere have no p value either, and are not told apart.
+    # Pairs whose scores are equal everywhere have no p value either, and do not differ significantly.
     separated = by_rank if n < WILCOXON_MIN_PAIRS else np.nan_to_num(p_values, nan=1.0) < ALPHA
     names = tuple(map(str, ordered.columns))
     return Ranking(names, test.ranks, test, difference, p_values, tuple(cliques(ranks.tolist(), separated)))
@@ -123,7 +123,8 @@ def _notes(ranking: Ranking) -> list[str]:
     test = ranking.friedman
     notes = [
         f"Friedman over {test.n_datasets} datasets: chi2 {test.chi2:.3f} (p {test.chi2_p_value:.2g}), Iman-Davenport F "
-        f"{test.f_statistic:.3f} (p {test.f_p_value:.2g}); mean ranks differ from {ranking.critical_difference:.3f} on "
+        f"{test.f_statistic:.3f} (p {test.f_p_value:.2g}); mean ranks differ significantly from a difference of "
+        f"{ranking.critical_difference:.3f} on "
         "(Nemenyi, 0.05).",
         "Methods that share a letter do not differ significantly.",
     ]
@@ -139,7 +140,7 @@ def _notes(ranking: Ranking) -> list[str]:
 
 ROW = TableRow(
     "datasets",
-    "Which method is best over several datasets?",
+    "Which method is best across several datasets?",
     needs="two datasets with finished runs of the same two methods",
     build=datasets,
     chart=rank_chart,

@@ -25,8 +25,8 @@ def few_shots(frame: pd.DataFrame) -> Table | None:
         (Column("backbone", "backbone"), Column("shots", "images per class", "count"), Column("head", "head")),
         within=("backbone", "shots"),
         notes=(
-            "Each seed draws other images (stratified, and those of fewer shots are among those of more); validation "
-            "and test stay whole.",
+            "Each seed draws different images, stratified by class; smaller draws are subsets of larger ones. "
+            "Validation and test are not reduced.",
         ),
     )
     table = answer(question, cells)

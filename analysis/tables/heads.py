@@ -22,7 +22,8 @@ def heads(frame: pd.DataFrame) -> Table | None:
         (Column("backbone", "backbone"), Column("head", "head")),
         within=("backbone",),
         notes=(
-            "Heads of one backbone saw the same features; bold is significantly better than every other head of it.",
+            "Heads on the same backbone saw the same features; bold is significantly better than every other head on "
+            "that backbone.",
         ),
     )
     return answer(question, cells[cells["strategy"] == "frozen"])

@@ -20,8 +20,9 @@ SCORES = (
 def leaderboard(frame: pd.DataFrame) -> Table | None:
     """Return scores of every head and fine-tuning that saw all training images, the best by validation first."""
     notes = (
-        "Everything that was trained on all training images, with the parameters it had; the order is by validation. "
-        "Fit seconds leave out the extraction of features, which all heads of a backbone share.",
+        "Every classifier that was trained on all training images, with its parameters, ordered by validation "
+        "accuracy. "
+        "Fit seconds exclude feature extraction, which all heads of a backbone share.",
     )
     return answer(Question(ROW.name, ROW.question, LABELS, scores=SCORES, notes=notes), frozen_or_tuned(frame))
 

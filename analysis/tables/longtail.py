@@ -1,4 +1,4 @@
-"""Remedies against long-tailed training data."""
+"""Long-tail methods."""
 
 from typing import Any
 
@@ -39,9 +39,9 @@ def longtail(frame: pd.DataFrame) -> Table | None:
         scores=tuple(score for score in SCORES if score.name in cells and cells[score.name].notna().any()),
         ordered_by="val/balanced_accuracy",
         notes=(
-            "many, medium and few are mean recalls of classes by their number of training images; a group without "
-            "classes has no score.",
-            "Gain is in test balanced accuracy over method none on the same seeds.",
+            "many, medium and few are mean recalls of classes grouped by their number of training images; a group "
+            "without classes has no score.",
+            "Gain is in test balanced accuracy over the baseline none with the same seeds.",
         ),
         baseline=_baseline,
         balanced=True,
@@ -63,7 +63,7 @@ def _profile(run: "pd.Series[Any]") -> str:
 
 ROW = TableRow(
     "longtail",
-    "Which method helps against a long tail, and whom?",
+    "Which long-tail method helps, and for which classes?",
     needs="finished runs of longtail",
     build=longtail,
     chart=group_chart,

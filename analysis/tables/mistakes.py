@@ -23,7 +23,7 @@ COLUMNS = (
     Column("group", "group"),
     Column("label", "label"),
     Column("prediction", "prediction"),
-    Column("lead", "lead of the prediction", "score"),
+    Column("lead", "p(predicted) - p(true)", "score"),
     Column("wrong", "seeds wrong", "count"),
 )
 
@@ -65,7 +65,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
 
 
 def _leads(one: Predictions) -> "np.ndarray[Any, Any]":
-    """Return how far the prediction is above the label in probability; 0 where it is right."""
+    """Return how far the prediction is above the label in probability; 0 if it is correct."""
     column = {name: index for index, name in enumerate(one.class_names)}
     places = np.arange(len(one.labels))
     of_prediction, of_label = (
@@ -93,9 +93,9 @@ def _notes(best: "pd.Series[Any]", n_wrong: int, n_shown: int) -> list[str]:
     name = " ".join(str(best[name]) for name in LABELS)
     return [
         f"{name}, the best by validation accuracy ({best['val/accuracy']:.4f}); {seeds}.",
-        f"{n_shown} of {n_wrong} test images that a seed got wrong: those that most seeds got wrong, then those whose "
-        "prediction is furthest above their label in mean probability. Files are named from the dataset's folder, "
-        "images that are no files by the digest of their content.",
+        f"{n_shown} of {n_wrong} test images that at least one seed got wrong: first those that most seeds got wrong, "
+        f"then those whose predicted class is furthest above the true class in mean probability. Paths are relative "
+        f"to the dataset's folder; images that are not files are named by the digest of their content.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What repairing a dataset gained: the same training before and after corrections, image by image."""
+"""What correcting a dataset gained: the same training before and after corrections, image by image."""
 
 import math
 from collections.abc import Sequence
@@ -51,8 +51,9 @@ def repairs(frame: pd.DataFrame) -> Table | None:
         Column("items", "test images", "count"),
     ]
     note = (
-        "Both are judged by the corrected labels, on the test images that were not dropped: a gain is the training's. "
-        "What the score itself moves by other labels is the difference of the first two columns."
+        "Gains compare scores under the corrected labels, on the test images that were not dropped, so they come from "
+        "training alone. The difference between the first two columns is the change in score from correcting the test "
+        "labels."
     )
     return Table(ROW.name, ROW.question, table, tuple(shown), (note, TESTS))
 
@@ -121,7 +122,7 @@ def _gain_columns(gain: SeededDifference) -> dict[str, Any]:
 
 ROW = TableRow(
     "repairs",
-    "What did repairing the dataset gain?",
+    "What did correcting the dataset gain?",
     needs="finished runs of fit_head or finetune with corrections and without",
     build=repairs,
     chart=lambda table: None,

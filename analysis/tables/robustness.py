@@ -69,9 +69,9 @@ def _answer(row: TableRow, cells: pd.DataFrame, scores: tuple[Column, ...]) -> T
         return None
     labels = tuple(label for label in LABELS if (cells[label.name].fillna("") != "").any())
     notes = (
-        "Corrupted images are the same for every classifier: each is seeded by its item, corruption and severity. "
-        "mild, medium and strong are severities 1, 3 and 5 unless a run says otherwise.",
-        "Nothing is bold: rows are compared by their intervals, not by tests under corruption.",
+        "Corrupted images are the same for every classifier, because each is seeded by image, corruption and "
+        "severity. mild, medium and strong are severities 1, 3 and 5 unless a run sets them differently.",
+        "Nothing is bold: compare rows by their intervals; no paired tests are made under corruption.",
     )
     return answer(
         Question(row.name, row.question, labels, scores=present, ordered_by=present[0].name, notes=notes), cells

@@ -33,7 +33,7 @@ class TableRow:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise ValueError(f"a table's name must be of letters, digits and underscores, got {self.name!r}")
+            raise ValueError(f"a table's name must consist of letters, digits and underscores, got {self.name!r}")
 
     def __call__(self, frame: pd.DataFrame) -> Table | None:
         """Return the table of runs, or None where they do not answer its question."""

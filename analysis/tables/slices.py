@@ -73,10 +73,10 @@ def _notes(best: "pd.Series[Any]", table: pd.DataFrame) -> list[str]:
     score, low, high = (worst[f"{ACCURACY}{end}"] for end in ("", " low", " high"))
     return [
         f"{name}, the best by validation accuracy ({best['val/accuracy']:.4f}); {seeds}.",
-        f"Worst, by the upper end of its interval: {worst['slice']}={worst['value']}, {score:.4f} ({low:.4f} to "
+        f"Worst slice, by the upper end of its interval: {worst['slice']}={worst['value']}, {score:.4f} ({low:.4f} to "
         f"{high:.4f}) on {worst['images']:,} images.",
-        "p: a permutation test of the slices of a column having one accuracy, after Holm over columns. Slices may "
-        "differ because their classes do; images of one group count as independent.",
+        "p: a permutation test of whether all slices of a column have the same accuracy, after Holm's correction over "
+        "columns. Slices may differ because their classes do; images of one group are treated as independent.",
     ]
 
 
@@ -86,7 +86,7 @@ def _no_chart(table: Table) -> Chart | None:
 
 ROW = TableRow(
     "slices",
-    "On which slices of the test images is the best classifier better or worse?",
+    "How does the best classifier's accuracy differ between slices of the test images?",
     needs="finished runs of fit_head or finetune on a table with columns for slices",
     build=slices,
     chart=_no_chart,

@@ -48,8 +48,8 @@ def _baseline(rows: pd.DataFrame, row: "pd.Series[Any]") -> int | None:
 
 ROW = TableRow(
     "strategies",
-    "Is fine-tuning better than frozen features, and how deep must it go?",
-    needs="finished runs of finetune beside a linear head on the same backbone",
+    "Is fine-tuning better than frozen features, and how many layers must be trained?",
+    needs="finished runs of finetune, and a linear head on the same backbone",
     build=strategies,
     chart=partial(scores_chart, coloured_by="strategy"),
 )

@@ -27,7 +27,7 @@ def tuning(frame: pd.DataFrame) -> Table | None:
         (*(Column(name, name) for name in labels), Column("trials", "trials", "count")),
         within=tuple(labels),
         scores=SCORES,
-        notes=("0 trials are the defaults. Trials were chosen on validation data; gain is in test accuracy.",),
+        notes=("0 trials means default parameters. Trials were chosen on validation data; gain is in test accuracy.",),
         baseline=lambda rows, row: _default_of(rows, row, labels),
     )
     return answer(question, cells[kept])
@@ -42,7 +42,7 @@ def _default_of(rows: pd.DataFrame, row: "pd.Series[Any]", labels: list[str]) ->
 
 ROW = TableRow(
     "tuning",
-    "What does tuning gain over defaults?",
+    "What does tuning gain over default parameters?",
     needs="finished runs with n_trials",
     build=tuning,
     chart=gain_chart,

@@ -1,4 +1,4 @@
-"""Scores with and without the test images that have a copy or a twin in train, where an audit looked for them."""
+"""Scores with and without the test images that have a copy or near-duplicate in train, if an audit was run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -42,10 +42,10 @@ def twins(frame: pd.DataFrame) -> Table | None:
     table = pd.concat([rows.loc[kept, [*LABELS, VARIANT, RUN_IDS]].reset_index(drop=True), scores], axis=1)
     shown = [Column(name, name) for name in LABELS] + [Column(VARIANT, "parameters")] * bool(table[VARIANT].any())
     shown += [Column(ALL, "test accuracy", "score"), Column(APART, "without twins", "score")]
-    shown += [Column("n twins", "images with a twin", "count")]
+    shown += [Column("n twins", "images with a near-duplicate", "count")]
     note = (
-        f"Twins as audit run {audit['run_id']} found them: test images whose picture is also in train or val, if "
-        "cropped, flipped, compressed, resized or recoloured. A score that falls without them was inflated by them."
+        f"Near-duplicates found by audit run {audit['run_id']}: test images that are also in train or val, possibly "
+        f"cropped, flipped, compressed, resized or recoloured. A score that falls without them was inflated by them."
     )
     return Table(ROW.name, ROW.question, table, tuple(shown), (note,))
 
@@ -75,8 +75,8 @@ def _both_scores(row: "pd.Series[Any]", twin_ids: NDArray[np.str_]) -> dict[str,
 
 ROW = TableRow(
     "twins",
-    "How good is the score without test images that are also in the training images?",
-    needs="finished runs of audit beside those of fit_head or finetune",
+    "How good is the score without test images that have a near-duplicate in train or val?",
+    needs="finished runs of audit, and of fit_head or finetune",
     build=twins,
     chart=lambda table: None,
 )

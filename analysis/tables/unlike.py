@@ -1,4 +1,4 @@
-"""How well promoted classifiers tell other images from their own, by score."""
+"""How well promoted classifiers detect images that are not from their dataset, by score."""
 
 import re
 from typing import Any
@@ -47,12 +47,13 @@ def _row(run: "pd.Series[Any]", name: str, found: "re.Match[str]") -> dict[str, 
 
 
 NOTES = (
-    "AUROC: chance that another image has the higher score than one of the test split; 0.5 tells nothing apart. FPR: "
-    "share of other images that pass where 95 % of the test images are kept. In brackets 95 % bootstrap intervals over "
-    "both.",
-    f"{', '.join(f'{row.name}: {row.reference}' for row in OOD_SCORES.values())}. Clean accuracy is that of the test "
-    "images' features, computed anew beside those of the others: it was checked against the run's own.",
-    "Nothing is bold: scores are compared by their intervals.",
+    "AUROC: probability that one of the other images scores higher than a test image; 0.5 means no separation. FPR: "
+    "share of other images that pass when 95 % of the test images are accepted. Brackets contain 95 % bootstrap "
+    "intervals over both sets of images.",
+    f"{', '.join(f'{row.name}: {row.reference}' for row in OOD_SCORES.values())}. Clean accuracy is computed from the "
+    f"test images' features, which were extracted again together with those of the other images; it was checked "
+    f"against the run's own.",
+    "Nothing is bold: compare scores by their intervals.",
 )
 
 
@@ -62,7 +63,7 @@ def _no_chart(table: Table) -> Chart | None:
 
 ROW = TableRow(
     "unlike",
-    "Which score tells other images from the classifier's own?",
+    "Which score best detects images that are not from the classifier's dataset?",
     needs="finished runs of promote with ood or ood_corruptions",
     build=unlike,
     chart=_no_chart,

@@ -98,11 +98,11 @@ def snow(
 
 
 def frost(pixels: Pixels, rng: Any, image_weight: float, frost_weight: float) -> Pixels:
-    """The ice is this project's own; see ``docs/corruptions.md``."""
+    """The frost texture is this project's own; see ``docs/corruptions.md``."""
     height, width = pixels.shape[:2]
     noise = rng.uniform(-1, 1, (3, _next_power(height, width) ** 2 - 1))
     clouds = zip(noise, (2.0, 1.6, 1.35), strict=True)
-    film, rough, fine = (plasma(of_cloud, height, width, decay) for of_cloud, decay in clouds)
+    film, rough, fine = (fractal_clouds(of_cloud, height, width, decay) for of_cloud, decay in clouds)
     ys = np.arange(height)[:, None] / height + 0.3 * film
     xs = np.arange(width) / height + 0.15 * rough
     points = rng.uniform(0, 1, (12, 2)) * [1.3, width / height + 0.15]
@@ -114,20 +114,20 @@ def frost(pixels: Pixels, rng: Any, image_weight: float, frost_weight: float) ->
     barbs = 1 + np.sin(2 * np.pi * 30 * (along + 0.7 * across) + 22 * rough)
     stems, grain = np.exp(-45 * across), np.exp(-16 * np.abs(fine - 0.5))
     cover = np.clip((film - 0.12) / 0.45, 0, 1)
-    ice = cover * (0.22 + 0.35 * fine + 0.14 * barbs + 0.3 * grain) + (0.15 + 0.4 * cover) * stems
-    ice = np.clip(ice, 0, 1)[..., None]
-    texture = ((1 - ice) * [38, 66, 104] + ice * [235, 244, 252]) / 255
+    whiteness = cover * (0.22 + 0.35 * fine + 0.14 * barbs + 0.3 * grain) + (0.15 + 0.4 * cover) * stems
+    whiteness = np.clip(whiteness, 0, 1)[..., None]
+    texture = ((1 - whiteness) * [38, 66, 104] + whiteness * [235, 244, 252]) / 255
     return bytes_of(image_weight * pixels / 255 + frost_weight * texture)
 
 
 def fog(pixels: Pixels, rng: Any, strength: float, decay: float) -> Pixels:
     values = pixels / 255
     noise = rng.uniform(-1, 1, (1, _next_power(*pixels.shape[:2]) ** 2 - 1))[0]
-    foggy = values + strength * plasma(noise, *pixels.shape[:2], decay)[..., None]
+    foggy = values + strength * fractal_clouds(noise, *pixels.shape[:2], decay)[..., None]
     return bytes_of(foggy * values.max() / (values.max() + strength))
 
 
-def plasma(noise: Floats, height: int, width: int, decay: float) -> Floats:
+def fractal_clouds(noise: Floats, height: int, width: int, decay: float) -> Floats:
     """Diamond-square point by point: squares from their four corners, then edges from the four points around."""
     size = _next_power(height, width)
     cloud, step, wibble = np.zeros((size, size)), size, 100.0

@@ -1,1 +1,1 @@
-"""Audits of a dataset: near twins, suspicious labels, outliers, faulty pictures, and cues that give labels away."""
+"""Dataset audits: near-duplicates, suspicious labels, outliers, faulty images, and cues that reveal the label."""

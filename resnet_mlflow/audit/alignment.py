@@ -1,4 +1,4 @@
-"""How alike two pictures are once one is laid over the other: flipped, turned, and cropped as fits best.
+"""How similar two images are after alignment: flipped, rotated, and cropped as fits best.
 
 Pictures are compared by the correlation of their grey values, which brightness and contrast leave as it is. What is
 smooth all over is taken out before: skies and studio backgrounds would make all pictures alike.

@@ -1,4 +1,4 @@
-"""A whole audit of a dataset, from its images and their stored features."""
+"""A complete audit of a dataset, from its images and their stored features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -104,7 +104,7 @@ def audit_dataset(
         dataset: Images and labels.
         features: Of the same images, those left out that cannot be decoded.
         seed: Of folds and samples.
-        num_workers: Threads that decode images; -1 means one per core.
+        num_workers: Number of threads that decode images; -1 means one per core.
         on_step: Called with the name of each step as it begins.
         on_images: Called with a number of images whenever as many more were measured.
         on_fold: Called with 1 after each fit of a head.
@@ -115,10 +115,10 @@ def audit_dataset(
     pool = pool_images(dataset, {row: error.reason for row, error in facts.errors.items()})
     rows, table = _pooled_features(pool, features)
     twins, groups = _find_groups(pool, facts, rows, table, on_step)
-    on_step("judging labels")
+    on_step("checking labels")
     fitted = cross_fit(table, pool.labels[rows], groups[rows], len(pool.class_names), seed, on_fold)
     wrong = judge_labels(fitted.probabilities, pool.labels[rows])
-    on_step("looking for outliers")
+    on_step("finding outliers")
     lonely = loneliness(compact_features(table), groups[rows])
     on_step("measuring cues")
     cues = measure_cues(facts, pool.labels, groups, len(pool.class_names), seed)
@@ -190,7 +190,7 @@ def _few(rows: Ints, n_images: int) -> Ints:
 
 
 def _spread(wrong: WrongLabels, rows: Ints, n_images: int) -> WrongLabels:
-    """Return what is said of labels by row of the pool; images without features get NaN."""
+    """Return the label scores by row of the pool; images without features get NaN."""
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
         column = np.full(n_images, np.nan)

@@ -1,4 +1,4 @@
-"""What heads say of images that they never saw: no copy and no twin of theirs either."""
+"""Predictions by heads for images that they were not fitted on, nor on copies or near-duplicates of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _C_TRIED, _C_SAMPLE = (0.01, 0.1, 1.0), 5000
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """Predictions by heads that saw neither the image nor its twins.
+    """Predictions by heads that saw neither the image nor its near-duplicates.
 
     Attributes:
         probabilities: Of the given labels' classes, ``(n_images, n_classes)``; rows sum to 1.

@@ -1,4 +1,4 @@
-"""Cues that give labels away: whether light, size or file format alone predict them."""
+"""Cues that reveal the label: whether brightness, size or file format alone predict it."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ GIVES_AWAY = 0.1
 
 @dataclass(frozen=True)
 class Cue:
-    """How well a small classifier tells labels from a few numbers.
+    """How well a small classifier predicts labels from a few numbers.
 
     Attributes:
         name: A key of ``CUES``.
@@ -41,12 +41,12 @@ class Cue:
 
     @property
     def gives_away(self) -> bool:
-        """Return whether it says much more of labels than chance."""
+        """Return whether it predicts labels much better than chance."""
         return self.interval[0] > self.chance + GIVES_AWAY
 
 
 def measure_cues(facts: ImageFacts, labels: Ints, groups: Ints, n_classes: int, seed: int = 0) -> list[Cue]:
-    """Return what each cue alone tells of labels, by cross-fitted decision trees.
+    """Return how well each cue alone predicts labels, by cross-fitted decision trees.
 
     Args:
         facts: Of the images.

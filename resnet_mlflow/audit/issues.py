@@ -38,23 +38,23 @@ class IssueKind:
 KINDS: Registry[IssueKind] = Registry(
     "issue",
     IssueKind("unreadable", "Unreadable", "Fix or remove the file."),
-    IssueKind("label", "Suspicious label", "Look at the picture; write keep, drop or the right class."),
-    IssueKind("contradiction", "One picture, two labels", "Write the right class for one of them, or drop both."),
-    IssueKind("copy_across", "Same file in another split", "Drop it: the test score counts memory."),
-    IssueKind("twin_across", "Near twin in another split", "Drop it, or read the score without twins."),
+    IssueKind("label", "Suspicious label", "Look at the image; write keep, drop or the correct class."),
+    IssueKind("contradiction", "One image, two labels", "Write the correct class for one of them, or drop both."),
+    IssueKind("copy_across", "Same file in another split", "Drop it: it makes the test score reward memorisation."),
+    IssueKind("twin_across", "Near-duplicate in another split", "Drop it, or use the score without near-duplicates."),
     IssueKind("copy_within", "Same file twice in a split", "Drop one: it counts twice."),
     IssueKind(
-        "twin_within", "Near twin in the same split", "Keep it, unless the split is to have independent pictures."
+        "twin_within", "Near-duplicate in the same split", "Keep it, unless the images of a split must be independent."
     ),
-    IssueKind("outlier", "Unlike all others", "Look whether it belongs to the dataset."),
-    IssueKind("not_understood", "No class fits", "Look whether it shows one of the classes."),
-    IssueKind("tiny", "Tiny", "Bring a larger picture or drop it."),
-    IssueKind("blurred", "Blurred", "Keep it if such pictures will be met in use."),
-    IssueKind("dark", "Dark", "Keep it if such pictures will be met in use."),
-    IssueKind("blown_out", "Blown out", "Look whether anything can be seen."),
+    IssueKind("outlier", "Outlier", "Check whether it belongs to the dataset."),
+    IssueKind("not_understood", "No class fits", "Check whether it shows one of the classes."),
+    IssueKind("tiny", "Tiny", "Replace it by a larger image, or drop it."),
+    IssueKind("blurred", "Blurred", "Keep it if such images will occur in use."),
+    IssueKind("dark", "Dark", "Keep it if such images will occur in use."),
+    IssueKind("blown_out", "Blown out", "Check whether anything is visible."),
     IssueKind("flat", "Flat", "Drop it if it shows nothing."),
-    IssueKind("odd_aspect", "Odd shape", "The ends are cut off before the network sees it: crop it by hand."),
-    IssueKind("odd_size", "Odd size in its class", "Look whether it came from elsewhere."),
+    IssueKind("odd_aspect", "Odd shape", "Its ends are cropped off before the network sees it: crop it by hand."),
+    IssueKind("odd_size", "Odd size in its class", "Check whether it came from another source."),
 )
 
 
@@ -109,7 +109,7 @@ def build_issues(
 
 def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
     wrong, own = judged.wrong[row], judged.self_confidence[row]
-    return _Issue("label", row, float(wrong), f"its class gets {own:.3f}", names[judged.suggested[row]])
+    return _Issue("label", row, float(wrong), f"its own class gets {own:.3f}", names[judged.suggested[row]])
 
 
 def _pairs(

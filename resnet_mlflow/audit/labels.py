@@ -29,7 +29,7 @@ _PROFILE_DROP = 1.9207
 
 @dataclass(frozen=True, eq=False)
 class WrongLabels:
-    """What is wrong with labels, as far as heads can tell.
+    """What seems wrong with labels, according to heads.
 
     Attributes:
         count: Estimated number of wrong labels.
@@ -173,7 +173,7 @@ def _posterior(own: Floats, share: float, n_classes: int) -> Floats:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two classes that heads cannot tell apart well.
+    """Two classes that heads cannot separate well.
 
     Attributes:
         first: Class index.

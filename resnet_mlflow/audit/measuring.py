@@ -1,4 +1,4 @@
-"""What one pass over the image files tells: sizes, light, sharpness, and a small grey copy of each."""
+"""What one pass over the image files measures: size, brightness, sharpness, and a small grey copy of each."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

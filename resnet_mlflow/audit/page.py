@@ -1,4 +1,4 @@
-"""The findings of an audit as one HTML page that needs nothing beside it: pictures are in it."""
+"""The findings of an audit as one self-contained HTML page, including the images."""
 
 import base64
 import io
@@ -83,23 +83,24 @@ def _overlaps(audit: Audit) -> list[dict[str, Any]]:
 
 
 def remarks_of(audit: Audit) -> list[str]:
-    """Return what there is to say of the dataset as a whole, a sentence each."""
+    """Return remarks on the dataset, a sentence each."""
     low, high = audit.wrong.interval
     remarks = [
         f"Wrong labels: about {audit.wrong.count:,.0f} of {len(audit.rows):,} ({low:,.0f} to {high:,.0f})."
         if audit.wrong.count >= 1
-        else f"Wrong labels: none is needed to explain what heads say, up to {high:,.0f} of {len(audit.rows):,} may be."
+        else f"Wrong labels: the heads give no evidence of any; up to {high:,.0f} of {len(audit.rows):,} may be wrong."
     ]
     if n_leaks := len(audit.leaks):
         remarks.append(
-            f"Test images with a copy or a twin in train or val: {n_leaks:,}. Scores include images seen in training."
+            f"Test images with a copy or a near-duplicate in train or val: {n_leaks:,}. Test scores include images "
+            f"seen in training."
         )
     remarks += [
-        f"{KINDS[name].title}: {share:.0%} of the images; that is how the dataset is, and none is listed for it."
+        f"{KINDS[name].title}: {share:.0%} of the images; this is typical of the dataset, so none of them is listed."
         for name, share in audit.traits.items()
     ]
     remarks += [
-        f"{cue.name.capitalize()} alone gives labels away: {cue.accuracy:.3f} ({cue.interval[0]:.3f} to "
+        f"{cue.name.capitalize()} alone reveals the label: accuracy {cue.accuracy:.3f} ({cue.interval[0]:.3f} to "
         f"{cue.interval[1]:.3f}) where chance is {cue.chance:.3f}."
         for cue in audit.cues
         if cue.gives_away

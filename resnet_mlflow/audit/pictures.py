@@ -1,4 +1,4 @@
-"""Faulty pictures: tiny, blurred, dark, blown out, flat, of an odd shape, or of an odd size in their class."""
+"""Faulty images: tiny, blurred, dark, blown out, flat, of an odd shape, or of an odd size for their class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -114,29 +114,31 @@ def _times_usual_size(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
 # Thresholds: docs/audit.md says what they let pass, and tests hold them to it.
 FAULTS = (
     Fault("tiny", "{:g} pixels on the shorter side", _shorter_side, _is_tiny),
-    Fault("blurred", "edges as steep as {:.2f} of a step", lambda facts, _: facts.column("sharpness"), _is_blurred),
+    Fault(
+        "blurred", "edge sharpness {:.2f} of a perfect step", lambda facts, _: facts.column("sharpness"), _is_blurred
+    ),
     Fault(
         "dark",
-        "95 % of the pixels below {:.2f} of full light",
+        "95 % of the pixels below {:.2f} of full brightness",
         lambda facts, _: facts.column("brightest"),
         lambda light: np.asarray(light < 0.2),
     ),
     Fault(
         "blown_out",
-        "95 % of the pixels above {:.2f} of full light",
+        "95 % of the pixels above {:.2f} of full brightness",
         lambda facts, _: facts.column("darkest"),
         lambda light: np.asarray(light > 0.92),
     ),
     Fault(
         "flat",
-        "grey values within {:.3f} of full light",
+        "grey values within {:.3f} of full brightness",
         lambda facts, _: facts.column("contrast"),
         lambda contrast: np.asarray(contrast < 0.03),
     ),
-    Fault("odd_aspect", "one side {:.1f} times the other", _aspect, _is_odd_aspect),
+    Fault("odd_aspect", "one side {:.1f} times as long as the other", _aspect, _is_odd_aspect),
     Fault(
         "odd_size",
-        "{:.1f} times off the usual size of its class",
+        "{:.1f} times larger or smaller than usual for its class",
         _times_usual_size,
         lambda times: np.asarray(times > 4),
     ),

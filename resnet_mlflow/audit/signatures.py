@@ -24,7 +24,7 @@ ORIENTATIONS = (
     "",
     "flipped",
     "flipped top to bottom",
-    "turned by 180",
+    "rotated by 180",
     "transposed",
     "turned",
     "turned back",

@@ -1,4 +1,4 @@
-"""Near twins: the same picture cropped, flipped, compressed again, resized or recoloured."""
+"""Near-duplicates ("twins"): the same picture cropped, flipped, recompressed, resized or recoloured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,11 +66,11 @@ def find_twins(
         usable: Which images are compared, ``(n_images,)``; None means all.
         on_step: Called with what is done next.
     """
-    on_step("looking for twins")
+    on_step("finding near-duplicates")
     aligner = Aligner(thumbs)
     has_detail = aligner.detail >= LEAST_DETAIL
     pairs = _candidates(thumbs, features, has_detail if usable is None else has_detail & usable)
-    on_step("comparing twins")
+    on_step("comparing near-duplicates")
     coarse, window = aligner.coarse(pairs)
     usual = _usual_score(pairs, coarse, len(thumbs))
     near = np.flatnonzero(coarse >= _LEAST_COARSE)
@@ -178,9 +178,9 @@ def _distinct(pairs: Pairs, score: Floats, boxes: NDArray[np.float64], thumbs: N
 
 
 def _change(orientation: str, area: float, light: float, other: float) -> str:
-    told = [orientation] if orientation else []
+    changes = [orientation] if orientation else []
     if area < 0.97:
-        told.append(f"cropped to {area:.0%}".replace("%", " %"))
+        changes.append(f"cropped to {area:.0%}".replace("%", " %"))
     if abs(light - other) > 12:
-        told.append("brightness")
-    return ", ".join(told)
+        changes.append("brightness")
+    return ", ".join(changes)

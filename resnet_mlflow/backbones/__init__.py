@@ -1,1 +1,1 @@
-"""Networks that turn images into features: what there is, its weights, its form for inference."""
+"""Networks that turn images into features: the available ones, their weights, and their form for inference."""

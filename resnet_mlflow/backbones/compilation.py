@@ -1,4 +1,4 @@
-"""Compiling a backbone's forward pass: when it repays the time that it takes, and doing so."""
+"""Compiling a backbone's forward pass, and when that pays off."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ _COMPILERS = ("g++", "clang++")
 
 
 def repays_compiling(backbone: str, image_size: int, n_images: int, precision: str, n_cores: int) -> bool:
-    """Return whether compiling saves at least twice the time it takes.
+    """Return whether compiling saves at least twice the time that it takes.
 
     It depends on what is asked for alone, never on the clock: features must not depend on how busy the machine was.
     float32 is never compiled, so that its features stay the same to the bit.

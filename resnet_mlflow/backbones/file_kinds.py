@@ -1,4 +1,4 @@
-"""What a file is, told by its content: the name of a weights file says nothing. Free of torch."""
+"""The type of a weights file, by its content: its name is not used. Does not import torch."""
 
 import re
 import zipfile
@@ -14,16 +14,16 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of file that people take for weights: what it is, and what to do."""
+    """A kind of file that users mistake for weights: what it is, and what to do."""
 
     what: str
     cure: str
 
 
-_UNPACK = "unpack it, and pass the file within"
-_CONVERT = "pass a file that torch.save or safetensors wrote"
+_UNPACK = "unpack it, and pass the file inside"
+_CONVERT = "pass a file written by torch.save or safetensors"
 _BY_MAGIC = (
-    (b"version https://git-lfs", _Kind("a Git LFS pointer, not the file it stands for", "run git lfs pull")),
+    (b"version https://git-lfs", _Kind("a Git LFS pointer instead of the file itself", "run git lfs pull")),
     (b"\x1f\x8b", _Kind("a gzip archive", _UNPACK)),
     (b"BZh", _Kind("a bzip2 archive", _UNPACK)),
     (b"\xfd7zXZ", _Kind("an xz archive", _UNPACK)),
@@ -34,14 +34,14 @@ _BY_MAGIC = (
     (b"GGUF", _Kind("a GGUF file", _CONVERT)),
 )
 _TAR = _Kind("a tar archive", _UNPACK)
-_WEB_PAGE = _Kind("a web page", "download the file itself, not the page that shows it")
+_WEB_PAGE = _Kind("a web page", "download the file itself, not its web page")
 _ONNX = _Kind("an ONNX graph", "export from PyTorch again with torch.save(model.state_dict(), ...)")
 _TORCHSCRIPT = _Kind("a TorchScript program", "save torch.jit.load(...).state_dict() with torch.save")
 _EXPORTED = _Kind("a program of torch.export", "save its state_dict with torch.save")
 _NUMPY_ARCHIVE = _Kind("an archive of NumPy arrays", _CONVERT)
-_ZIP = _Kind("a zip archive that torch.save did not write", _UNPACK)
+_ZIP = _Kind("a zip archive not written by torch.save", _UNPACK)
 _EMPTY = _Kind("the empty", "copy or download it again")
-_PICKLE = _Kind("a pickle that torch.save did not write", "write model.state_dict() with torch.save")
+_PICKLE = _Kind("a pickle not written by torch.save", "save model.state_dict() with torch.save")
 # The number that torch.save wrote first until it wrote zip archives, as a pickle has it.
 _TORCH_OF_OLD = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 _MARKUP = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<error")
@@ -69,7 +69,7 @@ def refuse_other_kinds(path: Path) -> None:
     if kind is _EMPTY:
         raise InputError(f"a weights file must be complete, got {kind.what} {path}; {kind.cure}")
     if kind:
-        raise InputError(f"a weights file must hold named tensors, got {kind.what} in {path}; {kind.cure}")
+        raise InputError(f"a weights file must contain named tensors, got {kind.what} in {path}; {kind.cure}")
 
 
 def is_safetensors(path: Path) -> bool:

@@ -30,12 +30,12 @@ _HUGGING_FACE = "Hugging Face"
 # the query, which is trained, not that of the key, which follows it.
 _PREFERRED = frozenset({"teacher", "ema", "swa", "averaged"})
 _AVOIDED = frozenset({"student", "momentum", "k", "key", "target"})
-_N_TOLD = 4
+_N_SHOWN = 4
 
 
 @dataclass
 class Group:
-    """Tensors of a file that share a beginning, held against a network's.
+    """Tensors of a file whose names share a prefix, compared with a network's.
 
     Attributes:
         prefix: What they share: levels of nesting end in ``/``, parts of names in a dot.
@@ -65,8 +65,8 @@ class Group:
     @property
     def differences(self) -> str:
         """Return what differs, in words."""
-        told = {"missing": self.missing, "unexpected": self.unexpected + self.beside, "shape": self.misshapen}
-        return ", ".join(f"{kind} {_some(names)}" for kind, names in told.items() if names)
+        differences = {"missing": self.missing, "unexpected": self.unexpected + self.beside, "shape": self.misshapen}
+        return ", ".join(f"{kind} {_some(names)}" for kind, names in differences.items() if names)
 
     @property
     def has_small_stem(self) -> bool:
@@ -81,12 +81,12 @@ class Group:
         return f"{self.prefix}*"
 
     @property
-    def told(self) -> str:
-        """Return what was taken and what was left, for log and note; empty where there is nothing to say."""
+    def summary(self) -> str:
+        """Return what was loaded and what was ignored, for log and note; empty if there is nothing to say."""
         named = f", named as in {self.scheme}" if self.scheme != "torchvision" else ""
         if not (self.prefix or named or set(self.left_aside) - {"fc.*"}):
             return ""
-        aside = f"; left aside: {_some(self.left_aside, _N_TOLD, ', ')}" if self.left_aside else ""
+        aside = f"; ignored: {_some(self.left_aside, _N_SHOWN, ', ')}" if self.left_aside else ""
         return f"{self.place if self.prefix else 'names without a prefix'}{named}{aside}"
 
 
@@ -257,6 +257,6 @@ def _same_numbers(first: Group, second: Group) -> bool:
     return all(torch.equal(tensor, second.state[name]) for name, tensor in first.state.items() if _COUNTER not in name)
 
 
-def _some(names: list[str], n_told: int = 3, between: str = " ") -> str:
-    more = f" and {len(names) - n_told} more" if len(names) > n_told else ""
-    return between.join(names[:n_told]) + more
+def _some(names: list[str], n_shown: int = 3, between: str = " ") -> str:
+    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
+    return between.join(names[:n_shown]) + more

@@ -28,7 +28,7 @@ from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
 logger = logging.getLogger(__name__)
 
-_OTHER = "pass other weights, as no backbone here is built so"
+_OTHER = "pass other weights: no backbone here has this structure"
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
     tensors = tensors_in(read_weights_file(resolved.path))
     group = _matching(tensors, backbone, name, resolved.path)
     backbone.load_state_dict(_owned(group.state, backbone.state_dict()), assign=is_plain)
-    if group.told:
-        _announce(f"weights of {name} from {resolved.path}: {group.told}")
-    return LoadedBackbone(backbone, group.told)
+    if group.summary:
+        _announce(f"weights of {name} from {resolved.path}: {group.summary}")
+    return LoadedBackbone(backbone, group.summary)
 
 
 def _owned(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -194,7 +194,7 @@ def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, pat
         InputError: If there is none, several that differ, or one with numbers that are not finite.
     """
     if not tensors:
-        raise InputError(f"a weights file must hold named tensors, got none in {path}; save a state_dict()")
+        raise InputError(f"a weights file must contain named tensors, got none in {path}; save a state_dict()")
     groups = find_groups(tensors, backbone)
     if not (groups and groups[0].fits):
         raise InputError(_refusal(tensors, groups[0] if groups else None, name, path))
@@ -203,7 +203,7 @@ def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, pat
         places = " and ".join(other.place for other in groups if other.fits)
         raise InputError(
             f"weights must be those of one network, got {places} in {path}, which all fit {name} and differ; "
-            "save the one you mean as a file of its own"
+            "save the one you want as a separate file"
         )
     with one_thread():  # memory is what sums wait for
         broken = next((key for key, tensor in group.state.items() if not _is_finite(tensor)), None)
@@ -226,8 +226,8 @@ def _refusal(tensors: Mapping[str, Tensor], nearest: Group | None, name: str, pa
     if nearest is None:
         some = ", ".join(list(tensors)[:3])
         return (
-            f"a weights file must hold named tensors, got something else in {path}: {some}, ... are names of no layers "
-            f"of {name}; save its state_dict()"
+            f"a weights file must contain named tensors, got something else in {path}: {some}, ... are not layers of "
+            f"{name}; save its state_dict()"
         )
     where = f" in {nearest.place}" if nearest.prefix else ""
     return f"{rule}: {nearest.differences}{where}; check the file"

@@ -12,7 +12,7 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a seed becomes weights; another way needs another name, or old features are taken for new ones.
+    """How a seed becomes weights; a change needs a new name, or old features would be used for new weights.
 
     Attributes:
         name: What users write after ``random:``.

@@ -1,4 +1,4 @@
-"""Seeded random weights with which a ResNet of any depth keeps the variance of its signal and tells images apart.
+"""Seeded random weights with which a ResNet of any depth preserves variance and separates images.
 
 Each filter is standardised over its inputs, so that the mean which rectified channels share is cancelled, and variances
 stay 1: running means of 0 and variances of 1 are then the true ones, and BatchNorm does in eval mode what it does in

@@ -1,4 +1,4 @@
-"""The content of a weights file, whatever its suffix: nested containers with tensors in them. Nothing is executed."""
+"""The content of a weights file, whatever its suffix: nested containers of tensors. Nothing is executed."""
 
 import argparse
 import contextlib
@@ -135,10 +135,10 @@ def _refused(path: Path, error: Exception) -> str:
     if found is None:
         return _unreadable(path, error)
     name = found[1] or found[2]
-    found_there = f"a whole pickled {name}" if _first_global(path) == name else f"{name} beside them"
+    found_there = f"a whole pickled {name}" if _first_global(path) == name else f"{name} besides the tensors"
     return (
-        f"a weights file must hold tensors only, got other objects in {path}: {found_there}, which would run code when "
-        "read; save model.state_dict() again"
+        f"a weights file must contain only tensors, got other objects in {path}: {found_there}, which would run code "
+        f"when loaded; save model.state_dict() again"
     )
 
 
@@ -173,7 +173,7 @@ def _pickles(path: Path) -> Iterator[tuple[IO[bytes], int]]:
 
 def _unreadable(path: Path, error: Exception) -> str:
     if first := text_of(path):
-        return f"a weights file must hold named tensors, got a text that begins {first!r} in {path}; check the path"
+        return f"a weights file must contain named tensors, got a text that begins {first!r} in {path}; check the path"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if reason.startswith("Weights only load failed"):  # whose advice is to run whatever the file holds
         reason = "torch cannot read it"

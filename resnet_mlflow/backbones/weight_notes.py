@@ -1,4 +1,4 @@
-"""What a weights file, or a file beside it, says of the images that it wants. Free of torch where that is possible."""
+"""The preprocessing given in a weights file, or in a file next to it. Imports torch only if necessary."""
 
 import json
 import logging
@@ -138,7 +138,7 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
     crop = _side(crop.get("height") if isinstance(crop, Mapping) else crop, crop)
     if share := content.get("crop_pct"):  # of its ResNets, whose shorter side is larger by this
         if edge >= _WARPED_FROM:
-            raise InputError(f"images must keep their shape, got size {size}, from which on they are warped")
+            raise InputError(f"images must keep their aspect ratio, got size {size}, to which they would be stretched")
         edge, crop = _enlarged(edge, share), edge
     return Preprocessing(
         resize=edge,
@@ -152,13 +152,15 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
 def _enlarged(side: int, share: object) -> int:
     """Return the length of which a side is a share, rounded down."""
     if not isinstance(share, int | float) or not 0.1 <= share <= 1:
-        raise InputError(f"crop_pct must be a share from 0.1 to 1, got {share!r}")
+        raise InputError(f"crop_pct must be a fraction from 0.1 to 1, got {share!r}")
     return math.floor(side / share)
 
 
-def _side(value: object, told: object) -> int:
+def _side(value: object, original: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST_SIDE:
-        raise InputError(f"images must keep their shape, with a side of 1 to {_LARGEST_SIDE} pixels, got {told}")
+        raise InputError(
+            f"images must keep their aspect ratio, with a side of 1 to {_LARGEST_SIDE} pixels, got {original}"
+        )
     return value
 
 

@@ -106,7 +106,7 @@ def default_name(backbone: str) -> str:
     """
     names = list(BACKBONES[backbone].weights)
     if not names:
-        raise InputError(f"weights must be random or a file for {backbone}, which has no published ones, got imagenet")
+        raise InputError(f"weights of {backbone} must be random or a file, because none are published, got imagenet")
     return names[-1]
 
 
@@ -133,8 +133,8 @@ def _imagenet_or_random(backbone: str, seed: int) -> ResolvedWeights:
         return _published(backbone, default_name(backbone))
     except InputError as error:
         logger.debug("%s", error)
-        place = f"none in {checkpoint_folder()}, and none can be fetched"
-        _announce(f"no ImageNet weights of {backbone} ({place}): it falls back to a random backbone (seed {seed})")
+        place = f"none in {checkpoint_folder()}, and they cannot be downloaded"
+        _announce(f"no ImageNet weights of {backbone} ({place}); using random weights instead (seed {seed})")
         return _random(backbone, STANDARDIZED, seed, fell_back=True)
 
 
@@ -145,7 +145,7 @@ def _published(backbone: str, name: str) -> ResolvedWeights:
     path = checkpoint_folder() / file
     if problem:
         raise InputError(
-            f"weights {label} must be in {path.parent} or reachable, got {problem}; "
+            f"weights {label} must be in {path.parent} or downloadable, got {problem}; "
             f"copy {path.name} there, or pass weights=random"
         )
     return ResolvedWeights(label, digest, path=path, preprocessing=row.preprocessing.get(name, IMAGENET))
@@ -176,7 +176,7 @@ def _torchvision_url(file_name: str) -> str:
         source = (Path(place) / "models" / "resnet.py").read_text(encoding="utf-8")
         if found := re.search(rf"https?://[^\s\"']+/{re.escape(file_name)}", source):
             return found.group()
-    raise FileNotFoundError(f"no address of {file_name} in the installed torchvision")
+    raise FileNotFoundError(f"the installed torchvision has no address for {file_name}")
 
 
 def _fetch(url: str, path: Path, prefix: str) -> None:
@@ -257,7 +257,7 @@ def _digest_of(path: Path) -> str:
 
 def _from_artifact(address: str, fetch_artifact: Callable[[str], Path] | None) -> ResolvedWeights:
     if fetch_artifact is None:
-        raise InputError(f"weights {address} need a tracking server, and none is in use here; pass a file")
+        raise InputError(f"weights {address} need a tracking server, but none is in use here; pass a file")
     found = _from_file(fetch_artifact(address))
     return replace(found, label=f"{address}#{found.digest[:12]}")
 

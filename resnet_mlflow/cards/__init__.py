@@ -1,1 +1,1 @@
-"""The model card of a version: what is known of it, section by section, as Markdown and as one page."""
+"""The model card of a version, section by section, as Markdown and as one page."""

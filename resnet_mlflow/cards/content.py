@@ -1,4 +1,4 @@
-"""What a card is made of: facts that sections are written from, and the blocks that they are written in."""
+"""The parts of a card: facts that sections are written from, and the blocks that they consist of."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -16,19 +16,19 @@ _MODEL = {
     "head": "head",
     "run": "run_id",
     "experiment": "experiment",
-    "taken among equals because": "tie",
+    "chosen among equal candidates because": "tie",
     "decision": "reason",
     "test difference": "test_difference",
     "its interval": "test_difference_interval",
     "decisions on this test split so far": "test_look",
-    "level of the last": "test_difference_level",
+    "significance level of the last one": "test_difference_level",
 }
 
 
 def write_model(facts: Facts) -> Sequence[Block]:
     """Return what the version is, and why it was registered."""
     rows = [[name, facts.tags[tag]] for name, tag in _MODEL.items() if facts.tags.get(tag)]
-    return [Table(("", "what"), rows, numbers=False)]
+    return [Table(("property", "value"), rows, numbers=False)]
 
 
 def write_use(facts: Facts) -> Sequence[Block]:
@@ -37,8 +37,8 @@ def write_use(facts: Facts) -> Sequence[Block]:
         return [Text(facts.intended_use)]
     return [
         Missing(
-            f"{TO_FILL_IN}: what it is for, who uses it, what it must not be used for, and whom to ask; pass "
-            "intended_use= to promote."
+            f"{TO_FILL_IN}: its purpose, its users, what it must not be used for, and whom to contact; pass "
+            f"intended_use= to promote."
         )
     ]
 
@@ -53,7 +53,7 @@ def write_data(facts: Facts) -> Iterator[Block]:
         *([f"digest of {split}", digest] for split, digest in facts.split_digests.items()),
         ["licence", license_of(dataset, facts.data_license)],
     ]
-    yield Table(("", "what"), rows, numbers=False)
+    yield Table(("property", "value"), rows, numbers=False)
     counts, shown = facts.class_counts, list(dataset.class_names)[:N_CLASSES]
     rows = [[name, *(f"{own.get(name, 0):,}" for own in counts.values())] for name in shown]
     total = ["all", *(f"{sum(own.values()):,}" for own in counts.values())]
@@ -78,7 +78,7 @@ def license_of(dataset: ImageDataset, given: str) -> str:
             lines = path.read_text(encoding="utf-8", errors="replace")[: 10 * LICENSE_CHARACTERS].split("\n")
             first = next((line.strip() for line in lines if line.strip()), "an empty file")
             return f"{first[:LICENSE_CHARACTERS]} (first line of {name} in the dataset's folder)"
-    return f"{TO_FILL_IN}: pass data_license= to promote, or put a file LICENSE into the dataset's folder"
+    return f"{TO_FILL_IN}: pass data_license= to promote, or put a LICENSE file in the dataset's folder"
 
 
 def write_splits(facts: Facts) -> Iterator[Block]:
@@ -86,21 +86,21 @@ def write_splits(facts: Facts) -> Iterator[Block]:
     dataset = facts.dataset
     rows = [[name, f"{len(split):,}", f"{len(set(split.groups.tolist())):,}"] for name, split in dataset.splits.items()]
     yield Table(("split", "images", "groups"), rows)
-    drawn = "The test split was drawn from all images" if dataset.test_is_drawn else "The test split is the dataset's"
+    origin = "was drawn from all images" if dataset.test_is_drawn else "came with the dataset"
     val = "its own" if "val" in dataset.splits else "drawn from train by the run's seed"
-    yield Text(f"{drawn}; validation is {val}. Images of a group are never on two sides of a draw: {_groups(facts)}.")
-    yield Text(f"Images in two splits: {_told(dataset.n_duplicates_across_splits)}.")
+    yield Text(f"The test split {origin}; validation is {val}. Drawn splits never divide a group: {_groups(facts)}.")
+    yield Text(f"Images in two splits: {_list_counts(dataset.n_duplicates_across_splits)}.")
     if dataset.n_groups_across_splits != dataset.n_duplicates_across_splits:
-        yield Text(f"Images of groups in two splits: {_told(dataset.n_groups_across_splits)}.")
+        yield Text(f"Images of groups in two splits: {_list_counts(dataset.n_groups_across_splits)}.")
     if dataset.n_left_out:
         yield Text(f"Left out: {', '.join(f'{n:,} {why}' for why, n in dataset.n_left_out.items())}.")
 
 
 def _groups(facts: Facts) -> str:
     if facts.group_by:
-        return f"those that have {facts.group_by} in common are one, and copies of an image"
-    return "copies of an image are one; no other grouping was given (group_by=)"
+        return f"images that share {facts.group_by}, and copies of an image, form a group"
+    return "copies of an image form a group; no other grouping was given (group_by=)"
 
 
-def _told(counts: Mapping[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} in {pair}" for pair, n in counts.items()) or "none"

@@ -18,18 +18,16 @@ def write_cost(facts: Facts) -> Iterator[Block]:
     yield Table(("run", "id", "time", "energy"), rows, numbers=False)
     if any(joules is None for *_, joules in facts.runs):
         yield Text(
-            "Energy is measured where the processor's counter can be read (Linux on Intel or AMD, "
-            "/sys/class/powercap/*/energy_uj readable by the user) by runs of version 0.2.0 or later."
+            "Energy is measured by runs of version 0.2.0 or later if the processor's counter can be read (Linux on "
+            "Intel or AMD, with /sys/class/powercap/*/energy_uj readable by the user)."
         )
     if any(joules is not None for *_, joules in facts.runs):
-        yield Text(
-            "Energy is that of the whole machine's processors while a run went on; that of GPUs is not measured."
-        )
+        yield Text("Energy is the total of the machine's processors during a run; GPU energy is not measured.")
 
 
 def write_repeat(facts: Facts) -> Iterator[Block]:
     """Yield commands that make the version again, and what they must meet for equal numbers."""
     if facts.commands:
         yield Code("\n".join(facts.commands))
-    yield Table(("rests on", "which"), [[name, value] for name, value in facts.origins.items()], numbers=False)
+    yield Table(("based on", "value"), [[name, value] for name, value in facts.origins.items()], numbers=False)
     yield Text(f"python -m analysis repeat {facts.tags.get('run_id', 'RUN')} runs it again and compares the numbers.")

@@ -15,7 +15,7 @@ NOT_MEASURED = "Not measured: "
 
 
 def blocks_of(section: Section, facts: Facts) -> list[Block]:
-    """Return the blocks of a section: never none, since what is missing is said."""
+    """Return the blocks of a section, at least one: a missing measurement is reported."""
     return list(section.write(facts)) or [Missing(NOT_MEASURED + section.otherwise)]
 
 

@@ -23,9 +23,9 @@ N_PAIRS, N_PICTURES = 6, 6
 SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
 # What promises came to on test images: metric, and what it is called.
 KEPT = {
-    "coverage": "sets that hold the class",
-    "answer_rate": "images that are answered",
-    "answer_error": "answers that are wrong",
+    "coverage": "sets that contain the true class",
+    "answer_rate": "images answered",
+    "answer_error": "wrong answers",
 }
 
 
@@ -37,22 +37,28 @@ def write_scores(facts: Facts) -> Iterator[Block]:
         for split in facts.splits
     ]
     yield Table(("split", *SCORES.values()), rows)
-    yield Text("In brackets 95 % intervals over images. Validation chose parameters, epochs and the candidate.")
+    yield Text(
+        "Brackets contain 95 % intervals over images. Parameters, epochs and the candidate were chosen on "
+        "validation data."
+    )
     shown = _shown_classes(facts)
     yield Table(("class", "images", "recall", "precision"), [_class_row(facts, index) for index in shown])
     if len(shown) < (n := len(facts.evaluation.class_names)):
         yield Text(
-            f"The {len(shown)} of {n:,} classes with the lowest recall; the run's classification report has all."
+            f"The {len(shown)} of {n:,} classes with the lowest recall; the run's classification report lists all "
+            f"classes."
         )
     if facts.slices is None:
-        yield Text("Slices: none, since no column of the dataset's table parts the test images into 2 to 20 of them.")
+        yield Text(
+            "Slices: none, because no column of the dataset's table divides the test images into 2 to 20 slices."
+        )
         return
     rows = [
         [one.name, f"{one.n:,}", f"{one.accuracy:.4f} ({one.low:.4f} to {one.high:.4f})"] for one in facts.slices.scores
     ]
     yield Table(("slice", "images", "accuracy"), rows)
-    told = ", ".join(f"{column} {p:.3g}" for column, p in facts.slices.p_values.items())
-    yield Text(f"Chance of such differences where slices are alike, after Holm: {told}.")
+    message = ", ".join(f"{column} {p:.3g}" for column, p in facts.slices.p_values.items())
+    yield Text(f"p values for no difference between slices, after Holm's correction: {message}.")
 
 
 def _shown_classes(facts: Facts) -> list[int]:
@@ -79,7 +85,7 @@ def _share(n_right: int, n: int) -> str:
 
 
 def write_calibration(facts: Facts) -> Iterator[Block]:
-    """Yield whether probabilities are what they say."""
+    """Yield how well probabilities are calibrated."""
     evaluation = facts.evaluation
     bins = reliability(evaluation.probabilities, evaluation.labels)
     judged = "test images" if "test" in facts.splits else "held-out images"
@@ -107,34 +113,34 @@ def png_of(drawing: "Drawing") -> str:
 
 
 def write_answering(facts: Facts) -> Sequence[Block]:
-    """Return when the classifier does not answer, and what came of its promises on test images."""
+    """Return when the classifier declines to answer, and how well its promises hold on test images."""
     tags = facts.tags
     if tags.get("promises", "none") == "none":
         return []
     words = [f"{tags[name][0].upper()}{tags[name][1:]}." for name in ("promises", "answers") if tags.get(name)]
-    source = tags.get("calibrated_on", "source not told").replace("_", " ")
-    blocks: list[Block] = [Text(" ".join(words)), Text(f"Calibrated on images that selected nothing ({source}).")]
+    source = tags.get("calibrated_on", "source not recorded").replace("_", " ")
+    blocks: list[Block] = [Text(" ".join(words)), Text(f"Calibrated on images that no choice was based on ({source}).")]
     found = {name: f"answering/test_{name}" for name in KEPT if f"answering/test_{name}" in facts.promotion}
     rows = [[KEPT[name], with_interval(facts.promotion, metric)] for name, metric in found.items()]
     return [*blocks, *([Table(("of test images", "share"), rows)] if rows else [])]
 
 
 def write_confusions(facts: Facts) -> Iterator[Block]:
-    """Yield what is taken for what, with pictures."""
+    """Yield the most frequent confusions, with images."""
     evaluation, names = facts.evaluation, facts.evaluation.class_names
     pairs = confused_pairs(evaluation.confusion, N_PAIRS)
     if not pairs:
-        yield Text(f"None of {len(evaluation.labels):,} images was confused.")
+        yield Text(f"None of {len(evaluation.labels):,} test images was confused.")
         return
     support = evaluation.confusion.sum(axis=1)
     rows = [[names[i], names[j], f"{count:,} of {support[i]:,}"] for i, j, count in pairs]
-    yield Table(("class", "taken for", "images"), rows, numbers=False)
+    yield Table(("class", "predicted as", "images"), rows, numbers=False)
     chosen = {(label, prediction): _surest(facts, label, prediction) for label, prediction, _ in pairs}
     place_of = _places(facts, {item_id for ids in chosen.values() for item_id in ids})
     for (label, prediction), ids in chosen.items():
         images = [text for item_id in ids if item_id in place_of for text in _thumbnail(*place_of[item_id])]
         if images:
-            yield Pictures(f"{names[label]} taken for {names[prediction]}", images)
+            yield Pictures(f"{names[label]} predicted as {names[prediction]}", images)
 
 
 def _surest(facts: Facts, label: int, prediction: int) -> list[str]:

@@ -11,20 +11,22 @@ _PROMOTE = "promote it"
 SECTIONS = Registry(
     "section",
     Section("model", "What it is", write_model, _PROMOTE),
-    Section("use", "What it is for", write_use, _PROMOTE),
+    Section("use", "Intended use", write_use, _PROMOTE),
     Section("data", "Images", write_data, _PROMOTE),
     Section("splits", "Splits and groups", write_splits, _PROMOTE),
     Section("scores", "Scores", write_scores, "fit it on a dataset with a test split, or cross-validate it."),
-    Section("calibration", "Are its probabilities right?", write_calibration, "fit it again and promote it."),
-    Section("answering", "When it does not answer", write_answering, "promote with calibrate=auto."),
-    Section("unlike", "Images that it is not for", write_ood, "promote with ood=folder:PATH or ood_corruptions=all."),
+    Section("calibration", "Are its probabilities calibrated?", write_calibration, "fit it again and promote it."),
+    Section("answering", "When it declines to answer", write_answering, "promote with calibrate=auto."),
+    Section(
+        "unlike", "Images unlike the training images", write_ood, "promote with ood=folder:PATH or ood_corruptions=all."
+    ),
     Section(
         "corruptions",
         "Corrupted images",
         write_corruptions,
         "run robustness with model=models:/NAME@champion, and promote again.",
     ),
-    Section("power", "Would a change be noticed?", write_power, "promote with power_curve=true."),
+    Section("power", "Would monitor notice a change?", write_power, "promote with power_curve=true."),
     Section("confusions", "Known confusions", write_confusions, "fit it again and promote it."),
     Section("cost", "Time and energy", write_cost, "the runs behind it are not in this store."),
     Section("repeat", "How to repeat it", write_repeat, _PROMOTE),

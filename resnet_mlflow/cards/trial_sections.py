@@ -1,4 +1,4 @@
-"""Sections on what a classifier makes of images that it is not for: others, corrupted ones, a stream that changes."""
+"""Sections on unusual images: other datasets, corrupted images, and images that change over time."""
 
 import math
 import re
@@ -15,7 +15,7 @@ N_WORST, N_CURVES = 5, 8
 
 
 def write_ood(facts: Facts) -> Iterator[Block]:
-    """Yield how well scores tell other images from those that the classifier is for."""
+    """Yield how well scores detect images that the classifier is not intended for."""
     found = {name: match for name in facts.promotion if (match := _OOD.fullmatch(name))}
     rows = []
     for name, match in sorted(found.items()):
@@ -26,7 +26,7 @@ def write_ood(facts: Facts) -> Iterator[Block]:
     if rows:
         yield Table(("other images", "score", "images", "AUROC", "FPR at 95 % TPR"), rows)
         yield Text(
-            "AUROC: chance that another image has the higher score than one of the test split; 0.5 tells nothing."
+            "AUROC: probability that one of the other images scores higher than a test image; 0.5 means no separation."
         )
 
 
@@ -39,25 +39,25 @@ def write_corruptions(facts: Facts) -> Iterator[Block]:
             [part, *(with_interval(metrics, f"robustness/{part}/{name}") for name in ("accuracy", "consistency"))]
             for part in sorted(means, key=lambda part: -metrics[f"robustness/{part}/accuracy"])
         ]
-        yield Table(("images", "accuracy", "labels that survive"), rows)
+        yield Table(("images", "accuracy", "unchanged predictions"), rows)
         single = sorted(
             (part for part in parts if part not in means), key=lambda part: metrics[f"robustness/{part}/accuracy"]
         )
         if single:
-            told = ", ".join(f"{part} {metrics[f'robustness/{part}/accuracy']:.3f}" for part in single[:N_WORST])
-            yield Text(f"Worst at the highest severity tested: {told}.")
+            message = ", ".join(f"{part} {metrics[f'robustness/{part}/accuracy']:.3f}" for part in single[:N_WORST])
+            yield Text(f"Worst at the highest severity tested: {message}.")
         yield Text(f"From robustness run {run_id}.")
 
 
 def write_power(facts: Facts) -> Sequence[Block]:
-    """Return from how many images on a change of the pictures would be noticed."""
+    """Return how many images it takes to notice a corruption."""
     if facts.power is None:
         return []
     try:
         return list(_power(facts.power))
     except (KeyError, TypeError, ValueError) as error:
         return [
-            Missing(f"power_curve.json is not as promote writes it ({type(error).__name__} {error}); promote again.")
+            Missing(f"power_curve.json was not written by promote ({type(error).__name__} {error}); promote again.")
         ]
 
 
@@ -73,12 +73,12 @@ def _power(power: Mapping[str, Any]) -> Iterator[Block]:
         alt += f"; {len(drawn)} of {len(curves)} corruptions" if len(drawn) < len(curves) else ""
         yield Figure(png_of(_power_figure(drawn, target)), alt)
         rows = [[name, _from(one["noticed_from"]), f"{max(map(float, one['power'])):.2f}"] for name, one in curves]
-        yield Table(("corruption", "noticed from", "highest power tried"), rows)
+        yield Table(("corruption", "noticed from", "highest power measured"), rows)
     yield Text(f"False alarms without a change: {int(alarms['alarms'])} of {int(alarms['batches'])} batches.")
 
 
 def _from(n_images: Any) -> str:
-    return "not within what was tried" if n_images is None else f"{int(n_images):,} images on"
+    return "not within the sizes tested" if n_images is None else f"{int(n_images):,} images or more"
 
 
 def _power_figure(curves: Sequence[tuple[str, Mapping[str, Any]]], target: float) -> Any:
@@ -89,7 +89,7 @@ def _power_figure(curves: Sequence[tuple[str, Mapping[str, Any]]], target: float
             [int(n) for n in one["n_images"]], [float(value) for value in one["power"]], "o-", label=name, markersize=3
         )
     axes.axhline(target, color="#666666", linewidth=1, linestyle=":")
-    axes.set(xscale="log", xlabel="images looked at", ylabel="chance to notice", ylim=(0, 1.03))
+    axes.set(xscale="log", xlabel="images checked", ylabel="probability of noticing", ylim=(0, 1.03))
     ticks = sorted({int(n) for _, one in curves for n in one["n_images"]})
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.minorticks_off()

@@ -63,7 +63,7 @@ class Config(BaseModel):
 
     def problem_with_ranks(self, n_ranks: int) -> str:
         """Return the rule that several processes of ``torchrun`` would break; empty where they can share the work."""
-        return "must run as one process"
+        return "must run in a single process"
 
     @property
     def unread(self) -> frozenset[str]:

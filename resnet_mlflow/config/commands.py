@@ -1,4 +1,4 @@
-"""The command that makes a run's numbers again."""
+"""The command that repeats a run."""
 
 import json
 import shlex
@@ -51,7 +51,7 @@ def project_command(stage: str, config: Mapping[str, Any]) -> str:
 
 
 def entry_point(stage: str) -> str:
-    """Return the entry point that makes runs of a stage."""
+    """Return the entry point of a stage."""
     return {"study": "main"}.get(stage, stage)
 
 

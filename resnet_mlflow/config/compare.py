@@ -9,11 +9,11 @@ class ReportConfig(Config):
     """Where a report is written, and where its numbers lead."""
 
     output: str = Field(
-        "report", min_length=1, description="Folder for the report: new, empty, or holding an earlier report."
+        "report", min_length=1, description="Folder for the report: new, empty, or containing an earlier report."
     )
     ui_url: str = Field(
         "",
-        description="Where MLflow is served, for links to runs; empty means the tracking server, or "
+        description="Address of the MLflow UI, for links to runs; empty means the tracking server, or "
         "http://127.0.0.1:5000 for other stores.",
     )
 
@@ -29,11 +29,11 @@ class CompareConfig(ReportConfig):
     """Compare the runs of an experiment: tables, figures and one HTML page, logged as artifacts of a run."""
 
     experiment: str = Field("resnet-mlflow", min_length=1, description="Name of the experiment.")
-    dataset: str = Field("", description="Only runs on this dataset, by its tag; empty means all.")
-    tags: str = Field("", description="Only runs with these tags, such as 'seed=0,backbone=resnet18'.")
-    since: str = Field("", description="Only runs started on this day or moment (ISO 8601, UTC) or later.")
-    until: str = Field("", description="Only runs started before this day or moment.")
-    parent: str = Field("", description="Id of a run: only it and all runs below it.")
+    dataset: str = Field("", description="Use only runs whose dataset tag has this value; empty means all.")
+    tags: str = Field("", description="Use only runs with these tags, such as 'seed=0,backbone=resnet18'.")
+    since: str = Field("", description="Use only runs started at or after this date or time (ISO 8601, UTC).")
+    until: str = Field("", description="Use only runs started before this date or time.")
+    parent: str = Field("", description="Run id: use only this run and all runs below it.")
 
     @field_validator("tags")
     @classmethod

@@ -1,4 +1,4 @@
-"""Whether scores come from one test split, or from folds that take turns at being it."""
+"""Whether scores come from one test split or from cross-validation."""
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,7 +16,7 @@ class CrossValidationConfig(Config):
         1,
         ge=1,
         le=100,
-        description="How many times folds are drawn, with seed, seed + 1, ...; used only if folds is above 0.",
+        description="Number of times that folds are drawn, with seed, seed + 1, ...; used only if folds is above 0.",
     )
 
     @field_validator("folds")
@@ -29,7 +29,7 @@ class CrossValidationConfig(Config):
     @model_validator(mode="after")
     def _repeats_are_of_folds(self) -> "CrossValidationConfig":
         if self.repeats > 1 and not self.folds:
-            raise ValueError(f"repeats is read where folds is above 0, got repeats={self.repeats}; pass folds=5")
+            raise ValueError(f"repeats is used only if folds is above 0, got repeats={self.repeats}; pass folds=5")
         if getattr(self, "seed", 0) + self.repeats - 1 > MAX_SEED:
             raise ValueError(f"seed + repeats must be at most {MAX_SEED + 1}, got repeats={self.repeats}; lower seed")
         return self

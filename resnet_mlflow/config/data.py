@@ -20,29 +20,35 @@ class DatasetConfig(Config):
     )
     data_dir: str = Field(
         "",
-        description="Where named datasets are downloaded to and relative paths in tables start; empty: "
-        "the cache folder.",
+        description="Folder that named datasets are downloaded to, and that relative paths in tables may start from; "
+        "empty means the cache folder.",
     )
     on_bad_image: Literal["fail", "skip"] = Field(
-        "fail", description="What happens on an unreadable image: fail stops and names it, skip counts it."
+        "fail",
+        description="What to do with an unreadable image: fail stops and names it, skip leaves it out and counts it.",
     )
     max_pixels: MaxPixels = Field(
-        MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
+        MAX_PIXELS,
+        description="Maximum number of pixels in an image, according to its file header; larger images count as "
+        "unreadable.",
     )
     corrections: str = Field(
-        "", description="Table of verdicts on images to apply, such as an audit's issues.csv; empty means none."
+        "",
+        description="Table of verdicts (keep, drop or a class) to apply to the images, such as issues.csv from an "
+        "audit; empty means none.",
     )
     group_by: str = Field(
         "",
-        description="What the images of a group have in common; a group is never split: a column of the table, "
-        "exif_burst, or a regular expression on the path; empty: only copies form groups.",
+        description="What the images of a group have in common: a column of the table, exif_burst, or a regular "
+        "expression that is matched against the path. A group always stays in one split. Empty means that only "
+        "copies form groups.",
     )
     duplicates: Literal["keep", "drop_from_train"] = Field(
-        "keep", description="What happens to training images that are also in the dataset's own val or test split."
+        "keep", description="What to do with training images that are also in the dataset's own val or test split."
     )
     crossing_groups: Literal["keep", "drop_from_train"] = Field(
         "keep",
-        description="What happens to training images of groups that are also in the dataset's own val or test split.",
+        description="What to do with training images whose group is also in the dataset's own val or test split.",
     )
 
     @property
@@ -66,17 +72,17 @@ class DataConfig(DatasetConfig):
         0.2,
         gt=0,
         lt=1,
-        description="Share of the training images held out for validation, where the dataset has no val split.",
+        description="Fraction of the training images held out for validation if the dataset has no val split.",
     )
     calibration_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the validation images that is kept aside: it selects nothing, so that promote can "
-        "calibrate on it; 0 means none.",
+        description="Fraction of the validation images set aside for promote to calibrate on; no choice is based on "
+        "them. 0 means none.",
     )
     seed: Seed = Field(
-        0, description="Seed of the validation split, initial weights of heads, batch order, augmentation."
+        0, description="Seed of the validation split, the heads' initial weights, batch order and augmentation."
     )
 
     @property
@@ -94,22 +100,22 @@ class FeatureConfig(DataConfig):
     weights: str = Field(
         "auto",
         min_length=1,
-        description="auto, imagenet, a name of torchvision's or timm's, random or random:RECIPE, a file of any "
-        "layout, runs:/ID or models:/NAME.",
+        description="Weights of the backbone: auto, imagenet, the name of torchvision or timm weights, random, "
+        "random:RECIPE, a file in any common layout, runs:/ID or models:/NAME.",
     )
     weights_seed: Seed = Field(0, description="Seed of random backbone weights.")
     image_size: int = Field(
-        0, ge=0, le=4096, description="Side of the network's input in pixels; 0 means the dataset's own default."
+        0, ge=0, le=4096, description="Side length of the network's input in pixels; 0 means the dataset's default."
     )
     resize: int = Field(
         0,
         ge=0,
         le=8192,
-        description="Shorter side in pixels to which images are resized before the central crop of "
-        "image_size; 0 means as the weights expect.",
+        description="Length in pixels to which the shorter side is resized before the centre crop of image_size; 0 "
+        "means as the weights expect.",
     )
     interpolation: Literal["auto", "bilinear", "bicubic"] = Field(
-        "auto", description="How images are resized; auto means as the weights expect."
+        "auto", description="Interpolation used to resize images; auto means as the weights expect."
     )
     mean: str = Field("", description="Mean per channel, such as 0.485,0.456,0.406; empty means as the weights expect.")
     std: str = Field(
@@ -117,15 +123,19 @@ class FeatureConfig(DataConfig):
         description="Standard deviation per channel, such as 0.229,0.224,0.225; empty means as the weights expect.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of the network; auto is bf16 where the device has it natively."
+        "auto",
+        description="Number format in which the network runs; auto means bf16 if the device supports it natively, "
+        "otherwise fp32.",
     )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
-    num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+    num_workers: int = Field(
+        -1, ge=-1, le=256, description="Number of threads that decode images; -1 means one per core."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device on which the network runs.")
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
     )
-    share_features: bool = Field(True, description="Store features as run artifacts as well, for other machines.")
+    share_features: bool = Field(True, description="Also store features as run artifacts, for use on other machines.")
 
     @field_validator("image_size")
     @classmethod
@@ -137,11 +147,11 @@ class FeatureConfig(DataConfig):
 
 
 class ExtractConfig(WorkersConfig, FeatureConfig):
-    """Turn the images of a dataset into features, once."""
+    """Compute the features of a dataset's images and store them."""
 
     def problem_with_ranks(self, n_ranks: int) -> str:
         """Return what several processes of one extraction cannot do: each takes a share of the images by itself."""
-        return "must have no workers besides" if self.has_workers else ""
+        return "must not be combined with workers" if self.has_workers else ""
 
 
 def extraction_of(config: FeatureConfig) -> ExtractConfig:

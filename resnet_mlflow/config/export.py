@@ -12,32 +12,37 @@ Form = tuple[ExportFormat, str]
 
 
 class ExportConfig(Config):
-    """Write a classifier as files of other runtimes, if they agree with it on the whole test split."""
+    """Export a classifier to other runtimes, if the exported files agree with it on the test split."""
 
-    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to start over"
 
-    model: str = Field("", description="A registered classifier, such as models:/digits-classifier@champion.")
-    run_id: str = Field("", description="Run that fitted a classifier, in place of model; without rules of answering.")
+    model: str = Field("", description="The registered classifier, such as models:/digits-classifier@champion.")
+    run_id: str = Field(
+        "", description="Run that fitted a classifier, instead of model; it is exported without answering rules."
+    )
     format: str = Field(
-        "onnx", min_length=1, description=f"What to write: {' or '.join(EXPORT_FORMATS)}; several comma-separated."
+        "onnx", min_length=1, description=f"Formats to write: {' or '.join(EXPORT_FORMATS)}, comma-separated."
     )
     precision: str = Field(
         "fp32",
         min_length=1,
-        description=f"What to compute in: {', '.join(PRECISIONS)}; several comma-separated. fp32 must agree with the "
-        "classifier, the others must keep its accuracy.",
+        description=f"Precisions to export: {', '.join(PRECISIONS)}, comma-separated. fp32 must agree with the "
+        f"classifier; the others must keep its accuracy.",
     )
     margin: float = Field(
         0.02,
         gt=0,
         lt=1,
-        description="Accuracy that forms other than fp32 may lose: the interval of the difference lies above -margin.",
+        description="Accuracy that precisions other than fp32 may lose: the interval of the difference must lie above "
+        "-margin.",
     )
     calibration_images: int = Field(
-        300, ge=1, le=100_000, description="Training images that ranges of numbers for int8 are taken from."
+        300, ge=1, le=100_000, description="Number of training images used to calibrate int8 ranges."
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per batch.")
-    num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
+    num_workers: int = Field(
+        -1, ge=-1, le=256, description="Number of threads that decode images; -1 means one per core."
+    )
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
     )
@@ -53,12 +58,14 @@ class ExportConfig(Config):
         for field, known in (("format", tuple(EXPORT_FORMATS)), ("precision", PRECISIONS)):
             for word in _words(getattr(self, field)) or [""]:
                 if word not in known:
-                    raise ValueError(f"{field} must be of {', '.join(known)}, got {word[:100]!r}{nearest(word, known)}")
+                    raise ValueError(
+                        f"{field} must be one of {', '.join(known)}, got {word[:100]!r}{nearest(word, known)}"
+                    )
         for row, precision in self.forms:
             if precision not in row.precisions:
                 why = f" ({row.why_not})" if row.why_not else ""
                 raise ValueError(
-                    f"precision of format {row.name} must be of {', '.join(row.precisions)}, got {precision!r}{why}"
+                    f"precision of format {row.name} must be one of {', '.join(row.precisions)}, got {precision!r}{why}"
                 )
         return self
 

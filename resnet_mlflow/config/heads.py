@@ -1,4 +1,4 @@
-"""Which classifier sits on the features, and how it is judged."""
+"""The classifier on the features, and how it is evaluated."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from resnet_mlflow.registry.heads import HEADS
 
 
 class HeadConfig(Config):
-    """Which classifier sits on the features."""
+    """The classifier on the features."""
 
     head: Head = Field("svm", description="The classifier fitted on features.")
     head_params: str = Field("{}", description="Parameters of the head as YAML, such as '{C: 1, kernel: linear}'.")
@@ -22,10 +22,12 @@ class CalibrationConfig(Config):
     """How a fitted classifier's scores become probabilities."""
 
     calibration: Literal["none", "temperature"] = Field(
-        "temperature", description="How scores become probabilities: one temperature from validation, or as they are."
+        "temperature",
+        description="How scores become probabilities: temperature fits one temperature on validation data, none "
+        "leaves them as they are.",
     )
     train_predictions: Literal["auto", "always", "never"] = Field(
-        "auto", description="Whether predictions of the training images are kept as well; auto: where they cost little."
+        "auto", description="Whether to keep predictions of the training images as well; auto means if they are cheap."
     )
 
     @property
@@ -35,18 +37,23 @@ class CalibrationConfig(Config):
 
 
 class EvaluationConfig(CalibrationConfig):
-    """What is done with a fitted classifier's scores."""
+    """How a fitted classifier's scores are processed."""
 
-    attention_maps: int = Field(0, ge=0, le=64, description="How many right and wrong test images get Grad-CAM maps.")
+    attention_maps: int = Field(
+        0, ge=0, le=64, description="Number of correct and of wrong test images for which Grad-CAM maps are drawn."
+    )
 
 
 class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadConfig, FeatureConfig):
-    """Fit a head on the features of a frozen backbone, and evaluate it; with n_trials, search its parameters first."""
+    """Fit a head on the features of a frozen backbone and evaluate it; with n_trials, tune its parameters first."""
 
-    head: HeadOrAll = Field("svm", description="The classifier fitted on features; all tunes each of them.")
+    head: HeadOrAll = Field("svm", description="The classifier fitted on features; all tunes every head.")
 
     shots: int = Field(
-        0, ge=0, le=1_000_000, description="Labelled training images per class, drawn by the seed; 0 means all."
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Number of labelled training images per class, drawn with the seed; 0 means all.",
     )
 
     @property
@@ -77,5 +84,5 @@ class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadC
         if self.head == "all" and self.head_params != "{}":
             raise ValueError(f"head_params must be {{}} for head all, got {self.head_params!r}; pass search_space")
         if self.head == "all" and self.folds:
-            raise ValueError(f"folds must be 0 for head all, got {self.folds}; cross-validate one head after the other")
+            raise ValueError(f"folds must be 0 for head all, got {self.folds}; cross-validate one head at a time")
         return self

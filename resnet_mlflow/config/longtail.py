@@ -1,4 +1,4 @@
-"""Which long tail, and which remedies against it."""
+"""The long-tailed profile and the long-tail methods."""
 
 from typing import Literal
 
@@ -18,17 +18,22 @@ class ProfileConfig(Config):
         "exp", description="How class sizes fall from the largest class to the smallest; natural keeps every image."
     )
     imbalance_factor: float = Field(
-        100.0, ge=1, allow_inf_nan=False, description="Largest class size over smallest; 1 means balanced."
+        100.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Size of the largest class divided by that of the smallest; 1 means balanced.",
     )
     class_order: Literal["dataset", "shuffled"] = Field(
         "dataset",
-        description="Which class is the largest: the dataset's first, or the first after shuffling by the seed.",
+        description="Order of classes by size: the dataset's order, largest first, or an order shuffled by the seed.",
     )
     grouping: Literal["thresholds", "tertiles"] = Field(
-        "thresholds", description="What makes classes many, medium or few: numbers of images, or thirds of the classes."
+        "thresholds",
+        description="How classes are grouped into many, medium and few: by their number of training images, or into "
+        "thirds.",
     )
-    many_above: int = Field(100, ge=1, description="Classes with more training images than this are many.")
-    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this are few.")
+    many_above: int = Field(100, ge=1, description="Classes with more training images than this form the group many.")
+    few_below: int = Field(20, ge=1, description="Classes with fewer training images than this form the group few.")
 
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> "ProfileConfig":
@@ -42,15 +47,17 @@ class ProfileConfig(Config):
 class LongtailConfig(
     WorkersConfig, CrossValidationConfig, ProfileConfig, CalibrationConfig, HeadConfig, ImageTrainingConfig
 ):
-    """Compare remedies against long-tailed training data: one run per method and seed."""
+    """Compare long-tail methods, with one run per method and seed."""
 
-    head: Head = Field("linear", description="The classifier that methods are applied to.")
+    head: Head = Field("linear", description="The head to which the long-tail methods are applied.")
     methods: str = Field(
         "all",
         min_length=1,
-        description="all, or comma-separated names of methods; the baseline none is always included.",
+        description="all, or a comma-separated list of methods; the baseline none is always included.",
     )
-    seeds: str = Field("0,1,2", description="Each method runs once per seed, comma-separated; if empty, seed is used.")
+    seeds: str = Field(
+        "0,1,2", description="Comma-separated seeds; each method runs once per seed. If empty, seed is used."
+    )
     test_prior: str = Field(
         "uniform",
         min_length=1,
@@ -58,7 +65,10 @@ class LongtailConfig(
         "comma-separated shares; if not uniform, decisions corrected for them are scored as well.",
     )
     n_trials: int = Field(
-        0, ge=0, le=10_000, description="Optuna trials for a method's hyperparameters; 0 means its grid."
+        0,
+        ge=0,
+        le=10_000,
+        description="Number of Optuna trials for a method's hyperparameters; 0 means its grid is searched.",
     )
 
     @field_validator("seeds")
@@ -75,15 +85,14 @@ class LongtailConfig(
     def _parts_fit_together(self) -> "LongtailConfig":
         if self.folds and self.seeds not in ("", LongtailConfig.model_fields["seeds"].default):
             raise ValueError(
-                f"seeds must be left out where folds is above 0, got {self.seeds!r}; repeats draws folds by seed, "
-                "seed + 1, ..."
+                f"seeds must be left out if folds is above 0, got {self.seeds!r}; repeats draws folds with seed, seed "
+                f"+ 1, ..."
             )
         if self.seeds and self.seed and not self.folds:
-            raise ValueError(f"seed must be 0 where seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
+            raise ValueError(f"seed must be 0 if seeds ({self.seeds}) are given, got {self.seed}; pass seeds alone")
         if self.train_layers != "fc" and self.head != "linear":
             raise ValueError(
-                f"head must be linear where train_layers is {self.train_layers}, got {self.head!r}; "
-                "pass train_layers=fc"
+                f"head must be linear if train_layers is {self.train_layers}, got {self.head!r}; pass train_layers=fc"
             )
         return self
 
@@ -92,19 +101,19 @@ class LongtailConfig(
         if self.train_layers != "fc":
             if self.head_params != "{}":
                 raise ValueError(
-                    f"head_params must be {{}} where train_layers is {self.train_layers}, got {self.head_params!r}; "
-                    "pass epochs, learning_rate and the like"
+                    f"head_params must be {{}} if train_layers is {self.train_layers}, got {self.head_params!r}; pass "
+                    f"epochs, learning_rate and so on"
                 )
             if self.n_trials:
                 raise ValueError(
-                    f"n_trials must be 0 where train_layers is {self.train_layers}, got {self.n_trials}; networks are "
-                    "trained with a method's defaults"
+                    f"n_trials must be 0 if train_layers is {self.train_layers}, got {self.n_trials}; networks are "
+                    f"trained with the method's default hyperparameters"
                 )
             return self
         for name, field in TrainingConfig.model_fields.items():
             if name != "train_layers" and getattr(self, name) != field.default:
                 raise ValueError(
-                    f"{name} is read where train_layers is not fc, got {getattr(self, name)!r}; a head on features "
+                    f"{name} is used only if train_layers is not fc, got {getattr(self, name)!r}; a head on features "
                     "takes its own, such as head_params={epochs: 20}"
                 )
         return self

@@ -11,27 +11,31 @@ ENDINGS = (".parquet", ".csv")
 
 
 class ClassifyConfig(Config):
-    """A registered classifier, and how it goes through images."""
+    """A registered classifier, and how it processes images."""
 
     model: str = Field(
         "models:/digits-classifier@champion",
         min_length=1,
-        description="The classifier, models:/NAME@ALIAS or models:/NAME/VERSION.",
+        description="The classifier: models:/NAME@ALIAS or models:/NAME/VERSION.",
     )
     max_pixels: MaxPixels = Field(
-        MAX_PIXELS, description="Most pixels an image may have, by its file's header; larger ones are unreadable."
+        MAX_PIXELS,
+        description="Maximum number of pixels in an image, according to its file header; larger images count as "
+        "unreadable.",
     )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
-    num_workers: int = Field(-1, ge=-1, le=256, description="Threads that decode images; -1 means one per core.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+    num_workers: int = Field(
+        -1, ge=-1, le=256, description="Number of threads that decode images; -1 means one per core."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device on which the network runs.")
 
 
 class PredictConfig(ClassifyConfig):
-    """Predict the images of a folder by a registered classifier."""
+    """Predict the images in a folder with a registered classifier."""
 
-    after_stop: ClassVar[str] = "nothing was written: run the same command again to begin anew"
+    after_stop: ClassVar[str] = "nothing was written: run the same command again to start over"
 
-    images: str = Field("images", min_length=1, description="Folder of images, read with its subfolders.")
+    images: str = Field("images", min_length=1, description="Folder of images, including subfolders.")
     output: str = Field("predictions.parquet", description="File to write, .parquet or .csv; written atomically.")
 
     @field_validator("output")

@@ -10,40 +10,46 @@ from resnet_mlflow.config.monitoring import PowerConfig
 
 
 class PromoteConfig(PowerConfig, AnsweringConfig, DatasetConfig):
-    """Package a dataset's best classifier, register it, and make it champion if it beats the present one."""
+    """Package a dataset's best classifier, register it, and make it champion if it beats the current one."""
 
     action: Literal["promote", "rollback", "copy"] = Field(
         "promote",
-        description="promote decides about a candidate; rollback makes an earlier version champion again; copy brings "
-        "a version to the server of target_uri.",
+        description="promote decides whether a candidate becomes champion; rollback makes an earlier version champion "
+        "again; copy copies a version to the server target_uri.",
     )
-    run_id: str = Field("", description="The candidate's run; empty means the best by validation.")
-    experiment: str = Field(
-        "", description="Experiment whose runs are candidates; empty means the one that runs go to."
-    )
+    run_id: str = Field("", description="Run id of the candidate; empty means the best run by validation score.")
+    experiment: str = Field("", description="Experiment whose runs are candidates; empty means the current experiment.")
     model_name: str = Field("", description="Name in the model registry; empty means <dataset>-classifier.")
     model_version: int = Field(
         0,
         ge=0,
-        description="Version to roll back to, or to copy; 0 means the champion before this one, or the champion.",
+        description="Version to roll back to or to copy; 0 means the previous champion (rollback) or the current one "
+        "(copy).",
     )
-    reason: str = Field("", description="Why, for the history of the model; a rollback must say it.")
-    target_uri: str = Field("", description="Tracking server or store that copy brings a version to.")
+    reason: str = Field(
+        "", description="Reason for the action, recorded in the model's history; required for a rollback."
+    )
+    target_uri: str = Field("", description="Tracking server or store to which copy writes the version.")
     metric: Literal["accuracy", "balanced_accuracy"] = Field(
         "accuracy", description="Metric by which candidates are chosen on validation and compared on test."
     )
     margin: float = Field(
-        0.0, ge=0, lt=1, description="The interval of the test difference must lie above this for a new champion."
+        0.0,
+        ge=0,
+        lt=1,
+        description="A candidate becomes champion only if the interval of the test difference lies above this.",
     )
     slices: Literal["ignore", "not_worse", "not_lower"] = Field(
         "ignore",
-        description="Requirement on slices of the test split: not_worse, that no test shows the candidate worse "
-        "on any; not_lower, that it is right as often on each.",
+        description="Requirement on slices of the test split. not_worse: no test shows that the candidate is worse on "
+        "any slice. not_lower: the candidate is correct at least as often on every slice.",
     )
     data_license: str = Field(
-        "", description="Licence of the images, for the model card; empty means what the dataset's folder says."
+        "",
+        description="Licence of the images, for the model card; empty means the licence file in the dataset's folder, "
+        "if there is one.",
     )
-    intended_use: str = Field("", description="What the classifier is for, for the model card.")
+    intended_use: str = Field("", description="Intended use of the classifier, for the model card.")
     dry_run: bool = Field(False, description="Explain the decision and change nothing.")
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."

@@ -11,47 +11,49 @@ SOURCES = ("model", "runs", "filter")
 
 
 class RobustnessConfig(WorkersConfig):
-    """Test classifiers on corrupted images: one pass over each corrupted test set for all that share a backbone."""
+    """Test classifiers on corrupted images; those that share a backbone share each pass over the images."""
 
-    model: str = Field("", description="A registered classifier, such as models:/digits-classifier@champion.")
-    runs: str = Field("", description="Ids of runs that fitted classifiers, comma-separated.")
+    model: str = Field("", description="The registered classifier, such as models:/digits-classifier@champion.")
+    runs: str = Field("", description="Comma-separated ids of runs that fitted classifiers.")
     filter: str = Field(
-        "", description="All classifiers whose runs match this filter of MLflow, such as tags.dataset = 'cifar10'."
+        "",
+        description="MLflow filter; all classifiers whose runs match it are tested, such as tags.dataset = 'cifar10'.",
     )
     corruptions: str = Field(
         "benchmark",
         min_length=1,
-        description="all, benchmark, extra, geometric, a family of the benchmark's (noise, blur, weather, digital), or "
-        "names of corruptions; comma-separated.",
+        description="Comma-separated: all, benchmark, extra, geometric, a benchmark family (noise, blur, weather, "
+        "digital), or names of corruptions.",
     )
     severities: str = Field(
-        "1,2,3,4,5", min_length=1, description="Severities 1 to 5, or tiers such as mild, comma-separated."
+        "1,2,3,4,5", min_length=1, description="Comma-separated severities from 1 to 5, or tiers such as mild."
     )
     tiers: str = Field(
-        "mild=1,medium=3,strong=5", min_length=1, description="Which severity mild, medium and strong stand for."
+        "mild=1,medium=3,strong=5", min_length=1, description="Severities that mild, medium and strong stand for."
     )
     reference_run: str = Field(
         "",
-        description="Run of the classifier, or of its robustness test, that mCE is relative to; empty means no mCE.",
+        description="Run of the reference classifier for mCE, or of its robustness test; empty means no mCE.",
     )
     max_images: int = Field(
-        0, ge=0, description="Size of a stratified sample of test images, drawn by the seed; 0 means all images."
+        0, ge=0, description="Size of a stratified sample of the test images, drawn with the seed; 0 means all images."
     )
     corruption_size: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Shorter side in pixels at which images are corrupted; 0 means their own size, at most 256.",
+        description="Length in pixels of the shorter side at which images are corrupted; 0 means their own size, at "
+        "most 256.",
     )
     store_features: bool = Field(
-        False, description="Keep the features of corrupted images for classifiers tested later."
+        False, description="Store the features of corrupted images for classifiers that are tested later."
     )
-    seed: Seed = Field(0, description="Seed of the sample; corruptions depend on the images alone.")
+    seed: Seed = Field(0, description="Seed of the sample; corruptions depend only on the images.")
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
     num_workers: int = Field(
-        -1, ge=-1, le=256, description="Threads that decode and corrupt images; -1 means one per core."
+        -1, ge=-1, le=256, description="Number of threads that decode and corrupt images; -1 means one per core."
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the network runs.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device on which the network runs.")
     cache_dir: str = Field(
         "", description="Folder of the feature store; empty means RESNET_MLFLOW_CACHE or ~/.cache/resnet-mlflow."
     )
@@ -67,5 +69,5 @@ class RobustnessConfig(WorkersConfig):
     def _one_source(self) -> "RobustnessConfig":
         given = [name for name in SOURCES if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"one of {', '.join(SOURCES)} must be given, got {' and '.join(given)}; keep one")
+            raise ValueError(f"exactly one of {', '.join(SOURCES)} must be given, got {' and '.join(given)}; keep one")
         return self

@@ -15,9 +15,11 @@ class TrainingConfig(Config):
     """How a network is trained."""
 
     train_layers: Literal["fc", "layer4", "layer3+", "all"] = Field(
-        "fc", description="What is trained: the linear head alone (fc), with the backbone's last stages, or everything."
+        "fc",
+        description="Layers to train: the linear head only (fc), the head and the backbone's last stages, or all "
+        "layers.",
     )
-    epochs: int = Field(10, ge=1, le=10_000, description="Maximum passes over the training images.")
+    epochs: int = Field(10, ge=1, le=10_000, description="Maximum number of passes over the training images.")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="The optimizer; sgd has momentum 0.9.")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Peak learning rate.")
     weight_decay: float = Field(1e-4, ge=0, le=10, description="Weight decay; biases and BatchNorm are exempt.")
@@ -25,14 +27,22 @@ class TrainingConfig(Config):
         "cosine", description="How the learning rate changes after warm-up."
     )
     warmup_epochs: float = Field(0.0, ge=0, le=1000, description="Epochs of linear warm-up.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
-    gradient_clip: float = Field(0.0, ge=0, description="Largest gradient norm; 0 means no limit.")
-    accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are accumulated before a step.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Fraction of the target probability that is spread over all classes."
+    )
+    gradient_clip: float = Field(0.0, ge=0, description="Maximum gradient norm; 0 means no limit.")
+    accumulate: int = Field(
+        1, ge=1, le=1024, description="Number of batches whose gradients are accumulated before each step."
+    )
     augmentation: Literal["none", "flip", "crop", "trivial", "rand", "auto", "augmix"] = Field(
         "none", description="Augmentation of training images; crop includes the flip."
     )
-    patience: int = Field(0, ge=0, description="Epochs without improvement before training stops; 0 means never.")
-    min_delta: float = Field(0.0, ge=0, lt=1, description="Smallest gain in validation accuracy that counts.")
+    patience: int = Field(
+        0, ge=0, description="Number of epochs without improvement after which training stops; 0 means never."
+    )
+    min_delta: float = Field(
+        0.0, ge=0, lt=1, description="Smallest gain in validation accuracy that counts as an improvement."
+    )
 
     @model_validator(mode="after")
     def _warmup_is_shorter_than_training(self) -> "TrainingConfig":
@@ -48,7 +58,7 @@ class ImageTrainingConfig(TrainingConfig, FeatureConfig):
 
 
 class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, ImageTrainingConfig):
-    """Train the linear head of a network, and as many of its stages as asked for."""
+    """Fine-tune a network: train its linear head and, if requested, its last stages or all layers."""
 
     @property
     def method(self) -> str:
@@ -57,7 +67,7 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
 
     def problem_with_ranks(self, n_ranks: int) -> str:
         """Return why several processes cannot share each batch; empty where they can."""
-        one = "must run as one process"
+        one = "must run in a single process"
         if self.tunes or self.folds:
             return f"{one} with {'n_trials' if self.tunes else 'folds'}"
         if self.train_layers == "fc" and self.augmentation == "none":
@@ -65,16 +75,18 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
         if self.on_bad_image == "skip":
             return f"{one} with on_bad_image=skip"
         if self.batch_size % n_ranks or self.batch_size < 2 * n_ranks:
-            return f"must part batch_size ({self.batch_size}) equally, two images or more for each process"
+            return f"must divide batch_size ({self.batch_size}) evenly, with at least two images per process"
         return ""
 
     @model_validator(mode="after")
     def _epochs_report_accuracy(self) -> "FinetuneConfig":
         if self.objective != "accuracy":
             raise ValueError(
-                f"objective must be accuracy for finetune, whose epochs are chosen by it, got {self.objective!r}"
+                f"objective must be accuracy for finetune, which chooses epochs by it, got {self.objective!r}"
             )
         for name, idle in (("cv_folds", 0), ("second_objective", "none")):
             if getattr(self, name) != idle:
-                raise ValueError(f"{name} must be {idle} for finetune, got {getattr(self, name)!r}; tune heads with it")
+                raise ValueError(
+                    f"{name} must be {idle} for finetune, got {getattr(self, name)!r}; use it to tune heads"
+                )
         return self

@@ -16,31 +16,40 @@ class TuningConfig(Config):
     """Whether and how hyperparameters are searched; without ``n_trials`` nothing of it is read."""
 
     n_trials: int = Field(
-        0, ge=0, le=100_000, description="Optuna trials before the best parameters are refitted; 0 means no tuning."
+        0,
+        ge=0,
+        le=100_000,
+        description="Number of Optuna trials; the best parameters are then refitted. 0 means no tuning.",
     )
     search_space: str = Field(
         "",
         description="YAML file of search spaces, or the name of a built-in one such as knn-dino; empty "
         "means the head's own.",
     )
-    sampler: Literal["tpe", "random", "grid", "cmaes", "gp"] = Field("tpe", description="What picks the next trial.")
+    sampler: Literal["tpe", "random", "grid", "cmaes", "gp"] = Field(
+        "tpe", description="Algorithm that proposes the next trial."
+    )
     pruner: Literal["auto", "none", "median", "hyperband"] = Field(
-        "auto", description="What stops poor trials early; auto is median for methods with epochs, otherwise none."
+        "auto",
+        description="Algorithm that stops poor trials early; auto means median for methods trained in epochs, "
+        "otherwise none.",
     )
     objective: str = Field(
         "accuracy", description="Validation metric to optimise: accuracy, balanced_accuracy, nll, ..."
     )
     second_objective: Literal["none", "inference_time"] = Field(
-        "none", description="Optimised together with the objective; the figure pareto_front shows the trade-off."
+        "none",
+        description="Second objective, optimised together with the first; the figure pareto_front shows the trade-off.",
     )
     cv_folds: int = Field(
         0,
         ge=0,
         le=100,
-        description="Cross-validation folds of the training images that score trials; 0 means the validation split.",
+        description="Number of cross-validation folds of the training images used to score trials; 0 means the "
+        "validation split is used.",
     )
     timeout_s: float = Field(0.0, ge=0, description="Seconds after which no new trial starts; 0 means no limit.")
-    target: float = Field(0.0, ge=0, description="Value of the objective at which tuning stops; 0 means none.")
+    target: float = Field(0.0, ge=0, description="Objective value at which tuning stops; 0 means none.")
     study_name: str = Field(
         "", description="Name of the Optuna study in its storage; empty means one derived from the run."
     )
@@ -60,7 +69,7 @@ class TuningConfig(Config):
     def _objective_is_measured_on_validation(cls, name: str) -> str:
         metric = name.removeprefix("val/")
         if metric.startswith("test/"):
-            raise ValueError("must be a metric of validation, since test is read once, at the end")
+            raise ValueError("must be a validation metric, because the test split is used only once, at the end")
         if metric not in OBJECTIVES:
             near = nearest(metric, OBJECTIVES).removeprefix("; ")
             raise ValueError(f"must be one of {', '.join(OBJECTIVES)}{f' ({near})' if near else ''}")
@@ -82,7 +91,7 @@ class TuningConfig(Config):
         if not self.n_trials:
             for name in sorted(TuningConfig.model_fields.keys() & self.model_fields_set):
                 if getattr(self, name) != TuningConfig.model_fields[name].default:
-                    raise ValueError(f"{name} is read where n_trials is above 0, got {name}={getattr(self, name)!r}")
+                    raise ValueError(f"{name} is used only if n_trials is above 0, got {name}={getattr(self, name)!r}")
         if self.second_objective != "none":
             for name, value, fitting in (
                 ("sampler", self.sampler, ("tpe", "random", "grid", "gp")),
@@ -90,10 +99,10 @@ class TuningConfig(Config):
             ):
                 if value not in fitting:
                     raise ValueError(
-                        f"{name} must be one of {', '.join(fitting)} where there is a second_objective, got {value!r}"
+                        f"{name} must be one of {', '.join(fitting)} with a second_objective, got {value!r}"
                     )
         if self.cv_folds and self.pruner not in ("auto", "none"):
-            raise ValueError(f"pruner must be auto or none where cv_folds is above 0, got {self.pruner!r}")
+            raise ValueError(f"pruner must be auto or none if cv_folds is above 0, got {self.pruner!r}")
         return self
 
     @property

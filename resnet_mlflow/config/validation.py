@@ -1,4 +1,4 @@
-"""Values checked against a configuration model; what breaks a rule is told in one line."""
+"""Values checked against a configuration model; a broken rule is reported in one line."""
 
 import typing
 from typing import Any, TypeVar
@@ -11,10 +11,10 @@ from resnet_mlflow.errors import InputError, nearest, shown
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
-# Broken rules told at once.
+# Number of broken rules reported at once.
 SHOWN = 5
 
-# Pydantic's error types, told as the rule that was broken; other types keep pydantic's own words.
+# Pydantic's error types as the rule that was broken; other types keep pydantic's own message.
 RULES = {
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -43,15 +43,15 @@ def validate(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     except ValidationError as error:
         problems = error.errors()
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        told = "; ".join(_one_line(detail, config_class) for detail in problems[:SHOWN])
-        raise InputError(f"{told}{more}") from None
+        text = "; ".join(_one_line(detail, config_class) for detail in problems[:SHOWN])
+        raise InputError(f"{text}{more}") from None
 
 
 def unknown_parameter(argument: str, config_class: type[Config]) -> str:
     """Return the line that refuses an argument which names no parameter, with the nearest that there is."""
     name = argument.lstrip("-").split("=")[0]
     if not argument.startswith("-"):
-        return f"parameters are written --name value, got {shown(argument)}"
+        return f"parameters must be written as --name value, got {shown(argument)}"
     known = config_class.model_fields
     return f"unknown parameter {shown(name)}{nearest(name[:100], known)}; valid parameters: {', '.join(known)}"
 

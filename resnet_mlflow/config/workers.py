@@ -1,4 +1,4 @@
-"""Which processes do the parts of a piece of work."""
+"""Which processes share the work."""
 
 import re
 
@@ -10,17 +10,17 @@ _ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/:]+(:\d+)?")
 
 
 class WorkersConfig(Config):
-    """Where parts that do not need each other are done at the same time."""
+    """Where independent parts of the work run in parallel."""
 
     workers: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Number of local processes that work in parallel; 0 means this process alone.",
+        description="Number of local processes to run in parallel; 0 means everything runs in this process.",
     )
     scheduler: str = Field(
         "",
-        description="Address of a Dask scheduler whose workers do the parts, such as tcp://host:8786 or "
+        description="Address of a Dask scheduler whose workers share the work, such as tcp://host:8786 or "
         "tls://host:8786; empty means none.",
     )
 
@@ -35,7 +35,8 @@ class WorkersConfig(Config):
     def _one_of_both(self) -> "WorkersConfig":
         if self.workers and self.scheduler:
             raise ValueError(
-                f"workers must be 0 where a scheduler is given, got workers={self.workers}; its own workers are used"
+                f"workers must be 0 if a scheduler is given, got workers={self.workers}; the scheduler's workers are "
+                f"used"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Names of what systems, archives and network storages leave among people's files."""
+"""Names of files that systems, archives and network storage leave among users' files."""
 
 import re
 
@@ -20,7 +20,7 @@ _CLUTTER = re.compile(
 
 
 def is_clutter(name: str) -> bool:
-    r"""Return whether a file or folder of this name is nobody's: hidden, or made by a system for itself.
+    r"""Return whether a file or folder of this name is hidden or was created by a system for its own use.
 
     Example:
         >>> [name for name in ("crow", "@eaDir", "lost+found", "Thumbs.db", "#recycle", "thumbs") if is_clutter(name)]

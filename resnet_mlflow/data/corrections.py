@@ -34,7 +34,7 @@ class _Marked:
     columns: Mapping[str, Sequence[str]]
 
     def refuse(self, column: str, is_right: Callable[[int], bool], rule: str, remedy: str) -> None:
-        """Refuse the rows, by position among those marked, that are not right."""
+        """Refuse the invalid rows, by position among those marked."""
         wrong = [index for place, index in enumerate(self.indices) if not is_right(place)]
         if wrong:
             values = self.table.columns.get(column) or [""] * len(self.table.rows)
@@ -61,7 +61,7 @@ def apply_corrections(dataset: ImageDataset, file: str) -> ImageDataset:
     splits = {name: _corrected(split, name, verdicts) for name, split in dataset.splits.items()}
     for name, split in splits.items():
         if not len(split):
-            raise InputError(f"a split must keep an image, got {name} with all dropped by {file}; keep some")
+            raise InputError(f"each split must keep at least one image, got {name}, where {file} drops all; keep some")
     check_class_sizes(splits["train"].labels, dataset.class_names, n_min=1 if "val" in splits else 2)
     n_dropped = sum(verdict is None for verdict in verdicts.values())
     n_labels = sum(
@@ -79,13 +79,13 @@ def _read(path: Path) -> _Marked:
     if "verdict" not in names or not {"path", "item_id"} & set(names):
         raise InputError(
             "corrections must have columns verdict and path (or item_id), got "
-            f"{', '.join(table.columns)[:200]} in {printable(str(path))}; take issues.csv of an audit"
+            f"{', '.join(table.columns)[:200]} in {printable(str(path))}; use issues.csv from an audit"
         )
     columns = {name: table.columns[own] for name, own in names.items() if name in (*_COLUMNS, "split")}
     indices = [index for index, verdict in enumerate(columns["verdict"]) if verdict.strip()]
     if not indices:
         raise InputError(
-            f"corrections must hold a verdict, got none in {printable(str(path))}; write keep, drop or a class"
+            f"corrections must contain a verdict, got none in {printable(str(path))}; write keep, drop or a class"
         )
     texts = {name: [without_quote(values[index].strip()) for index in indices] for name, values in columns.items()}
     return _Marked(table, indices, texts)
@@ -109,13 +109,13 @@ def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
         "path" if any(paths) else "item_id",
         lambda place: bool(found[place]),
         "corrections must name images of the dataset, by their path from its folder",
-        "take the table of this dataset's audit",
+        "use the table from an audit of this dataset",
     )
     return found
 
 
 def _verdicts(dataset: ImageDataset, marked: _Marked, places: list[list[_Place]]) -> dict[_Place, int | None]:
-    """Return the label of each image that is spoken of, None where it is dropped."""
+    """Return the corrected label of each image in the table; None if it is dropped."""
     label_of = {name: label for label, name in enumerate(dataset.class_names)}
     texts = marked.columns["verdict"]
     known = {*label_of, *(LABEL + name for name in label_of), KEEP, DROP}
@@ -134,7 +134,7 @@ def _verdicts(dataset: ImageDataset, marked: _Marked, places: list[list[_Place]]
         agree.append(all(said.get(place, value) == value for place, value in values.items()))
         said |= values
         verdicts |= values
-    marked.refuse("verdict", lambda place: agree[place], "rows of one image must agree in their verdict", "fix one")
+    marked.refuse("verdict", lambda place: agree[place], "all rows of one image must have the same verdict", "fix one")
     return verdicts
 
 

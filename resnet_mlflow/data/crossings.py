@@ -66,7 +66,7 @@ def _check_sizes(splits: dict[str, ImageSplit], dataset: ImageDataset, what: str
             n_min = 2 if name == "train" and "val" not in splits else 1
             check_class_sizes(split.labels, dataset.class_names, n_min=n_min, purpose=f"in {name}")
         except InputError as error:
-            raise InputError(f"{what}=drop_from_train must leave images of every class: {error}") from None
+            raise InputError(f"{what}=drop_from_train must leave training images in every class: {error}") from None
 
 
 def copies_across(dataset: ImageDataset) -> Listed:
@@ -81,19 +81,19 @@ def groups_across(dataset: ImageDataset) -> Listed:
 
 def contradictions(dataset: ImageDataset) -> Listed:
     """Return the images whose content stands under several labels, by content."""
-    ids = np.concatenate([split.item_ids for split in _told(dataset).values()])
-    labels = np.concatenate([split.labels for split in _told(dataset).values()])
+    ids = np.concatenate([split.item_ids for split in _original_splits(dataset).values()])
+    labels = np.concatenate([split.labels for split in _original_splits(dataset).values()])
     return _listed(dataset, _with_several(ids, labels), ids)
 
 
 def _across(dataset: ImageDataset, key: Callable[[ImageSplit], NDArray[np.generic]]) -> Listed:
-    splits = _told(dataset)
+    splits = _original_splits(dataset)
     keys = np.concatenate([key(split) for split in splits.values()])
     places = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
     return _listed(dataset, _with_several(keys, places), keys)
 
 
-def _told(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
+def _original_splits(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
     """Return the splits as they are given, with what was left out of them; or as they are drawn."""
     return dataset.splits if "all" in dataset.given else dataset.given
 
@@ -112,7 +112,7 @@ def _listed(dataset: ImageDataset, chosen: NDArray[np.bool_], keys: NDArray[np.g
     """Return item id, group, split, label and path of some items of all splits, in the order of their keys."""
     found: Listed = {name: [] for name in ("item_id", "group", "split", "label", "path")}
     start, order = 0, []
-    for name, split in _told(dataset).items():
+    for name, split in _original_splits(dataset).items():
         rows = np.flatnonzero(chosen[start : start + len(split)])
         own = split.select(rows)
         order.append(keys[start + rows])
@@ -131,7 +131,7 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images are also in %s; duplicates=drop_from_train leaves them out there",
+            "%s: %d %s images are also in %s; duplicates=drop_from_train removes them from train",
             dataset.name,
             count,
             second,
@@ -140,7 +140,8 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
     for pair, count in dataset.n_groups_across_splits.items() if group_by else ():
         first, second = pair.split("/")
         logger.warning(
-            "%s: %d %s images are of groups that %s also has; crossing_groups=drop_from_train leaves these out there",
+            "%s: %d %s images belong to groups that are also in %s; crossing_groups=drop_from_train removes the "
+            "group's images from train",
             dataset.name,
             count,
             second,
@@ -148,12 +149,12 @@ def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
         )
     contrary = contradictions(dataset)
     if contrary["path"]:
-        told = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
+        examples = [f"{path or item_id[:12]} ({label})" for item_id, path, label in _first(contrary)]
         logger.warning(
-            "%s: %d images contradict each other: equal content under several labels, such as %s",
+            "%s: %d images have contradictory labels: the same content under different labels, such as %s",
             dataset.name,
             len(contrary["path"]),
-            ", ".join(told),
+            ", ".join(examples),
         )
 
 

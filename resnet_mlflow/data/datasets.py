@@ -57,7 +57,7 @@ class ImageSplit:
         numbers = [part for part in (self.group_numbers, self.items) if part is not None]
         lengths = {len(self.labels), len(self.item_ids), len(given[0]), *map(len, [*self.columns.values(), *numbers])}
         if len(lengths) > 1:
-            raise ValueError(f"labels, item_ids, images and columns must be equally many, got {sorted(lengths)}")
+            raise ValueError(f"labels, item_ids, images and columns must have the same length, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,7 +114,7 @@ class ImageDataset:
         source: Where the images come from, for people.
         skipped_paths: Files left out because they are no images.
         given: The splits before one was drawn from them, or images were left out; ``all`` where there were none.
-        root: The folder that paths are told from; None where images are no files.
+        root: The folder that paths are relative to; None if images are not files.
         group_names: By number of a group, what its images have in common by ``group_by``; empty where that is not said.
         n_left_out: Images of ``given`` that are in no split, by the reason.
         corrected_from: Digest of the dataset before corrections; empty where there are none.

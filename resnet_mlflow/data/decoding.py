@@ -55,9 +55,7 @@ class LargeImageError(BadImageError):
 
     def __init__(self, path: Path, found: str, max_pixels: int) -> None:
         self.found = found
-        super().__init__(
-            path, f"{found} pixels are more than max_pixels={max_pixels}; shrink the image or raise max_pixels"
-        )
+        super().__init__(path, f"{found} pixels exceed max_pixels={max_pixels}; shrink the image or raise max_pixels")
 
 
 def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -168,9 +166,9 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) ->
         status = os.stat(path)  # noqa: PTH116 - as below
         if not stat.S_ISREG(status.st_mode):
             is_folder = stat.S_ISDIR(status.st_mode)
-            raise BadImageError(path, "a folder that cannot be read" if is_folder else "not a regular file")
+            raise BadImageError(path, "the folder cannot be read" if is_folder else "not a regular file")
         if status.st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
-            raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} takes; shrink it")
+            raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} allows; shrink it")
         with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
             # Not to its end, which a file that somebody writes may not have.
             return file.read(min(n_bytes, status.st_size) if n_bytes >= 0 else status.st_size)
@@ -198,7 +196,7 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     """
     known = find_format(content[:N_HEAD])
     if known is None:
-        raise ValueError("no image format that PIL knows")
+        raise ValueError("not an image format that PIL knows")
     if not any(entry[3] == _PILLOW for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
     module, reader = known.reader

@@ -50,14 +50,14 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
     _tell_not_followed(root, layout.repeated)
     if layout.beside:
         names = printable(", ".join(folder.name for folder in layout.beside))
-        logger.warning("%s: folders beside the splits are not read: %s", layout.top, names)
+        logger.warning("%s: folders next to the splits are not read: %s", layout.top, names)
     split_folders = layout.splits
     outside = [layout.top, *layout.top.parents, *split_folders.values()]
     class_folders = {split: _class_folders(folder, outside) for split, folder in split_folders.items()}
     class_names = _shared_classes(split_folders, class_folders)
     listed = _list_images(root, class_folders, outside)
     if not any(listed.values()):
-        raise InputError(f"the dataset's folder must hold images in class folders, got none in {root}; add images")
+        raise InputError(f"the dataset's folder must contain images in class folders, got none in {root}; add images")
     splits, skipped = splits_of_files(
         listed, manifest=manifest_path(data_dir, root), on_bad_image=on_bad_image, max_pixels=max_pixels
     )
@@ -76,12 +76,12 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
 def find_images(folder: Path) -> list[Path]:
     """Return the files below a folder that have an image's extension, in order; no file is opened.
 
-    A folder that cannot be read stands in the list: whoever opens it is told why.
+    An unreadable folder stays in the list: opening it gives the reason.
 
     Raises:
         InputError: If there is no such folder, or no image in it.
     """
-    check_root(folder, "images must be a folder that exists")
+    check_root(folder, "images must be an existing folder")
     found = walk([folder], folder.resolve().parents)
     _tell_not_followed(folder, found.not_followed)
     paths = [Path(parent, file) for parent, file in found.files[0] if extension_of(file) in EXTENSIONS]
@@ -97,7 +97,7 @@ def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
     folders, repeated = distinct_folders(folder, outside)
     _tell_not_followed(folder, repeated)
     if folders and glance(folder).has_images:
-        logger.warning("%s: images beside the folders of classes are not read", folder)
+        logger.warning("%s: images next to the class folders are not read", folder)
     classes: dict[str, list[Path]] = {}
     for path in folders:
         if not is_utf8(path.name):
@@ -112,13 +112,13 @@ def _shared_classes(split_folders: Mapping[str, Path], class_folders: Mapping[st
     for split, classes in class_folders.items():
         folder = split_folders[split]
         place = printable(str(folder))
-        apart = f"; images without labels are for predict (images={place}), once they lie outside the dataset"
+        apart = f"; move images without labels out of the dataset and pass them to predict (images={place})"
         if not classes:
             has_images = glance(folder).has_images
             got = "images without labels" if has_images else "none"
             raise InputError(
-                f"each split must hold one folder per class, got {got} in {place}; add them, or name the labels "
-                "in a table (table:FILE)" + (apart if has_images and split != first else "")
+                f"each split must contain one folder per class, got {got} in {place}; add them, or list the labels in "
+                f"a table (table:FILE)" + (apart if has_images and split != first else "")
             )
         differing = sorted(known ^ set(classes))
         if differing:
@@ -156,11 +156,11 @@ def _list_images(
         listed[split] += [(str(path), label) for path in unreadable]
     if ignored:
         counts = ", ".join(f"{count} {printable(extension)}" for extension, count in ignored.most_common(5))
-        logger.warning("%s: files without an image's extension are not read: %s", root, counts)
+        logger.warning("%s: files without an image extension are not read: %s", root, counts)
     return listed
 
 
 def _tell_not_followed(folder: Path, links: Sequence[Path]) -> None:
     if links:
         first = printable(str(links[0].relative_to(folder)))
-        logger.warning("%s: %d links to folders that are read anyway are not followed: %s", folder, len(links), first)
+        logger.warning("%s: %d links to folders that are already read are not followed: %s", folder, len(links), first)

@@ -77,8 +77,8 @@ def _check_training_parts(
         small = int(np.argmin(counts))
         if counts[small] < LEAST_TO_TRAIN or not (fold_of == fold).any():
             raise InputError(
-                f"every class must keep at least {LEAST_TO_TRAIN} images where a fold is held out, one to fit and one "
-                f"to validate on, got {counts[small]} in class {names[small]!r}; add images or remove the class"
+                f"every class must have at least {LEAST_TO_TRAIN} images outside each fold, one to fit and one to "
+                f"validate on, got {counts[small]} in class {names[small]!r}; add images or remove the class"
             )
 
 

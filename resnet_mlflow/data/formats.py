@@ -19,7 +19,7 @@ N_HEAD = 12
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What tells a format, and who reads it.
+    """How a format is recognised, and what reads it.
 
     Attributes:
         name: As people know it.

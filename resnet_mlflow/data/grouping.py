@@ -47,11 +47,12 @@ def group_images(dataset: ImageDataset, group_by: str) -> ImageDataset:
     n_groups = int(numbers.max()) + 1
     if n_groups < 2:
         raise InputError(
-            f"group_by must tell images apart, got {shown(group_by)}, by which all {len(keys)} images "
-            f"of {dataset.name} are one group{_common(keys)}; group by something that differs"
+            f"group_by must divide the images, got {shown(group_by)}, which puts all {len(keys)} images of "
+            f"{dataset.name} in one group{_common(keys)}; group by something that differs between images"
         )
     grouped = regrouped(dataset, numbers, _names(numbers, keys))
-    alone = f"; {len(keys) - n_keyed} without it stand alone, or with their copies" if n_keyed < len(keys) else ""
+    n_alone = len(keys) - n_keyed
+    alone = f"; {n_alone} without it are in groups of their own, together with their copies" if n_alone else ""
     logger.info("%s: %d images in %d groups by %s%s", dataset.name, len(keys), n_groups, shown(group_by), alone)
     return grouped
 
@@ -117,13 +118,13 @@ def _nothing(dataset: ImageDataset, group_by: str) -> str:
     first: ImageSplit = next(iter(dataset.given.values()))
     columns = list(first.columns)
     if group_by.lower() in columns:
-        return f"a column of {dataset.name} that is empty; group by another"
+        return f"an empty column of {dataset.name}; group by another"
     if group_by == BURST:
-        return f"but no picture of {dataset.name} says in its EXIF data when it was taken; group by another thing"
+        return f"but no image of {dataset.name} has its time in the EXIF data; group by something else"
     known = f"; columns are {', '.join(columns)}" if columns else ""
     example = dataset.relative_paths(first.select([0]))[0]
     hint = nearest(group_by, [*columns, BURST])
-    return f"which is no column and matches no path, such as {shown(example)}{known}{hint or '; fix it'}"
+    return f"which is not a column and matches no path, such as {shown(example)}{known}{hint or '; fix it'}"
 
 
 def named_groups(dataset: ImageDataset, split: ImageSplit) -> list[str]:

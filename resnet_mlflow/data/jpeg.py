@@ -1,4 +1,4 @@
-"""JPEG files to pixels by libjpeg-turbo, which tells of damage; free of torch."""
+"""JPEG files to pixels by libjpeg-turbo, which reports damage; does not import torch."""
 
 import numpy as np
 import simplejpeg
@@ -58,7 +58,7 @@ class JpegHeader:
                 continue
             if marker == _SCAN:
                 if 0 in self.size:
-                    raise ValueError("its header tells no size")
+                    raise ValueError("its header contains no size")
                 return
             length = int.from_bytes(data[at + 2 : at + 4], "big")
             self._note(marker, data[at + 4 : at + 2 + length])
@@ -91,7 +91,7 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
     n_scans = 1 if header.is_plain else data.count(b"\xff\xda")
     width, height = header.size
     if n_scans * width * height > _SCANS_OF_LARGEST * max_pixels:
-        raise ValueError(f"{n_scans} scans of {width} x {height} pixels, more work than a picture takes")
+        raise ValueError(f"{n_scans} scans of {width} x {height} pixels, more work than any ordinary image needs")
     colours = "CMYK" if header.n_components == 4 else "RGB"
     # Memory of the size that was looked at: should the decoder find another size, it refuses.
     room = np.empty((height, width, len(colours)), dtype=np.uint8)
@@ -106,7 +106,7 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
             raise
         pixels = simplejpeg.decode_jpeg(data, colours, buffer=room, strict=False)
     if pixels.shape != room.shape:
-        raise ValueError("its header tells two sizes")
+        raise ValueError("its header contains two sizes")
     if header.n_components != 4:
         return pixels
     # Adobe's programs write inks inverted, and by now all others do too.

@@ -61,7 +61,7 @@ def find_layout(root: Path) -> Layout:
         if inner is None:
             _refuse_other_layouts(top, folders)
             return Layout(top, {"all": top}, [], [])
-        logger.warning("%s: the dataset is read from a folder in it, %s", top, printable(str(inner.relative_to(top))))
+        logger.warning("%s: the dataset is read from its subfolder %s", top, printable(str(inner.relative_to(top))))
         top = inner
 
 
@@ -79,7 +79,7 @@ def _choose(folders: Iterable[Path]) -> list[_Candidate]:
 
 
 def _one_folder_each(top: Path, chosen: Iterable[_Candidate]) -> dict[str, Path]:
-    """Return the folder of each split, and tell where a name is read as another's.
+    """Return the folder of each split, and log splits that are used as another.
 
     Raises:
         InputError: If there are several for one split.
@@ -92,11 +92,11 @@ def _one_folder_each(top: Path, chosen: Iterable[_Candidate]) -> dict[str, Path]
         if split in found:
             raise InputError(
                 f"each split must be one folder, got {found[split].name!r} and {one.folder.name!r} for {split} in "
-                f"{printable(str(top))}; merge them, move one away, or name the images in a table (table:FILE)"
+                f"{printable(str(top))}; merge them, move one away, or list the images in a table (table:FILE)"
             )
         found[split] = one.folder
         if split != one.name.role:
-            hint = "" if "val" in splits.values() else ", train gives validation"
+            hint = "" if "val" in splits.values() else ", and validation is drawn from train"
             logger.warning("%s: %s is the %s split%s", top, printable(one.folder.name), split, hint)
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
@@ -162,7 +162,7 @@ def _class_levels(splits: Mapping[str, Path]) -> dict[str, Path]:
     }
     for split, folder in levels.items():
         if folder != splits[split]:
-            logger.warning("%s: the classes are read from the folder in it, %s", splits[split], printable(folder.name))
+            logger.warning("%s: the classes are read from its subfolder %s", splits[split], printable(folder.name))
     return levels
 
 
@@ -204,12 +204,12 @@ def _inner(top: Path, folders: Sequence[Path]) -> Path | None:
     name = read_split_name(folder.name)
     if name and name.role == "train":
         raise InputError(
-            f"a train folder must lie beside a test or val folder, got neither in {printable(str(top))}; "
-            f"name folder:{printable(str(inner))} for a seeded split"
+            f"a train folder must have a test or val folder next to it, got neither in {printable(str(top))}; pass "
+            f"folder:{printable(str(inner))} for a seeded split"
         )
     raise InputError(
-        f"the dataset's folder must hold several folders, got {folder.name!r} alone, with {len(below)} folders, in "
-        f"{printable(str(top))}; name folder:{printable(str(inner))} if these are the classes"
+        f"the dataset's folder must contain several folders, got only {folder.name!r}, with {len(below)} folders, in "
+        f"{printable(str(top))}; pass folder:{printable(str(inner))} if these are the classes"
     )
 
 
@@ -226,12 +226,13 @@ def _refuse_other_layouts(top: Path, folders: Sequence[Path]) -> None:
             first, content = next((one.folder, one.content) for one in splits if one.name.role == "train")
             if content.has_images:
                 raise InputError(
-                    f"splits must hold the classes, got classes that hold splits, such as {folder.name}/{first.name}, "
-                    f"in {shown}; swap them ({first.name}/{folder.name}), or name the images in a table "
-                    "(table:FILE)"
+                    f"splits must contain the classes, got classes that contain splits, such as "
+                    f"{folder.name}/{first.name}, "
+                    f"in {shown}; swap them ({first.name}/{folder.name}), or list the images in a table (table:FILE)"
                 )
             raise InputError(
-                f"the dataset's folder must hold splits or classes, got splits one level down, in {folder.name!r} of "
+                f"the dataset's folder must contain splits or classes, got splits one level down, in {folder.name!r} "
+                f"of "
                 f"{shown}; name folder:{printable(str(folder))}"
             )
     names = {folder: _names(below) for folder, below in held.items()}
@@ -239,18 +240,20 @@ def _refuse_other_layouts(top: Path, folders: Sequence[Path]) -> None:
         if _are_alike(names[one], names[other]):
             common = ", ".join(map(repr, sorted(names[one] & names[other])[:3]))
             raise InputError(
-                f"classes must not hold the same folders, as splits do, got {common} in {one.name!r} and "
-                f"{other.name!r} of {shown}; call the splits train, val and test, or name one of them, "
+                f"classes must not contain the same subfolders as each other, as splits do, got {common} in "
+                f"{one.name!r} and "
+                f"{other.name!r} of {shown}; call the splits train, val and test, or pass one of them, "
                 f"folder:{printable(str(one))}, or the images in a table (table:FILE)"
             )
 
 
 def _no_folders(top: Path) -> str:
     shown = printable(str(top))
-    rule = f"the dataset's folder must hold one folder per class, got none in {shown}"
+    rule = f"the dataset's folder must contain one folder per class, got none in {shown}"
     tables = sorted(path for path in top.glob("metadata.*") if path.suffix.lower() in ENDINGS)
     if tables:
-        return f"{rule}, but a table; name table:{printable(str(tables[0]))}"
+        return f"{rule}, but a table; pass table:{printable(str(tables[0]))}"
     if glance(top).has_images:
-        return f"{rule}, but images without labels; name the labels in a table (table:FILE), or let predict tell them"
+        remedy = "list the labels in a table (table:FILE), or use predict to label them"
+        return f"{rule}, but images without labels; {remedy}"
     return f"{rule}; add them"

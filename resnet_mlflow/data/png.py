@@ -1,4 +1,4 @@
-"""PNG files: whether they are whole, and the plain ones to pixels by Pillow's decompressor alone.
+"""PNG files: whether they are complete, and plain ones to pixels by Pillow's decompressor alone.
 
 Pillow's own reader skips the checksums of the chunks that hold pixels, and leaves missing rows black.
 """

@@ -85,7 +85,7 @@ def _draw_whole_groups(
     drawn = draw_groups(table, wanted, seed, n_keep)
     if drawn is None:
         raise InputError(
-            f"groups must leave every class on both sides of a split, got {table.n_groups} groups of "
+            f"every class must have groups on both sides of a split, got {table.n_groups} groups of "
             f"{len(sizes)} classes for which no such split was found; {advice}"
         )
     return drawn
@@ -184,8 +184,8 @@ def check_class_sizes(
     )
     if len(labels) == 0 or len(labels) < len(names):
         raise InputError(
-            f"a dataset must have at least as many images as classes {purpose}, "
-            f"got {len(labels)} for {len(names)}; add images"
+            f"a dataset must have at least as many images as classes {purpose}, got {len(labels)} for {len(names)}; "
+            f"add images"
         )
     small = int(np.argmin(counts))
     if counts[small] < n_min:

@@ -91,7 +91,7 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
 
 
 def _root(place: Path, data_dir: Path, paths: Sequence[str]) -> Path:
-    """Return the folder that paths are told from: the table's own, or ``data_dir`` where they start there."""
+    """Return the folder that paths are relative to: the table's own, or ``data_dir`` if they start there."""
     own = place if place.is_dir() else place.parent
     return own if all(path.startswith(f"{own}{os.sep}") for path in paths) else data_dir.absolute()
 
@@ -107,8 +107,9 @@ def _files(place: Path) -> list[Path]:
     if not found or len({path.parent for path in found}) < len(found):
         got = ", ".join(path.name for path in found[:3]) or "none"
         raise InputError(
-            f"a folder must hold one {_METADATA}{{{','.join(ENDINGS)}}}, or one in each of its folders, got {got} in "
-            f"{printable(str(place))}; name the file (table:FILE), or write folder:{printable(str(place))}"
+            f"a folder must contain one {_METADATA}{{{','.join(ENDINGS)}}}, or one in each of its folders, got {got} "
+            f"in "
+            f"{printable(str(place))}; pass the file (table:FILE), or pass folder:{printable(str(place))}"
         )
     return found
 
@@ -134,7 +135,7 @@ def _check(table: Table, data_dir: Path, on_bad_image: str) -> _Listing:
     if len(path_columns) != 1 or "label" not in names or len(names) < len(table.columns):
         raise InputError(
             "a table must have one column path (or file_name) and one column label, got "
-            f"{shown(list(table.columns), 200)} in {printable(str(table.path))}; name them in its header"
+            f"{shown(list(table.columns), 200)} in {printable(str(table.path))}; add them to its header"
         )
     paths, labels = table.columns[path_columns[0]], table.columns[names["label"]]
     splits = table.columns[names["split"]] if "split" in names else ()
@@ -143,17 +144,17 @@ def _check(table: Table, data_dir: Path, on_bad_image: str) -> _Listing:
         table,
         paths,
         _is_path,
-        f"paths must be names of files, of at most {_MOST_OF_A_PATH} characters",
-        "write them, or leave these rows out",
+        f"paths must be file names of at most {_MOST_OF_A_PATH} characters",
+        "fill them in, or remove these rows",
     )
     _refuse(
         table,
         labels,
         _is_label,
-        f"labels must be names of at most {_MOST_CHARACTERS} characters that neither begin nor end with blanks",
-        "fix them, or leave these rows out",
+        f"labels must be names of at most {_MOST_CHARACTERS} characters without leading or trailing spaces",
+        "fix them, or remove these rows",
     )
-    _refuse(table, splits, _is_split, "splits must be train, val or test", "rename them, or leave these rows out")
+    _refuse(table, splits, _is_split, "splits must be train, val or test", "rename them, or remove these rows")
     return _Listing(
         locate(table, paths, data_dir, missing_allowed=on_bad_image == "skip"),
         [unicodedata.normalize("NFC", label) for label in labels],
@@ -221,7 +222,7 @@ def _folders(listing: _Listing) -> list[str]:
     known = [name.role for name in names if name is not None and name.sure]
     if len(known) < len(names) or not are_splits(known) or set(folders) <= set(listing.labels):
         return []
-    logger.info("splits are read from the folders %s", ", ".join(sorted(set(folders))))
+    logger.info("splits are read from the folder names %s", ", ".join(sorted(set(folders))))
     return folders
 
 

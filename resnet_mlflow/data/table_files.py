@@ -16,7 +16,7 @@ MAX_BYTES = 2**30
 MAX_CELLS = 50_000_000
 MAX_COLUMNS = 1000
 MAX_LINE = 2**20
-_ROWS_TOLD = 10
+_ROWS_SHOWN = 10
 _SEPARATORS = (",", ";", "\t")
 
 _Columns = Mapping[str, Sequence[str]]
@@ -36,9 +36,9 @@ class Table:
     columns: _Columns
     rows: Sequence[int]
 
-    def told(self, indices: Sequence[int]) -> str:
+    def list_rows(self, indices: Sequence[int]) -> str:
         """Return which rows these are, for an error: the first of them, and how many more."""
-        return _told(self.path, [self.rows[index] for index in indices])
+        return _list_rows(self.path, [self.rows[index] for index in indices])
 
 
 def read_table(path: Path) -> Table:
@@ -56,13 +56,13 @@ def read_table(path: Path) -> Table:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"a table must be a regular file, got {where}; name another")
+            raise InputError(f"a table must be a regular file, got {where}; pass another")
         if status.st_size > MAX_BYTES:
             raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {status.st_size} in {where}; split it")
         columns, rows = reader(path)
     except OSError as error:
         reason = error.strerror or str(error).split("\n")[0][:100]
-        raise InputError(f"a table must be a file that can be read, got {where} ({reason}); check the path") from None
+        raise InputError(f"a table must be a readable file, got {where} ({reason}); check the path") from None
     if not rows:
         raise InputError(f"a table must have rows, got none in {where}; add one per image")
     return Table(path, columns, rows)
@@ -90,12 +90,14 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
                 ragged.append(begin)
     except csv.Error as error:
         raise InputError(
-            f"a table must be complete and quoted by RFC 4180, got {error} in {_told(path, [lines.number])}; fix it"
+            f"a table must be complete and quoted by RFC 4180, got {error} in {_list_rows(path, [lines.number])}; fix "
+            f"it"
         ) from None
     if ragged:
         raise InputError(
-            f"rows must have as many values as the header ({len(names)}), got others in {_told(path, ragged)}; "
-            "quote values that hold the separator"
+            f"rows must have as many values as the header ({len(names)}), got others in {_list_rows(path, ragged)}; "
+            f"quote "
+            f"values that contain the separator"
         )
     return dict(zip(names, columns, strict=True)), rows
 
@@ -132,7 +134,7 @@ def _read_json_lines(path: Path) -> tuple[_Columns, Sequence[int]]:
         for name, column in columns.items():
             column.append(texts.get(name, ""))
     if broken:
-        raise InputError(f"each row must be a JSON object, got something else in {_told(path, broken)}; fix it")
+        raise InputError(f"each row must be a JSON object, got something else in {_list_rows(path, broken)}; fix it")
     _check_columns(path, list(columns))
     return {name: column for name, column in columns.items() if name not in nested}, rows
 
@@ -226,12 +228,12 @@ class _Lines:
                     if len(line) > MAX_LINE:
                         raise InputError(
                             f"lines must have at most {MAX_LINE} characters, got more in "
-                            f"{_told(self.path, [self.number])}; fix it"
+                            f"{_list_rows(self.path, [self.number])}; fix it"
                         )
                     yield line
             except UnicodeError:
                 raise InputError(
-                    f"a table must be text in UTF-8, got other bytes after {_told(self.path, [self.number])}; "
+                    f"a table must be text in UTF-8, got other bytes after {_list_rows(self.path, [self.number])}; "
                     "save it as UTF-8"
                 ) from None
 
@@ -242,7 +244,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     if len(names) > MAX_COLUMNS or repeated:
         got = f"{shown(repeated[0])} twice" if repeated else f"{len(names)}"
         raise InputError(
-            f"a table must have at most {MAX_COLUMNS} columns, each of another name, got {got} in "
+            f"a table must have at most {MAX_COLUMNS} columns with different names, got {got} in "
             f"{printable(str(path))}; fix it"
         )
 
@@ -251,14 +253,14 @@ def _check_cells(path: Path, n_rows: int, n_columns: int) -> None:
     if n_rows * n_columns > MAX_CELLS or n_columns > MAX_COLUMNS:
         raise InputError(
             f"a table must have at most {MAX_CELLS} values in {MAX_COLUMNS} columns, got {n_rows} rows of {n_columns} "
-            f"in {printable(str(path))}; leave columns out"
+            f"in {printable(str(path))}; remove columns"
         )
 
 
-def _told(path: Path, rows: Iterable[int]) -> str:
+def _list_rows(path: Path, rows: Iterable[int]) -> str:
     rows = list(rows)
-    first = ", ".join(map(str, rows[:_ROWS_TOLD]))
-    more = f" and {len(rows) - _ROWS_TOLD} more" if len(rows) > _ROWS_TOLD else ""
+    first = ", ".join(map(str, rows[:_ROWS_SHOWN]))
+    more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
     return f"row{'s' if len(rows) > 1 else ''} {first}{more} of {printable(str(path))}"
 
 

@@ -48,20 +48,21 @@ def locate(table: Table, texts: Sequence[str], data_dir: Path, *, missing_allowe
             table,
             texts,
             found.outside,
-            f"paths must stay in the table's folder or in data_dir ({starts[1]})",
-            "pass data_dir=FOLDER, one that holds all images",
+            f"paths must stay inside the table's folder or data_dir ({starts[1]})",
+            "pass data_dir=FOLDER, a folder that contains all images",
         )
     counts = Counter(found.paths)
     if len(counts) < len(found.paths):
         repeated = [index for index, path in enumerate(found.paths) if counts[path] > 1]
-        refuse_rows(table, texts, repeated, "a file must be in one row only", "leave the other rows out")
+        refuse_rows(table, texts, repeated, "a file must be in one row only", "remove the other rows")
     if found.missing and (not missing_allowed or len(found.missing) == len(texts)):
         refuse_rows(
             table,
             texts,
             found.missing,
             "paths must name files, from the table's folder or from data_dir",
-            "check them, pass data_dir=FOLDER they start from, or leave missing files out by on_bad_image=skip",
+            "check them, pass the data_dir=FOLDER they are relative to, or leave missing files out with "
+            "on_bad_image=skip",
         )
     return found.paths
 
@@ -72,7 +73,7 @@ def refuse_rows(table: Table, values: Sequence[str], indices: Sequence[int], rul
     Raises:
         InputError: Always.
     """
-    raise InputError(f"{rule}, got {shown(values[indices[0]])} in {table.told(indices)}; {remedy}")
+    raise InputError(f"{rule}, got {shown(values[indices[0]])} in {table.list_rows(indices)}; {remedy}")
 
 
 def _locate(start: str, texts: Iterable[str], bounds: tuple[str, ...]) -> _Located:

@@ -192,8 +192,8 @@ def _find_or_download(name: str, entry: Entry, data_dir: Path) -> tuple[Path, di
                 reason = error
     if entry.by_hand:
         raise InputError(
-            f"{name} cannot be downloaded by a program ({_one_line(reason)}); "
-            f"lay out its files under {target} as torchvision.datasets.{entry.class_name} documents"
+            f"{name} cannot be downloaded automatically ({_one_line(reason)}); place its files under {target} as "
+            f"documented for torchvision.datasets.{entry.class_name}"
         )
     if _holds_files(target):
         raise InputError(_unusable(name, target, reason))
@@ -219,8 +219,8 @@ def _download(name: str, entry: Entry, target: Path) -> dict[str, Any]:
             return _open(entry, target, download=False)
     except Exception as error:  # network, disk, checksum, a missing optional package: torchvision's word for it
         raise InputError(
-            f"{name} must lie in {target} or be downloadable, got: {_one_line(error)}; "
-            "check the network, or put the dataset there"
+            f"{name} must be in {target} or downloadable, got: {_one_line(error)}; check the network, or put the "
+            f"dataset there"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -253,7 +253,7 @@ def _impatient_sockets() -> Iterator[None]:
 
 
 def _unusable(name: str, root: Path, error: Exception) -> str:
-    return f"{root} must hold all of {name}, got: {_one_line(error)}; complete the folder, or remove it"
+    return f"{root} must contain all of {name}, got: {_one_line(error)}; complete the folder, or remove it"
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Folders of unknown origin, read to their end: links go nowhere twice, and nothing is left out in silence."""
+"""Folders of unknown origin, read completely: no link is followed twice, and nothing is skipped silently."""
 
 import os
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _PSEUDO = frozenset(
 
 
 class Place(NamedTuple):
-    """What tells a folder from all others, by whatever path it is reached."""
+    """What identifies a folder, by whatever path it is reached."""
 
     device: int
     inode: int
@@ -52,24 +52,24 @@ def check_root(folder: Path, rule: str) -> None:
 
     Args:
         folder: Any path.
-        rule: Begins the message, such as ``images must be a folder that exists``.
+        rule: Begins the message, such as ``images must be an existing folder``.
 
     Raises:
         InputError: If it is not there, no folder, unreadable, or the system's own, as ``/proc`` is.
     """
     shown = printable(str(folder))
     if not is_utf8(str(folder)):
-        raise InputError(f"{rule} under a name in UTF-8, got {shown}; rename it")
+        raise InputError(f"{rule} with a name in UTF-8, got {shown}; rename it")
     try:
         if not folder.is_dir():
             raise InputError(f"{rule}, got {shown}; check the path")
         if kind := _pseudo_file_systems().get(folder.stat().st_dev):
-            raise InputError(f"{rule} on a disk, got {shown}, the system's own ({kind}); name another")
+            raise InputError(f"{rule} on a disk, got {shown}, a system folder ({kind}); pass another")
         with os.scandir(folder):
             return
     except OSError as error:
         raise InputError(
-            f"{rule} and can be read, got {shown} ({error.strerror}); check path and permissions"
+            f"{rule} and be readable, got {shown} ({error.strerror}); check path and permissions"
         ) from None
 
 
@@ -136,8 +136,8 @@ def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
     links += [link for root in roots if not root.is_symlink() for link in walker.enter(root)]
     while links:
         links += walker.enter(links.pop(0))
-    told = [walker.tell(str(root)) for root in roots]
-    return Walk([files for files, _ in told], [unreadable for _, unreadable in told], walker.not_followed)
+    listed = [walker.tell(str(root)) for root in roots]
+    return Walk([files for files, _ in listed], [unreadable for _, unreadable in listed], walker.not_followed)
 
 
 class _Walker:
@@ -222,7 +222,7 @@ def _place(folder: Path) -> Place | None:
 
 @lru_cache(maxsize=1)
 def _pseudo_file_systems() -> dict[int, str]:
-    """Return the kind of each mounted file system that holds no files of users, by device; empty where not told."""
+    """Return the kind of each mounted file system that holds no files of users, by device; empty if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

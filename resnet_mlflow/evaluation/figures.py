@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DPI = 110
 WIDTH_INCHES = 8.2
 TEXT_POINTS = 8.0
-# Blue and orange of Okabe and Ito (2008), told apart with every common colour blindness.
+# Blue and orange of Okabe and Ito (2008), distinguishable with every common colour blindness.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 MAX_NUMBERED_CLASSES = 20
 MAX_NAME_LENGTH = 18
@@ -75,7 +75,7 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
         y = (list_inches - 0.33 - 0.19 * (i // 2)) / height
         figure.text(0.03 + 0.49 * (i % 2), y, line, fontsize=TEXT_POINTS, parse_math=False)
     if listed:
-        figure.text(0.03, (list_inches - 0.12) / height, "Commonest confusions: label → prediction", fontsize=9)
+        figure.text(0.03, (list_inches - 0.12) / height, "Most common confusions: label → prediction", fontsize=9)
     return figure
 
 
@@ -165,7 +165,7 @@ def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0%", "1%", "5%", "20%", "50%", "100%"])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=TEXT_POINTS)
-    bar.set_label("share of the label's items", fontsize=TEXT_POINTS)
+    bar.set_label("share of the true class", fontsize=TEXT_POINTS)
     return shares
 
 
@@ -216,10 +216,10 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
         if best:
             axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":")
     loss.legend(fontsize=TEXT_POINTS)
-    told = "no epoch improved the validation accuracy"
+    message = "no epoch improved the validation accuracy"
     if best:
-        told = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
-    figure.text(0.5, 0.93, told, ha="center", fontsize=11)
+        message = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
+    figure.text(0.5, 0.93, message, ha="center", fontsize=11)
     return figure
 
 

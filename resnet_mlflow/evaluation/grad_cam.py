@@ -1,4 +1,4 @@
-"""Grad-CAM: which part of an image spoke for a class, for a backbone with a head that has gradients."""
+"""Grad-CAM: which part of an image supports a class, for a backbone with a head that has gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -38,10 +38,10 @@ def confused_pairs_figure(
     pairs = confused_pairs(evaluation.confusion, n_pairs)
     names = display_names(evaluation.class_names, 30)
     figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
-    heading = "Commonest confusions, label → prediction; p is what the wrong class got"
-    axes.set_title(heading, loc="left", fontsize=11, y=1)  # without a y, it would be moved away from each tick
+    heading = "Most common confusions, label → prediction; p is the probability of the wrong class"
+    axes.set_title(heading, loc="left", fontsize=11, y=1)  # without y, matplotlib measures every tick to place it
     if not pairs:
-        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} items are right.", fontsize=11)
+        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} images are correct.", fontsize=11)
     for line, (label, prediction, count) in enumerate(pairs):
         y = line * LINE_HEIGHT
         of = int(evaluation.confusion[label].sum())
@@ -52,8 +52,8 @@ def confused_pairs_figure(
         for column, row in enumerate(rows[sure][:n_images]):
             _draw_tile(axes, read_image(int(row)), column, y + 0.24, 0.97)
             probability = f"p = {evaluation.probabilities[row, prediction]:.2f}"
-            told = f"{probability}  {file_name(paths[row], 11)}" if paths else probability
-            axes.text(column, y + 1.33, told.rstrip(), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
+            message = f"{probability}  {file_name(paths[row], 11)}" if paths else probability
+            axes.text(column, y + 1.33, message.rstrip(), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
     return figure
 
 
@@ -76,13 +76,13 @@ def attention_figure(
     names = display_names(evaluation.class_names, 22)
     n_columns = 3
     figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
-    axes.set_title("Grad-CAM of the predicted class: yellow spoke most for it", loc="left", fontsize=11)
+    axes.set_title("Grad-CAM of the predicted class: yellow supports it most", loc="left", fontsize=11)
     for i, (row, image, heat) in enumerate(zip(rows, images, maps, strict=True)):
         x, y = 2 * (i % n_columns), (i // n_columns) * LINE_HEIGHT
         label, prediction = evaluation.labels[row], evaluation.predictions[row]
         verdict, colour = ("right", BLUE) if label == prediction else ("wrong", ORANGE)
-        told = f"{verdict}: {names[prediction]} ({evaluation.probabilities[row, prediction]:.2f})"
-        axes.text(x, y + 0.15, told, fontsize=TEXT_POINTS, color=colour, parse_math=False)
+        message = f"{verdict}: {names[prediction]} ({evaluation.probabilities[row, prediction]:.2f})"
+        axes.text(x, y + 0.15, message, fontsize=TEXT_POINTS, color=colour, parse_math=False)
         axes.text(x, y + 0.31, f"label: {names[label]}", fontsize=TEXT_POINTS, parse_math=False)
         _draw_tile(axes, image, x, y + 0.37, 0.96)
         _draw_tile(axes, _under(image, heat), x + 0.97, y + 0.37, 0.96)
@@ -91,23 +91,23 @@ def attention_figure(
     return figure
 
 
-def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], told: str) -> "Figure":
+def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], title: str) -> "Figure":
     """Return an image beside itself under its attention map.
 
     Args:
         image: What the network saw, ``(height, width, 3)``.
         heat: Attention in [0, 1], ``(height, width)``.
-        told: Stands above them: the predicted class.
+        title: Shown above them: the predicted class.
     """
     figure, axes = _tile_axes(2, 1)
-    axes.set_title(f"Grad-CAM: {told}", loc="left", fontsize=11, parse_math=False)
+    axes.set_title(f"Grad-CAM: {title}", loc="left", fontsize=11, parse_math=False)
     _draw_tile(axes, image, 0, 0.05, 0.96)
     _draw_tile(axes, _under(image, heat), 1, 0.05, 0.96)
     return figure
 
 
 def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return an image under its attention map: yellow spoke most for the class."""
+    """Return an image under its attention map: yellow supports the class most."""
     from matplotlib import colormaps
 
     opacity = 0.65 * heat[..., None]

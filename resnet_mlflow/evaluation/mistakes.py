@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 N_MISTAKES = 50
 THUMBNAIL_SIDE = 96
 THUMBNAIL = "thumbnail"
-# What is told of each mistake beside its thumbnail, with what stands above it.
+# Columns shown for each mistake beside its thumbnail, with their headers.
 COLUMNS = {
     "path": "file",
     "group": "group",
     "label": "label",
     "prediction": "prediction",
-    "p_prediction": "p of prediction",
-    "p_label": "p of label",
+    "p_prediction": "p(predicted)",
+    "p_label": "p(true)",
     "item_id": "item id",
 }
 _STYLE = """
@@ -107,7 +107,7 @@ def thumbnail(image: NDArray[np.uint8]) -> str:
 
 
 def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
-    """Return a page that needs nothing beside it.
+    """Return a self-contained page.
 
     Args:
         title: Its heading.
@@ -116,17 +116,18 @@ def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
     """
     # Where no image is a file, or of a group, a column says nothing.
     names = [name for name in COLUMNS if (table[name] != "").any()]
-    head = "".join(f"<th>{escape(header)}</th>" for header in ("", *(COLUMNS[name] for name in names)))
+    headers = ("image", *(COLUMNS[name] for name in names))
+    head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
     body = "\n".join(_row(record, names) for record in table.to_dict("records"))
-    told = f"The {len(table)} of {n_wrong} mistakes whose prediction is furthest above their label."
+    message = f"The {len(table)} of {n_wrong} mistakes in which the predicted class is furthest above the true class."
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1><p>{told}</p>\n"
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></body></html>\n"
+        f"<style>{_STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1><p>{message}</p>\n"
+        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></main></body></html>\n"
     )
 
 
 def _row(record: Mapping[Any, Any], names: Sequence[str]) -> str:
-    told = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in (record[name] for name in names)]
+    cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in (record[name] for name in names)]
     image = f'<img alt="" src="data:image/jpeg;base64,{escape(str(record[THUMBNAIL]))}">'
-    return f"<tr><td>{image}</td>{''.join(f'<td>{escape(text)}</td>' for text in told)}</tr>"
+    return f"<tr><td>{image}</td>{''.join(f'<td>{escape(text)}</td>' for text in cells)}</tr>"

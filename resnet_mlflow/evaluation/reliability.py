@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say: accuracy by confidence, as numbers and as a figure."""
+"""How well probabilities are calibrated: accuracy by confidence, as numbers and as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def reliability_figure(bins: Sequence[Bin], judged: str = "test images") -> "Fig
     # An end of the interval may round to the other side of a share of 0 or 1.
     lower = [max(0.0, one.accuracy - one.interval[0]) for one in bins]
     upper = [max(0.0, one.interval[1] - one.accuracy) for one in bins]
-    above.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="as sure as right")
+    above.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")
     above.errorbar(x, accuracy, yerr=[lower, upper], fmt="o", color=BLUE, markersize=4, capsize=3, label=judged)
     above.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.05))
     above.legend(fontsize=TEXT_POINTS + 1, loc="upper left")

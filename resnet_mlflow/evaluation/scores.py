@@ -244,7 +244,7 @@ def _check_labels(labels: NDArray[Any], item_ids: NDArray[np.str_], class_names:
     if labels.ndim != 1 or not len(labels):
         raise InputError(f"labels must be (n_items,) with at least one item, got shape {labels.shape}; pass all items")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"labels must be class indices, got dtype {labels.dtype}; turn names into integers")
+        raise InputError(f"labels must be class indices, got dtype {labels.dtype}; convert names to integers")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise InputError(
             f"labels must be in [0, {n_classes - 1}] ({n_classes} class names), got {labels.min()} to {labels.max()}; "
@@ -262,7 +262,9 @@ def _check_probabilities(probabilities: NDArray[Any], n_items: int, n_classes: i
         )
     if not np.isfinite(probabilities).all():
         row = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
-        raise InputError(f"probabilities must be finite, got NaN or infinity in row {row}; look for diverged training")
+        raise InputError(
+            f"probabilities must be finite, got NaN or infinity in row {row}; check whether training diverged"
+        )
     sums = probabilities.sum(axis=1, dtype=np.float64)
     # float32 softmax over 1000 classes sums to one within 1e-5, bfloat16 within some 1e-3.
     bad = np.flatnonzero((np.abs(sums - 1) > 5e-3) | (probabilities < 0).any(axis=1))

@@ -1,4 +1,4 @@
-"""Scores by slice: the parts of a test split that a column tells apart, such as the sites that images come from."""
+"""Scores by slice: the parts of a test split given by a column, such as the site that images come from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class SliceScores:
 
     @property
     def worst(self) -> SliceScore:
-        """Return the slice whose interval ends lowest: no slice is surer to be bad than it."""
+        """Return the slice whose interval has the lowest upper end, which is most certain to be bad."""
         return min(self.scores, key=lambda one: (one.high, one.accuracy))
 
     def frame(self) -> "pd.DataFrame":

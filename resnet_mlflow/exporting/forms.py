@@ -1,4 +1,4 @@
-"""Forms of a classifier: our own, and those that formats write; each runs pixels to what is said of them."""
+"""Forms of a classifier: our own and the exported ones; each turns pixels into answers."""
 
 import importlib.util
 import statistics

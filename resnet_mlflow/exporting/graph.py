@@ -1,4 +1,4 @@
-"""A whole classifier as one torch module, from resized uint8 pixels to answers, of what exported graphs can hold."""
+"""A complete classifier as one torch module, from resized uint8 pixels to answers, that can be exported."""
 
 from collections.abc import Sequence
 from typing import Any

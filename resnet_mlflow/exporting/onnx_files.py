@@ -49,8 +49,8 @@ def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: s
     n_bytes = sum(values.nbytes for values in (*graph.parameters(), *graph.buffers()))
     if n_bytes > _MOST_BYTES:
         raise InputError(
-            f"an exported graph must have at most {_MOST_BYTES} bytes of weights, got {n_bytes}; neighbours and "
-            "support vectors are among them: export a linear head"
+            f"an exported graph must have at most {_MOST_BYTES} bytes of weights, got {n_bytes}, including neighbours "
+            f"and support vectors; export a linear head"
         )
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
@@ -160,7 +160,7 @@ def _is_of_backbone(node: Any) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporters tell of themselves off the terminal: steps, and advice to their own authors."""
+    """Keep the exporters' own messages off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -23,7 +23,7 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Parity:
-    """What came of a form on the test split, beside the classifier itself.
+    """How a form performs on the test split, compared with the classifier itself.
 
     Attributes:
         n_images: How many there are.
@@ -32,7 +32,7 @@ class Parity:
         accuracy: Of the form.
         difference: Its accuracy minus that of the classifier in its own precision.
         interval: Of that difference, 95 %, paired.
-        answered_alike: Share of images that are answered where the classifier answers; None without rules.
+        answered_alike: Share of images answered where the classifier answers; None without rules.
         sets_alike: Share of images with the classifier's set; None without rules.
     """
 
@@ -100,8 +100,8 @@ def check(found: Parity, form: str, precision: str, margin: float) -> None:
         fewer = f" (even without a loss, {needed} would be needed)" if found.n_images < needed else ""
         raise InputError(
             f"{form} must lose at most margin={margin:g} of accuracy, got {found.difference:+.4f} (95 % interval "
-            f"{low:+.4f} to {high:+.4f}) on {found.n_images} test images{fewer}, and wrote nothing; pass another "
-            "precision or a greater margin"
+            f"{low:+.4f} to {high:+.4f}) on {found.n_images} test images{fewer}; nothing was written; pass another "
+            f"precision or a larger margin"
         )
 
 
@@ -115,14 +115,14 @@ def _check_exact(found: Parity, form: str) -> None:
         "" if rules_alike else f", {found.answered_alike:.4f} alike in being answered, {found.sets_alike:.4f} in sets"
     )
     raise InputError(
-        f"{form} must give the classifier's predictions, and scores within {TOLERANCE:g}, got {found.n_alike} of "
-        f"{found.n_images} predictions and scores up to {found.max_difference:.2g} apart{rules}, and wrote nothing; "
-        "export in another precision, where the accuracy counts"
+        f"{form} must give the classifier's predictions, with scores within {TOLERANCE:g}, got {found.n_alike} of "
+        f"{found.n_images} predictions and scores up to {found.max_difference:.2g} apart{rules}; nothing was written; "
+        f"export in another precision, which must only keep the accuracy"
     )
 
 
 def n_needed(margin: float) -> int:
-    """Return the fewest test images whose interval lies above ``-margin`` where no image is told otherwise.
+    """Return the fewest test images whose interval lies above ``-margin`` if no prediction changes.
 
     Example:
         >>> n_needed(0.02), tango_interval(0, 0, 189)[0] > -0.02

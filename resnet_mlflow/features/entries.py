@@ -1,4 +1,4 @@
-"""Entries of a feature store as files: sealed by checksums, and read as if anybody might have written them."""
+"""Entries of a feature store as files: protected by checksums, and treated as untrusted when read."""
 
 import hashlib
 import json
@@ -27,12 +27,12 @@ MAX_META_BYTES = 2**28  # one line per image left out
 
 
 class DamagedEntryError(Exception):
-    """An entry of the store that is not what was written."""
+    """A damaged entry of the store."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What features from elsewhere must be of.
+    """What features from elsewhere must match.
 
     Attributes:
         key: Their name.
@@ -99,7 +99,7 @@ def check_entry(found: FeatureSet, expected: Expected) -> None:
         DamagedEntryError: If a split, label, id, class, number or shape is another, or a number is none.
     """
     if set(found.splits) != set(expected.splits) or found.meta.get("class_names") != list(expected.class_names):
-        raise DamagedEntryError("its splits or classes are others")
+        raise DamagedEntryError("its splits or classes differ")
     left_out = left_out_rows(found.meta.get("skipped"), expected)
     for name, images in expected.splits.items():
         kept = np.setdiff1d(np.arange(len(images)), left_out[name])
@@ -107,7 +107,7 @@ def check_entry(found: FeatureSet, expected: Expected) -> None:
         if not np.array_equal(split.labels, images.labels[kept]) or not np.array_equal(
             split.item_ids, images.item_ids[kept]
         ):
-            raise DamagedEntryError(f"its {name} items or labels are others")
+            raise DamagedEntryError(f"its {name} items or labels differ")
         if split.features.shape != (len(kept), expected.n_features):
             raise DamagedEntryError(f"its {name} features have shape {split.features.shape}")
         blocks = range(0, len(kept), BLOCK_ROWS)
@@ -128,7 +128,7 @@ def left_out_rows(skipped: Any, expected: Expected) -> dict[str, list[int]]:
                 raise TypeError
             rows[item["split"]].append(range(len(expected.splits[item["split"]]))[item["row"]])
     except (TypeError, KeyError, IndexError):
-        raise DamagedEntryError("what it says of images left out is of other images") from None
+        raise DamagedEntryError("its list of skipped images belongs to other images") from None
     return rows
 
 
@@ -178,7 +178,7 @@ def _read_split(folder: Path, name: str) -> FeatureSplit:
             for part in ("features", "labels", "ids")
         )
     except (FileNotFoundError, ValueError, EOFError, SyntaxError, MemoryError) as error:
-        raise DamagedEntryError(f"damaged features in {folder}: {name} holds no arrays") from error
+        raise DamagedEntryError(f"damaged features in {folder}: {name} contains no arrays") from error
     kinds = [(array.dtype.str, array.ndim) for array in (features, labels, ids)]
     if kinds != [("<f4", 2), ("<i8", 1), ("<U32", 1)] or not len(features) == len(labels) == len(ids):
         raise DamagedEntryError(f"damaged features in {folder}: {name} holds arrays of {kinds}")

@@ -108,7 +108,9 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
         fabric.barrier()
     found = found or store.get(key)
     if found is None:
-        raise InputError(f"features must be readable once written, got nothing at {store.path(key)}; run again")
+        raise InputError(
+            f"features must be readable after they are written, got nothing at {store.path(key)}; run again"
+        )
     return found
 
 
@@ -119,7 +121,7 @@ def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
     if device.type == "cpu" and repays_compiling(
         backbone, identity.image_size, n_images, identity.precision, n_cores()
     ):
-        logger.info("%d images make compiling the forward pass worthwhile", n_images)
+        logger.info("compiling the forward pass, which pays off for %d images", n_images)
         compile_stages(form, images_per_task(identity.image_size), identity.image_size)
     return form
 
@@ -143,7 +145,7 @@ def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> 
 
 
 def _done_before(request: _Request, folder: Path, name: str, split: ImageSplit) -> Done:
-    """Return what an extraction that did not come to its end left; ranks must agree on it."""
+    """Return what an interrupted extraction has left; all ranks must agree on it."""
     found: Done | None = None
     if request.fabric.global_rank == 0:
         found = begin_split(folder, name, _shape(request, split))
@@ -167,7 +169,7 @@ def _write_split(
         if not folder.exists():
             raise InputError(
                 f"all processes of an extraction must share cache_dir, got no {folder} on {process_name()}, which the "
-                "first has made; pass a folder that all hosts mount"
+                f"first process created; pass a folder that all hosts mount"
             )
         with _progress(request, name, len(share)) as bar:
             for rows in runs_of(share):

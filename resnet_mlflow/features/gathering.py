@@ -82,7 +82,9 @@ def gather_features(
                 _fill(entry, dataset, identity, resolved, bring)
             found = store.get(key)
     if found is None:
-        raise InputError(f"features must be readable once written, got nothing at {store.path(key)}; run again")
+        raise InputError(
+            f"features must be readable after they are written, got nothing at {store.path(key)}; run again"
+        )
     return found
 
 
@@ -119,7 +121,7 @@ def _take(folder: Path, brought: Brought, shape: tuple[int, int]) -> None:
         try:
             block = load_block(file, shard.file_name, (n_rows, shape[1]))
         except DamagedEntryError as damage:
-            raise InputError(f"a worker must hand over the features of its rows, got: {damage}; run again") from None
+            raise InputError(f"a worker must return the features of its rows, got: {damage}; run again") from None
         copy_rows(folder, shard.split, shape, range(shard.first, shard.stop), block, brought.skipped)
 
 
@@ -139,7 +141,7 @@ def ordered(left_out: Skipped, name: str, split: ImageSplit) -> Skipped:
         InputError: If that is all of it.
     """
     if len(left_out) == len(split):
-        raise InputError(f"a split must hold an image that can be decoded, got none of {len(split)} in {name!r}")
+        raise InputError(f"a split must contain at least one readable image, got none of {len(split)} in {name!r}")
     return sorted(left_out, key=lambda item: int(item["row"]))
 
 

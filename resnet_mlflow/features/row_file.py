@@ -23,7 +23,8 @@ def readable_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"the feature store must be readable, writable and not full, got {error.strerror or error} at {path}; "
+            f"the feature store must be readable, writable and have free space, got {error.strerror or error} at "
+            f"{path}; "
             "free disk space, or pass cache_dir with another folder"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Which rows of an entry in the making are done: spans with a checksum each, so that what was killed goes on."""
+"""Finished rows of an incomplete entry, as spans with a checksum each, so that killed work can continue."""
 
 import hashlib
 import json
@@ -76,12 +76,12 @@ class SpanWriter:
         if stop <= self._first:
             return
         own = [item for item in skipped if self._first <= item["row"] < stop]
-        told = {"sha256": self._digest.hexdigest(), "skipped": own}
+        note = {"sha256": self._digest.hexdigest(), "skipped": own}
         path = self._folder / FOLDER / f"{self.split}.{self._first}-{stop}.json"
         with readable_errors(path):
             path.parent.mkdir(exist_ok=True)
             beside = path.with_suffix(".partial")
-            beside.write_text(json.dumps(told), encoding="utf-8")
+            beside.write_text(json.dumps(note), encoding="utf-8")
             beside.replace(path)
         self._digest, self._first, self._next = hashlib.sha256(), stop, stop
 
@@ -102,7 +102,7 @@ def begin_split(folder: Path, split: str, shape: tuple[int, int]) -> Done:
     """
     done = read_done(folder, split, shape)
     if len(done.rows):
-        logger.info("%d of %d images of %s were extracted before", len(done.rows), shape[0], split)
+        logger.info("%d of %d images of %s are already extracted", len(done.rows), shape[0], split)
     else:
         (folder / f"{split}.features.npy").unlink(missing_ok=True)
     RowFile(folder / f"{split}.features.npy", shape).close()
@@ -168,10 +168,10 @@ def _read_span(path: Path, features: NDArray[np.float32]) -> Done | None:
         return None
     rows = np.arange(int(named[2]), int(named[3]))
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        skipped: Skipped = [dict(item) for item in told["skipped"]]
+        text = json.loads(path.read_text(encoding="utf-8"))
+        skipped: Skipped = [dict(item) for item in text["skipped"]]
         kept = np.setdiff1d(rows, [item["row"] for item in skipped])
-        right = told["sha256"] == _digest(features, kept)
+        right = text["sha256"] == _digest(features, kept)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Done(rows, skipped) if right else None
@@ -195,5 +195,5 @@ def can_go_on(folder: Path) -> bool:
 
 
 def forget(folder: Path) -> None:
-    """Remove the notes of an entry that is whole."""
+    """Remove the notes of a complete entry."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Content-addressed store of features: whole entries or none, checked by their checksums.
+"""Content-addressed store of features: entries are complete or absent, and verified by checksums.
 
 An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
 ``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and renamed when whole.
@@ -73,7 +73,7 @@ class FeatureStore:
             ValueError: If the key is more than a name: it would lead out of the store.
         """
         if not KEY.fullmatch(key):
-            raise ValueError(f"a key of features must be letters and digits, got {key!r:.100}")
+            raise ValueError(f"a feature key must consist of letters and digits, got {key!r:.100}")
         return self.root / "features" / key
 
     @contextmanager
@@ -108,7 +108,7 @@ class FeatureStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except DamagedEntryError as damage:
-                logger.warning("%s; it is removed and will be computed again", damage)
+                logger.warning("%s; removing it and computing it again", damage)
         self._remove_damaged(key)
         return None
 

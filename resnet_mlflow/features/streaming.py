@@ -36,7 +36,7 @@ class Form(Protocol):
 
 
 Block = tuple[NDArray[np.int64], NDArray[np.float32]]
-_Piece = tuple[NDArray[np.int64], torch.Tensor]
+_Chunk = tuple[NDArray[np.int64], torch.Tensor]
 _Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -73,7 +73,7 @@ def extract_split(
         change=change, preprocessing=preprocessing,
     )  # fmt: skip
     device = next(form.parameters()).device
-    pieces = (
+    chunks = (
         (batch.rows[at : at + size], batch.images[at : at + size])
         for batch in batches
         for size in [images_per_task(image_size) if device.type == "cpu" else batch_size]
@@ -81,8 +81,8 @@ def extract_split(
     )
     prepare = partial(normalize, dtype=form.dtype, preprocessing=preprocessing)
     if device.type == "cpu":
-        return _forward_on_cores(form, pieces, prepare)
-    return _forward_on_device(form, pieces, device, prepare)
+        return _forward_on_cores(form, chunks, prepare)
+    return _forward_on_device(form, chunks, device, prepare)
 
 
 def extract_images(form: Form, images: torch.Tensor, preprocessing: Preprocessing = PLAIN) -> NDArray[np.float32]:
@@ -94,13 +94,13 @@ def extract_images(form: Form, images: torch.Tensor, preprocessing: Preprocessin
         preprocessing: What the backbone's weights are used to.
     """
     rows, size = np.arange(len(images)), images_per_task(images.shape[2])
-    pieces = ((rows[at : at + size], images[at : at + size]) for at in range(0, len(images), size))
+    chunks = ((rows[at : at + size], images[at : at + size]) for at in range(0, len(images), size))
     prepare = partial(normalize, dtype=form.dtype, preprocessing=preprocessing)
-    return np.concatenate([features for _, features in _forward_on_cores(form, pieces, prepare)])
+    return np.concatenate([features for _, features in _forward_on_cores(form, chunks, prepare)])
 
 
-def _forward_on_cores(form: Form, pieces: Iterable[_Piece], prepare: _Prepare) -> Iterator[Block]:
-    """Yield each piece's features, one piece per core at a time.
+def _forward_on_cores(form: Form, chunks: Iterable[_Chunk], prepare: _Prepare) -> Iterator[Block]:
+    """Yield each chunk's features, one chunk per core at a time.
 
     Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
     of them holds up all. A pass per core has nothing to wait for.
@@ -115,7 +115,7 @@ def _forward_on_cores(form: Form, pieces: Iterable[_Piece], prepare: _Prepare) -
     pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
     with one_thread(), ThreadPoolExecutor(n_threads, "forward", torch.set_num_threads, (1,)) as pool:
         try:
-            for rows, images in pieces:
+            for rows, images in chunks:
                 pending.append((rows, pool.submit(forward, images)))
                 if len(pending) > 2 * n_threads:
                     yield _collect(pending)
@@ -131,11 +131,11 @@ def _collect(pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]
 
 
 def _forward_on_device(
-    form: Form, pieces: Iterable[_Piece], device: torch.device, prepare: _Prepare
+    form: Form, chunks: Iterable[_Chunk], device: torch.device, prepare: _Prepare
 ) -> Iterator[Block]:
-    """Yield each piece's features one step late, so that the device computes while the next is prepared."""
+    """Yield each chunk's features one step late, so that the device computes while the next is prepared."""
     waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None
-    for rows, images in pieces:
+    for rows, images in chunks:
         # From pinned memory a copy to a GPU runs beside its computing.
         source = images.pin_memory() if device.type == "cuda" else images
         with torch.inference_mode():

@@ -1,1 +1,1 @@
-"""Files of this machine: paths that users name, locks, scratch folders, and YAML that is bounded."""
+"""Files of this machine: paths that users name, locks, scratch folders, and bounded YAML."""

@@ -31,7 +31,7 @@ def read_yaml(text: str) -> Any:
         _count(root, {}, ())
         return yaml.safe_load(text)
     except RecursionError:
-        raise yaml.YAMLError(f"lists and mappings lie in each other more than {MAX_DEPTH} deep") from None
+        raise yaml.YAMLError(f"lists and mappings are nested more than {MAX_DEPTH} levels deep") from None
     except (ValueError, OverflowError) as error:  # of numbers and dates that there are none of
         raise yaml.YAMLError(str(error)) from None
 
@@ -46,7 +46,7 @@ def read_yaml_file(path: Path) -> Any:
         with path.open(encoding="utf-8") as file:
             return read_yaml(file.read(MAX_CHARACTERS + 1))
     except UnicodeDecodeError as error:
-        raise yaml.YAMLError(f"no text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise yaml.YAMLError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise yaml.YAMLError(error.strerror or str(error)) from None
 

@@ -67,4 +67,6 @@ def check_digests(what: str, found: Mapping[str, str], expected: Mapping[str, st
     changed = sorted(path for path in {*found, *expected} if found.get(path) != expected.get(path))
     if changed:
         named = ", ".join(changed[:N_NAMED])
-        raise InputError(f"{what} must have the digests of its origin, got {len(changed)} others ({named}); {remedy}")
+        raise InputError(
+            f"{what} must have the same digests as at its origin, got {len(changed)} that differ ({named}); {remedy}"
+        )

@@ -1,4 +1,4 @@
-"""Locks between processes of one machine that say who is waited for."""
+"""Locks between processes of one machine that report which process is waited for."""
 
 import logging
 from collections.abc import Iterator

@@ -22,5 +22,5 @@ def seconds_of(name: str, text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{name} must be a day or moment in ISO 8601, got {text!r}; write 2026-11-24") from None
+        raise InputError(f"{name} must be a date or time in ISO 8601, got {text!r}; write 2026-11-24") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

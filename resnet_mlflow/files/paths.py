@@ -40,7 +40,7 @@ def writable_folder(path: Path, name: str) -> Path:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"{name} must be a folder that can be written to and is not full, got {error.strerror or error} at {path}; "
+            f"{name} must be a writable folder with free space, got {error.strerror or error} at {path}; "
             f"fix its permissions, free space, or pass another {name}"
         ) from None
     return path

@@ -70,7 +70,7 @@ def _claim(place: Path) -> tuple[Path, int]:
                 folder.mkdir(mode=0o700)
                 return folder, sign
         os.close(sign)
-    raise FileExistsError(f"{place} loses files while they are made")
+    raise FileExistsError(f"{place} is losing files that are being written")
 
 
 def _remove_abandoned(place: Path) -> None:
@@ -100,6 +100,6 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"the folder for temporary files must be writable and not full, got {error.strerror or error} at "
+            f"the folder for temporary files must be writable and have free space, got {error.strerror or error} at "
             f"{error.filename or tempfile.tempdir}; free space, or set TMPDIR to another folder"
         ) from None

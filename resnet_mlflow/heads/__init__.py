@@ -92,11 +92,11 @@ def parse_head_params(text: str) -> dict[str, Any]:
         params = read_yaml(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"head_params must be YAML, got {shown(text)} ({reason}); write such as '{{C: 1}}'") from None
+        raise InputError(f"head_params must be YAML, got {shown(text)} ({reason}); for example '{{C: 1}}'") from None
     if params is None:
         return {}
     if not isinstance(params, dict):
-        raise InputError(f"head_params must be a YAML mapping, got {shown(text)}; write such as '{{C: 1}}'")
+        raise InputError(f"head_params must be a YAML mapping, got {shown(text)}; for example '{{C: 1}}'")
     return {name: with_numbers(value) for name, value in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""What all heads share: validation, preprocessing, prediction from logits, calibration by one temperature."""
+"""What all heads share: validation, preprocessing, prediction from logits, and calibration by one temperature."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -131,7 +131,8 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         others = ", ".join(name for name, head in HEADS.items() if head.has_gradients)
         raise InputError(
-            f"only heads with gradients ({others}) become torch modules, got {type(self).__name__}; choose one of them"
+            f"only heads with gradients ({others}) can become torch modules, got {type(self).__name__}; choose one of "
+            f"them"
         )
 
     def to_graph(self) -> "nn.Module":
@@ -175,7 +176,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             features, labels, sample_weight = features[counted], labels[counted], sample_weight[counted]
         self.classes_, indices = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"labels must hold at least two classes, got {len(self.classes_)} class; add images")
+            raise InputError(f"labels must contain at least two classes, got {len(self.classes_)} class; add images")
         self.offset_, self.scale_ = fit_preprocessing(self.preprocessing, features, sample_weight)
         weights = self._item_weights(indices, sample_weight)
         self._fit(self._preprocess(features), indices, weights, self._check_validation(X_val, y_val))
@@ -197,7 +198,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return None
         if X_val is None or y_val is None:
             missing = "X_val" if X_val is None else "y_val"
-            raise InputError(f"X_val and y_val must come together, got no {missing}; pass both or none")
+            raise InputError(f"X_val and y_val must be given together, got no {missing}; pass both or neither")
         return self._preprocess(self._check_features(X_val)), self._label_indices(y_val)
 
     def _label_indices(self, y: ArrayLike) -> Array:

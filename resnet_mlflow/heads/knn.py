@@ -111,7 +111,7 @@ knn-dino:
         """
         wanted = list(ks)
         if not wanted or min(wanted) < 1:
-            raise InputError(f"ks must hold numbers of at least 1, got {wanted}; such as 10, 20, 100")
+            raise InputError(f"ks must be numbers of at least 1, got {wanted}; such as 10, 20, 100")
         neighbours = self.find_neighbours(X, max(wanted))
         return {k: self.vote(neighbours, k) for k in wanted}
 

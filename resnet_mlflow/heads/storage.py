@@ -1,7 +1,7 @@
 """Heads read back from skops files: only the types that our heads are made of, whatever the file asks for.
 
-skops builds what it is told to trust, and more that it trusts by itself. A file from a shared store is therefore
-looked through before skops sees it: every node must be of a kind, and every type one, that our own heads have.
+skops builds the types that it is asked to trust, and others that it trusts by default. A file from a shared store is
+therefore inspected before skops sees it: every node and every type must be one that our own heads have.
 """
 
 import json
@@ -61,8 +61,8 @@ def read_head(path: Path) -> HeadBase:
     except InputError:
         raise
     except Exception as error:  # whatever skops, zipfile, NumPy and scikit-learn raise where numbers do not fit
-        told = (str(error).splitlines() or [""])[0][:150]
-        raise _refusal(path, f"a damaged one ({type(error).__name__}: {told})") from None
+        text = (str(error).splitlines() or [""])[0][:150]
+        raise _refusal(path, f"a damaged one ({type(error).__name__}: {text})") from None
     return head  # type: ignore[no-any-return]
 
 
@@ -96,7 +96,7 @@ def _nodes(schema: Any, path: Path) -> Iterator[tuple[str, str]]:
         value, depth = pending.pop()
         n_seen += 1
         if depth > MAX_DEPTH or n_seen > MAX_NODES:
-            raise _refusal(path, "one of more parts or levels than a head has")
+            raise _refusal(path, "one with more parts or levels than a head has")
         if isinstance(value, dict):
             if "__loader__" in value:
                 yield str(value["__loader__"]), _type_of(value)
@@ -127,7 +127,7 @@ def _number_types() -> frozenset[str]:
 
 
 def _try(head: Any) -> None:
-    """Let a head answer once: one whose parts do not fit each other must not end a stage hours later."""
+    """Let a head answer once, so that inconsistent parts are found now and not after hours of work."""
     n_features, n_classes = int(head.n_features_in_), len(head.classes_)
     if not isinstance(head, HeadBase) or not 0 < n_features <= MAX_FEATURES:
         raise ValueError(f"{type(head).__name__} of {n_features} features")
@@ -139,8 +139,8 @@ def _try(head: Any) -> None:
 
 def _refusal(path: Path, got: str) -> InputError:
     return InputError(
-        f"a stored head must hold arrays and this project's own types only, got {got} in {path.name}; "
-        "take another run, or fit the head again"
+        f"a stored head must contain only arrays and this project's own types, got {got} in {path.name}; use another "
+        f"run, or fit the head again"
     )
 
 
@@ -159,7 +159,7 @@ def quiet_light_imports() -> Iterator[None]:
 
 @contextmanager
 def _few_estimators() -> Iterator[None]:
-    """Let scikit-learn's ``all_estimators`` tell of ``ESTIMATORS`` only: types with their names, not imported."""
+    """Let scikit-learn's ``all_estimators`` list only ``ESTIMATORS``: types with their names, not imported."""
     import sklearn.utils
 
     names = [name.rpartition(".")[::2] for name in ESTIMATORS]

@@ -121,7 +121,7 @@ svm-vissl:
 
     def _fit_squared_hinge(self, X: Array, labels: Array, weights: Array | None) -> Any:
         if self.kernel != "linear":
-            raise InputError(f"loss squared_hinge must go with kernel linear, got {self.kernel}; pass kernel: linear")
+            raise InputError(f"loss squared_hinge requires kernel linear, got {self.kernel}; pass kernel: linear")
         from sklearn.svm import LinearSVC
 
         # The primal solver is deterministic, the dual one draws random numbers.

@@ -1,1 +1,1 @@
-"""Long tail: imbalance profiles, the remedies that are compared, and their scores by class size."""
+"""Long tail: imbalance profiles, the methods that are compared, and their scores by class size."""

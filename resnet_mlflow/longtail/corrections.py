@@ -25,7 +25,7 @@ from resnet_mlflow.longtail.posthoc import (
 
 @dataclass(frozen=True)
 class Correction:
-    """What a method makes of a fitted head, by its hyperparameters.
+    """The head that a method derives from a fitted head, by its hyperparameters.
 
     Attributes:
         logits: Parameters to logits on validation, without building a head.
@@ -54,7 +54,7 @@ def correct(
     row = METHODS.find(method)
     if row.kind != "posthoc":
         known = ", ".join(name for name, other in METHODS.items() if other.kind == "posthoc")
-        raise InputError(f"a fitted head can be corrected by {known}, got {method!r}, which acts elsewhere; name one")
+        raise InputError(f"a fitted head can only be corrected by {known}, got {method!r}; choose one of them")
     correction: Correction = row.build(head, counts, val)
     labels = np.asarray(val[1])
     best, curve = choose(lambda params: mean_recall(labels, correction.logits(params).argmax(axis=1)), grid)

@@ -1,4 +1,4 @@
-"""Two-step remedies: the features stay, the classifier on them is made anew on balanced draws or from class means."""
+"""Two-step methods: the features stay, and a new classifier is fitted on balanced draws or class means."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

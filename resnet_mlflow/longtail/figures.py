@@ -64,12 +64,12 @@ def class_counts_figure(
     if len(order) <= MAX_NAMED_CLASSES:
         for x, count in enumerate(train_counts[order]):
             axes.text(x, count * 1.12, f"{count:,}", ha="center", fontsize=TEXT_POINTS - 1)
-    told = [
+    handles = [
         Patch(color=GROUP_COLOURS[name], label=f"{name} ({len(labels)} classes)") for name, labels in groups.items()
     ]
-    axes.legend(handles=told, fontsize=TEXT_POINTS, loc="upper right")
+    axes.legend(handles=handles, fontsize=TEXT_POINTS, loc="upper right")
     factor = train_counts.max() / train_counts.min()
-    title = f"{train_counts.sum():,} training images, {len(order)} classes, largest over smallest {factor:.4g}"
+    title = f"{train_counts.sum():,} training images, {len(order)} classes, largest / smallest {factor:.4g}"
     axes.set_title(title, fontsize=11)
     return figure
 
@@ -104,9 +104,9 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
         _frame_panel(axes, method, n_classes, first=column == 0)
         is_lowest = i + COLUMNS >= len(methods)
         _name_classes(axes, names if is_lowest else [""] * n_classes)
-    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbours)"
-    told = f"Test accuracy by {by}, largest class left: the method (blue), {BASELINE} (grey)"
-    figure.text(left, 1 - 0.22 / height, told, fontsize=11)
+    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbouring classes)"
+    message = f"Test accuracy by {by}, largest class on the left: the method (blue), {BASELINE} (grey)"
+    figure.text(left, 1 - 0.22 / height, message, fontsize=11)
     return figure
 
 
@@ -128,8 +128,8 @@ def group_bars_figure(runs: Sequence[MethodRun], group_sizes: Mapping[str, int])
         _draw_group(axes, runs, methods, group, size)
         axes.set_yticks(range(len(methods)), methods if i == 0 else [""] * len(methods), parse_math=False)
         axes.set_title(f"{group} ({size} classes)", fontsize=10)
-    told = f"Test accuracy by group, mean ± standard deviation over seeds; dotted: {BASELINE}"
-    figure.text(0.02, 1 - 0.24 / height, told, fontsize=11)
+    message = f"Test accuracy by group, mean ± standard deviation over seeds; dotted: {BASELINE}"
+    figure.text(0.02, 1 - 0.24 / height, message, fontsize=11)
     return figure
 
 

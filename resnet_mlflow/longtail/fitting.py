@@ -86,7 +86,7 @@ def fit_method(
     options = options or FitOptions()
     reason = inapplicable(method, head_name)
     if reason:
-        raise InputError(f"a method must apply to head {head_name}, got {method!r} ({reason}); leave it out")
+        raise InputError(f"every method must apply to head {head_name}, got {method!r} ({reason}); leave it out")
     task = _Task(method, head_name, dict(head_params), splits, seed, options)
     candidates = [task.fit(params) for params in task.grid(task.fitted_parts)]
     best = max(candidates, key=lambda candidate: candidate.val_score)
@@ -220,7 +220,7 @@ def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[
     """
     if head_params.get("class_weight") is not None:
         raise InputError(
-            f"head_params must leave class weights to the methods, got class_weight {head_params['class_weight']!r}; "
+            f"head_params must not set class_weight, because methods do, got {head_params['class_weight']!r}; "
             "write methods=reweight_inverse"
         )
     if head_name != "linear":
@@ -228,12 +228,12 @@ def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[
     for name in ONLY_LBFGS:
         if name in head_params:
             raise InputError(
-                "the linear head must be trained by solver sgd for the losses of a long tail, got the L-BFGS parameter "
-                f"{name!r}; write such as learning_rate or weight_decay"
+                "the linear head must be trained with solver sgd for long-tail losses, got the L-BFGS parameter "
+                f"{name!r}; for example learning_rate or weight_decay"
             )
     if head_params.get("solver", "sgd") != "sgd":
         raise InputError(
-            "the linear head must be trained by solver sgd for the losses of a long tail, got "
+            "the linear head must be trained with solver sgd for long-tail losses, got "
             f"{head_params['solver']!r}; leave solver out"
         )
     return LINEAR_DEFAULTS | dict(head_params)
@@ -249,6 +249,6 @@ def _check_params(method: str, params: Mapping[str, float]) -> None:
         rule = known[name]
         if not rule.low <= value <= rule.high:
             raise InputError(
-                f"{name} of {method} must be in [{rule.low:g}, {rule.high:g}], got {value:g}; write such as "
+                f"{name} of {method} must be in [{rule.low:g}, {rule.high:g}], got {value:g}; for example "
                 f"{rule.default:g}"
             )

@@ -107,9 +107,10 @@ def folds_markdown(table: "pd.DataFrame", heading: str, n_folds: int, repeats: i
     lines += [
         "",
         f"Cross-validation, {repeats} x {n_folds} folds: means over folds, ordered by balanced accuracy on validation",
-        f"images of the training parts. gain: balanced accuracy minus that of `{BASELINE}` on the same folds, with the",
-        "corrected resampled t interval and test (Nadeau and Bengio), or Tango's over images where that says less;",
-        "p after Holm over the methods.",
+        f"images from the training folds. gain: balanced accuracy minus that of `{BASELINE}` on the same folds, with "
+        f"the",
+        "corrected resampled t interval and test (Nadeau and Bengio), or Tango's over images if that is wider;",
+        "p after Holm's correction over methods.",
     ]
     if failures:
         lines += ["", "Methods that failed:", ""] + [f"- {name}: {reason}" for name, reason in failures.items()]

@@ -32,8 +32,8 @@ def group_classes(train_counts: ArrayLike, many: float = 100, few: float = 20) -
     """
     if not 0 <= few <= many:
         raise InputError(
-            "the thresholds of class sizes must ascend from few to many, got few below "
-            f"{few:g} and many above {many:g}; write such as 20 and 100"
+            "the class size thresholds must ascend from few to many, got few below "
+            f"{few:g} and many above {many:g}; for example 20 and 100"
         )
     counts = np.asarray(train_counts)
     chosen = {"many": counts > many, "medium": (counts >= few) & (counts <= many), "few": counts < few}

@@ -40,12 +40,12 @@ def to_markdown(
 def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
     scores = [_spread(row[f"{title} mean"], row[f"{title} std"]) for title in shown]
     n_seeds = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
-    n_seeds += f" ({row['repeated seeds']} changed nothing)" if row["repeated seeds"] else ""
+    n_seeds += f" ({row['repeated seeds']} gave identical results)" if row["repeated seeds"] else ""
     gain = [_number(row["gain"], "{:+.3f}"), *(_interval(row, f"gain{part}") for part in (" seeds", " items", ""))]
     p_value = row["p Holm"]
     small = isinstance(p_value, float) and p_value < 0.001
-    told = "< 0.001" if small else _number(p_value, "{:.3f}")
-    return [str(row["method"]), *scores, *gain, told, f"{row['fit s']:.2f}", n_seeds]
+    text = "< 0.001" if small else _number(p_value, "{:.3f}")
+    return [str(row["method"]), *scores, *gain, text, f"{row['fit s']:.2f}", n_seeds]
 
 
 def _spread(mean: object, std: object) -> str:
@@ -69,11 +69,12 @@ def _is_nan(value: object) -> bool:
 def _legend(group_sizes: Mapping[str, int], seeds: Sequence[int]) -> list[str]:
     sizes = ", ".join(f"{name} {n}" for name, n in group_sizes.items())
     several = len(seeds) > 1
-    test = "both parts together" if several else "McNemar's test over test items, classes weighing the same"
+    test = "both combined" if several else "McNemar's test over test images, with equal class weights"
     return [
         f"Test scores; mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}, ordered by balanced",
         f"accuracy on validation. Classes per group: {sizes}; a dash is a group without classes.",
         f"gain: balanced accuracy minus that of `{BASELINE}` with the same seed, with its 95 % intervals: Student's t",
-        "over seeds (other training images; Nadeau and Bengio), Tango's over test items (other test images), and both.",
-        f"p: {test}, corrected by Holm over the methods.",
+        "over seeds (other training images; Nadeau and Bengio), Tango's over test images (other test images), and "
+        "both.",
+        f"p: {test}, with Holm's correction over methods.",
     ]

@@ -1,4 +1,4 @@
-"""What a row of ``methods`` says of a remedy, and what the function it names is called with; free of torch.
+"""What a row of ``methods`` says about a method, and the arguments of its builder; does not import torch.
 
 The function is named as text, ``module:attribute``, and imported when it is first used. By kind, it is called as
 
@@ -79,7 +79,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Method:
-    """One remedy.
+    """One long-tail method.
 
     Attributes:
         name: What users write.
@@ -112,7 +112,7 @@ class Method:
         if self.kind != "none" and not (module and colon and attribute):
             raise ValueError(
                 f"a method must name its builder as module:attribute, got {self.builder!r} for {self.name!r}; without "
-                "it the method would do nothing"
+                f"a builder the method would do nothing"
             )
         if isinstance(self.removed, str) and self.removed not in self.hyperparameters:
             raise ValueError(f"removed must be a number or a hyperparameter, got {self.removed!r} for {self.name!r}")

@@ -1,4 +1,4 @@
-"""The remedies: a row holds everything about one, its builder included. A new one is a row here and its function.
+"""The long-tail methods, one row each, including its builder. A new method is a row here and its function.
 
 See ``method`` for what a row says, and for what the function is called with.
 """
@@ -14,9 +14,9 @@ from resnet_mlflow.longtail.method import (
 from resnet_mlflow.registry import Registry
 
 TENTHS = tuple(round(0.1 * step, 1) for step in range(21))  # 0 to 2
-STEPWISE_HEADS = trained_heads("it needs a head that is trained epoch by epoch")
+STEPWISE_HEADS = trained_heads("it needs a head that is trained in epochs")
 LOSS_HEADS = trained_heads("it replaces the loss of a head that is trained by gradient descent")
-LAYERED_HEADS = trained_heads("it changes a last linear layer, which the others do not have")
+LAYERED_HEADS = trained_heads("it changes the last linear layer, which the other heads do not have")
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -159,7 +159,7 @@ METHODS: Registry[Method] = Registry(
         named_heads(
             "prototype",
             "linear",
-            why_not="it is a classifier of its own, in the place of a linear layer or of other prototypes",
+            why_not="it is a classifier itself, which replaces a linear layer or other prototypes",
         ),
         "Kang et al. (2020), Decoupling, section 4.2",
         "resnet_mlflow.longtail.decoupled:fit_ncm",

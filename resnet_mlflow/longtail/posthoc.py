@@ -83,7 +83,8 @@ def prior_offsets(test_prior: ArrayLike, implied_prior: ArrayLike | None = None)
     implied = np.ones_like(wanted) if implied_prior is None else np.asarray(implied_prior, dtype=np.float64)
     if wanted.ndim != 1 or implied.shape != wanted.shape or not ((wanted > 0) & np.isfinite(wanted)).all():
         raise InputError(
-            f"test_prior must hold a share above 0 for each of the {len(implied)} classes, got {wanted.tolist()}; "
+            f"test_prior must contain a fraction above 0 for each of the {len(implied)} classes, got "
+            f"{wanted.tolist()}; "
             "write one number per class"
         )
     return np.asarray(np.log(wanted / wanted.sum()) - np.log(implied / implied.sum()))

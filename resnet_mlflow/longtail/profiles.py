@@ -112,7 +112,9 @@ def draw_long_tail(
     sizes = np.bincount(labels, minlength=len(names))
     for name, size in zip(names, sizes, strict=True):
         if size == 0:
-            raise InputError(f"every class must have an image in a long tail, got none of {name!r}; remove the class")
+            raise InputError(
+                f"every class must keep at least one image in a long tail, got none of {name!r}; remove the class"
+            )
     if profile == "natural":
         return np.arange(len(labels))
     wanted = _wanted(names, sizes, _places(len(names), class_order, seed), profile, imbalance_factor)
@@ -156,8 +158,8 @@ def _wanted(
         return wanted(heads[first])
     short = int(np.flatnonzero(sizes < of_largest)[0])
     raise InputError(
-        f"a class must have the images that its place in the {profile} profile with imbalance_factor "
-        f"{imbalance_factor:g} asks for, got {sizes[short]} of {of_largest[short]} in class {names[short]!r}; pass "
+        f"every class must have as many images as the {profile} profile with imbalance_factor {imbalance_factor:g} "
+        f"requires, got {sizes[short]} of {of_largest[short]} in class {names[short]!r}; pass "
         "profile=natural, or another class_order"
     )
 

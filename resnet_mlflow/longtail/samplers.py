@@ -136,7 +136,7 @@ def build_row_sampler(
         chosen: dict[str, Any] = method.own(params or {})
         if method.kind == "synthesis":
             raise InputError(
-                f"rows must be drawn from the items there are, got {part!r}, which makes new ones; make them first"
+                f"rows must be drawn from existing items, got {part!r}, which creates new ones; create them first"
             )
         if method.kind == "sampling":
             counts = np.bincount(labels, minlength=n_classes)

@@ -38,7 +38,7 @@ def suggest_params(method: str, trial: Trial) -> dict[str, float]:
 
 
 def default_suggestion(method: str) -> dict[str, float]:
-    """Return what a trial must be told for ``suggest_params`` to give the defaults of a method.
+    """Return the trial parameters for which ``suggest_params`` gives the defaults of a method.
 
     Example:
         >>> default_suggestion("reweight_effective+focal")

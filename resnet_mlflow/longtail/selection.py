@@ -1,4 +1,4 @@
-"""Which remedies a text names, how they may be combined, which of them apply to a head, and what is chosen for them."""
+"""Which methods a text names, how they combine, which apply to a head, and what is chosen for them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -57,20 +57,20 @@ def _check_combination(name: str, parts: tuple[str, ...]) -> None:
     places = [METHODS[part].place for part in parts]
     if "none" in places or "decoupled" in places or len(set(places)) < len(places):
         raise InputError(
-            "a combination must take one method each from sampling, weighting or loss, and posthoc, got "
-            f"{name!r} ({', '.join(places)}); write the methods with a comma between to compare them"
+            "a combination must have at most one method each of sampling, weighting or loss, and posthoc, got "
+            f"{name!r} ({', '.join(places)}); to compare methods, separate them by commas"
         )
     chosen = [parameter for part in parts for parameter in METHODS[part].hyperparameters]
     if len(set(chosen)) < len(chosen):
         raise InputError(
-            f"the methods of a combination must not choose the same parameter, got {name!r}, which both choose "
-            f"{max(chosen, key=chosen.count)}; leave one out"
+            f"the methods of a combination must not tune the same parameter, got {name!r}, which both tune "
+            f"{max(chosen, key=chosen.count)}; remove one"
         )
     correcting = [part for part in parts if METHODS[part].corrects]
     if len(correcting) > 1 and not name.startswith(FORCE):
         raise InputError(
-            f"a combination must correct for class frequencies once, got {' and '.join(correcting)}, which both do; "
-            f"write {FORCE}{name} to do it all the same"
+            f"a combination must correct for class frequencies only once, got {' and '.join(correcting)}, which both "
+            f"do; write {FORCE}{name} to run it anyway"
         )
 
 
@@ -110,7 +110,7 @@ def select_methods(text: str, head: str) -> list[str]:
         if not reason:
             chosen.append(name)
         elif name in named:
-            raise InputError(f"a method must apply to head {head}, got {name!r} ({reason}); leave it out")
+            raise InputError(f"every method must apply to head {head}, got {name!r} ({reason}); leave it out")
     return chosen
 
 

@@ -102,7 +102,7 @@ def compute_gain(
     labels, item_ids = pairs[0][0].labels, pairs[0][0].item_ids
     if not all(np.array_equal(run.item_ids, item_ids) for pair in pairs for run in pair):
         raise InputError(
-            "runs of a comparison must have the same test items, got different ones; run all of them again"
+            "runs of a comparison must have the same test images, got different ones; run all of them again"
         )
     first, second = (np.array([run.predictions == labels for run in side]) for side in zip(*pairs, strict=True))
     return difference_over_seeds(first, second, classes=labels, held_out=held_out)

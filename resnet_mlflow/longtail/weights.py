@@ -55,7 +55,7 @@ def effective_weights(counts: ArrayLike, beta: float = 0.9999) -> Floats:
         [0.8, 1.2]
     """
     if not 0 <= beta < 1:
-        raise InputError(f"beta must be in [0, 1), got {beta:g}; write such as 0.999")
+        raise InputError(f"beta must be in [0, 1), got {beta:g}; for example 0.999")
     if beta == 0:
         return np.ones(len(checked_counts(counts)))
     # 1 - beta ** n, without the digits that subtraction loses where beta is near 1.

@@ -1,1 +1,1 @@
-"""Whether images are still like those a classifier was promoted on: two-sample tests, and how soon they notice."""
+"""Whether images still resemble those a classifier was promoted on: two-sample tests and their power."""

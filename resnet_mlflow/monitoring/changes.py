@@ -1,4 +1,4 @@
-"""Tests of whether a batch of images is drawn as a reference, one per kind of change, and what they say together."""
+"""Tests of whether a batch comes from the same distribution as a reference, one per kind of change, combined."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ _SHOWN_CLASSES = 3
 
 @dataclass(frozen=True)
 class Change:
-    """What one test says.
+    """The result of one test.
 
     Attributes:
         name: What was compared.
         p_value: That nothing has changed.
         adjusted: The same after Holm's correction for all tests of the look.
         noticed: Whether that is at or below the look's level.
-        told: What is different, in words.
+        description: What is different, in words.
     """
 
     name: str
     p_value: float
     adjusted: float
     noticed: bool
-    told: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Pool:
         return witness_test(self.reference.kernel, cross[rows], among[np.ix_(rows, rows)])
 
     def changes(self, level: float) -> list[Change]:
-        """Return what each test says of all images.
+        """Return the result of each test on all images.
 
         Args:
             level: Of the look, in [0, 1].
@@ -78,7 +78,7 @@ class Pool:
         tests = self._tests(np.arange(len(self.images)))
         p_values = [test.p_value() for test in tests]
         return [
-            Change(test.name, p_value, adjusted, adjusted <= level, test.told())
+            Change(test.name, p_value, adjusted, adjusted <= level, test.description())
             for test, p_value, adjusted in zip(tests, p_values, holm(p_values), strict=True)
         ]
 
@@ -116,7 +116,7 @@ class _Test(Protocol):
 
     def p_value(self) -> float: ...
 
-    def told(self) -> str: ...
+    def description(self) -> str: ...
 
 
 class _FeaturesTest:
@@ -134,8 +134,8 @@ class _FeaturesTest:
     def p_value(self) -> float:
         return self._found.p_value
 
-    def told(self) -> str:
-        return f"the kernel tells {100 * self._found.ahead:.0f} % of pairs apart (50 % by chance)"
+    def description(self) -> str:
+        return f"the witness function separates {100 * self._found.ahead:.0f} % of pairs (50 % by chance)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ class _NumberTest:
 
         return float(ks_2samp(self.own, self.batch).pvalue)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"median {np.median(self.batch):.3f}, was {np.median(self.own):.3f}"
 
 
@@ -174,7 +174,7 @@ class _SharesTest:
         """Return the smallest p value of a class, times how many classes there are (Bonferroni)."""
         return min(1.0, float(self._p_values.min()) * int((self._own + self._batch > 0).sum()))
 
-    def told(self) -> str:
+    def description(self) -> str:
         first = np.argsort(self._p_values, kind="stable")[:_SHOWN_CLASSES]
         own, batch = (counts / counts.sum() for counts in (self._own, self._batch))
         return "; ".join(

@@ -21,11 +21,11 @@ _INCHES = 4.6, 2.5
 _MOST_CLASSES = 10
 _N_BINS = 30
 _AXES = {
-    FEATURES: "witness: like the reference (left) to like the batch (right)",
-    CONFIDENCE: "probability of the most probable class",
+    FEATURES: "witness function: like the reference (left) to like the batch (right)",
+    CONFIDENCE: "probability of the predicted class",
     "brightness": "mean luminance",
-    "contrast": "luminance from 5 % to 95 %",
-    "sharpness": "steepness of edges",
+    "contrast": "contrast (luminance from 5 % to 95 %)",
+    "sharpness": "edge sharpness",
 }
 
 

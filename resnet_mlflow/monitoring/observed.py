@@ -1,4 +1,4 @@
-"""What is known of images, by which those of today are compared with those of training."""
+"""Properties of images by which new images are compared with a reference."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ _MEAN, _SPREAD = 0, 3
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What is known of images.
+    """Properties of images.
 
     Attributes:
         labels: Index of the class that the classifier answers, ``(n_images,)``.
@@ -43,7 +43,7 @@ class Observed:
         return len(self.labels)
 
     def select(self, rows: NDArray[np.int64]) -> "Observed":
-        """Return what is known of the given images."""
+        """Return the properties of the given images."""
         parts = {name: values[rows] for name, values in vars(self).items() if values is not None}
         return replace(self, **parts)
 
@@ -69,7 +69,7 @@ def measure_pictures(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class Meter:
-    """Measures pictures on their way through, after they were changed.
+    """Measures images as they pass through, after they were changed.
 
     Args:
         n_images: How many there are.
@@ -90,11 +90,11 @@ class Meter:
 def observe(
     head: HeadBase, rules: Rules | None, features: Floats, space: Space, pictures: NDArray[np.float32]
 ) -> Observed:
-    """Return what is known of images.
+    """Return the properties of images.
 
     Args:
         head: Of the classifier.
-        rules: When it does not answer; None: it always does.
+        rules: When it declines to answer; None: it always does.
         features: ``(n_images, n_features)``.
         space: Where they are compared.
         pictures: As ``measure_pictures`` gives them.

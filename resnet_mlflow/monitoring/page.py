@@ -1,4 +1,4 @@
-"""What a look found as one HTML page that needs nothing beside it: figures and pictures are in it."""
+"""The result of a check as one self-contained HTML page, including figures and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a look rests on.
+    """The facts about a check.
 
     Attributes:
         model: Name and version of the model.
@@ -48,12 +48,12 @@ class Facts:
     power: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return what was compared with what, in a sentence."""
-        unread = f" ({self.n_bad} more cannot be read)" if self.n_bad else ""
+        unread = f" ({self.n_bad} more unreadable)" if self.n_bad else ""
         return (
-            f"{self.n_images:,} images{unread} beside {self.n_reference:,} held-out training images of {self.model}; "
-            f"look {self.look}, level {self.level:.2g}"
+            f"{self.n_images:,} images{unread} compared with {self.n_reference:,} held-out training images of "
+            f"{self.model}; check {self.look}, level {self.level:.2g}"
         )
 
 

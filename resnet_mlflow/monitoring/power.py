@@ -1,4 +1,4 @@
-"""From how many images on a change is noticed, measured on batches of changed images, and how often none is."""
+"""How many images it takes to notice a change, measured on batches of changed images, and the false alarms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,8 +33,8 @@ class Curve:
     noticed_from: int | None
 
     @property
-    def told(self) -> str:
-        """Return what is seen, in words, such as ``strong fog``."""
+    def name(self) -> str:
+        """Return severity and corruption in words, such as ``strong fog``."""
         return f"{_WORDS[self.severity]} {self.corruption.replace('_', ' ')}"
 
 
@@ -125,27 +125,30 @@ def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
         >>> fog = Curve("fog", 5, (10, 20), (0.2, 1.0), 20)
         >>> blur = Curve("defocus_blur", 1, (10, 20), (0.0, 0.1), None)
         >>> sentence_of([fog, blur], FalseAlarms(3, 200))
-        'notices strong fog from 20 images on; not mild defocus blur up to 20; false alarms 3 of 200 batches'
+        'notices strong fog with 20 images or more; not mild defocus blur up to 20; false alarms 3 of 200 batches'
     """
-    told = list(curves)
-    ends = {curve.corruption: [one.severity for one in told if one.corruption == curve.corruption] for curve in told}
-    shown = [one for one in told if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
+    measured = list(curves)
+    ends = {
+        curve.corruption: [one.severity for one in measured if one.corruption == curve.corruption] for curve in measured
+    }
+    shown = [one for one in measured if one.severity in (min(ends[one.corruption]), max(ends[one.corruption]))]
     by_size: dict[int, list[str]] = {}
     for curve in sorted(shown, key=lambda one: (one.noticed_from or 0, -one.severity)):
         if curve.noticed_from is not None:
-            by_size.setdefault(curve.noticed_from, []).append(curve.told)
+            by_size.setdefault(curve.noticed_from, []).append(curve.name)
     unseen = [curve for curve in shown if curve.noticed_from is None]
     parts = [_noticed(by_size)] if by_size else ["notices none of the corruptions"] if shown else []
     if unseen:
         parts.append(
-            f"not {_and([curve.told for curve in unseen])} up to {max(curve.n_images[-1] for curve in unseen)}"
+            f"not {_and([curve.name for curve in unseen])} up to {max(curve.n_images[-1] for curve in unseen)}"
         )
     return "; ".join([*parts, f"false alarms {false_alarms.alarms} of {false_alarms.batches} batches"])
 
 
 def _noticed(by_size: Mapping[int, Sequence[str]]) -> str:
     parts = [
-        f"{_and(names)} from {size}{'' if turn else ' images on'}" for turn, (size, names) in enumerate(by_size.items())
+        f"{_and(names)} with {size}{'' if turn else ' images or more'}"
+        for turn, (size, names) in enumerate(by_size.items())
     ]
     return f"notices {', '.join(parts)}"
 

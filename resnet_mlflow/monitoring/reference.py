@@ -1,4 +1,4 @@
-"""What a classifier was promoted on, as it is packaged with it: held-out images that later ones are compared with."""
+"""The reference packaged with a classifier: held-out images that later ones are compared with."""
 
 import json
 from collections.abc import Sequence
@@ -80,7 +80,8 @@ def read_reference(folder: Path, class_names: Sequence[str], n_features: int) ->
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise InputError(
-            f"a classifier's folder must hold whole {FACTS_FILE} and {REFERENCE_FILE}, got {folder} ({reason}); "
+            f"a classifier's folder must contain {FACTS_FILE} and {REFERENCE_FILE}, undamaged, got {folder} "
+            f"({reason}); "
             "promote it again"
         ) from None
 

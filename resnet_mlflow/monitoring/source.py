@@ -24,7 +24,7 @@ _SCORE = "score_"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of images, as ``predict`` wrote it.
+    """A classifier's answers, as ``predict`` wrote them.
 
     Attributes:
         paths: Of the images, as they stand in the files, ``(n_images,)``.
@@ -42,12 +42,12 @@ class Source:
     Attributes:
         files: Images, or what ``predict`` wrote.
         are_images: Which of the two.
-        told: What they are, in words.
+        description: What they are, in words.
     """
 
     files: tuple[Path, ...]
     are_images: bool
-    told: str
+    description: str
 
     @property
     def digest(self) -> str:
@@ -80,7 +80,7 @@ def find_source(text: str, since: str = "", until: str = "") -> Source:
     files = tuple(file for file in found if _is_within(file, start, end))
     if not files:
         raise InputError(
-            f"source must hold files that were changed{within}, got none of {len(found)} in {printable(str(path))}; "
+            f"source must contain files modified{within}, got none of {len(found)} in {printable(str(path))}; "
             "pass another since or until"
         )
     what = (
@@ -107,11 +107,11 @@ def _all(path: Path) -> tuple[list[Path], bool]:
     if is_file(path):
         if path.suffix.lower() not in ENDINGS:
             raise InputError(
-                f"source must be a folder, or a file of predictions ({', '.join(ENDINGS)}), got "
+                f"source must be a folder or a file of predictions ({', '.join(ENDINGS)}), got "
                 f"{printable(str(path))}; name another"
             )
         return [path], False
-    check_root(path, "source must be a folder or a file that exists")
+    check_root(path, "source must be an existing folder or file")
     tables = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and is_file(file))
     try:
         images = find_images(path)
@@ -119,19 +119,19 @@ def _all(path: Path) -> tuple[list[Path], bool]:
         if tables:
             return tables, False
         raise InputError(
-            f"source must hold images, or predictions ({', '.join(ENDINGS)}), got neither in {printable(str(path))}; "
+            f"source must contain images or predictions ({', '.join(ENDINGS)}), got neither in {printable(str(path))}; "
             "name another folder"
         ) from None
     if tables:
         raise InputError(
-            f"source must hold images or predictions, got both in {printable(str(path))} ({printable(tables[0].name)} "
-            "among them); name the one of them"
+            f"source must contain either images or predictions, got both in {printable(str(path))} "
+            f"({printable(tables[0].name)} among them); pass one of them"
         )
     return images, True
 
 
 def read_answers(files: Sequence[Path], class_names: Sequence[str]) -> Answers:
-    """Return what a classifier said, as files that ``predict`` wrote have it.
+    """Return a classifier's answers from files that ``predict`` wrote.
 
     Args:
         files: CSV or Parquet.
@@ -154,17 +154,20 @@ def _read(table: Table, class_names: tuple[str, ...]) -> Answers:
     if "label" not in columns or not theirs:
         raise InputError(
             f"predictions must have the columns label and {_SCORE}<class> that predict writes, got "
-            f"{shown(list(columns))} in {where}; write them with predict"
+            f"{shown(list(columns))} in {where}; create them with predict"
         )
     if set(theirs) != set(class_names):
         raise InputError(
-            f"predictions must be of the model's classes, {shown(list(class_names))}, got {shown(theirs)} in {where}; "
-            "name the model that wrote them"
+            f"predictions must have the model's classes, {shown(list(class_names))}, got {shown(theirs)} in {where}; "
+            f"pass the model that wrote them"
         )
     place = {name: index for index, name in enumerate(class_names)}
     foreign = [row for row, name in enumerate(columns["label"]) if name not in place]
     if foreign:
-        raise InputError(f"labels must be classes of the model, got others in {table.told(foreign)}; write them anew")
+        raise InputError(
+            f"labels must be classes of the model, got others in {table.list_rows(foreign)}; create them again with "
+            f"predict"
+        )
     labels = np.array([place[name] for name in columns["label"]], dtype=np.int64)
     paths = tuple(columns.get("path", [""] * len(labels)))
     return Answers(paths, Observed(labels, _confidences(table, class_names)))
@@ -180,12 +183,14 @@ def _confidences(table: Table, class_names: tuple[str, ...]) -> NDArray[np.float
     wrong = np.flatnonzero(~((best >= 0) & (best <= 1.001)))
     if len(wrong):
         raise InputError(
-            f"scores must be probabilities from 0 to 1, got others in {table.told(wrong.tolist())}; write them anew"
+            f"scores must be probabilities from 0 to 1, got others in {table.list_rows(wrong.tolist())}; create them "
+            f"again "
+            f"with predict"
         )
     return best
 
 
-def check_enough(n_images: int, told: str = "") -> None:
+def check_enough(n_images: int, message: str = "") -> None:
     """Refuse a batch of too few images.
 
     Raises:
@@ -193,5 +198,6 @@ def check_enough(n_images: int, told: str = "") -> None:
     """
     if n_images < FEWEST:
         raise InputError(
-            f"a batch must have at least {FEWEST} images, got {n_images}{told}; wait for more, or take a longer window"
+            f"a batch must have at least {FEWEST} images, got {n_images}{message}; wait for more, or use a longer time "
+            f"window"
         )

@@ -1,4 +1,4 @@
-"""What there is: one row per head, backbone and kind of dataset, from which everything else is derived.
+"""Registries: one row per head, backbone and kind of dataset, from which everything else is derived.
 
 Command line, ``MLproject``, help texts, search spaces, colours, tables of docs and parameters of tests read these rows,
 so that a new thing is one row and the file it names. Rows lie beneath ``config``, which offers them as choices, and so

@@ -1,4 +1,4 @@
-"""Which scores tell images unlike those of training: a row each, and its functions in ``resnet_mlflow.uncertainty``."""
+"""Scores that detect images unlike the training images: a row each; functions in ``resnet_mlflow.uncertainty``."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from resnet_mlflow.registry import Registry
 
 @dataclass(frozen=True)
 class OodScore:
-    """One score of how unlike the training images an image is: the higher, the less alike.
+    """One score of how unlike the training images an image is; higher is less alike.
 
     Attributes:
         name: What users call it.

@@ -1,4 +1,4 @@
-"""How weights want their images: resized, cropped and normalised as those that they were trained and judged on."""
+"""The preprocessing that weights expect: the resizing, cropping and normalisation that they were trained with."""
 
 import re
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a careful reviewer would object to: warnings, a row each, with a code and what to do."""
+"""What a careful reviewer would criticise: warnings, one row each, with a code and advice."""
 
 from resnet_mlflow.review.facts import RunFacts, Searched
 from resnet_mlflow.review.rule import TAG, Finding, Rule, find

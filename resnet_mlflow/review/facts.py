@@ -1,4 +1,4 @@
-"""What a run knows of itself that a reviewer would ask for."""
+"""Facts about a run that a reviewer would ask for."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Searched:
         value: What was chosen.
         low: Smallest value tried, or that could have been.
         high: Largest.
-        log: Whether ratios count, not differences.
+        log: Whether to search on a logarithmic scale.
         margin: Share of the range at each end that counts as its edge; 0 where values stand on a grid.
         open_below: Whether the parameter may be below ``low``: its own limit is no edge that could be moved.
         open_above: The same of ``high``.

@@ -28,7 +28,7 @@ class Rule(Generic[SubjectT]):
     advice: str
     check: Callable[[SubjectT], Iterable[str]]
 
-    def told(self, found: Iterable[str]) -> str:
+    def message(self, found: Iterable[str]) -> str:
         """Return the warning as a line: code, title, what was found, what to do."""
         return f"{self.name} {self.title}: {'; '.join(found)}. {self.advice}"
 

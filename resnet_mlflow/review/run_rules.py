@@ -31,7 +31,7 @@ def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
     if luck > MOST_LUCK:
         wanted = two_digits(images_for_luck(MOST_LUCK, facts.n_trials, facts.n_judged_on, facts.val_accuracy))
         yield (
-            f"the best of {facts.n_trials:,} trials on {facts.n_judged_on:,} validation images may owe up to "
+            f"the best of {facts.n_trials:,} trials on {facts.n_judged_on:,} validationimages may owe up to "
             f"{100 * luck:.1f} points of accuracy to luck; about {wanted} images would bring that to "
             f"{100 * MOST_LUCK:g}"
         )
@@ -44,22 +44,23 @@ def classes_with_few_images(facts: RunFacts) -> Iterator[str]:
         (small,) = np.nonzero(counts < fewest)
         if len(small) and not (split == "train" and facts.scarce_by_design):
             order = small[np.argsort(counts[small], kind="stable")]
-            told = ", ".join(f"{facts.class_names[label]} {counts[label]}" for label in order[:SHOWN_CLASSES])
+            text = ", ".join(f"{facts.class_names[label]} {counts[label]}" for label in order[:SHOWN_CLASSES])
             more = ", ..." if len(order) > SHOWN_CLASSES else ""
-            yield f"{len(small)} of {len(counts)} classes have fewer than {fewest} {split} images ({told}{more})"
+            yield f"{len(small)} of {len(counts)} classes have fewer than {fewest} {split} images ({text}{more})"
 
 
 def temperature_at_bound(facts: RunFacts) -> Iterator[str]:
     """Yield at which end of its range the temperature lies, if it does."""
     if facts.temperature_bound:
-        yield f"no temperature is {'too low' if facts.temperature_bound == 'low' else 'too high'} for validation"
+        end = "lower" if facts.temperature_bound == "low" else "upper"
+        yield f"the validation data set no {end} limit on the temperature"
 
 
 def held_out_images_seen_before(facts: RunFacts) -> Iterator[str]:
     """Yield how many held-out images an earlier split knows, where there are any."""
     for pair, (n_seen, n_all) in facts.seen_before.items():
         first, second = pair.split("/")
-        yield f"{n_seen:,} of {n_all:,} {second} images are known from {first}"
+        yield f"{n_seen:,} of {n_all:,} {second} images are also in {first} or share a group with it"
 
 
 RUN_RULES: Registry[Rule[RunFacts]] = Registry(
@@ -67,17 +68,19 @@ RUN_RULES: Registry[Rule[RunFacts]] = Registry(
     Rule(
         "W01",
         "Tuned value at the edge of its search space",
-        f"A number that validation chose lies in the outer {100 * EDGE:g} % of its range (of its logarithm, where that "
-        "is searched), or is the first or last of three or more on a grid, and the parameter itself could go further.",
-        "Widen the space at that end (search_space=FILE; for methods of a long tail n_trials), or give the value.",
+        f"A value chosen on validation data lies in the outer {100 * EDGE:g} % of its range (on a log scale if it is "
+        f"searched so), or is the first or last of at least three grid values, and the parameter allows values beyond "
+        f"it.",
+        "Widen the search space at that end (search_space=FILE; for long-tail methods n_trials), or set the value "
+        "yourself.",
         at_edge_of_space,
     ),
     Rule(
         "W02",
         "Validation too small for so many trials",
-        f"The best of equally good trials would seem better than it is by more than {100 * MOST_LUCK:g} points of "
-        "accuracy, were their errors independent.",
-        "Raise val_fraction, pass cv_folds (every training image then judges), or search with fewer trials.",
+        f"Even if all trials were equally good, the best would look better than it is by more than "
+        f"{100 * MOST_LUCK:g} points of accuracy, assuming independent errors.",
+        "Raise val_fraction, pass cv_folds (which scores trials on every training image), or run fewer trials.",
         more_trials_than_images_bear,
     ),
     Rule(
@@ -91,15 +94,15 @@ RUN_RULES: Registry[Rule[RunFacts]] = Registry(
     Rule(
         "W04",
         "Calibration temperature at its bound",
-        "The lowest temperature is as good as the one found, since no validation error bounds the confidence; or the "
-        "highest is, since scores tell nothing.",
+        "The lowest allowed temperature fits as well as any, because there are too few validation errors to limit "
+        "confidence; or the highest does, because the scores carry no information.",
         "Do not trust probabilities, NLL and ECE; use more or harder validation images, or pass calibration=none.",
         temperature_at_bound,
     ),
     Rule(
         "W11",
-        "Held-out images known from training",
-        "Images of val or test have a copy in an earlier split, or belong to a group (group_by) that is also there.",
+        "Held-out images seen in training",
+        "Images of val or test have a copy in train (or val), or belong to a group (group_by) that is also there.",
         "Pass duplicates=drop_from_train or crossing_groups=drop_from_train, and compare.",
         held_out_images_seen_before,
     ),

@@ -1,1 +1,1 @@
-"""Robustness: images corrupted by family and severity; ``corruptions.corrupt`` is the way in."""
+"""Robustness: images corrupted by family and severity; start at ``corruptions.corrupt``."""

@@ -25,7 +25,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "benchmark",
         "noise",
         "resnet_mlflow.robustness.noise:shot_noise",
-        "photons at white",
+        "photons per white pixel",
         at_32=(500, 250, 100, 75, 50),
         at_64=(250, 100, 50, 30, 15),
         at_224=(60, 25, 12, 5, 3),
@@ -113,7 +113,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "benchmark",
         "weather",
         "resnet_mlflow.robustness.weather:frost",
-        "weight of image, of ice",
+        "weight of image, of frost",
         at_32=((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
         at_64=((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
         at_224=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
@@ -242,7 +242,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "geometric",
         "geometric",
         "resnet_mlflow.robustness.geometric:rotation",
-        "degrees about the centre, each image to a random side",
+        "rotation in degrees about the centre, in a random direction per image",
         tiers=(5, 15, 30),
     ),
     by_tier(
@@ -250,7 +250,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "geometric",
         "geometric",
         "resnet_mlflow.robustness.geometric:translation",
-        "share of each side, rounded to pixels, each image to random sides",
+        "shift as a fraction of each side, rounded to pixels, in a random direction per image",
         tiers=(0.05, 0.1, 0.2),
     ),
     by_tier(
@@ -258,7 +258,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "geometric",
         "geometric",
         "resnet_mlflow.robustness.geometric:scale",
-        "size of what is shown, about the centre",
+        "scale of the content, about the centre",
         tiers=(0.9, 0.75, 0.6),
     ),
     by_tier(
@@ -266,7 +266,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "geometric",
         "geometric",
         "resnet_mlflow.robustness.geometric:horizontal_flip",
-        "left and right exchanged, the same in all",
+        "left and right swapped, the same for every image",
         tiers=((), (), ()),
     ),
     by_tier(
@@ -274,7 +274,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "geometric",
         "geometric",
         "resnet_mlflow.robustness.geometric:occlusion",
-        "share of the shorter side, a square of ImageNet's mean colour anywhere inside",
+        "a square of ImageNet's mean colour at a random place; its side as a fraction of the shorter side",
         tiers=(0.1, 0.25, 0.4),
     ),
 )

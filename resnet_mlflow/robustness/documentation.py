@@ -23,7 +23,7 @@ def render_constants() -> str:
     """Return a Markdown table of the constants of those that come in all severities, by resolution."""
     lines = [f"| corruption | constants | {' | '.join(map(str, RESOLUTIONS))} |", f"|{'---|' * (2 + len(RESOLUTIONS))}"]
     lines += [
-        f"| {row.name} | {row.meaning} | {' | '.join(_told(row.levels[side]) for side in RESOLUTIONS)} |"
+        f"| {row.name} | {row.meaning} | {' | '.join(_list_levels(row.levels[side]) for side in RESOLUTIONS)} |"
         for row in _of(SEVERITIES)
     ]
     return "\n".join(lines) + "\n"
@@ -52,7 +52,7 @@ def _of(severities: tuple[int, ...]) -> list[Corruption]:
     return [row for row in CORRUPTIONS.values() if row.severities == severities]
 
 
-def _told(levels: Levels) -> str:
+def _list_levels(levels: Levels) -> str:
     if all(len(constants) == 1 for constants in levels.values()):
         return " ".join(_numbers(constants) for constants in levels.values())
     return "<br>".join(f"({_numbers(constants)})" for constants in levels.values())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of Okabe and Ito (2008), told apart with every common colour blindness.
+# Of Okabe and Ito (2008), distinguishable with every common colour blindness.
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 COLUMNS = 5
 PICTURES_PER_LINE = 8
@@ -56,8 +56,8 @@ def severity_curves_figure(tried: Sequence[TriedClassifier]) -> "Figure":
             _draw_curve(axes, one, name, colour)
         _frame_panel(axes, name, first=column == 0, lowest=i + COLUMNS >= len(names))
     title = f"{tried[0].name}: accuracy" if len(tried) == 1 else "Accuracy"
-    told = f"{title} by severity (0: clean), with 95 % intervals over {len(tried[0].labels):,} images"
-    figure.text(left, 1 - 0.2 / height, told, fontsize=10, va="center", parse_math=False)
+    message = f"{title} by severity (0: clean), with 95 % intervals over {len(tried[0].labels):,} images"
+    figure.text(left, 1 - 0.2 / height, message, fontsize=10, va="center", parse_math=False)
     if len(tried) > 1:
         handles = figure.axes[0].get_lines()[: len(tried)]
         labels = display_names([one.name for one in tried], 26)
@@ -156,8 +156,8 @@ def tier_bars_figure(tried: Sequence[tuple[TriedClassifier, Mapping[str, float]]
         axes.set_axisbelow(True)
         severity = tried[0][0].tiers.get(part)
         axes.set_title(part if severity is None else f"{part} (severity {severity})", fontsize=TEXT_POINTS, pad=3)
-    told = f"Accuracy under corruption, with 95 % intervals over {len(tried[0][0].labels):,} images"
-    figure.text(0.02, 1 - 0.16 / height, told, fontsize=10, va="center")
+    message = f"Accuracy under corruption, with 95 % intervals over {len(tried[0][0].labels):,} images"
+    figure.text(0.02, 1 - 0.16 / height, message, fontsize=10, va="center")
     return figure
 
 
@@ -194,8 +194,8 @@ def picture_grid_figure(
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH_INCHES), ylim=(height, 0))
     axes.set_axis_off()
     what = f"One test image ({file_name(path, 40)})" if path else "One test image"
-    told = f"{what}, clean and under every corruption"
-    axes.text(margin, 0.17, told, fontsize=10, va="center", parse_math=False)
+    message = f"{what}, clean and under every corruption"
+    axes.text(margin, 0.17, message, fontsize=10, va="center", parse_math=False)
     axes.text(margin, 0.3 + tile / 2, "clean", fontsize=TEXT_POINTS, va="center")
     _draw_picture(axes, clean, margin + label, 0.3, tile)
     for i, block in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""Ice on a window: replaces the photographs of frost of the published sets."""
+"""Generated frost, in place of the frost photographs of the published sets."""
 
 import math
 
@@ -8,9 +8,9 @@ from torch import Tensor
 from resnet_mlflow.robustness.clouds import fractal_clouds
 from resnet_mlflow.robustness.random import ItemRandom
 
-# Between bare glass and thick ice, as red, green and blue.
+# Between bare glass and thick frost, as red, green and blue.
 _GLASS = (38.0, 66.0, 104.0)
-_ICE = (235.0, 244.0, 252.0)
+_FROST = (235.0, 244.0, 252.0)
 
 _N_FERNS = 12
 # Barbs along the height of an image, and how much clouds bend them, in radians.
@@ -19,7 +19,7 @@ _BEND = 22.0
 
 
 def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
-    """Return ice, float32 in [0, 1] of shape (n, 3, height, width): pale ferns on blue glass.
+    """Return frost, float32 in [0, 1] of shape (n, 3, height, width): pale ferns on blue glass.
 
     A film of uneven thickness is divided into cells around random points. In each, barbs leave a stem in a direction
     of its own.
@@ -30,9 +30,9 @@ def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
     stems = across.abs().mul_(-45).exp_()
     grain = fine.sub(0.5).abs_().mul_(-16).exp_()
     cover = ((film - 0.12) / 0.45).clamp_(0, 1)
-    ice = cover * (0.22 + 0.35 * fine + 0.14 * barbs + 0.3 * grain) + (0.15 + 0.4 * cover) * stems
-    glass, white = (torch.tensor(color, device=ice.device).view(3, 1, 1) / 255 for color in (_GLASS, _ICE))
-    return torch.lerp(glass, white, ice.clamp_(0, 1)[:, None])
+    frost = cover * (0.22 + 0.35 * fine + 0.14 * barbs + 0.3 * grain) + (0.15 + 0.4 * cover) * stems
+    glass, white = (torch.tensor(color, device=frost.device).view(3, 1, 1) / 255 for color in (_GLASS, _FROST))
+    return torch.lerp(glass, white, frost.clamp_(0, 1)[:, None])
 
 
 def _in_cells(random: ItemRandom, film: Tensor, rough: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Finished cells on disk: what each classifier said of each corrupted test set, so that a test can be continued."""
+"""Finished results on disk: each classifier's answers on each corrupted test set, so that a test can continue."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ ALGORITHMS = "1"
 
 @dataclass(frozen=True, eq=False)
 class SetResult:
-    """What one classifier said of one corrupted test set; rows are the images tested, in the dataset's order.
+    """One classifier's answers on one corrupted test set; rows are the images tested, in the dataset's order.
 
     Attributes:
         predictions: Class indices, ``(n_items,)`` int32.
@@ -110,13 +110,13 @@ class ResultStore:
         found = _read(file)
         if found is None or not _fits(found, n_items, n_classes):
             raise InputError(
-                f"a worker must hand over results of {n_items} images and {n_classes} classes, got others of {key} for "
+                f"a worker must return results of {n_items} images and {n_classes} classes, got others of {key} for "
                 f"run {classifier}; run again"
             )
         self.put(key, classifier, found)
 
     def put(self, key: str, classifier: str, result: SetResult) -> None:
-        """Keep a result; it is there whole or not at all.
+        """Keep a result, written atomically.
 
         Raises:
             InputError: If the folder cannot be written to.
@@ -136,7 +136,7 @@ def _read(path: Path) -> SetResult | None:
     except FileNotFoundError:
         return None
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, TypeError):
-        logger.warning("damaged result %s; it will be computed again", path)
+        logger.warning("damaged result %s; computing it again", path)
         return None
 
 

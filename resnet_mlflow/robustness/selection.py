@@ -42,7 +42,8 @@ def parse_corruptions(text: str) -> tuple[str, ...]:
         if name not in named and name not in CORRUPTIONS:
             known = [*named, *CORRUPTIONS]
             raise InputError(
-                f"corruptions must be among {', '.join(known)}, got {name!r}{nearest(name, known)}; write all for all"
+                f"corruptions must be among {', '.join(known)}, got {name!r}{nearest(name, known)}; write all for "
+                f"every corruption"
             )
         chosen.update(named.get(name, (name,)))
     return tuple(name for name in CORRUPTIONS if name in chosen)
@@ -66,7 +67,7 @@ def parse_tiers(text: str) -> dict[str, int]:
         given[name] = _severity(severity, f"severity of tier {name}")
     tiers = {name: given[name] for name in TIERS if name in given}
     if list(tiers.values()) != sorted(set(tiers.values())):
-        raise InputError(f"severities of tiers must rise from mild to strong, got {text!r}; write mild=1,strong=5")
+        raise InputError(f"severities of tiers must increase from mild to strong, got {text!r}; write mild=1,strong=5")
     return tiers
 
 
@@ -100,7 +101,7 @@ def parse_severities(text: str, tiers: Mapping[str, int]) -> tuple[int, ...]:
 def _severity(text: str, what: str) -> int:
     severity = int(text) if text.isascii() and text.isdigit() else 0
     if severity not in SEVERITIES:
-        raise InputError(f"{what} must be 1, 2, 3, 4 or 5, got {text or 'nothing'}; 1 is the mildest")
+        raise InputError(f"{what} must be 1, 2, 3, 4 or 5, got {text or 'nothing'}; 1 is the weakest")
     return severity
 
 
@@ -122,8 +123,8 @@ def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tu
     cells = tuple(CorruptedSet(*pair) for pair in pairs if pair[1] in severities_of(pair[0]))
     if not cells:
         raise InputError(
-            f"corruptions must come in a severity of {severities}, got {', '.join(corruptions)}; geometric ones come "
-            "in 1, 3 and 5"
+            f"corruptions must exist at one of the severities {severities}, got {', '.join(corruptions)}; geometric "
+            f"ones exist at 1, 3 and 5"
         )
     return cells
 

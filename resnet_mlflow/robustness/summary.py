@@ -1,4 +1,4 @@
-"""What a test came to for one classifier: scores by cell, by tier, by family and overall, under their logged names."""
+"""One classifier's results: scores by cell, tier, family and overall, under their logged names."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

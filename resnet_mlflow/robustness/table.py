@@ -68,7 +68,7 @@ def _row(name: str, group: Sequence[tuple[TriedClassifier, Metrics]], scores: Ma
 
 
 def cells_frame(tried: TriedClassifier) -> "pd.DataFrame":
-    """Return one row per cell: accuracy with Wilson's interval, ECE, and the share of labels that survive."""
+    """Return one row per cell: accuracy with Wilson's interval, ECE, and the share of unchanged predictions."""
     import pandas as pd
 
     series = tried.series()
@@ -114,11 +114,11 @@ def _legend(first: TriedClassifier, shown: Sequence[str]) -> list[str]:
     low, high = first.interval(CLEAN)
     lines = [
         f"Accuracy; {tiers}; mean: {coverage(first)}.",
-        "± is the standard deviation over seeds; in brackets stands the 95 % interval over images, which for "
-        f"clean ones is {(high - low) / 2:.3f} to either side.",
+        "± is the standard deviation over seeds; brackets contain the 95 % interval over images, which for clean "
+        f"images is ± {(high - low) / 2:.3f}.",
     ]
     if "mCE" in shown:
-        lines.append("mCE and relative mCE are in percent of the reference, whose own are 100.")
+        lines.append("mCE and relative mCE are percentages of the reference, whose own values are 100.")
     return lines
 
 

@@ -51,9 +51,9 @@ def snow(
 
 
 def frost(images: Tensor, random: ItemRandom, image_weight: float, frost_weight: float) -> Tensor:
-    """Return images seen through ice, which is made up for each: see ``ice.frost_texture``."""
-    ice = frost_texture(random, *images.shape[2:])
-    return to_bytes(ice.mul_(frost_weight).add_(to_floats(images), alpha=image_weight))
+    """Return images seen through frost, generated for each: see ``frost.frost_texture``."""
+    texture = frost_texture(random, *images.shape[2:])
+    return to_bytes(texture.mul_(frost_weight).add_(to_floats(images), alpha=image_weight))
 
 
 def fog(images: Tensor, random: ItemRandom, strength: float, decay: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""A whole classifier, image in and class out, and the folder it is kept in: no pickle, no tracking, no dataset."""
+"""A complete classifier, image in and class out, and its folder: no pickle, no tracking, no dataset."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +116,7 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         groups: Sequence[str] = (),
     ) -> Iterator[tuple[NDArray[np.int64], Judged]]:
-        """Yield positions of images and what is said of them, block by block, in order.
+        """Yield positions of images and their answers, block by block, in order.
 
         Args:
             images: As for ``predict_proba``.
@@ -189,13 +189,13 @@ class Classifier:
 
 
 def unconditional(probabilities: Scores) -> Judged:
-    """Return what a classifier without rules says: the most probable class, always."""
+    """Return the answers of a classifier without rules: always the most probable class."""
     n_images, labels = len(probabilities), probabilities.argmax(axis=1)
     return Judged(probabilities, labels, None, np.ones(n_images, dtype=bool), np.full(n_images, ""))
 
 
 def _measure(light: Light, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Keep the light of pictures on their way through, as they were decoded."""
+    """Record the brightness of decoded images as they pass through."""
     light[rows] = measure_light(images)
     return images
 
@@ -254,8 +254,8 @@ def read_parts(folder: Path) -> Parts:
     expected = (BACKBONES[description.backbone].n_features, len(description.class_names))
     if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(
-            f"a classifier's head must take the {expected[0]} features of {description.backbone} and tell "
-            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; promote it again"
+            f"a classifier's head must take the {expected[0]} features of {description.backbone} and have "
+            f"{expected[1]} classes, got one with {head.n_features_in_} and {len(head.classes_)}; promote it again"
         )
     return Parts(description, backbone, head, read_rules(folder, head, description.class_names))
 
@@ -269,7 +269,7 @@ def _read_description(path: Path) -> Description:
     except (OSError, ValueError, RecursionError) as error:
         reason = _first_problem(error)
         raise InputError(
-            f"a classifier's folder must hold {path.name}, got {path.parent} ({reason}); name a promoted model"
+            f"a classifier's folder must contain {path.name}, got {path.parent} ({reason}); pass a promoted model"
         ) from None
 
 

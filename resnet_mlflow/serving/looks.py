@@ -1,4 +1,4 @@
-"""How often one test split has decided for a model, and what a decision then takes."""
+"""How many decisions were made on one test split for a model, and the level of the next one."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -79,10 +79,11 @@ def level_of_alarm(look: int, false_alarms: float) -> float:
 
 
 def looks_in_words(look: int) -> str:
-    """Return what a version says of how often its test split has decided, in a sentence; 0: not yet."""
+    """Return a sentence on how many decisions were made on the version's test split; 0: none yet."""
     if look == 0:
-        return "The test split has decided nothing: there was no champion to compare with."
+        return "No decision was made on the test split: there was no champion to compare with."
     return (
-        f"Decision {look} on this test split for this model, at level {level_of_look(look):.4g}; the next asks for "
-        "more, so that all that may ever come have a chance of at most 5 % together to promote one that is no better."
+        f"Decision {look} on this test split for this model, at level {level_of_look(look):.4g}; the next decision "
+        f"uses a stricter level, so that all decisions together have at most a 5 % chance of promoting a classifier "
+        f"that is not better."
     )

@@ -31,7 +31,7 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier said of the test items: ids, true and predicted class names, each ``(n_items,)``.
+    """A classifier's test predictions: ids, true and predicted class names, each ``(n_items,)``.
 
     ``slices`` has by column what each item has there; empty texts are in no slice.
     """
@@ -95,7 +95,7 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float, lo
     if not np.array_equal(first.item_ids, second.item_ids):
         n_shared = len(np.intersect1d(first.item_ids, second.item_ids))
         raise InputError(
-            f"both classifiers must have been tested on the same items, got {len(first.item_ids)} and "
+            f"both classifiers must have been tested on the same images, got {len(first.item_ids)} and "
             f"{len(second.item_ids)} with {n_shared} in common; evaluate both with the same on_bad_image"
         )
     level = level_of_look(look)
@@ -107,7 +107,7 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float, lo
     sure = n_discordant >= EXACT_BELOW or found.p_value <= level
     reason = _reason(found, metric, margin, look)
     if above and not sure:
-        reason += f", but only {n_discordant} images tell the two apart: exact test p {found.p_value:.2g}"
+        reason += f", but the two differ on only {n_discordant} images: exact test p {found.p_value:.2g}"
     return Decision(above and sure, reason, found, look)
 
 
@@ -132,7 +132,7 @@ def decide_over_folds(
     names = ("item_ids", "labels", "folds")
     if not all(np.array_equal(getattr(candidate, name), getattr(champion, name)) for name in names):
         raise InputError(
-            "both must have been cross-validated over the same folds, got other images or folds; run both with "
+            "both must have been cross-validated on the same folds, got different images or folds; run both with "
             "the same folds, repeats, seed and on_bad_image"
         )
     level = level_of_look(look)
@@ -146,7 +146,7 @@ def decide_over_folds(
     above, sure = found.interval[0] > margin, found.p_value <= level
     reason = _reason(found, metric, margin, look, what="cross-validated")
     if above and not sure:
-        reason += f", but the corrected test has p {found.p_value:.2g}"
+        reason += f", but the corrected test gives p {found.p_value:.2g}"
     return Decision(above and sure, reason, found, look)
 
 
@@ -158,7 +158,7 @@ def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, 
         candidate: Its answers, with slices.
         champion: Those of the present champion, on the same items in any order.
         demand: ``not_worse``: McNemar's test shows it worse on no slice, at 0.05 after Holm over all of them.
-            ``not_lower``: on no slice it is right less often.
+            ``not_lower``: on no slice it is correct less often.
 
     Raises:
         InputError: If nothing is known of slices.
@@ -167,7 +167,7 @@ def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, 
     if not first.slices:
         raise InputError(
             f"slices={demand} must find slices in the candidate's predictions, got none; list the images in a table "
-            "with such a column and fit it again, or pass slices=ignore"
+            f"with a column to slice by and fit it again, or pass slices=ignore"
         )
     right = [answers.labels == answers.predictions for answers in (first, second)]
     members = {
@@ -182,12 +182,12 @@ def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, 
         shown = {name: one for name, one in shown.items() if p_values[name] <= LEVEL}
     if not shown:
         return replace(decision, reason=f"{decision.reason}; on none of {len(found)} slices {_said(demand)}")
-    told = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
-    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {told}")
+    text = ", ".join(f"{name} by {one.difference:+.4f} (p {p_values[name]:.2g})" for name, one in shown.items())
+    return replace(decision, promote=False, reason=f"{decision.reason}; {_said(demand)} on {text}")
 
 
 def _said(demand: str) -> str:
-    return {"not_worse": "shown to be worse", "not_lower": "right less often"}[demand]
+    return {"not_worse": "significantly worse", "not_lower": "correct less often"}[demand]
 
 
 def _reason(found: SeededDifference, metric: str, margin: float, look: int, what: str = "test") -> str:
@@ -239,7 +239,7 @@ def describe_version(
         f"**{title}**",
         "\n".join(markdown_table(["split", "accuracy", "balanced accuracy", "macro-F1"], scores)),
         f"Most confused {tested} images:" if worst else f"No {tested} image was confused.",
-        *(["\n".join(markdown_table(["class", "taken for", "images"], worst))] if worst else []),
+        *(["\n".join(markdown_table(["class", "predicted as", "images"], worst))] if worst else []),
         f"Decision: {reason}.",
         *remarks,
         REQUEST,

@@ -52,7 +52,7 @@ def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
     """
     cells = _cells(model_input)
     if len(cells) == 0:
-        raise InputError("a request must hold at least one image, got none; add rows")
+        raise InputError("a request must contain at least one image, got none; add rows")
     if isinstance(cells, np.ndarray) and cells.ndim > 1:
         return _checked_pixels(cells)
     return [_checked_file(row, cell, max_pixels) for row, cell in enumerate(cells)]
@@ -120,13 +120,13 @@ def _decoded(row: int, text: str) -> bytes:
         with contextlib.suppress(ValueError):
             return pybase64.b64decode(written, validate=True)
     raise InputError(
-        f"row {row}: an image must be base64 text, got {text[:20]!r}, which is none; encode the file's bytes"
+        f"row {row}: an image must be base64 text, got {text[:20]!r}, which is not; encode the file's bytes"
     )
 
 
 def damaged(where: str, reason: str) -> str:
     """Return the line that refuses an image which cannot be decoded."""
-    return f"{where}: an image must be whole, got a damaged one ({reason}); send it again"
+    return f"{where}: an image must be undamaged, got a damaged one ({reason}); send it again"
 
 
 def read_top_k(params: Mapping[str, Any]) -> int:

@@ -42,13 +42,15 @@ def guarded(invocations: Invocations) -> Invocations:
             raise
         except RecursionError:
             raise RequestError(
-                "a request must not be nested deeper than a table or pixels are, got hundreds of levels; flatten it"
+                "a request must not be nested deeper than a table or pixels need, got hundreds of levels; flatten it"
             ) from None
         except MlflowException as error:
             raise RequestError(_one_line(error.message)) from None
         except Exception as error:  # what MLflow's parsers come to on JSON of another shape
             line = _one_line(f"{type(error).__name__}: {error}")
-            raise RequestError(f"a request must be a table or pixels as documented, got another ({line})") from None
+            raise RequestError(
+                f"a request must be a table or pixels, as documented, got something else ({line})"
+            ) from None
 
     return answer
 
@@ -60,7 +62,7 @@ def _check_encoding(data: bytes, content_type: str) -> None:
         data.decode()
     except UnicodeDecodeError as error:
         raise RequestError(
-            f"a request must be UTF-8 text, got byte 0x{data[error.start]:02x} at {error.start}; encode it anew"
+            f"a request must be UTF-8 text, got byte 0x{data[error.start]:02x} at {error.start}; encode it again"
         ) from None
 
 
@@ -71,12 +73,12 @@ def _checked(content_type: str | None) -> str:
         name, _, value = part.partition("=")
         charset = value.strip().strip('"').lower()
         if name.strip().lower() == "charset" and charset != "utf-8":
-            raise RequestError(f"a request's charset must be utf-8, got {printable(charset)[:40]}; encode it anew")
+            raise RequestError(f"a request's charset must be utf-8, got {printable(charset)[:40]}; encode it again")
     return content_type
 
 
 def _one_line(message: str) -> str:
     """Return what a message of MLflow's says, without the request that it quotes before or after."""
-    told = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
-    line = _ENCODED.sub("...", printable(" ".join(told.split())))
+    description = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
+    line = _ENCODED.sub("...", printable(" ".join(description.split())))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

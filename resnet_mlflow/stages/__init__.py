@@ -1,1 +1,1 @@
-"""One module per entry point: composes the rooms below, and tracks what they give."""
+"""One module per entry point: combines the packages below and tracks their results."""

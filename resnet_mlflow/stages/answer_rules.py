@@ -1,4 +1,4 @@
-"""What a promotion does about a classifier's answers: fits its rules, tries them on test images, and logs both."""
+"""Answering rules at promotion: they are calibrated, tested on test images, and logged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NOTHING = "none"
 
 @dataclass(frozen=True, eq=False)
 class AnswerPolicy:
-    """What a version is told of its answers.
+    """What a version records about its answers.
 
     Attributes:
         rules: None where nothing is promised.
@@ -35,18 +35,24 @@ class AnswerPolicy:
         """Return what a version's tags say of it."""
         if self.rules is None:
             return {"promises": NOTHING}
-        told = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
-        return told | ({"answers": self._answers_in_words} if self.rules.answering else {})
+        tags = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
+        return tags | ({"answers": self._answers_in_words} if self.rules.answering else {})
 
     @property
     def _sets_in_words(self) -> str:
         assert self.rules is not None
         sets = self.rules.sets
         per = "" if sets.per == "all" else f" of each {sets.per}"
-        words = f"sets hold the class of {100 * sets.coverage:g} % of images{per} ({sets.n_images} calibrated them)"
+        words = (
+            f"the true class is in the set for {100 * sets.coverage:g} % of images{per} ({sets.n_images} "
+            "calibration images)"
+        )
         if not self.metrics:
             return words
-        return f"{words}; of test images {self._share('coverage')}, with {self.metrics['set_size']:.2f} classes each"
+        return (
+            f"{words}; for {self._share('coverage')} of the test images, with {self.metrics['set_size']:.2f} classes "
+            f"per set"
+        )
 
     @property
     def _answers_in_words(self) -> str:
@@ -54,7 +60,7 @@ class AnswerPolicy:
         if "answer_error" not in self.metrics:
             return str(self.rules.answering)
         answered, wrong = self._share("answer_rate"), self._share("answer_error")
-        return f"{self.rules.answering}; of test images {answered} are answered, {wrong} of these wrong"
+        return f"{self.rules.answering}; {answered} of the test images are answered, {wrong} of these wrongly"
 
     def _share(self, name: str) -> str:
         value, low, high = (100 * self.metrics[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high"))

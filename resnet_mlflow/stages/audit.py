@@ -25,7 +25,12 @@ from resnet_mlflow.tracking import StageRun, stage_run
 logger = logging.getLogger(__name__)
 
 # A part of the work beside an image that is measured: what the steps take of an audit of 60 000 images of CIFAR-10.
-_STEPS = {"looking for twins": 0.8, "comparing twins": 0.6, "looking for outliers": 0.2, "measuring cues": 0.1}
+_STEPS = {
+    "finding near-duplicates": 0.8,
+    "comparing near-duplicates": 0.6,
+    "finding outliers": 0.2,
+    "measuring cues": 0.1,
+}
 _FOLDS_SHARE = 1.0
 
 
@@ -55,7 +60,7 @@ def run_audit(config: AuditConfig) -> Outcome:
     for remark in remarks_of(audit):
         logger.info("%s", remark)
     logger.info(
-        "Issues: %d, in artifacts audit/audit.html and audit/issues.csv of run %s", len(audit.issues), run.run_id
+        "%d issues: see artifacts audit/audit.html and audit/issues.csv of run %s", len(audit.issues), run.run_id
     )
     return Outcome(run.run_id, audit.metrics | times)
 
@@ -94,8 +99,8 @@ def _write(run: StageRun, config: AuditConfig, inputs: Inputs, audit: Audit) -> 
     facts = (
         f"{len(audit.pool):,} images of {len(dataset.class_names):,} classes in {', '.join(audit.pool.splits)}; digest "
         f"{dataset.digest}.",
-        f"Labels were judged by linear heads on features of {config.backbone} ({inputs.weights.label}), none of which "
-        "had seen the image, a copy or a twin of it.",
+        f"Labels were checked by linear heads on features of {config.backbone} ({inputs.weights.label}); no head was "
+        f"fitted on the image it judges, nor on a copy or near-duplicate of it.",
     )
     with run.artifacts() as artifacts:
         folder = artifacts / "audit"

@@ -1,4 +1,4 @@
-"""When a candidate's classifier should not answer: its rules, calibrated on images that selected nothing."""
+"""When a candidate's classifier should not answer: its rules, calibrated on images that no choice was based on."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images that selected nothing, and what classifiers say of them that did not see them.
+    """Images that no choice was based on, and predictions for them by classifiers that did not see them.
 
     Attributes:
         items: Their features and labels.
@@ -110,8 +110,8 @@ def check_calibration(config: AnsweringConfig, classifier: RunClassifier) -> Sou
     except InputError as error:
         asked = [f"{name}={value}" for name, value in _given(config).items()]
         if asked:
-            raise InputError(f"{', '.join(asked)} needs images that selected nothing: {error}") from None
-        logger.info("no promises: %s", error)
+            raise InputError(f"{', '.join(asked)} needs images that no choice was based on: {error}") from None
+        logger.info("no answering rules: %s", error)
         return None
 
 
@@ -133,11 +133,11 @@ def _source(config: AnsweringConfig, classifier: RunClassifier) -> Source:
     if config.calibrate == "cross_fit" or (config.calibrate == "auto" and is_head and not own.calibration_fraction):
         if is_head:
             return "cross_fit"
-        raise InputError("only heads on frozen features are fitted again; fit it with calibration_fraction=0.5")
+        raise InputError("cross_fit is for heads on frozen features only; train it with calibration_fraction=0.5")
     if own.calibration_fraction:
         return "kept_aside"
     raise InputError(
-        f"run {classifier.run.info.run_id} kept no images aside; fit it with calibration_fraction=0.5"
+        f"run {classifier.run.info.run_id} set no images aside; fit it with calibration_fraction=0.5"
         + (", or pass calibrate=cross_fit" if is_head else "")
     )
 
@@ -245,7 +245,7 @@ class _Work:
         )
 
     def fold_by_fold(self) -> Iterator[Calibration]:
-        """Yield what heads say of training images that they were not fitted on, until there are enough."""
+        """Yield heads' predictions for training images that they were not fitted on, until there are enough."""
         train, val, own = self.splits["train"], self.splits["val"], self.classifier.config
         fold_of = _draw_folds(train.labels, train.groups, own.seed, self.classifier.class_names)
         n_images = 0

@@ -68,13 +68,15 @@ def _best(config: PromoteConfig, dataset: ImageDataset, experiment: Experiment, 
     found = [run for run in runs if metric in run.data.metrics]
     divided = [run for run in runs if f"cv_val_{config.metric}" in run.data.metrics]
     if found and divided:
-        logger.info("%d cross-validated configurations are no candidates beside runs of a fixed split", len(divided))
+        logger.info(
+            "%d cross-validated configurations are ignored, because there are runs on a fixed split", len(divided)
+        )
     if not found:
         metric, found = f"cv_val_{config.metric}", divided
     if not found:
         raise _none(dataset, experiment, withdrawn)
     for run_id, why in withdrawn.items():
-        logger.info("passed over: run %s, whose version was rolled back (%s); run_id=%s takes it", run_id, why, run_id)
+        logger.info("skipped run %s, whose version was rolled back (%s); pass run_id=%s to use it", run_id, why, run_id)
     score = max(run.data.metrics[metric] for run in found)
     run, tie = _of_equals([run for run in found if run.data.metrics[metric] == score], metric, score)
     return Candidate(run, {"experiment": str(experiment.name)} | ({"tie": tie} if tie else {}))
@@ -105,7 +107,7 @@ def _of_equals(runs: Sequence[Run], metric: str, score: float) -> tuple[Run, str
     by_work = f"its backbone has the fewest multiply-adds ({work / 1e9:.2f} G per image)"
     rule = "it is the oldest" if n_cheapest == len(runs) else by_work
     if 1 < n_cheapest < len(runs):
-        rule += f", and of {n_cheapest} such it is the oldest"
+        rule += f", and it is the oldest of {n_cheapest} such runs"
     return chosen, f"{len(runs)} runs have {metric} {score:.4f}: {rule}"
 
 
@@ -118,11 +120,11 @@ def _multiply_adds(run: Run) -> float:
 def _none(dataset: ImageDataset, experiment: Experiment, withdrawn: Mapping[str, str]) -> InputError:
     elsewhere = Counter(experiment_name(run) for run in _fitted_on(dataset))
     others = ", ".join(f"{name} ({n})" for name, n in elsewhere.items() if name != experiment.name)
-    told = f"; {len(withdrawn)} were rolled back" if withdrawn else ""
+    text = f"; {len(withdrawn)} were rolled back" if withdrawn else ""
     remedy = f"pass experiment=NAME of {others}, or run_id=" if others else "run fit_head first"
     return InputError(
         f"a candidate must be a FINISHED run of {' or '.join(CANDIDATE_STAGES)} on {dataset.name} as it is now "
-        f"(digest {dataset.digest}), got none in experiment {experiment.name!r}{told}; {remedy}"
+        f"(digest {dataset.digest}), got none in experiment {experiment.name!r}{text}; {remedy}"
     )
 
 
@@ -137,9 +139,9 @@ def _named(config: PromoteConfig, dataset: ImageDataset, experiment: Experiment)
     if tags.get("dataset_digest") != dataset.digest:
         raise InputError(
             f"the candidate's dataset must be {dataset.name} as it is now (digest {dataset.digest}), got digest "
-            f"{tags.get('dataset_digest')} for run {config.run_id}; pass its dataset, or fit it again"
+            f"{tags.get('dataset_digest')} for run {config.run_id}; pass the run's dataset, or fit it again"
         )
     own = experiment_name(run)
     if own != experiment.name:
-        logger.info("run %s is of experiment %s, not of %s", config.run_id, own, experiment.name)
+        logger.info("run %s belongs to experiment %s, not to %s", config.run_id, own, experiment.name)
     return Candidate(run, {"experiment": own})

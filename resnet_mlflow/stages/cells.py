@@ -16,7 +16,7 @@ from resnet_mlflow.stages.preparation import prepare
 from resnet_mlflow.study import Cell
 from resnet_mlflow.study.pace import Pace
 from resnet_mlflow.study.table import CellResult
-from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, progress
+from resnet_mlflow.terminal import in_words, left_in_words, progress, within_larger_task
 from resnet_mlflow.tracking import get_run
 from resnet_mlflow.workers.parts import Part
 
@@ -88,7 +88,7 @@ def _do_here(works: Sequence[_Work], done: Done) -> None:
 def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, done: Done) -> None:
     start = time.perf_counter()
     try:
-        with as_a_part():
+        with within_larger_task():
             how = _do(work, done)
     except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
@@ -121,7 +121,7 @@ def _scores(work: _Work, done: Done) -> str:
 
 
 def _do(work: _Work, done: Done) -> str:
-    """Do a piece of work, and return how it was done where that is not by doing it."""
+    """Do the work and return how it was done, if not by running it now."""
     if isinstance(work.config, LongtailConfig):
         if not run_longtail(work.config):
             raise InputError("a method failed, see its run")

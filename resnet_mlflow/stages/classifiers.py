@@ -67,22 +67,22 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
         )
     if "folds" in run.data.tags:
         raise InputError(
-            f"a classifier must come from one fit, got the cross-validation {run_id}, which holds no classifier; "
-            "promote it (run_id=...), which fits one on all images"
+            f"a classifier must come from a single fit, got the cross-validation {run_id}, which contains no "
+            f"classifier; promote it (run_id=...) to fit one on all images"
         )
     config = _with_own_backbone(config_of_run(run), run).model_copy(update={"cache_dir": "", **(here or {})})
     inputs = _prepared_as_then(prepare(config), run)
     if (then := run.data.tags.get("dataset_digest")) != inputs.dataset.digest:
         raise InputError(
-            f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset} "
+            f"the dataset of run {run_id} must be unchanged, got digest {inputs.dataset.digest} for {config.dataset} "
             f"where the run had {then}; restore the images or fit the classifier again"
         )
     head = load_head_of_run(run)
     expected = (BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names))
     if (head.n_features_in_, len(head.classes_)) != expected:
         raise InputError(
-            f"the head of run {run_id} must take the {expected[0]} features of {config.backbone} and tell "
-            f"{expected[1]} classes apart, got one of {head.n_features_in_} and {len(head.classes_)}; fit it again"
+            f"the head of run {run_id} must take the {expected[0]} features of {config.backbone} and have "
+            f"{expected[1]} classes, got one with {head.n_features_in_} and {len(head.classes_)}; fit it again"
         )
     return RunClassifier(run, config, inputs, head)
 

@@ -88,7 +88,7 @@ def copy_version(config: PromoteConfig, name: str) -> None:
     version = numbered_version(name, config.model_version) if config.model_version else champion
     if version is None:
         got = f"version {config.model_version}" if config.model_version else f"no {CHAMPION}"
-        raise InputError(f"a version must be there to be copied, got {got} of {name}; promote a classifier first")
+        raise InputError(f"copy needs a version, got {got} of {name}; promote a classifier first")
     target = without_password(config.target_uri)
     with scratch_folder() as folder:
         files = download_model(model_id_of(version), folder)
@@ -96,7 +96,7 @@ def copy_version(config: PromoteConfig, name: str) -> None:
         check_package(version, digests)
         logger.info("copy:      version %s of %s (%d files) to %s", version.version, name, len(digests), target)
         if config.dry_run:
-            logger.info("nothing was changed: dry_run is true")
+            logger.info("nothing was changed, because dry_run is true")
             return
         origin = f"{without_password(store_uri())} version {version.version}"
         parcel = _Parcel(version, files, digests, read_history(name), load_card(version), is_champion, origin)
@@ -104,7 +104,7 @@ def copy_version(config: PromoteConfig, name: str) -> None:
             number = _unpack(config, parcel)
     rewrite_version(version, {COPIED_TAG: f"{target} version {number}"})
     role = CHAMPION if is_champion else CHALLENGER
-    logger.info("%s version %s of %s is %s, all digests equal", name, number, target, role)
+    logger.info("%s version %s of %s is %s; all digests are equal", name, number, target, role)
 
 
 def _unpack(config: PromoteConfig, parcel: _Parcel) -> str:

@@ -1,4 +1,4 @@
-"""Workers that do the parts of a piece of work below its run."""
+"""Workers that share the work below a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class Crew:
         self.place = place
 
     def check(self, config: FeatureConfig, digest: str) -> None:
-        """Make sure that all workers can do what they will be told.
+        """Make sure that all workers can do what they will be asked to do.
 
         Args:
             config: Names the dataset.
@@ -48,10 +48,10 @@ class Crew:
             InputError: If one of them has another version or dataset, or cannot reach the store; the line says what it
                 needs.
         """
-        answers = self.client.run(load(ANSWER), self._told("check", extraction_of(config), {"digest": digest}))
-        for told in answers.values():
-            if "failed" in told:
-                raise InputError(told["failed"])
+        answers = self.client.run(load(ANSWER), self._request("check", extraction_of(config), {"digest": digest}))
+        for answer in answers.values():
+            if "failed" in answer:
+                raise InputError(answer["failed"])
 
     def features(self, config: FeatureConfig) -> Part:
         """Return the part that makes the features which a configuration works on."""
@@ -75,7 +75,7 @@ class Crew:
             priority: As in ``Part``.
             more: What the job needs to know besides.
         """
-        content = self._told(job, config, more)
+        content = self._request(job, config, more)
         needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus
         return Part(digest_of(content), content, after, priority, needs_gpu)
 
@@ -83,7 +83,7 @@ class Crew:
         """Yield key and answer of each part as it ends: ``run_id`` and ``how``, or ``failed``."""
         yield from do_parts(self.client, load(ANSWER), parts)
 
-    def _told(self, job: str, config: Config, more: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _request(self, job: str, config: Config, more: Mapping[str, str] | None = None) -> dict[str, Any]:
         values = config.model_dump(mode="json") | {name: 0 if name == "workers" else "" for name in _of_workers(config)}
         kind = type(config).__name__
         return {"job": job, "kind": kind, "config": values, "place": asdict(self.place), **(more or {})}

@@ -1,4 +1,4 @@
-"""What runs tell of how their images are divided: groups, what crosses splits, what could not be balanced."""
+"""What runs log about how their images are divided: groups, what crosses splits, what could not be balanced."""
 
 import hashlib
 import json
@@ -60,12 +60,12 @@ def imbalance_of(dataset: ImageDataset, val_fraction: float, seed: int) -> Imbal
         _, rows = split_validation(train.labels, val_fraction, seed, names, train.groups)
         sizes, held_out = _sizes(dataset, train.labels, train.labels[rows])
         found["val"] = unbalanced(sizes, held_out, val_fraction)
-    told = {
+    tags = {
         split: {names[label]: pair for label, pair in classes.items()} for split, classes in found.items() if classes
     }
-    for split, classes in told.items():
-        logger.warning("%s: groups kept classes from being balanced in %s: %s", dataset.name, split, _listed(classes))
-    return told
+    for split, classes in tags.items():
+        logger.warning("%s: groups prevented balanced classes in %s: %s", dataset.name, split, _listed(classes))
+    return tags
 
 
 def _sizes(dataset: ImageDataset, *labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -87,7 +87,7 @@ def groups_digest(dataset: ImageDataset) -> str:
 
 
 def division_tags(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> dict[str, str]:
-    """Return the tags that tell of groups; none where each image is its own."""
+    """Return the tags about groups; none if each image is its own group."""
     tags = {"n_left_out_images": str(sum(dataset.n_left_out.values()))} if dataset.n_left_out else {}
     if group_by or dataset.has_groups:
         tags |= {
@@ -101,14 +101,16 @@ def division_tags(dataset: ImageDataset, group_by: str, imbalance: Imbalance) ->
 
 def division_remarks(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> list[str]:
     """Return what a reader must know of groups before a run's numbers."""
-    remarks = [f"{n} images of {name} were left out: held-out splits have them, too." for name, n in _left(dataset)]
+    remarks = [
+        f"{n} images of {name} were left out, because they are also in held-out splits." for name, n in _left(dataset)
+    ]
     if group_by:
-        remarks.append(f"{dataset.n_groups} groups by `{group_by}`; those that are drawn apart are drawn whole.")
+        remarks.append(f"{dataset.n_groups} groups by `{group_by}`; draws never divide a group.")
         remarks += [
-            f"{n} images of {pair.split('/')[1]} are of groups that {pair.split('/')[0]} has, too."
+            f"{n} images of {pair.split('/')[1]} belong to groups that are also in {pair.split('/')[0]}."
             for pair, n in dataset.n_groups_across_splits.items()
         ]
-    remarks += [f"Groups kept {split} from being balanced: {_listed(one)}." for split, one in imbalance.items()]
+    remarks += [f"Groups prevented balanced classes in {split}: {_listed(one)}." for split, one in imbalance.items()]
     return remarks
 
 

@@ -65,7 +65,7 @@ class Source:
     version: ModelVersion | None
 
     @property
-    def told(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """Return where it is from, for tags and files."""
         run = {"classifier_run": self.classifier.run.info.run_id}
         if self.version is None:
@@ -101,7 +101,7 @@ def run_export(config: ExportConfig) -> dict[str, Measured]:
     source = _find(config)
     tags = {tag: value for tag, value in source.classifier.run.data.tags.items() if tag in COPIED_TAGS}
     name = f"export {source.classifier.name}"
-    with stage_run("export", config, name, tags | source.told) as run, scratch_folder() as scratch:
+    with stage_run("export", config, name, tags | source.tags) as run, scratch_folder() as scratch:
         runners, folders = _write(config, source, scratch)
         measured = _measure(config, source, runners, folders)
         _check(config, measured)
@@ -113,15 +113,15 @@ def _find(config: ExportConfig) -> Source:
     if bool(config.model) == bool(config.run_id):
         got = "both" if config.model else "none"
         raise InputError(
-            f"one of model and run_id must be given, got {got}; pass model=models:/NAME@champion or run_id=ID"
+            f"exactly one of model and run_id must be given, got {got}; pass model=models:/NAME@champion or run_id=ID"
         )
     version = promoted_version(config.model) if config.model else None
     run_id = run_of_model(config.model) if config.model else config.run_id
     classifier = load_classifier(run_id, {"device": "cpu", "cache_dir": config.cache_dir})
     if classifier.run.data.tags["stage"] == "refit" and classifier.inputs.dataset.test_is_drawn:
         raise InputError(
-            f"an exported classifier must have test images left to agree on, got run {run_id}, which was fitted on all "
-            f"of {classifier.inputs.dataset.name}; export a run of a fixed split"
+            f"an exported classifier must have test images to compare on, got run {run_id}, which was fitted on all "
+            f"of {classifier.inputs.dataset.name}; export a run on a fixed split"
         )
     if version is None:
         backbone = build_backbone(classifier.config.backbone, classifier.inputs.weights).eval()
@@ -145,7 +145,7 @@ def _write(config: ExportConfig, source: Source, scratch: Path) -> tuple[dict[st
     for row, precision in config.forms:
         name = f"{row.name}-{precision}"
         outputs = PLAIN_OUTPUTS if parts.rules is None else RULED_OUTPUTS
-        about = describe_export(parts, outputs, {**source.told, "precision": precision})
+        about = describe_export(parts, outputs, {**source.tags, "precision": precision})
         folders[name] = scratch / FOLDER / name
         runners[name] = write_form(row, graphs[precision], folders[name], about)
         logger.info("made %s", name)

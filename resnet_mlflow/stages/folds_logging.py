@@ -70,8 +70,8 @@ def log_folds(
     counted = ("n_skipped_images", "duplicates_across_splits")
     accuracy = scores["accuracy"]
     low, high = accuracy.interval
-    told = f"cross-validation {accuracy.mean:.3f} ({low:.3f} to {high:.3f})"
-    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names, "accuracy": told})
+    description = f"cross-validation {accuracy.mean:.3f} ({low:.3f} to {high:.3f})"
+    run.set_tags({name: inputs.tags[name] for name in counted} | {"pool": names, "accuracy": description})
     n_images = len(pooled.predictions.labels) // config.repeats
     run.log_note(_note(title, inputs, config, scores, metrics, n_images))
     _repeat_warnings(run, folds)
@@ -183,10 +183,10 @@ def _repeat_warnings(run: StageRun, folds: Sequence[FoldRun]) -> None:
     """Log the folds' warnings on the run of the configuration, each as the first fold that has it tells it."""
     found: dict[str, str] = {}
     for code in RUN_RULES:
-        told = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
-        if told:
-            found[code] = told[0] + (f" (in {len(told)} of {len(folds)} folds)" if len(folds) > 1 else "")
-    run.log_warnings(found, {code: RUN_RULES[code].told([text]) for code, text in found.items()})
+        clauses = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]
+        if clauses:
+            found[code] = clauses[0] + (f" (in {len(clauses)} of {len(folds)} folds)" if len(folds) > 1 else "")
+    run.log_warnings(found, {code: RUN_RULES[code].message([text]) for code, text in found.items()})
 
 
 def _note(
@@ -209,11 +209,12 @@ def _note(
     ]
     table = markdown_table(["score", "mean over folds", "95 % interval", "deviation over folds", "pooled"], rows)
     given = inputs.dataset.splits.get("test")
-    untouched = f" The test split that the dataset came with ({len(given)} images) was not looked at." if given else ""
+    untouched = f" The dataset's own test split ({len(given)} images) was not used." if given else ""
     times = "once" if config.repeats == 1 else f"{config.repeats} times"
     said = (
         f"Each of {n_images} images was predicted {times} by a classifier that had not seen it ({config.repeats} x "
-        f"{config.folds} folds). Everything was chosen within what a fold trains on. Intervals: corrected resampled t "
+        f"{config.folds} folds). Everything was chosen within each fold's training images. Intervals: corrected "
+        f"resampled t "
         f"(Nadeau and Bengio).{untouched}"
     )
     heading = f"**{title}**, cross-validated on {inputs.dataset.name}, {inputs.weights.label}, {inputs.image_size} px"

@@ -56,7 +56,7 @@ def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: 
         dataset: What the features are of.
         split: ``train``, ``val`` or ``test``, as it is used; validation may be drawn from train.
         features: Their items; images that could not be read have none.
-        slices: Columns of the dataset's table that are told.
+        slices: Columns of the dataset's table to include.
     """
     images = dataset.splits[split if split in dataset.splits else "train"]
     rows = rows_of(images, features)
@@ -67,8 +67,8 @@ def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: 
         paths=None if images.paths is None else as_file_paths(images.paths).take(rows.tolist()),
         group_numbers=images.groups[rows],
     )
-    told = {name: [images.columns[name][row] for row in rows] for name in slices}
-    return Items(split, images, rows, dataset.relative_paths(few), named_groups(dataset, few), told)
+    columns = {name: [images.columns[name][row] for row in rows] for name in slices}
+    return Items(split, images, rows, dataset.relative_paths(few), named_groups(dataset, few), columns)
 
 
 def rows_of(images: ImageSplit, features: FeatureSplit) -> NDArray[np.int64]:

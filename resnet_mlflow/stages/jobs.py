@@ -50,7 +50,7 @@ def _check(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
     if found != request["digest"]:
         raise InputError(
             f"a worker must have the same dataset (digest {request['digest']}), got {found} for {config.dataset} at "
-            f"{process_name()}; copy it there, or name the place where both have it"
+            f"{process_name()}; copy it there, or use a path that both can read"
         )
     return {}
 

@@ -1,4 +1,4 @@
-"""Stage `longtail`: remedies against long-tailed training data, one nested run per method and seed."""
+"""Stage `longtail`: long-tail methods, with one nested run per method and seed."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ from resnet_mlflow.stages.longtail_runs import (
 )
 from resnet_mlflow.stages.parents import parent_run
 from resnet_mlflow.stages.preparation import Inputs, compute_cache_key, prepare
-from resnet_mlflow.terminal import as_a_part, in_words, left_in_words, say
+from resnet_mlflow.terminal import in_words, left_in_words, say, within_larger_task
 from resnet_mlflow.tracking import StageRun, connect, get_run
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ def choose_methods(config: LongtailConfig) -> list[str]:
     named = {name.strip() for name in config.methods.split(",")}
     if refused := [name for name in off if name in named]:
         raise InputError(
-            f"a method must apply to images where train_layers is {config.train_layers}, got {refused[0]!r}, which "
-            "makes new features; pass train_layers=fc"
+            f"methods must work on images if train_layers is {config.train_layers}, got {refused[0]!r}, which makes "
+            f"new features; pass train_layers=fc"
         )
     return [name for name in methods if name not in off]
 
@@ -151,7 +151,7 @@ def _run_all(
                 comparison.failures[f"{method} s{seed}"] = refused[method, seed]
                 continue
             task = MethodTask(narrow(config, method, seed), inputs, source.train_counts)
-            with as_a_part() if by_workers else nullcontext():  # their scores have been logged
+            with within_larger_task() if by_workers else nullcontext():  # their scores have been logged
                 _run_task(task, source.run, comparison, f"[{position}/{n_all}] {method} s{seed}", n_all - position)
     return comparison
 
@@ -162,7 +162,7 @@ def _run_task(
     start = time.perf_counter()
     try:
         finished = find_finished(task)
-        with as_a_part():
+        with within_larger_task():
             result = finished or execute(task)
     except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
         reason = reason_of(error)

@@ -1,4 +1,4 @@
-"""Whole networks trained on long-tailed images, by the same loop as fine-tuning."""
+"""Networks trained on long-tailed images, by the same loop as fine-tuning."""
 
 import dataclasses
 import shutil

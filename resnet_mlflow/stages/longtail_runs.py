@@ -218,8 +218,8 @@ def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float6
         shares = []
     if len(shares) != len(train_counts) or not all(0 < share < math.inf for share in shares):
         raise InputError(
-            f"test_prior must be uniform, train, or {len(train_counts)} comma-separated shares above 0 (one per "
-            f"class), got {text!r}; write such as {','.join(['1'] * min(3, len(train_counts)))}..."
+            f"test_prior must be uniform, train, or {len(train_counts)} comma-separated fractions above 0 (one per "
+            f"class), got {text!r}; for example {','.join(['1'] * min(3, len(train_counts)))}..."
         )
     return np.asarray(shares) / sum(shares)
 

@@ -1,4 +1,4 @@
-"""Stage `main`: a whole study, as one parent run with a nested run per cell."""
+"""Stage `main`: a study, as one parent run with a nested run per cell."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ from resnet_mlflow.study import (
 )
 from resnet_mlflow.study.folds_table import build_folds_table, folds_markdown
 from resnet_mlflow.study.table import CellResult, build_table, to_markdown
-from resnet_mlflow.terminal import as_a_part, in_words
+from resnet_mlflow.terminal import in_words, within_larger_task
 from resnet_mlflow.tracking import StageRun, connect, find_runs
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _audit(study: Study) -> dict[str, str]:
     try:
         if not find_runs({"stage": "audit", "cache_key": compute_cache_key("audit", config, prepare(config))}):
             start = time.perf_counter()
-            with as_a_part():
+            with within_larger_task():
                 run_audit(config)
             logger.info("audit (%s)", in_words(time.perf_counter() - start))
     except Exception as error:  # As for cells.
@@ -122,7 +122,7 @@ def _test_robustness(study: Study, results: list[CellResult], crew: Crew | None)
         start = time.perf_counter()
         try:
             if names:
-                with as_a_part():
+                with within_larger_task():
                     run_robustness(robustness_config(study, name, list(names)), names, crew)
                 took = in_words(time.perf_counter() - start)
                 logger.info("robustness %s: %d classifiers (%s)", name, len(names), took)

@@ -150,7 +150,7 @@ def _power(run_ids: list[str]) -> Mapping[str, Any] | None:
         except MissingArtifactError:
             continue
         except InputError as error:
-            return {"sentence": str(error)}  # what is missing in it is told by its section
+            return {"sentence": str(error)}  # the card's section says what is missing in it
     return None
 
 

@@ -1,4 +1,4 @@
-"""Stage `monitor`: whether images are still like those that a registered classifier was promoted on."""
+"""Stage `monitor`: whether images still resemble those that a registered classifier was promoted on."""
 
 import logging
 from contextlib import ExitStack
@@ -42,7 +42,7 @@ FOLDER = "monitor"
 
 @dataclass(frozen=True)
 class Look:
-    """What a look came to.
+    """The result of a check.
 
     Attributes:
         run_id: Of its run.
@@ -59,25 +59,25 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Images of a look.
+    """The images of a check.
 
     Attributes:
         paths: Of those that could be read; what predictions call them.
         pool: What is known of them, beside the reference.
         bad: Those that could not be read.
-        told: What they are, in words.
+        description: What they are, in words.
         folder: Where the paths start at; None where there are answers alone.
     """
 
     paths: list[str]
     pool: Pool
     bad: list[BadImageError]
-    told: str
+    description: str
     folder: Path | None
 
 
 def run_monitor(config: MonitorConfig) -> Look:
-    """Return what a look at images says, which is logged as a run with a report.
+    """Check images, and return the result, which is logged as a run with a report.
 
     Raises:
         InputError: If there is no such model or batch, the model has no reference, or the batch is too small.
@@ -103,7 +103,7 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
     The same images have the number that they had: asking again is no new look.
     """
     own = {"model_name": version.name, "model_version": str(version.version), "classifier_run": version.tags["run_id"]}
-    with start_lock(f"monitor {version.name} {version.version}", f"a look at {version.name}"):
+    with start_lock(f"monitor {version.name} {version.version}", f"a check of {version.name}"):
         looks = {
             run.data.tags.get(BATCH_TAG, ""): _number(run.data.tags.get(LOOK_TAG, ""))
             for run in find_runs({"stage": "monitor", **own}, status=None)
@@ -125,21 +125,29 @@ def _number(text: str) -> int:
 def _read(config: MonitorConfig, source: Source, classifier: Classifier, reference: Reference) -> _Batch:
     if source.are_images:
         if config.images:
-            raise InputError(f"images must be given for predictions alone, got {source.told} as source; leave it out")
+            raise InputError(
+                f"images may be given only if source contains predictions, got {source.description} as source; "
+                f"leave images out"
+            )
         check_enough(len(source.files))
         folder = user_path(config.source, "source")
         names = [str(path.relative_to(folder)) for path in source.files]
-        return _of_images(config, folder, names, source.told, classifier, reference)
+        return _of_images(config, folder, names, source.description, classifier, reference)
     answers = read_answers(source.files, reference.class_names)
     check_enough(len(answers.paths))
     if not config.images:
-        return _Batch(list(answers.paths), Pool(reference, answers.observed), [], source.told, None)
+        return _Batch(list(answers.paths), Pool(reference, answers.observed), [], source.description, None)
     folder = user_path(config.images, "images")
-    return _of_images(config, folder, list(answers.paths), source.told, classifier, reference)
+    return _of_images(config, folder, list(answers.paths), source.description, classifier, reference)
 
 
 def _of_images(
-    config: MonitorConfig, folder: Path, names: list[str], told: str, classifier: Classifier, reference: Reference
+    config: MonitorConfig,
+    folder: Path,
+    names: list[str],
+    description: str,
+    classifier: Classifier,
+    reference: Reference,
 ) -> _Batch:
     """Return what is known of images of files, at most ``max_images``."""
     rows = np.sort(np.random.default_rng(0).permutation(len(names))[: config.max_images])
@@ -159,13 +167,18 @@ def _of_images(
             features[places], is_read[places] = block, True
             bar.update(len(places))
     check_enough(
-        int(is_read.sum()), f" ({len(bad)} cannot be read, such as {bad[0].path}: {bad[0].reason})" if bad else ""
+        int(is_read.sum()), f" ({len(bad)} are unreadable, such as {bad[0].path}: {bad[0].reason})" if bad else ""
     )
     kept = np.flatnonzero(is_read)
     observed = observe(classifier.head, classifier.rules, features[kept], reference.space, meter.pictures[kept])
     if len(rows) < len(names):
-        told += f", {len(rows)} of {len(names)} drawn at random"
-    return _Batch([names[row] for row in rows[kept]], Pool(reference, observed), bad, told, folder)
+        description += f", {len(rows)} of {len(names)} drawn at random"
+    return _Batch([names[row] for row in rows[kept]], Pool(reference, observed), bad, description, folder)
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    """Return a change as the report's JSON has it; the key of its description is older than the attribute's name."""
+    return {"message" if name == "description" else name: value for name, value in asdict(change).items()}
 
 
 def _report(
@@ -174,7 +187,7 @@ def _report(
     reason = _reason(look)
     facts = Facts(
         model=f"{version.name} version {version.version}",
-        batch=batch.told,
+        batch=batch.description,
         n_images=len(batch.paths),
         n_bad=len(batch.bad),
         n_reference=len(batch.pool.reference.images),
@@ -188,7 +201,7 @@ def _report(
     shown = strangest(batch.pool, look.changes, batch.paths, config.thumbnails)
     page = render_page(facts, look.changes, batch.pool, shown, batch.folder)
     content: dict[str, Any] = asdict(facts) | {
-        "changes": [asdict(one) for one in look.changes],
+        "changes": [_change_json(one) for one in look.changes],
         "images": [asdict(one) for one in shown],
         "bad_images": {str(error.path): error.reason for error in batch.bad},
     }
@@ -204,12 +217,14 @@ def _log(run: StageRun, facts: Facts, look: Look) -> None:
     counts = {"n_images": facts.n_images, "n_bad_images": facts.n_bad, "monitor/level": facts.level}
     run.log_metrics(p_values | counts)
     run.set_tags({ALERT_TAG: str(look.alert).lower(), "reason": facts.reason})
-    rows = [[one.name, f"{one.p_value:.2g}", "yes" if one.noticed else "no", one.told] for one in look.changes]
+    rows = [[one.name, f"{one.p_value:.2g}", "yes" if one.noticed else "no", one.description] for one in look.changes]
     table = "\n".join(markdown_table(["what", "p", "changed", "how"], rows))
     run.log_note(f"**{plain(facts.reason)}** {plain(facts.batch)}: see `{FOLDER}/report.html`.\n\n{table}")
-    logger.info("%s", facts.told)
+    logger.info("%s", facts.summary)
     for one in look.changes:
-        logger.info("%-13s %s (p %.2g): %s", one.name, "changed" if one.noticed else "as before", one.p_value, one.told)
+        logger.info(
+            "%-13s %s (p %.2g): %s", one.name, "changed" if one.noticed else "as before", one.p_value, one.description
+        )
     logger.info("%s: artifact %s/report.html of run %s", facts.reason, FOLDER, run.run_id)
 
 

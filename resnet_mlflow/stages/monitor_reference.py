@@ -44,7 +44,7 @@ def make_reference(classifier: RunClassifier, rules: Rules | None) -> Reference 
 
     Args:
         classifier: The candidate's.
-        rules: When it does not answer; None: it always does.
+        rules: When it declines to answer; None: it always does.
 
     Returns:
         None where there are too few; the reason is logged.
@@ -54,7 +54,7 @@ def make_reference(classifier: RunClassifier, rules: Rules | None) -> Reference 
     rows = one_of_each_group(held_out.groups)
     items = held_out.select(rows[sample_rows(held_out.labels[rows], MOST_IMAGES, 0)])
     if len(items) < FEWEST_IMAGES:
-        logger.info("no reference for monitor: %d held-out images, of %d needed", len(items), FEWEST_IMAGES)
+        logger.info("no reference for monitor: %d held-out images, %d needed", len(items), FEWEST_IMAGES)
         return None
     space = fit_space(np.asarray(splits["train"].features))
     images = observe(classifier.head, rules, items.features, space, _pictures_of(classifier, items))
@@ -99,8 +99,8 @@ def load_monitored(uri: str, device: str = "auto") -> tuple[Classifier, Referenc
         reference = read_reference(downloaded, classifier.class_names, n_features)
     if reference is None:
         raise NoReferenceError(
-            f"a model must hold a reference of at least {FEWEST_IMAGES} held-out images to be monitored, got none in "
-            f"{uri}, which an earlier version packaged or which had too few; promote it again"
+            f"a model must have a reference of at least {FEWEST_IMAGES} held-out images to be monitored, got none in "
+            f"{uri}, which was packaged by an earlier version or had too few images; promote it again"
         )
     return classifier, reference
 
@@ -131,7 +131,7 @@ def measure_power(run: StageRun, config: PowerConfig, classifier: RunClassifier,
     """
     images = _test_images(config, classifier)
     if not batch_sizes(len(images)):
-        logger.info("no power curve: %d test images are left, too few for batches", len(images))
+        logger.info("no power curve: %d test images are too few for batches", len(images))
         return ""
     try:
         packaged, reference = load_monitored(uri)

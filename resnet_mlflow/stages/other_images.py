@@ -1,4 +1,4 @@
-"""Images that a classifier is not for: which there are, and how well each score tells them from its own."""
+"""Images that a classifier is not intended for, and how well each score detects them."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -66,8 +66,8 @@ def find_others(config: PromoteConfig, dataset: ImageDataset, *, is_divided: boo
     """
     if is_divided and dataset.test_is_drawn and (config.ood or config.ood_corruptions):
         raise InputError(
-            f"ood must have test images left to compare with, got a cross-validation on all of {dataset.name}; promote "
-            "a run of a fixed split, or pass ood= and ood_corruptions="
+            f"ood needs test images to compare with, got a cross-validation on all of {dataset.name}; promote a run "
+            f"on a fixed split, or leave ood and ood_corruptions empty"
         )
     known = np.concatenate([split.item_ids for split in dataset.splits.values()])
     splits: dict[str, ImageSplit] = {}
@@ -76,8 +76,8 @@ def find_others(config: PromoteConfig, dataset: ImageDataset, *, is_divided: boo
         shared = int(np.isin(split.item_ids, known).sum())
         if shared:
             raise InputError(
-                f"ood must hold no images of {dataset.name}, got {shared} of {len(split)} that it has in {name}; name "
-                "other images"
+                f"ood must contain no images of {dataset.name}, got {shared} of {len(split)} images of {name} that it "
+                f"also contains; pass other images"
             )
         splits[short if short not in splits else f"{short}-{len(splits)}"] = split
     cells: tuple[CorruptedSet, ...] = ()
@@ -121,7 +121,7 @@ def _sample(split: ImageSplit, n_images: int) -> ImageSplit:
 def try_on_others(
     run: StageRun, config: PromoteConfig, classifier: RunClassifier, others: Others
 ) -> dict[str, dict[str, Detection]]:
-    """Return how well each score tells other images from the classifier's test images, by source and score.
+    """Return how well each score separates other images from the classifier's test images, by source and score.
 
     Before that, the classifier is right as often on its test images, computed anew, as its run had logged: scores of
     images that are prepared in another way tell nothing.
@@ -222,5 +222,5 @@ def _log(run: StageRun, source: str, found: Mapping[str, Detection]) -> None:
             key = f"ood/{source}/{name}/{measure}"
             metrics |= {key: getattr(one, measure), f"{key}_ci_low": low, f"{key}_ci_high": high}
         run.log_metrics(metrics | {f"ood/{source}/{name}/n_images": float(one.n_other)})
-    told = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.items())
-    logger.info("told from test images by AUROC, %s: %s", source, told)
+    text = ", ".join(f"{name} {one.auroc:.3f}" for name, one in found.items())
+    logger.info("separation from test images (AUROC), %s: %s", source, text)

@@ -105,7 +105,7 @@ def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSpli
     if n_wrong:
         raise InputError(
             f"a packaged model must give the predictions of run {candidate.info.run_id}, got {n_wrong} of "
-            f"{len(answers)} others; give it the weights it was fitted with, or fit it again on this machine"
+            f"{len(answers)} that differ; use the weights that it was fitted with, or fit it again on this machine"
         )
 
 

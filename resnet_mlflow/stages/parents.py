@@ -39,8 +39,8 @@ def parent_run(stage: str, config: Config, name: str, tags: Mapping[str, object]
             for other in earlier:
                 if other.info.status == "RUNNING" and not is_abandoned(other.data.tags):
                     raise InputError(
-                        f"{name} must run once at a time, got {describe_worker(other)}, which works on it (run "
-                        f"{other.info.run_id}); wait for it to end"
+                        f"only one {name} may run at a time, got {describe_worker(other)}, which is running it (run "
+                        f"{other.info.run_id}); wait until it ends"
                     )
             resume = earlier[0].info.run_id if earlier else None
             run = stack.enter_context(stage_run(stage, config, name, {**tags, "cache_key": key}, resume=resume))

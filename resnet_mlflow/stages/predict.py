@@ -32,7 +32,7 @@ COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head")
 
 @dataclass(frozen=True)
 class PredictedFolder:
-    """What became of a folder: the file that was written, how many images it holds, and those that have no answer."""
+    """The result for a folder: the file that was written, its number of images, and the images without an answer."""
 
     output: Path
     n_images: int
@@ -107,7 +107,7 @@ def _check_output(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"output must be a file, got the folder {path}; pass another output")
     if not path.parent.is_dir():
-        raise InputError(f"output must be a file that can be written, got {path} (No such folder); pass another output")
+        raise InputError(f"output must be a writable file, got {path} (No such folder); pass another output")
     writable_folder(path.parent, "folder of output")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         if is_gone(left.name.removeprefix(f".{path.name}.").removesuffix(".partial").replace("-", ":")):
@@ -124,7 +124,7 @@ def _written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         raise InputError(
-            f"output must be a file that can be written, got {path} ({error.strerror or error}); pass another output"
+            f"output must be a writable file, got {path} ({error.strerror or error}); pass another output"
         ) from None
     finally:
         partial.unlink(missing_ok=True)

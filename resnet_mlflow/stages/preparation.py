@@ -1,4 +1,4 @@
-"""What every stage begins with: the dataset, the weights, the feature store, and the keys of the work."""
+"""What every stage starts with: the dataset, the weights, the feature store, and the cache keys."""
 
 import hashlib
 import json
@@ -150,7 +150,7 @@ class Inputs:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return the tags that say what the run's numbers rest on."""
+        """Return the tags that record what the run's numbers are based on."""
         duplicates = {pair: n for pair, n in self.dataset.n_duplicates_across_splits.items() if n}
         return {
             "dataset": self.dataset.short_name,
@@ -177,11 +177,11 @@ class Inputs:
         ]
         remarks += division_remarks(self.dataset, self.group_by, self.imbalance)
         if self.weights.fell_back:
-            remarks.append("ImageNet weights could not be had: the backbone has **random weights**.")
+            remarks.append("ImageNet weights were not available: the backbone has **random weights**.")
         if self.weights_taken:
-            remarks.append(f"Taken from the file of weights: `{self.weights_taken}`.")
+            remarks.append(f"Taken from the weights file: `{self.weights_taken}`.")
         if self.dataset.corrected_from:
-            remarks.append(f"The dataset has corrections; before them its digest was {self.dataset.corrected_from}.")
+            remarks.append(f"The dataset has corrections; before them, its digest was {self.dataset.corrected_from}.")
         if self.n_skipped:
             remarks.append(f"{self.n_skipped} unreadable images were skipped.")
         return remarks
@@ -233,7 +233,7 @@ def _stamp(file: str) -> int:
 
 def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
     """Return the digest of everything a run's numbers follow from, apart from chance on the machine."""
-    # A part is told by its items, so that it is found again by whoever divides the images alike.
+    # A part is identified by its items, so that any process that divides the images in the same way finds it.
     part = {} if inputs.part is None else {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
     return digest_of(
         {

@@ -1,4 +1,4 @@
-"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the present one.
+"""Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the current one.
 
 Its other actions lie beside it: ``rollback`` and ``copying``.
 """
@@ -144,10 +144,10 @@ def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
 def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
     """Log how soon monitor notices corruptions, and write it on the version."""
     classifier = _classifier_of(config, evidence, version)
-    told = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
-    if told:
-        logger.info("monitor:   %s", told)
-        rewrite_version(version, {POWER_TAG: told})
+    text = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
+    if text:
+        logger.info("monitor:   %s", text)
+        rewrite_version(version, {POWER_TAG: text})
 
 
 def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> RunClassifier:
@@ -158,10 +158,10 @@ def _classifier_of(config: PromoteConfig, evidence: Evidence, version: ModelVers
 def _try_on_others(
     run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion, others: Others
 ) -> None:
-    """Log how well scores tell other images from the classifier's own, and write it on the version."""
+    """Log how well scores detect other images, and record it on the version."""
     found = try_on_others(run, config, _classifier_of(config, evidence, version), others)
-    told = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
-    rewrite_version(version, {"ood_auroc": json.dumps(told)})
+    aurocs = {source: {name: round(one.auroc, 4) for name, one in scores.items()} for source, scores in found.items()}
+    rewrite_version(version, {"ood_auroc": json.dumps(aurocs)})
 
 
 def _decide(
@@ -173,15 +173,16 @@ def _decide(
     champion_id = champion.tags.get(RUN_TAG)
     if champion_id is None:
         raise InputError(
-            f"the champion must be a version that promote made, got version {champion.version} of {champion.name} "
-            f"without a tag {RUN_TAG}; take its alias away, or pass another model_name"
+            f"the champion must be a version created by promote, got version {champion.version} of {champion.name} "
+            f"without a tag {RUN_TAG}; remove its alias, or pass another model_name"
         )
     if champion_id == candidate.info.run_id:
-        return Decision(True, f"the candidate is {CHAMPION} already, as version {champion.version}")
+        return Decision(True, f"the candidate is already {CHAMPION}, as version {champion.version}")
     if ORIGIN_TAG in champion.tags:
         raise InputError(
-            f"the champion must have been decided upon here, got version {champion.version} of {champion.name}, copied "
-            f"from {champion.tags[ORIGIN_TAG]}, which holds its predictions; promote there and copy, or pass another "
+            f"the champion must have been promoted in this store, got version {champion.version} of {champion.name}, "
+            f"copied "
+            f"from {champion.tags[ORIGIN_TAG]}, which has its predictions; promote there and copy, or pass another "
             "model_name"
         )
     others = evidence_of(get_run(champion_id), dataset)
@@ -205,10 +206,10 @@ def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
 
     A version knows its last one only, and may be deleted; versions of before there was a history have all there is.
     """
-    told = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
+    facts = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
     return {
         Look(tags[RUN_TAG], tags["compared_with_run"], tags.get("metric", "accuracy"), int(tags.get(LOOK_TAG, 1)))
-        for tags in told
+        for tags in facts
         if tags.get("dataset_digest") == digest and "compared_with_run" in tags
     }
 

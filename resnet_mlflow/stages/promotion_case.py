@@ -1,4 +1,4 @@
-"""A candidate beside the champion, and what is told of it: in the log, on the version, in the history."""
+"""The comparison of candidate and champion, and how it is described: in the log, on the version, in the history."""
 
 import logging
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def description_of(case: Case, tags: Mapping[str, str]) -> str:
     evidence, decision = case.evidence, case.decision
     title = f"{evidence.run.info.run_name}, run {evidence.run.info.run_id}"
     if is_divided(evidence.run):
-        title += "; fitted on all images, scores are those of the cross-validation"
+        title += "; fitted on all images, with the scores of the cross-validation"
     remarks = [looks_in_words(decision.look if decision.difference else 0), *remarks_of(tags)]
     return describe_version(title, evidence.metrics, evidence.answers, decision.reason, evidence.splits, remarks)
 
@@ -72,7 +72,7 @@ def explain(case: Case) -> None:
         logger.info("champion:  version %s, run %s", champion.version, champion.tags.get(RUN_TAG))
     logger.info("decision:  %s (%s)", CHAMPION if decision.promote else CHALLENGER, decision.reason)
     if config.dry_run:
-        logger.info("nothing was changed: dry_run is true")
+        logger.info("nothing was changed, because dry_run is true")
 
 
 def decision_tags(case: Case) -> dict[str, str]:

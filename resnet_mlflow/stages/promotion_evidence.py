@@ -1,4 +1,4 @@
-"""What a promotion knows of a classifier: its answers on the test split, or over the folds of a cross-validation."""
+"""What a promotion knows about a classifier: its answers on the test split, or over folds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def evidence_of(run: Run, dataset: ImageDataset) -> Evidence:
         logged = found.predictions if found else load_predictions(run.info.run_id)
     except MissingArtifactError:
         raise InputError(
-            f"a classifier's run must hold its test predictions, got none in {run.info.run_id}; fit it again"
+            f"a classifier's run must contain its test predictions, got none in {run.info.run_id}; fit it again"
         ) from None
     if logged.class_names != dataset.class_names:
         raise InputError(
@@ -94,9 +94,10 @@ def decide_between(candidate: Evidence, champion: Evidence, metric: str, margin:
     """
     if candidate.kind != champion.kind:
         raise InputError(
-            f"champion and candidate must have been judged alike, got {champion.kind} for the champion (run "
-            f"{champion.run.info.run_id}) and {candidate.kind} for the candidate; judge both alike, or pass another "
-            "model_name"
+            f"champion and candidate must have been evaluated in the same way, got {champion.kind} for the champion "
+            f"(run "
+            f"{champion.run.info.run_id}) and {candidate.kind} for the candidate; evaluate both in the same way, or "
+            f"pass another model_name"
         )
     if candidate.folds and champion.folds:
         return decide_over_folds(candidate.folds, champion.folds, metric, margin, look)

@@ -1,4 +1,4 @@
-"""A cross-validated configuration fitted on all images, to be served: folds leave no classifier behind."""
+"""A cross-validated configuration fitted on all images, to be served: cross-validation yields no classifier."""
 
 import dataclasses
 import logging
@@ -39,7 +39,7 @@ def refit(candidate: Run, here: Mapping[str, object]) -> Run:
     inputs, run_id = prepare(config), candidate.info.run_id
     if inputs.dataset.digest != candidate.data.tags["dataset_digest"]:
         raise InputError(
-            f"the dataset of run {run_id} must be as it was, got digest {inputs.dataset.digest} for {config.dataset}; "
+            f"the dataset of run {run_id} must be unchanged, got digest {inputs.dataset.digest} for {config.dataset}; "
             "restore the images or cross-validate again"
         )
     entry_point = candidate.data.tags["stage"]
@@ -48,7 +48,7 @@ def refit(candidate: Run, here: Mapping[str, object]) -> Run:
     if finished:
         return finished[0]
     n_images = len(part.dataset.splits["train"])
-    logger.info("%s holds no classifier: its configuration is refitted on all %d images", run_id, n_images)
+    logger.info("%s contains no classifier: fitting its configuration on all %d images", run_id, n_images)
     assert isinstance(config, FitHeadConfig | FinetuneConfig)
     outcome = fit_head(config, part) if isinstance(config, FitHeadConfig) else finetune(config, part)
     return get_run(outcome.run_id)

@@ -126,14 +126,14 @@ def accuracy_text(metrics: Mapping[str, float]) -> str:
         ...                "test/accuracy_ci_high": 0.92})
         'val 0.950, test 0.900 (0.875 to 0.920)'
     """
-    told = []
+    parts = []
     for split in ("val", "test"):
         name = f"{split}/accuracy"
         if name in metrics:
             low, high = (metrics.get(f"{name}_ci_{end}") for end in ("low", "high"))
             interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-            told.append(f"{split} {metrics[name]:.3f}{interval}")
-    return ", ".join(told)
+            parts.append(f"{split} {metrics[name]:.3f}{interval}")
+    return ", ".join(parts)
 
 
 def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:

@@ -1,4 +1,4 @@
-"""What a careful reviewer would say of a run, logged with it: see ``review.run_rules`` for the warnings."""
+"""What a careful reviewer would say about a run, logged with it: see ``review.run_rules`` for the warnings."""
 
 import logging
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def review_run(run: StageRun, facts: RunFacts) -> None:
     """Log the warnings that a run's facts call for, as tags, in its note and on the terminal."""
     found = {finding.code: finding.clauses for finding in find(RUN_RULES, facts)}
-    lines = {code: RUN_RULES[code].told(clauses) for code, clauses in found.items()}
+    lines = {code: RUN_RULES[code].message(clauses) for code, clauses in found.items()}
     run.log_warnings({code: "; ".join(clauses) for code, clauses in found.items()}, lines)
     for line in lines.values():
         # A study's terminal shows cells, and its report all warnings.

@@ -114,8 +114,8 @@ def _plan(
     if config.reference_run and config.reference_run not in run_ids:
         digest = classifiers[0].inputs.dataset.digest
         reference = load_reference(config.reference_run, cells, split.item_ids, digest)
-    told = {run_id: names.get(run_id) or short_name(one) for run_id, one in zip(run_ids, classifiers, strict=True)}
-    return Plan(config, cells, tiers, classifiers, _distinct(told, classifiers), split, reference)
+    titles = {run_id: names.get(run_id) or short_name(one) for run_id, one in zip(run_ids, classifiers, strict=True)}
+    return Plan(config, cells, tiers, classifiers, _distinct(titles, classifiers), split, reference)
 
 
 def short_name(classifier: RunClassifier) -> str:
@@ -198,7 +198,7 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
         low, high = accuracy_interval(round(share * n_all), n_all)
         remarks.append(
             f"A stratified sample of {len(plan.split):,} of {n_all:,} images: with all of them the clean interval "
-            f"would reach {(high - low) / 2:.3f} to either side."
+            f"would be ± {(high - low) / 2:.3f}."
         )
     if plan.config.reference_run:
         remarks.append(f"Reference: run {plan.config.reference_run}.")

@@ -149,7 +149,7 @@ def predictions_frame(trial: Trial) -> "pd.DataFrame":
 
 def _note(trial: Trial) -> str:
     tried = trial.tried
-    lines = ["| | accuracy | 95 % interval | labels that survive | ECE |", "|---|---|---|---|---|"]
+    lines = ["| | accuracy | 95 % interval | unchanged predictions | ECE |", "|---|---|---|---|---|"]
     metrics = tried.summary()
     for part in ("clean", *tried.tiers, "mean"):
         if f"robustness/{part}/accuracy" in metrics:

@@ -47,7 +47,8 @@ def choose_runs(config: RobustnessConfig) -> list[str]:
         return list(dict.fromkeys(word.strip() for word in config.runs.split(",") if word.strip()))
     if not config.filter:
         raise InputError(
-            "one of model, runs, filter must be given, got none; pass model=models:/NAME@champion, runs=ID,ID or "
+            "exactly one of model, runs, filter must be given, got none; pass model=models:/NAME@champion, runs=ID,ID "
+            "or "
             "filter=\"tags.dataset = 'digits'\""
         )
     found = search_runs(config.filter)
@@ -55,8 +56,8 @@ def choose_runs(config: RobustnessConfig) -> list[str]:
     latest = {run.data.tags.get("cache_key", run.info.run_id): run.info.run_id for run in reversed(found) if _fits(run)}
     if not latest:
         raise InputError(
-            f"filter must match a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got {config.filter!r}, which matches "
-            f"{len(found)} runs and none of those; list runs in MLflow by tags.stage"
+            f"filter must match a FINISHED run of {', '.join(CLASSIFIER_STAGES)}, got {config.filter!r}, which "
+            f"matches {len(found)} runs, none of them such; list runs in MLflow by tags.stage"
         )
     return list(reversed(latest.values()))
 
@@ -79,8 +80,8 @@ def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[R
     for one in classifiers:
         if one.run.data.tags["stage"] == "refit" and one.inputs.dataset.test_is_drawn:
             raise InputError(
-                f"a classifier must have test images left, got run {one.run.info.run_id}, which was fitted on all of "
-                f"{one.inputs.dataset.name}; test a run of a fixed split"
+                f"a classifier must have test images, got run {one.run.info.run_id}, which was fitted on all of "
+                f"{one.inputs.dataset.name}; test a run on a fixed split"
             )
     first = classifiers[0]
     for other in classifiers[1:]:
@@ -90,16 +91,16 @@ def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[R
 
 
 def _differing(first: RunClassifier, other: RunClassifier) -> str:
-    told = [
+    described = [
         f"{c.inputs.dataset.name} with classes {_shown(c.class_names)} (run {c.run.info.run_id})"
         for c in (first, other)
     ]
     if first.class_names == other.class_names:
-        told = [
+        described = [
             f"{c.inputs.dataset.name}, digest {c.inputs.dataset.digest} (run {c.run.info.run_id})"
             for c in (first, other)
         ]
-    return f"classifiers must be of one dataset, got {told[0]} and {told[1]}; test them in two commands"
+    return f"classifiers must share one dataset, got {described[0]} and {described[1]}; test them in separate commands"
 
 
 def _shown(names: Sequence[str]) -> str:

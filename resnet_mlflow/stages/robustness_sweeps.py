@@ -155,7 +155,7 @@ class Sweep:
 
 
 def judge(head: HeadBase, features: NDArray[np.float32], labels: NDArray[np.int64]) -> SetResult:
-    """Return what a head says of the features of a corrupted test set."""
+    """Return a head's predictions for the features of a corrupted test set."""
     probabilities = head.predict_proba(features)
     return SetResult(
         probabilities.argmax(axis=1).astype(np.int32),

@@ -44,7 +44,7 @@ def share_out(
         for name in dict.fromkeys(cell.corruption for cell in (CLEAN, *cells)):
             missing = [cell for cell in (CLEAN, *cells) if cell.corruption == name and not sweep.is_done(cell)]
             if missing:
-                part = crew.part(CORRUPTED, _of(sweep, config), more=_told(run_id, sweep, missing))
+                part = crew.part(CORRUPTED, _of(sweep, config), more=_request(run_id, sweep, missing))
                 by_part[part.key] = sweep, missing
                 parts.append(part)
     with progress(sum(len(missing) for _, missing in by_part.values()), "cells") as bar:
@@ -61,7 +61,7 @@ def _of(sweep: Sweep, config: RobustnessConfig) -> RobustnessConfig:
     return config.model_copy(update={"runs": ids, "model": "", "filter": "", "reference_run": ""})
 
 
-def _told(run_id: str, sweep: Sweep, missing: Sequence[CorruptedSet]) -> dict[str, str]:
+def _request(run_id: str, sweep: Sweep, missing: Sequence[CorruptedSet]) -> dict[str, str]:
     return {"run_id": run_id, "cells": json.dumps(missing), "cache": _cache_of(sweep)}
 
 

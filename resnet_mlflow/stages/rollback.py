@@ -41,17 +41,17 @@ def roll_back(config: PromoteConfig, name: str) -> None:
         InputError: If there is no reason, nothing to go back to, or that version's files are gone or changed.
     """
     if not config.reason.strip():
-        raise InputError("a rollback must say why, got no reason; pass reason='night images fail'")
+        raise InputError("a rollback needs a reason, got none; pass reason='night images fail'")
     with nullcontext() if config.dry_run else promotion_lock(name):
         champion = version_with_alias(name, CHAMPION)
         if champion is None:
-            raise InputError(f"a rollback must find a champion of {name}, got none; promote a classifier first")
+            raise InputError(f"a rollback needs a champion of {name}, got none; promote a classifier first")
         ledger = Ledger(name)
         target = _target(config, name, champion, ledger.entries)
         _check_files(target)
         logger.info("rollback:  version %s back to version %s of %s", champion.version, target.version, name)
         if config.dry_run:
-            logger.info("nothing was changed: dry_run is true")
+            logger.info("nothing was changed, because dry_run is true")
             return
         own = dict(zip(VERSION_TAGS, (name, target.version), strict=True))
         with stage_run("promote", config, f"rollback {name}", own) as run:
@@ -68,7 +68,7 @@ def _target(config: PromoteConfig, name: str, champion: ModelVersion, entries: S
     found = numbered_version(name, number)
     if found is None:
         known = ", ".join(sorted((str(one.version) for one in versions_of(name)), key=int))
-        raise InputError(f"model_version must be a version of {name} ({known}), got {number}, which is not there")
+        raise InputError(f"model_version must be a version of {name} ({known}), got {number}, which does not exist")
     return found
 
 
@@ -84,8 +84,8 @@ def _champion_before(name: str, champion: ModelVersion, entries: Sequence[Entry]
     earlier = [int(one.version) for one in before if WITHDRAWN_TAG not in one.tags]
     if not earlier:
         raise InputError(
-            f"a rollback must have a champion before this one, got version {number} of {name}, the first; pass "
-            "model_version= to name another"
+            f"a rollback needs a previous champion, got version {number} of {name}, the first; pass model_version= to "
+            f"choose another"
         )
     return str(max(earlier))
 
@@ -97,6 +97,6 @@ def _check_files(version: ModelVersion) -> None:
             check_package(version, digests_of(files))
     except MissingArtifactError:
         raise InputError(
-            f"a rollback must find the files of version {version.version} of {version.name}, got none in the store; "
-            "pass model_version= to name another"
+            f"a rollback needs the files of version {version.version} of {version.name}, got none in the store; pass "
+            f"model_version= to choose another"
         ) from None

@@ -96,8 +96,8 @@ def extract_by(crew: Crew, config: ExtractConfig, inputs: Inputs, run: StageRun)
     def bring(missing: Sequence[Shard]) -> Iterator[Brought]:
         parts, shards = [], {}
         for shard in missing:
-            told = {name: str(value) for name, value in asdict(shard).items()}
-            parts.append(crew.part(ROWS, config, more=told))
+            fields = {name: str(value) for name, value in asdict(shard).items()}
+            parts.append(crew.part(ROWS, config, more=fields))
             shards[parts[-1].key] = shard
         n_rows = sum(shard.stop - shard.first for shard in missing)
         with progress(n_rows, "images", config.backbone, in_files=True) as bar:

@@ -25,7 +25,9 @@ def slice_columns(dataset: ImageDataset, group_by: str = "") -> tuple[str, ...]:
     columns = dataset.splits["test"].columns if "test" in dataset.splits else {}
     n_values = {name: len(set(values) - {""}) for name, values in columns.items() if name != group_by.lower()}
     if many := [f"{name} ({n})" for name, n in n_values.items() if n > MOST]:
-        logger.info("%s: no slices of more than %d values: %s", dataset.name, MOST, ", ".join(many))
+        logger.info(
+            "%s: columns with more than %d values are not used as slices: %s", dataset.name, MOST, ", ".join(many)
+        )
     return tuple(name for name, n in n_values.items() if FEWEST <= n <= MOST)
 
 
@@ -58,7 +60,7 @@ def log_slices(
         place = folder / "evaluation" / items.split
         place.mkdir(parents=True)
         (place / "slices.csv").write_text(csv_of(found.frame()), encoding="utf-8")
-    logger.info("worst slice: %s", _told(found.worst))
+    logger.info("worst slice: %s", _describe(found.worst))
     return found
 
 
@@ -66,14 +68,14 @@ def slice_remarks(found: SliceScores | None) -> list[str]:
     """Return what a run's note says of slices."""
     if found is None:
         return []
-    lines = [f"Worst slice: {_told(found.worst)}."]
+    lines = [f"Worst slice: {_describe(found.worst)}."]
     for column, p in found.p_values.items():
         verdict = "differ" if p <= 0.05 else "do not differ significantly"
         lines.append(f"Slices of {column} {verdict} (p {p:.3g} after Holm).")
     return [" ".join(lines)]
 
 
-def _told(one: SliceScore) -> str:
+def _describe(one: SliceScore) -> str:
     return f"{one.name}, accuracy {one.accuracy:.4f} ({one.low:.4f} to {one.high:.4f}, {one.n} images)"
 
 

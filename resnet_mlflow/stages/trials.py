@@ -1,4 +1,4 @@
-"""The trials that this process runs: asked for, tracked, told."""
+"""The trials that this process runs: asked for, tracked, reported."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ class Trials:
         parent_run_id: The run that trials lie under.
         prefix: Before the names of parameters in runs, such as ``head.``.
         tags: Of every trial's run.
-        told: Called with a line for each trial.
+        report: Called with a line for each trial.
         overheads_s: What tracking and Optuna added to each trial.
     """
 
@@ -42,7 +42,7 @@ class Trials:
     parent_run_id: str
     prefix: str
     tags: Mapping[str, object]
-    told: Callable[[str], None] = logger.info
+    report: Callable[[str], None] = logger.info
     overheads_s: list[float] = field(default_factory=list)
 
     def run(self) -> None:
@@ -107,7 +107,7 @@ class Trials:
         if not self.study.tell(trial, end.state, values, end.error):
             # This process was silent for so long that another one runs the trial again.
             end_killed_trial(run.run_id)
-            logger.warning("trial %d was presumed dead and is run again", trial.number)
+            logger.warning("trial %d stopped responding and is run again", trial.number)
 
     def _tags_of(self, trial: "optuna.Trial") -> dict[str, object]:
         from optuna.distributions import distribution_to_json
@@ -123,7 +123,7 @@ class Trials:
         if end.measured is not None:
             said = f"{config.objective} {end.measured.values[0]:.4f}"
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
-        self.told(f"[{n_over}/{config.n_trials}] trial {trial.number}: {said} ({measured_s:.2f} s) {chosen}")
+        self.report(f"[{n_over}/{config.n_trials}] trial {trial.number}: {said} ({measured_s:.2f} s) {chosen}")
 
     def _end_killed(self) -> None:
         for trial in self.study.trials():

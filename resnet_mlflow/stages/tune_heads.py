@@ -120,7 +120,7 @@ def _tune_each(config: FitHeadConfig, name: str) -> tuple[dict[str, Outcome], di
             logger.error("%s FAILED: %s", head, failures[head])
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
     if not outcomes:
-        raise InputError(f"a head must come to its end, got none; {failures}")
+        raise InputError(f"at least one head must finish, got none; {failures}")
     return outcomes, failures
 
 

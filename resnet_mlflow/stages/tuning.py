@@ -83,7 +83,7 @@ def run_search(search: Search) -> Outcome:
             if study.is_complete() and (finished := finished_before(study)) is not None:
                 return finished
             run = enter_shared_run(stack, study, search.stage, search.name, search.tags)
-        trials = Trials(study, search.prepare(run), run.run_id, search.prefix, _trial_tags(search), _told(run))
+        trials = Trials(study, search.prepare(run), run.run_id, search.prefix, _trial_tags(search), _trial_logger(run))
         trials.run()
         with study.lock("conclusion"):
             if study.is_concluded:  # Another process was first; it has logged everything.
@@ -112,7 +112,7 @@ def enter_shared_run(
     return run
 
 
-def _told(run: StageRun) -> Callable[[str], None]:
+def _trial_logger(run: StageRun) -> Callable[[str], None]:
     # A study's terminal shows cells, not trials.
     return logger.debug if run.nested else logger.info
 
@@ -227,8 +227,8 @@ def _log_study(run: StageRun, study: SharedStudy, best: "FrozenTrial", overheads
     measured = "cv" if config.cv_folds else "val"
     with run.artifacts() as folder:
         write_study_figures(study.optuna, f"{measured}/{config.objective}", folder / "figures")
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    logger.info("tuning %r: %s; best trial %d, %s", study.task.name, told, best.number, json.dumps(best.params))
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    logger.info("tuning %r: %s; best trial %d, %s", study.task.name, text, best.number, json.dumps(best.params))
 
 
 def count_states(trials: "list[FrozenTrial]") -> dict[str, int]:

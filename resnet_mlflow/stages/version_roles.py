@@ -34,6 +34,6 @@ def check_package(version: ModelVersion, digests: dict[str, str]) -> None:
     expected, found = version.tags.get(DIGEST_TAG), digest_of_all(digests)
     if expected not in (None, found):
         raise InputError(
-            f"the files of version {version.version} of {version.name} must be those that were packaged (digest "
-            f"{expected}), got {found}; they were changed in the store: restore them, or take another version"
+            f"the files of version {version.version} of {version.name} must be unchanged since packaging (digest "
+            f"{expected}), got {found}; restore them in the store, or use another version"
         )

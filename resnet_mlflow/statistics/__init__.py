@@ -1,4 +1,4 @@
-"""Confidence intervals and paired tests: how sure a score, or the difference of two, is."""
+"""Confidence intervals and paired tests of scores and their differences."""
 
 from resnet_mlflow.statistics.balanced import (
     ClassCounts,

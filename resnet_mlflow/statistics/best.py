@@ -1,4 +1,4 @@
-"""Which methods may be the best, and what it would take to tell."""
+"""Which methods may be the best, and how much data would decide."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Needed:
-    """What would tell two methods apart with a power of 80 %, were their difference as found; NaN where nothing would.
+    """Test items and seeds that would separate two methods with 80 % power; NaN if none would.
 
     Attributes:
         n_items: Test items, with the seeds there are.
@@ -68,7 +68,7 @@ def best_set(n_rows: int, pairs: Sequence[Pair], confidence: float = 0.95) -> tu
 
 
 def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, confidence: float = 0.95) -> Needed:
-    """Return how many test items, or seeds, would tell two methods apart.
+    """Return how many test items, or seeds, would separate two methods.
 
     Both parts of the doubt must come to less than the difference: ``d^2 >= (q_seeds s_seeds)^2 + (q_items s_items)^2``,
     ``q`` being the quantile of the level plus that of the power, of Student's t for seeds.

@@ -1,4 +1,4 @@
-"""Scores and differences over seeds and test items: what part of their doubt comes from which, and both together.
+"""Scores and differences over seeds and test items, with the uncertainty from each and from both together.
 
 All seeds are judged on the same items, so a score has two independent errors: that of the seeds, which Student's t
 with ``k - 1`` degrees of freedom covers, and that of the items, which a score interval covers. Their reaches add up as
@@ -239,7 +239,7 @@ def _effective_pairs(stratum: Stratum, square: Floats, n_seeds: int) -> tuple[Fl
 def _together(
     mean: Floats, seeds: Floats, own: tuple[Floats, Floats], items: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the ends of both parts together: reaches add up as squares; never inside the part of the items."""
+    """Return the ends of both combined: reaches add up as squares; never inside the part of the items."""
     low, high = mean - np.hypot(seeds, mean - own[0]), mean + np.hypot(seeds, own[1] - mean)
     return np.minimum(low, items[0]), np.maximum(high, items[1])
 
@@ -301,11 +301,13 @@ def item_weights(n_items: int, classes: ArrayLike | None) -> tuple[Floats, NDArr
     """Return what each item weighs in the score, summing to one, and its class as a number.
 
     Raises:
-        InputError: If ``classes must hold one label per item`` does not hold.
+        InputError: If ``classes must contain one label per item`` does not hold.
     """
     if classes is None:
         return np.full(n_items, 1 / n_items), np.zeros(n_items, dtype=np.int64)
     _, labels, counts = np.unique(np.asarray(classes), return_inverse=True, return_counts=True)
     if labels.shape != (n_items,):
-        raise InputError(f"classes must hold one label per item, got {labels.shape} for ({n_items},); pass all labels")
+        raise InputError(
+            f"classes must contain one label per item, got {labels.shape} for ({n_items},); pass all labels"
+        )
     return 1 / (len(counts) * counts[labels]), labels.astype(np.int64)

@@ -179,7 +179,7 @@ def summarize_seeds(values: Mapping[int, float], expected: Iterable[int], confid
     """
     wanted = sorted(set(expected))
     if strangers := sorted(set(values) - set(wanted)):
-        raise InputError(f"seeds must be among the expected ones {wanted}, got {strangers}; drop them or expect them")
+        raise InputError(f"seeds must be among the expected seeds {wanted}, got {strangers}; drop them or add them")
     present = {seed: value for seed, value in values.items() if not math.isnan(value)}
     array = np.array(list(present.values()))
     mean = float(array.mean()) if len(array) else math.nan

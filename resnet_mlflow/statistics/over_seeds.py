@@ -176,8 +176,8 @@ def _distinct_seeds(*scores: ArrayLike) -> tuple[Floats, ...]:
     arrays = [np.atleast_2d(np.asarray(score, dtype=np.float64)) for score in scores]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1 or arrays[0].ndim != 2 or not arrays[0].size:
-        told = " and ".join(str(array.shape) for array in arrays)
-        raise InputError(f"scores must have the same seeds and items, got {told}; align them")
+        text = " and ".join(str(array.shape) for array in arrays)
+        raise InputError(f"scores must have the same seeds and items, got {text}; align them")
     rows = {b"".join(array[seed].tobytes() for array in arrays): seed for seed in reversed(range(len(arrays[0])))}
     kept = sorted(rows.values())
     return tuple(array[kept] for array in arrays)

@@ -35,8 +35,8 @@ def tango_interval(n_only_first: float, n_only_second: float, n_items: float, co
     """
     if min(n_only_first, n_only_second) < 0 or n_items <= 0 or n_only_first + n_only_second > n_items:
         raise InputError(
-            f"discordant items must be among all items, got {n_only_first:g} and {n_only_second:g} of {n_items:g}; "
-            "count the items that one alone gets right"
+            f"discordant items must not outnumber all items, got {n_only_first:g} and {n_only_second:g} of "
+            f"{n_items:g}; count the items that only one gets right"
         )
     low, high = tango_limits(n_only_first, n_only_second, n_items, normal_quantile(confidence))
     return float(low), float(high)

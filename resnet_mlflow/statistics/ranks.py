@@ -52,7 +52,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
     """
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or min(table.shape) < 2 or np.isnan(table).any():
-        raise InputError(f"scores must be of 2 datasets and 2 methods at least, none missing, got {table.shape}")
+        raise InputError(f"scores must cover at least 2 datasets and 2 methods, with none missing, got {table.shape}")
     n, k = table.shape
     ranks = average_ranks(table)
     mean = ranks.mean(axis=0)
@@ -66,7 +66,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
 
 
 def nemenyi_critical_difference(n_methods: int, n_datasets: int, alpha: float = 0.05) -> float:
-    """Return by how much the mean ranks of two methods must differ to be told apart.
+    """Return by how much the mean ranks of two methods must differ to be significantly different.
 
     References:
         Nemenyi (1963); Demsar (2006), section 3.2.2.
@@ -112,13 +112,13 @@ def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def cliques(ranks: Sequence[float], separated: ArrayLike) -> list[tuple[int, ...]]:
-    """Return the largest groups of methods, consecutive in rank, of which no two are told apart.
+    """Return the largest groups of methods, consecutive in rank, of which no two differ significantly.
 
-    They are the bars of a critical-difference diagram. A method that is told apart from all others is in none.
+    They are the bars of a critical-difference diagram. A method that differs significantly from all others is in none.
 
     Args:
         ranks: Mean rank per method.
-        separated: Whether two methods are told apart, ``(n_methods, n_methods)``, symmetric.
+        separated: Whether two methods differ significantly, ``(n_methods, n_methods)``, symmetric.
 
     Example:
         >>> cliques([1.0, 2.0, 3.5], [[False, False, True], [False, False, False], [True, False, False]])

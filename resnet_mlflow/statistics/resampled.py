@@ -196,6 +196,7 @@ def _checked(correct: ArrayLike, folds: ArrayLike) -> tuple[Floats, NDArray[np.i
     right, held = np.atleast_2d(np.asarray(correct, dtype=np.float64)), np.atleast_2d(np.asarray(folds, dtype=np.int64))
     if right.shape != held.shape or held.min() < 0 or held.max() < 1:
         raise InputError(
-            f"folds must hold one fold per prediction, two folds at least, got {held.shape} for {right.shape}; align"
+            f"folds must contain one fold per prediction and at least two folds, got {held.shape} for {right.shape}; "
+            f"align"
         )
     return right, held

@@ -37,7 +37,7 @@ def slices_p_value(scores: ArrayLike, slices: ArrayLike, seed: int = 0) -> float
     """
     values, (_, codes) = np.asarray(scores, dtype=np.float64), np.unique(np.asarray(slices), return_inverse=True)
     if len(values) != len(codes) or not len(values):
-        raise InputError(f"scores and slices must be equally many, at least one, got {len(values)} and {len(codes)}")
+        raise InputError(f"scores and slices must have the same length, at least 1, got {len(values)} and {len(codes)}")
     sizes, rng = np.bincount(codes), np.random.default_rng(seed)
     sums = np.bincount(codes, weights=values)
     if ((values == 0) | (values == 1)).all():

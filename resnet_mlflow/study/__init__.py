@@ -1,4 +1,4 @@
-"""What a study file says: backbones, heads, fine-tunings and seeds, crossed into cells."""
+"""Study files: backbones, heads, fine-tunings and seeds, combined into cells."""
 
 from resnet_mlflow.study.cells import Cell, audit_config, cells, comparisons, few_shot_cells
 from resnet_mlflow.study.definition import Study

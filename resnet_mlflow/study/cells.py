@@ -112,9 +112,11 @@ def _shared(study: Study) -> dict[str, Any]:
     for section, config_class in (("features", FeatureConfig), ("evaluation", FitHeadConfig)):
         for key in getattr(study, section):
             if key in CROSSED:
-                raise InputError(f"{section} must not set {key!r}, which the study crosses; use {key}s")
+                raise InputError(f"{section} must not set {key!r}, which the study varies; use {key}s")
             if key in OF_THE_STUDY:
-                raise InputError(f"{section} must not set {key!r}, which all cells share; write it beside seeds")
+                raise InputError(
+                    f"{section} must not set {key!r}, which all cells share; put it at the top level, next to seeds"
+                )
             if key not in config_class.model_fields:
                 raise InputError(f"{section} has no parameter {key!r}{nearest(key, config_class.model_fields)}")
     return study.features | study.evaluation
@@ -134,7 +136,7 @@ def _head_config(head: str, params: dict[str, Any] | None, shared: dict[str, Any
 
 def _tuned_config(head: str, params: dict[str, Any], shared: dict[str, Any]) -> FitHeadConfig:
     if head not in HEADS:
-        raise InputError(f"tuning must be of {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
+        raise InputError(f"tuning must be among {', '.join(HEADS)}, got {head!r}{nearest(head, HEADS)}")
     config = validated(FitHeadConfig, f"tuning.{head}", {**params, "head": head}, shared)
     if not config.tunes:
         raise InputError(f"tuning.{head} must have n_trials above 0, got 0; pass n_trials")
@@ -167,7 +169,9 @@ def validated(config_class: type[ConfigT], where: str, own: dict[str, Any], shar
         InputError: If a parameter is unknown or breaks its rule; the line names the section.
     """
     if misplaced := [name for name in OF_THE_STUDY if name in own]:
-        raise InputError(f"{where} must not set {misplaced[0]!r}, which all cells share; write it beside seeds")
+        raise InputError(
+            f"{where} must not set {misplaced[0]!r}, which all cells share; put it at the top level, next to seeds"
+        )
     try:
         return validate(config_class, shared | own)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a study file may hold."""
+"""What a study file may contain."""
 
 from typing import Annotated, Any
 
@@ -14,40 +14,49 @@ class FewShotStudy(Config):
     shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16, 32, 64, 96), min_length=1, description="Labelled training images per class."
     )
-    samples: int = Field(5, ge=1, le=1000, description="How many times images are drawn, by the seeds 0, 1, ...")
-    backbones: tuple[Backbone, ...] = Field((), description="Limits it to some of the study's networks.")
+    samples: int = Field(
+        5, ge=1, le=1000, description="Number of times that images are drawn, with the seeds 0, 1, ..."
+    )
+    backbones: tuple[Backbone, ...] = Field((), description="Restricts this section to some of the study's backbones.")
 
 
 class Study(Config):
-    """What a study file holds."""
+    """The content of a study file."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Name of the study's run.")
     description: str = Field("", description="One sentence for the run's note.")
-    features: dict[str, Any] = Field({}, description="Parameters of extract that all cells share.")
-    evaluation: dict[str, Any] = Field({}, description="calibration and attention_maps of all cells.")
+    features: dict[str, Any] = Field({}, description="Parameters of extract, shared by all cells.")
+    evaluation: dict[str, Any] = Field({}, description="calibration and attention_maps, shared by all cells.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Each cell runs once per seed.")
-    folds: int = Field(0, description="Cross-validates every cell in so many folds; 0 means the dataset's test split.")
-    repeats: int = Field(1, description="How often folds are drawn, by seed, seed + 1, ...")
-    backbones: tuple[Backbone, ...] = Field(min_length=1, description="Networks to compare.")
+    folds: int = Field(
+        0, description="Number of folds in which every cell is cross-validated; 0 means the test split is used."
+    )
+    repeats: int = Field(1, description="Number of times that folds are drawn, with seed, seed + 1, ...")
+    backbones: tuple[Backbone, ...] = Field(min_length=1, description="Backbones to compare.")
     heads: dict[str, dict[str, Any] | None] = Field({}, description="Heads on frozen features, with their parameters.")
     tuning: dict[str, dict[str, Any]] = Field(
-        {}, description="Heads whose parameters are searched, beside those above: n_trials, backbones and the like."
+        {}, description="Heads to tune, in addition to those above, with n_trials, backbones and other parameters."
     )
     finetune: dict[str, dict[str, Any]] = Field(
-        {}, description="Fine-tunings by a name of your own; `backbones` limits one to some of the networks."
+        {},
+        description="Fine-tunings, each under a name of your choice; `backbones` restricts one to some of the "
+        "backbones.",
     )
     longtail: dict[str, dict[str, Any]] = Field(
-        {}, description="Long-tail comparisons by a name of your own, over the study's seeds; `backbones` as above."
+        {},
+        description="Long-tail comparisons, each under a name of your choice, over the study's seeds; `backbones` as "
+        "above.",
     )
-    few_shot: FewShotStudy | None = Field(None, description="Heads on a few labelled images per class.")
+    few_shot: FewShotStudy | None = Field(None, description="Heads fitted on a few labelled images per class.")
     audit: dict[str, Any] | None = Field(
         None,
-        description="An audit of the dataset before the cells, with its parameters; the first backbone's features.",
+        description="An audit of the dataset before the cells run, with its parameters; it uses the first backbone's "
+        "features.",
     )
     robustness: dict[str, dict[str, Any]] = Field(
         {},
-        description="Robustness tests of the study's finished cells by a name of your own; `methods`, `backbones` and "
-        "`seeds` limit one to some of the cells.",
+        description="Robustness tests of the study's finished cells, each under a name of your choice; `methods`, "
+        "`backbones` and `seeds` restrict one to some of the cells.",
     )
 
     @field_validator("seeds", "backbones")
@@ -63,12 +72,14 @@ class Study(Config):
             return self
         if len(self.seeds) > 1:
             raise ValueError(
-                f"seeds must be one where folds is above 0, got {', '.join(map(str, self.seeds))}; repeats draws folds "
-                "by seed, seed + 1, ..."
+                f"only one seed is allowed if folds is above 0, got {', '.join(map(str, self.seeds))}; repeats draws "
+                f"folds with seed, seed + 1, ..."
             )
-        for section, why in (("few_shot", "draws samples of its own"), ("robustness", "tests fitted classifiers")):
+        for section, why in (("few_shot", "draws its own samples"), ("robustness", "tests fitted classifiers")):
             if getattr(self, section):
-                raise ValueError(f"{section} must be left out where folds is above 0, since it {why}; make it a study")
+                raise ValueError(
+                    f"{section} must be left out if folds is above 0, because it {why}; make it a separate study"
+                )
         return self
 
     @property

@@ -53,9 +53,9 @@ def folds_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str
 
 def _legend(study: Study) -> Sequence[str]:
     return (
-        f"{study.repeats} x {study.folds} folds, seed {study.seeds[0]}: mean over folds; in brackets the",
-        "95 % interval (corrected resampled t). Ordered by accuracy on validation images of the training parts; the",
-        "images held out took no part in any choice.",
+        f"{study.repeats} x {study.folds} folds, seed {study.seeds[0]}: mean over folds; brackets contain the",
+        "95 % interval (corrected resampled t). Ordered by accuracy on validation images from the training folds; the",
+        "held-out images were not used for any choice.",
     )
 
 

@@ -46,7 +46,7 @@ def _put(content: dict[str, Any], names: list[str], value: Any, path: str) -> di
     if rest:
         section = content.get(first)
         if section is not None and not isinstance(section, dict):
-            raise InputError(f"set must lead into sections, got {path}, where {first} is {shown(section)}; {EXAMPLE}")
+            raise InputError(f"set must point into sections, got {path}, where {first} is {shown(section)}; {EXAMPLE}")
         value = _put(section or {}, rest, value, path)
     return {**content, first: value}
 

@@ -48,7 +48,9 @@ def robustness_config(study: Study, name: str, run_ids: Sequence[str]) -> Robust
     own = {key: value for key, value in study.robustness[name].items() if key not in LIMITS}
     for key in ("model", "runs", "filter", "reference_run"):
         if key in own:
-            raise InputError(f"{where} must not set {key!r}: it tests the study's own cells; choose by methods")
+            raise InputError(
+                f"{where} must not set {key!r}, because it tests the study's own cells; select them by methods"
+            )
     shared = {key: value for key, value in study.features.items() if key in RobustnessConfig.model_fields}
     return validated(RobustnessConfig, where, own, shared | {"runs": ",".join(run_ids)})
 

@@ -86,8 +86,8 @@ def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) 
     seeds = ", ".join(map(str, study.seeds))
     spread = f"Mean ± sample standard deviation over seeds {seeds}."
     if len(study.seeds) == 1:
-        spread = f"Seed {seeds} only; in brackets the 95 % interval over the split's images."
-    lines += ["", f"{spread} Ordered by validation accuracy;", "test accuracy took no part in any choice."]
+        spread = f"Seed {seeds} only; brackets contain the 95 % interval over the split's images."
+    lines += ["", f"{spread} Ordered by validation accuracy;", "test accuracy was not used for any choice."]
     if failures:
         lines += ["", "Cells that failed:", ""] + [f"- {name}: {reason}" for name, reason in failures.items()]
     return "\n".join(lines) + "\n"
@@ -103,6 +103,6 @@ def _score(row: Mapping[Hashable, object], title: str) -> str:
 def _cells(row: Mapping[Hashable, object]) -> list[str]:
     scores = [_score(row, title) for title in SCORES]
     missing = f"{row['n seeds']} (without {row['missing seeds']})" if row["missing seeds"] else str(row["n seeds"])
-    missing += f" ({row['repeated seeds']} changed nothing)" if row["repeated seeds"] else ""
+    missing += f" ({row['repeated seeds']} gave identical results)" if row["repeated seeds"] else ""
     head = [str(row[name]) for name in ("backbone", "weights", "method")]
     return [*head, *scores, f"{row['fit s']:.2f}", missing]

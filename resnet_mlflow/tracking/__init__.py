@@ -1,4 +1,4 @@
-"""Runs, datasets and models in MLflow: the only room that talks to it.
+"""Runs, datasets and models in MLflow: the only package that talks to it.
 
 Everything here goes through MLflow's public API, so that any tracking store serves: a SQLite file,
 a database or a server.

@@ -33,7 +33,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class MissingArtifactError(InputError):
-    """A run or model does not hold what is looked for."""
+    """A run or model does not contain what was requested."""
 
 
 def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
@@ -86,10 +86,10 @@ def download_model(model_id: str, folder: Path, max_bytes: int = MAX_BYTES) -> P
             raise
         found = []
     if not found:
-        raise MissingArtifactError(f"{root} must hold a model's files, got none; take another version")
+        raise MissingArtifactError(f"{root} must contain a model's files, got none; use another version")
     n_bytes = sum(entry.file_size or 0 for entry in found)
     if n_bytes > max_bytes:
-        raise InputError(f"{root} must have at most {max_bytes} bytes, got {n_bytes}; take another version")
+        raise InputError(f"{root} must have at most {max_bytes} bytes, got {n_bytes}; use another version")
     repository = get_artifact_repository(root)
     for entry in found:
         place = folder / entry.path
@@ -145,7 +145,7 @@ def load_json(run_id: str, path: str) -> dict[str, Any]:
 
 def unreadable_json(run_id: str, path: str, got: str) -> InputError:
     """Return the refusal of a JSON artifact that does not hold what stages log there."""
-    return InputError(f"{path} must be JSON as a stage logs it, got {got:.100} in run {run_id}; take another run")
+    return InputError(f"{path} must be JSON as a stage logs it, got {got:.100} in run {run_id}; use another run")
 
 
 def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
@@ -156,19 +156,20 @@ def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
             raise
         found = []
     if not found:
-        raise MissingArtifactError(f"{root} must hold {path}, got no such artifact; take another run or model")
+        raise MissingArtifactError(f"{root} must contain {path}, got no such artifact; use another run or model")
     sizes = [entry.file_size or 0 for entry in found]
     if min(sizes) <= 0:
-        raise InputError(f"artifacts must be files with content, got {path} of no size in {root}; take another run")
+        raise InputError(f"artifacts must not be empty files, got {path} with no content in {root}; use another run")
     n_bytes = sum(sizes)
     if n_bytes > max_bytes or len(found) > MAX_FILES:
         raise InputError(
             f"{path} must have at most {max_bytes} bytes in {MAX_FILES} files, got {n_bytes} in {len(found)} in "
-            f"{root}; take another run"
+            f"{root}; use another run"
         )
     if shutil.disk_usage(folder).free < n_bytes:
         raise InputError(
-            f"the folder for temporary files must have room for {path} ({n_bytes} bytes), got a full disk at {folder}; "
+            f"the folder for temporary files must have space for {path} ({n_bytes} bytes), got a full disk at "
+            f"{folder}; "
             "free space, or set TMPDIR to another folder"
         )
     try:
@@ -180,7 +181,7 @@ def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
         if is_unreachable(error) or of_place(error) is not None:
             raise
         # Such as of a link that leads out of the store.
-        raise InputError(f"{path} of {root} must be there to be fetched, got {shown_reason(error)[:300]}") from None
+        raise InputError(f"{path} of {root} must be available to be fetched, got {shown_reason(error)[:300]}") from None
 
 
 def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInfo]:
@@ -195,7 +196,7 @@ def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInf
 def _below(root: str, path: str, depth: int, max_files: int = MAX_FILES) -> Iterator[FileInfo]:
     for number, entry in enumerate(_listed(root, path)):
         if number > max_files or depth == 0:
-            raise InputError(f"artifacts must be few files, got more in {path} of {root}; take another run")
+            raise InputError(f"artifacts must be few files, got more in {path} of {root}; use another run")
         own = posixpath.join(path, posixpath.basename(entry.path))
         yield from _below(root, own, depth - 1, max_files) if entry.is_dir else [FileInfo(own, False, entry.file_size)]
 

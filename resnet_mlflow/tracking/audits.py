@@ -1,4 +1,4 @@
-"""What audits found of a dataset, read back from the tracking store."""
+"""What audits found in a dataset, read back from the tracking store."""
 
 from functools import lru_cache
 

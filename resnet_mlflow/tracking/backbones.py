@@ -34,7 +34,7 @@ def download_backbone(uri: str) -> Path:
     except (InputError, MlflowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"weights must name a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
+            f"weights must be a fine-tuning of more than fc, got {uri!r} ({reason}); list them in MLflow by "
             "tags.stage = 'finetune'"
         ) from None
 
@@ -56,7 +56,7 @@ def _fetched(store: str, run_id: str) -> Path:
     path = download(run_id, BACKBONE_ARTIFACT, Path(tempfile.mkdtemp(dir=_folder())), MAX_BACKBONE_BYTES)
     logged = mlflow.get_run(run_id).data.tags.get("backbone_digest")
     if logged is not None and not file_sha256(path).startswith(logged):
-        raise InputError(f"a backbone must be the one that its run logged ({logged}), got another in run {run_id}")
+        raise InputError(f"a backbone must match the one logged by its run ({logged}), got another in run {run_id}")
     return path
 
 

@@ -31,7 +31,9 @@ def find_experiment(name: str) -> str:
             return str(experiment.experiment_id)
         known = [str(found.name) for found in mlflow.search_experiments()]
     near = nearest(name, known)
-    raise InputError(f"experiment must be one of {store_uri()} ({', '.join(sorted(known))}), got {name!r}{near}")
+    raise InputError(
+        f"experiment must be one of those in {store_uri()} ({', '.join(sorted(known))}), got {name!r}{near}"
+    )
 
 
 def current_experiment() -> str:

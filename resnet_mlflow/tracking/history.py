@@ -30,9 +30,9 @@ HISTORY_TAG = "history_run"
 # Of a version: begins the tags that tell its part of the history, followed by the entry's number.
 ENTRY_TAG = "history."
 FOUND = "found"
-BY_OTHERS = "aliases were moved by something else than these actions"
+BY_OTHERS = "aliases were moved by something other than these actions"
 BEGINNING = "aliases as they were when this history began"
-LOST = "the history of before, in run {}, is not there any more"
+LOST = "the earlier history, in run {}, no longer exists"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Entry:
         pairs = {name: (self.before.get(name, ""), self.after.get(name, "")) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
-    def told(self, version: str) -> str:
+    def summary(self, version: str) -> str:
         """Return the part of one version in it, in a line."""
         roles = [
             " and ".join(name for name, own in sorted(aliases.items()) if own == version) or "no alias"
@@ -184,7 +184,7 @@ class Ledger:
         for entry in new:
             for version in entry.versions:
                 key = f"{ENTRY_TAG}{entry.number:04d}"
-                client.set_model_version_tag(self.name, version, key, entry.told(version)[:5000])
+                client.set_model_version_tag(self.name, version, key, entry.summary(version)[:5000])
         client.set_registered_model_tag(self.name, HISTORY_TAG, run.run_id)
 
 

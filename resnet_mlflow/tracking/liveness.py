@@ -63,7 +63,9 @@ def end_abandoned_runs() -> None:
     for run in search_runs("attributes.status = 'RUNNING'"):
         if is_abandoned(run.data.tags):
             logger.warning(
-                "run %s (%s) was abandoned by a process that no longer runs: KILLED", run.info.run_name, run.info.run_id
+                "run %s (%s) was abandoned by a process that no longer exists: set to KILLED",
+                run.info.run_name,
+                run.info.run_id,
             )
             with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))
@@ -81,7 +83,7 @@ def _is_left_running(run: Run) -> bool:
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
-    """Return whether no process works any more on what has these tags, as far as can be told from here."""
+    """Return whether no process is working on a run with these tags any more, as far as can be seen from here."""
     if PROCESS not in tags:  # another project's, or of a version that did not tell
         if "stage" not in tags:
             return False

@@ -47,7 +47,7 @@ def promotion_lock(name: str) -> AbstractContextManager[None]:
     Args:
         name: Of the registered model that is locked.
     """
-    return _held(_Lock("promotion", name, f"promotes {name} at the moment", f"the promotion of {name}"))
+    return _held(_Lock("promotion", name, f"is promoting {name}", f"the promotion of {name}"))
 
 
 def start_lock(key: str, title: str) -> AbstractContextManager[None]:
@@ -57,7 +57,7 @@ def start_lock(key: str, title: str) -> AbstractContextManager[None]:
         key: Stands for the work.
         title: What it is called.
     """
-    return _held(_Lock("start", key, f"starts {title} at the moment", f"the start of {title}"))
+    return _held(_Lock("start", key, f"is starting {title}", f"the start of {title}"))
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _held(lock: _Lock) -> Iterator[None]:
 
 
 def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
-    told, text = False, f"{process_name()} {lock.doing}; this entry goes when it is done."
+    message, text = False, f"{process_name()} {lock.doing}; this entry is deleted when it is done."
     while True:
         try:
             # The page of registered models shows the text.
@@ -92,12 +92,12 @@ def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
             return
         found = _found(client, lock.entry)
         if found is not None and is_abandoned(found.tags):
-            logger.warning("%s by %s was left undone", lock.undone, found.tags.get("worker"))
+            logger.warning("%s by %s was left unfinished", lock.undone, found.tags.get("worker"))
             with suppress(MlflowException):
                 client.delete_registered_model(lock.entry)
             continue
-        if found is not None and not told:
-            told = True
+        if found is not None and not message:
+            message = True
             logger.warning("%s %s; waiting for it", found.tags.get("worker"), lock.doing)
         time.sleep(POLL_S)
 

@@ -43,7 +43,7 @@ def log_head(
     untrusted = skops.io.get_untrusted_types(data=skops.io.dumps(head))
     foreign = [name for name in untrusted if name not in head_types()]
     if foreign:
-        raise TypeError(f"a head must hold NumPy arrays and scikit-learn objects only, got {foreign}")
+        raise TypeError(f"a head must contain only NumPy arrays and scikit-learn objects, got {foreign}")
     name = _NO_NAME.sub("_", name)
     info = mlflow.sklearn.log_model(
         head,

@@ -57,7 +57,7 @@ def check_artifacts(location: str) -> None:
     module, package = CLIENTS.get(urlsplit(location).scheme, ("", ""))
     if module and not _is_installed(module):
         raise InputError(
-            f"artifacts at {location} must have their client installed, got no module {module}; pip install {package}"
+            f"artifacts at {location} need their client library, got no module {module}; pip install {package}"
         )
 
 
@@ -144,8 +144,8 @@ def _set_aside(path: Path) -> None:
         )
         if n_runs or n_experiments > 1:
             raise InputError(
-                f"the tracking store {path} must have the tables of this MLflow, got others; run `mlflow db upgrade "
-                f"sqlite:///{path}` after a copy, or set MLFLOW_TRACKING_URI to another"
+                f"the tracking store {path} must have the tables of this MLflow version, got others; back it up and "
+                f"run `mlflow db upgrade sqlite:///{path}`, or set MLFLOW_TRACKING_URI to another store"
             )
     path.rename(path.with_name(f"{path.name}.half-made"))
     _forget(store_uri())

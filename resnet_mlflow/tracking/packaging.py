@@ -137,7 +137,7 @@ def load_served(uri: str, model_config: Mapping[str, Any] | None = None) -> Any:
 
     Args:
         uri: Of the model.
-        model_config: What is to be other than the defaults it was logged with.
+        model_config: Settings that replace the defaults it was logged with.
     """
     import mlflow.pyfunc
 

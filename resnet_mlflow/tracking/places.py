@@ -1,4 +1,4 @@
-"""Where the runs of a piece of work go that several processes share: told to workers, and used by them."""
+"""Where the runs of work that several processes share are logged: sent to workers, and used by them."""
 
 import os
 from collections.abc import Iterator
@@ -91,14 +91,15 @@ def _reach(uri: str, experiment: str) -> None:
 
 @contextmanager
 def use_place(place: Place) -> Iterator[None]:
-    """Let the runs of this process go to a place, which another one has told.
+    """Log the runs of this process to a place that another process has named.
 
     Raises:
         InputError: If this process is of another version, or cannot reach the store from its machine.
     """
     if place.version != __version__:
         raise InputError(
-            f"a worker must have resnet-mlflow {place.version}, as the process that it works for, got {__version__} at "
+            f"a worker must have resnet-mlflow {place.version}, like the process that it works for, got {__version__} "
+            f"at "
             f"{process_name()}; install the same version"
         )
     kind = place.uri.partition(":")[0].partition("+")[0]

@@ -119,7 +119,7 @@ class OutOfFold:
         if any(not all(np.array_equal(one[part], one[rows[0]]) for one in known) for part in rows if len(rows)):
             sizes = ", ".join(str(len(part)) for part in rows)
             raise InputError(
-                f"every repeat must hold the same items, got other ones in repeats of {sizes}; run it again"
+                f"every repeat must contain the same images, got others in repeats of {sizes}; run it again"
             )
         item_ids, labels = (one[rows[0]] for one in known)
         correct, folds = (np.array([one[part] for part in rows]) for one in (self.predictions.correct, self.folds))
@@ -244,5 +244,5 @@ def _is_plain(kind: Any, coded: bool) -> bool:
 
 
 def _unreadable(run_id: str, path: str, got: str) -> InputError:
-    told = (got.splitlines() or [""])[0][:150]
-    return InputError(f"{path} must be a table as a stage logs it, got {told} in run {run_id}; take another run")
+    message = (got.splitlines() or [""])[0][:150]
+    return InputError(f"{path} must be a table as a stage logs it, got {message} in run {run_id}; use another run")

@@ -62,8 +62,8 @@ def search_runs(filter_string: str, experiment_ids: Sequence[str] = ()) -> list[
                 raise
             reason = " ".join(str(error).split())
             raise InputError(
-                f"filter must be one that MLflow understands, got {shown(filter_string, 300)} ({reason[:300]}); write "
-                "such as tags.dataset = 'digits'"
+                f"filter must be valid in MLflow, got {shown(filter_string, 300)} ({reason[:300]}); for "
+                f"example tags.dataset = 'digits'"
             ) from None
         runs.extend(page)
         token = page.token

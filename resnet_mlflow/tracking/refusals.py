@@ -1,4 +1,4 @@
-"""What stores, servers and MLflow itself refuse, told in one line with what to do."""
+"""Errors of stores, servers and MLflow itself, reported in one line with what to do."""
 
 import os
 import re
@@ -21,9 +21,12 @@ REMEDIES = (
     ("Run with id=", "set MLFLOW_RUN_ID to a run of this store, or unset it"),
     ("deleted state", "restore it, or set MLFLOW_EXPERIMENT_NAME to another"),
     ("error code 401", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    ("error code 403", "ask whoever runs the server for the right to write"),
-    ("No module named", "install what is missing: resnet-mlflow[postgres] for PostgreSQL, resnet-mlflow[s3] for S3"),
-    ("API request to", "see that MLFLOW_TRACKING_URI is the address of an MLflow server, and that it works"),
+    ("error code 403", "ask the server's administrator for write permission"),
+    (
+        "No module named",
+        "install the missing package: resnet-mlflow[postgres] for PostgreSQL, resnet-mlflow[s3] for S3",
+    ),
+    ("API request to", "check that MLFLOW_TRACKING_URI is the address of an MLflow server, and that the server works"),
 )
 
 
@@ -46,8 +49,8 @@ def refused(error: BaseException) -> InputError:
     """Return the line for a store that cannot be used as it is."""
     reason = shown_reason(error)
     fitting = (remedy for said, remedy in REMEDIES if said in reason)
-    remedy = next(fitting, "see that MLFLOW_TRACKING_URI is right, and that the store works")
-    return InputError(f"the tracking store must let runs be logged, got from {shown_uri()}: {reason[:300]}; {remedy}")
+    remedy = next(fitting, "check that MLFLOW_TRACKING_URI is correct, and that the store works")
+    return InputError(f"the tracking store {shown_uri()} must accept runs, got: {reason[:300]}; {remedy}")
 
 
 def shown_reason(error: BaseException) -> str:
@@ -99,6 +102,7 @@ def stop_retrying() -> None:
 def lost_store(error: BaseException) -> InputError:
     """Return the line for a store that went away while a stage ran."""
     return InputError(
-        f"the tracking store {shown_uri()} must take the run's results, got: {shown_reason(error)[:300]}; features and "
-        "checkpoints are kept in the cache folder: run the same command again when the store is back"
+        f"the tracking store {shown_uri()} must accept the run's results, got: {shown_reason(error)[:300]}; features "
+        f"and "
+        "checkpoints are kept in the cache folder: run the same command again when the store is available"
     )

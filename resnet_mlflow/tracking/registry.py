@@ -91,7 +91,7 @@ def find_model(name: str) -> RegisteredModel | None:
             raise
         reason = " ".join(str(error).split())
         raise InputError(
-            f"model_name must be one that MLflow takes, got {name!r} ({reason}); pass another model_name"
+            f"model_name must be valid in MLflow, got {name!r} ({reason}); pass another model_name"
         ) from None
 
 

@@ -75,7 +75,7 @@ class StageRun:
             if not is_unreachable(error):
                 raise
             self._next_try_s = time.monotonic() + RETRY_AFTER_S
-            logger.warning("metrics wait for the tracking server: %s", str(error).splitlines()[0][:200])
+            logger.warning("waiting for the tracking server to log metrics: %s", str(error).splitlines()[0][:200])
 
     def _send(self) -> None:
         while self._unsent:
@@ -97,8 +97,8 @@ class StageRun:
     def log_note(self, markdown: str) -> None:
         """Set the run's description; warnings stand below it."""
         self._note = markdown
-        told = "\n".join(f"- {line}" for line in self._warnings.values())
-        mlflow.set_tag(NOTE, f"{markdown}\n\n{told}" if told else markdown)
+        message = "\n".join(f"- {line}" for line in self._warnings.values())
+        mlflow.set_tag(NOTE, f"{markdown}\n\n{message}" if message else markdown)
 
     def log_warnings(self, found: Mapping[str, str], lines: Mapping[str, str]) -> None:
         """Set a tag ``warning.<code>`` for each warning, and add them to the run's description.

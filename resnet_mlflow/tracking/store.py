@@ -84,11 +84,11 @@ def check_state(experiment: Experiment) -> None:
     """
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
-            f"the experiment must be there, got {experiment.name!r}, which was deleted; restore it (mlflow experiments "
+            f"the experiment must exist, got {experiment.name!r}, which was deleted; restore it (mlflow experiments "
             "restore), or set MLFLOW_EXPERIMENT_NAME to another"
         )
     if experiment.lifecycle_stage != "active":
-        raise refused(ValueError("API request to get an experiment was answered by nothing"))
+        raise refused(ValueError("API request to get an experiment was not answered"))
 
 
 def probe_server() -> None:

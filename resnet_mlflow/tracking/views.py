@@ -12,7 +12,7 @@ from dataclasses import dataclass
 TAG_PREFIX = "mlflow.sharedViewState."
 # Milliseconds since 1970; a constant, so that an experiment's tags are the same wherever they are made.
 SAVED_AT_MS = 1_767_225_600_000
-# Pixels; what is told in words is cut at the page's own width.
+# Pixels; longer text is cut off at the page's width.
 WIDTHS: Mapping[str, int] = {"tags.`accuracy`": 310, "tags.`best_cell`": 240}
 # What the page writes itself where nobody has changed anything.
 UNCHANGED: Mapping[str, object] = {

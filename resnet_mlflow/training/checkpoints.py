@@ -33,7 +33,7 @@ def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Put back what ``trained_state`` returned; frozen parameters stay as they are."""
     _, unexpected = model.load_state_dict(state, strict=False)
     if unexpected:
-        raise InputError(f"a checkpoint must fit its network, got unknown {unexpected[0]!r}; delete the checkpoint")
+        raise InputError(f"a checkpoint must match its network, got unknown {unexpected[0]!r}; delete the checkpoint")
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
@@ -86,16 +86,18 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     content = path.read_bytes()
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.blake2b(body).digest() != digest:
-        logger.warning("checkpoint %s is damaged: it is ignored, and training starts over", path)
+        logger.warning("checkpoint %s is damaged; ignoring it and starting the training over", path)
         return None
     try:
         payload = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError):
         payload = None  # Right by its digest, and yet none of ours: a folder that others write to.
     if not isinstance(payload, dict):
-        logger.warning("checkpoint %s holds something else: it is ignored, and training starts over", path)
+        logger.warning("checkpoint %s contains something else; ignoring it and starting the training over", path)
         return None
     if payload.get("fingerprint") != fingerprint:
-        logger.warning("checkpoint %s belongs to another configuration: it is ignored, and training starts over", path)
+        logger.warning(
+            "checkpoint %s belongs to another configuration; ignoring it and starting the training over", path
+        )
         return None
     return payload

@@ -218,7 +218,7 @@ def _n_rows_per_epoch(n_images: int, config: ImageTrainingConfig) -> int:
     # BatchNorm has no variance over one image whose last feature map is one pixel.
     if config.batch_size == 1:
         raise InputError(
-            f"batch_size must be at least 2 where BatchNorm is trained (train_layers {config.train_layers}), got 1; "
+            f"batch_size must be at least 2 if BatchNorm is trained (train_layers {config.train_layers}), got 1; "
             "raise batch_size"
         )
     return n_images - (n_images % config.batch_size == 1)

@@ -49,8 +49,8 @@ class Ranks:
         """Return what the first of them has."""
         if self.fabric is None or self.n == 1:
             return value
-        told: Value = self.fabric.broadcast(value)
-        return told
+        received: Value = self.fabric.broadcast(value)
+        return received
 
     def share(self, rows: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.int64], int]:
         """Return the rows of an epoch that this process trains on, batch by batch, and its own batch size.

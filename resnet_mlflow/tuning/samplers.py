@@ -53,7 +53,7 @@ def check_sampler(name: str, space: SearchSpace) -> None:
     numbers = [key for key, parameter in space.parameters.items() if not parameter.choices and not parameter.when]
     if name == "cmaes" and len(numbers) < 2:
         raise InputError(
-            f"sampler cmaes must have at least two parameters that are numbers, got {', '.join(numbers) or 'none'} in "
+            f"sampler cmaes needs at least two numeric parameters, got {', '.join(numbers) or 'none'} in "
             f"search space {space.name}; pass sampler=tpe, or a search_space with ranges"
         )
 
@@ -82,7 +82,7 @@ def build_pruner(config: TuningConfig, n_epochs: int) -> "optuna.pruners.BasePru
     may_prune = n_epochs > 0 and not config.cv_folds and config.second_objective == "none"
     if config.pruner in ("median", "hyperband") and not may_prune:
         raise InputError(
-            f"pruner must be auto or none where trials have no epochs (mlp, linear with solver sgd and finetune have), "
+            f"pruner must be auto or none if trials have no epochs (mlp, linear with solver sgd and finetune have), "
             f"got {config.pruner!r}; leave it out"
         )
     if config.pruner == "hyperband":

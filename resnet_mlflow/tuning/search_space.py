@@ -35,19 +35,21 @@ Value = str | int | float
 class Parameter(Config):
     """What one hyperparameter may be: one of ``choices``, or a number from ``low`` to ``high``."""
 
-    choices: tuple[Value, ...] = Field((), description="The values it may have.")
+    choices: tuple[Value, ...] = Field((), description="The values that it may have.")
     low: float | None = Field(None, allow_inf_nan=False, description="Smallest value.")
     high: float | None = Field(None, allow_inf_nan=False, description="Largest value.")
-    log: bool = Field(False, description="Whether ratios count, not differences.")
-    integer: bool = Field(False, description="Whether only whole numbers will do.")
-    grid: int = Field(GRID_POINTS, ge=2, le=1000, description="Values that a range falls into for sampler=grid.")
-    when: dict[str, tuple[Value, ...]] = Field({}, description="Values of earlier parameters under which it is read.")
+    log: bool = Field(False, description="Whether to search on a logarithmic scale.")
+    integer: bool = Field(False, description="Whether only whole numbers are allowed.")
+    grid: int = Field(GRID_POINTS, ge=2, le=1000, description="Number of values in a range for sampler=grid.")
+    when: dict[str, tuple[Value, ...]] = Field(
+        {}, description="Values of earlier parameters under which this one is used."
+    )
 
     @field_validator("choices", mode="before")
     @classmethod
     def _choices_stay_as_written(cls, choices: Any) -> Any:
         if isinstance(choices, list | tuple) and any(isinstance(value, bool | dict | list) for value in choices):
-            raise ValueError("must be texts and numbers")
+            raise ValueError("must be strings or numbers")
         return choices
 
     @model_validator(mode="after")
@@ -61,9 +63,11 @@ class Parameter(Config):
         if self.low is None or self.high is None or not self.low < self.high:
             raise ValueError(f"must be choices, or low and a larger high, got low {self.low} and high {self.high}")
         if self.log and self.low <= 0:
-            raise ValueError(f"low must be above 0 where log is true, got {self.low:g}")
+            raise ValueError(f"low must be above 0 if log is true, got {self.low:g}")
         if self.integer and not (self.low.is_integer() and self.high.is_integer()):
-            raise ValueError(f"low and high must be whole where integer is true, got {self.low:g} and {self.high:g}")
+            raise ValueError(
+                f"low and high must be whole numbers if integer is true, got {self.low:g} and {self.high:g}"
+            )
         return self
 
     def points(self) -> tuple[Value, ...]:
@@ -188,7 +192,7 @@ def load_space(source: str, method: str, given: Mapping[str, Any]) -> SearchSpac
     """
     shipped = shipped_spaces()
     if not source and method not in shipped:
-        raise InputError(f"head {method} must have a search space to be tuned, got none; pass search_space=FILE")
+        raise InputError(f"head {method} needs a search space to be tuned, got none; pass search_space=FILE")
     if source in ("", *shipped):
         name, content = source or method, shipped[source or method]
         if name.split("-")[0] != method:
@@ -241,7 +245,7 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
 
 def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
     if not isinstance(content, dict) or not content:
-        raise InputError(f"search space {name} must map parameters to what they may be, got {shown(content)}")
+        raise InputError(f"search space {name} must map parameters to their possible values, got {shown(content)}")
     parameters: dict[str, Parameter] = {}
     for key, entry in content.items():
         values = {"choices": entry} if isinstance(entry, list) else entry
@@ -259,7 +263,7 @@ def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
                 raise InputError(f"search space {name}: {key}: when must name an earlier parameter, got {earlier!r}")
     space = SearchSpace(name, parameters, given)
     if not space.parameters:
-        raise InputError(f"search space {name} must have a parameter that head_params does not give, got none")
+        raise InputError(f"search space {name} must have a parameter that head_params does not set, got none")
     return space
 
 

@@ -87,7 +87,8 @@ class SharedStudy:
         for name, value in wanted.items():
             if known.get(name) != value:
                 raise InputError(
-                    f"tuning {self.task.name!r} of {self.storage.place} must continue with the {name} it started with, "
+                    f"tuning {self.task.name!r} of {self.storage.place} must continue with the {name} that it started "
+                    f"with, "
                     f"{_difference(known.get(name), value)}; pass study_name=another to start a new one"
                 )
 
@@ -233,7 +234,7 @@ class SharedStudy:
         if not done:
             reasons = [trial.user_attrs[ERROR] for trial in self.trials() if ERROR in trial.user_attrs]
             raise InputError(
-                f"a study must have a trial that comes to its end, got none in {len(self.trials())}"
+                f"at least one trial must finish, got none of {len(self.trials())}"
                 f"{f'; the last failed: {reasons[-1]}' if reasons else ''}; correct the search space or raise timeout_s"
             )
         sign = 1 if self.config.minimizes else -1
@@ -260,10 +261,10 @@ def _is_taken(trial: "FrozenTrial") -> bool:
 def _difference(known: Any, wanted: Any) -> str:
     if isinstance(known, dict) and isinstance(wanted, dict):
         changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
-        parts = [f"{name} {_told(known.get(name))} became {_told(wanted.get(name))}" for name in changed[:3]]
+        parts = [f"{name} {_short(known.get(name))} became {_short(wanted.get(name))}" for name in changed[:3]]
         return f"got a changed one: {'; '.join(parts)}"
     return f"which is {known!r}, got {wanted!r}"
 
 
-def _told(value: Any) -> str:
+def _short(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)

@@ -102,7 +102,7 @@ class JournalStorage:
                 JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
             )
         except OSError as error:
-            raise InputError(f"storage must be a file that can be written, got {path} ({error.strerror})") from None
+            raise InputError(f"storage must be a writable file, got {path} ({error.strerror})") from None
         self.place = str(path)
         self._path = path
         self._me = f"{process_name()}:{time.time_ns():x}"
@@ -139,7 +139,7 @@ class JournalStorage:
         return self._is_free(self._sign(worker))
 
     def _is_free(self, sign: Path) -> bool:
-        """Return whether nobody holds a sign of life, and remove it then."""
+        """Return whether no process holds a heartbeat file, and if so remove it."""
         if not sign.exists():
             return True
         try:
@@ -171,12 +171,12 @@ class DatabaseStorage:
             self.backend = _create_database(parsed, heartbeat_s)
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
             raise InputError(
-                f"storage must be a URL that SQLAlchemy can open, got {url.split('@')[-1]!r} ({_reason(error)}); write "
-                "such as postgresql://host/name, and install resnet-mlflow[postgres] for PostgreSQL"
+                f"storage must be a URL that SQLAlchemy can open, got {url.split('@')[-1]!r} ({_reason(error)}); for "
+                f"example postgresql://host/name, and install resnet-mlflow[postgres] for PostgreSQL"
             ) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise InputError(
-                f"storage must be a database that can be reached, got no answer from {self.place} ({_reason(error)}); "
+                f"storage must be a reachable database, got no answer from {self.place} ({_reason(error)}); "
                 "start it, or leave storage out for a journal in the cache folder"
             ) from None
 
@@ -188,7 +188,7 @@ class DatabaseStorage:
         return _locked_in(engine, name)
 
     def claim(self, trial: "optuna.Trial") -> None:
-        """Write the first sign of life, then this process's name, to the trial."""
+        """Write the first heartbeat, then this process's name, to the trial."""
         self.backend.record_heartbeat(trial._trial_id)
         trial.set_user_attr(WORKER, process_name())
 

@@ -48,7 +48,7 @@ class AnswerRule:
 
     @property
     def answer_rate_interval(self) -> Interval:
-        """Return the 95 % interval of the share of images that are answered."""
+        """Return the 95 % interval of the share of images answered."""
         return accuracy_interval(self.n_answered, self.n_images)
 
     @property
@@ -60,8 +60,8 @@ class AnswerRule:
         """Return the promise in words."""
         low, high = (100 * end for end in self.answer_rate_interval)
         return (
-            f"answers {100 * self.answer_rate:.1f} % of images ({low:.1f} to {high:.1f} %), wrong on at most "
-            f"{100 * self.answer_error:g} % of them ({self.n_wrong} of {self.n_answered} were, "
+            f"answers {100 * self.answer_rate:.1f} % of images ({low:.1f} to {high:.1f} %), with at most "
+            f"{100 * self.answer_error:g} % of them wrong ({self.n_wrong} of {self.n_answered} were, "
             f"{100 * self.confidence:g} % sure)"
         )
 
@@ -158,9 +158,9 @@ def fit_answering(own: Confidences, others: Confidences, answer_error: float) ->
         taken = rule
     if taken is None:
         raise InputError(
-            f"answer_error={answer_error:g} must be shown to hold, got {rule.n_wrong} wrong answers among the "
-            f"{rule.n_answered} surest of {n_images} images; pass a higher answer_error, calibrate on more images, or "
-            "take a better classifier"
+            f"answer_error={answer_error:g} cannot be guaranteed: {rule.n_wrong} answers are wrong among the "
+            f"{rule.n_answered} most confident of {n_images} images; pass a higher answer_error, calibrate on more "
+            f"images, or use a better classifier"
         )
     return taken
 

@@ -154,8 +154,8 @@ def fit_sets(
     by_group = _by_name(scores, np.asarray(groups), coverage) if len(groups) else {}
     if {"class": by_class, "group": by_group}.get(per, {"": 0.0}) == {}:
         raise InputError(
-            f"sets_per={per} needs at least {n_needed(coverage)} calibration images of one {per}, got fewer of each; "
-            "calibrate on more, or pass sets_per=all"
+            f"sets_per={per} needs at least {n_needed(coverage)} calibration images of at least one {per}, got fewer "
+            f"of each; calibrate on more, or pass sets_per=all"
         )
     return SetRule(coverage, per, least, by_class, by_group, len(rows))
 

@@ -32,9 +32,11 @@ def read_costs(path: Path, class_names: Sequence[str]) -> Costs:
         raise InputError(f"costs must be a YAML file, got {path} ({reason}); write a matrix") from None
     costs = _of_mapping(content, class_names) if isinstance(content, dict) else _of_lists(content, class_names)
     if not (np.isfinite(costs).all() and (costs >= 0).all()):
-        raise InputError("costs must be numbers of at least 0, got others; write 0 for what costs nothing")
+        raise InputError("costs must be numbers of at least 0, got others; write 0 for no cost")
     if not (np.diag(costs)[:, None] <= costs).all() or (costs == np.diag(costs)[:, None]).all():
-        raise InputError("costs must be lowest for the right answer and not all alike, got others; write 0 for it")
+        raise InputError(
+            "costs must be lowest for the correct answer and not all equal, got others; write 0 for the correct answer"
+        )
     return costs
 
 
@@ -72,7 +74,7 @@ def _place(name: Any, place: Mapping[str, int]) -> int:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"costs must be numbers, got {shown(value)}; write 0 for what costs nothing")
+        raise InputError(f"costs must be numbers, got {shown(value)}; write 0 for no cost")
     return float(value)
 
 

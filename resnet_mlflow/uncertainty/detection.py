@@ -16,7 +16,7 @@ _KEPT = 0.95
 
 @dataclass(frozen=True)
 class Detection:
-    """How well other images are told apart.
+    """How well other images are detected.
 
     Attributes:
         auroc: Chance that another image has the higher score of the two; 0.5 tells nothing apart.

@@ -35,7 +35,7 @@ class Cause:
     is_low: bool
 
 
-# The first that holds is told.
+# The first that applies is given.
 CAUSES = (
     Cause("too dark", _MEAN, True),
     Cause("too bright", _MEAN, False),

@@ -157,7 +157,8 @@ def read_rules(folder: Path, head: HeadBase, class_names: Sequence[str]) -> Rule
     except (OSError, ValueError, KeyError, RecursionError, SafetensorError, InputError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise InputError(
-            f"a classifier's folder must hold whole {RULES_FILE} and {ARRAYS_FILE}, got {folder} ({reason}); promote "
+            f"a classifier's folder must contain {RULES_FILE} and {ARRAYS_FILE}, undamaged, got {folder} ({reason}); "
+            f"promote "
             "it again"
         ) from None
     return rules

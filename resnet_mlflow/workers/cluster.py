@@ -28,7 +28,7 @@ GPU = "GPU"
 _SETTINGS = {
     # In a daemon joblib falls back to threads, and daal4py with it to all cores.
     "distributed.worker.daemon": False,
-    # Dask would set others in this process too, for the workers that it starts; ours are told by ``env``, which comes
+    # Dask would set others in this process too, for the workers that it starts; ours get them by ``env``, which comes
     # after Dask has begun to log.
     "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "warning"},
     "distributed.scheduler.allowed-failures": MOST_RESTARTS,
@@ -82,8 +82,8 @@ def _connect(scheduler: str) -> Iterator["Client"]:
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"scheduler must answer within {CONNECT_TIMEOUT_S} s, got nothing from {scheduler} ({reason[:200]}); start "
-            "one (dask scheduler), or leave it out and pass workers"
+            f"scheduler must answer within {CONNECT_TIMEOUT_S} s, got nothing from {scheduler} ({reason[:200]}); "
+            f"start one (dask scheduler), or pass workers instead"
         ) from None
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:

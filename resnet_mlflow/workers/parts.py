@@ -19,9 +19,9 @@ class Part:
 
     Attributes:
         key: Stands for what is done: parts of equal keys are done once.
-        content: What the worker is told: plain values that are small, such as a configuration.
+        content: What the worker receives: small plain values, such as a configuration.
         after: Keys of parts that must have ended before.
-        priority: Of those that can begin, parts of higher numbers do: long ones, so that none is left alone at the end.
+        priority: Of those that can begin, parts of higher numbers do: long ones, so that none remain alone at the end.
         needs_gpu: Whether only a worker with a GPU can do it, where there are such workers.
     """
 

@@ -20,7 +20,7 @@ ENDS = {"": 0.0, "_ci_low": -0.05, "_ci_high": 0.05}
 
 
 def log_predictions(run_id, folder, correct):
-    """Store predictions of two classes in which the given items are right."""
+    """Store predictions of two classes in which the given images are correct."""
     labels = np.arange(len(correct)) % 2
     predictions = np.where(correct, labels, 1 - labels)
     frame = pd.DataFrame({"item_id": [f"i{i:04d}" for i in range(len(correct))], "label": labels.astype(str)})

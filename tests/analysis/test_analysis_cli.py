@@ -73,7 +73,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
     assert command in printed
     assert "mlflow run . -e fit_head -P seed=1 -P weights=random" in printed
     features = study.frame.loc[study.frame["stage"] == "extract", "run_id"].iloc[-1]
-    for told in (
+    for description in (
         row["dataset_digest"],
         row["version"],
         row["parent"],
@@ -82,7 +82,7 @@ def test_explain_tells_what_stands_behind_a_number(study, capsys):
         "Python 3.",
         f"{row['test/accuracy']:.4f}",
     ):
-        assert told in printed
+        assert description in printed
 
 
 def test_command_of_gives_back_the_configuration():
@@ -128,7 +128,7 @@ def test_diff_of_a_run_with_itself_is_too_small_to_test(study, tmp_path, capsys)
     run(["diff", run_id, run_id, "--output", str(tmp_path / "diff")])
     printed = capsys.readouterr().out
     assert "McNemar: n too small: 0 items" in printed
-    assert "No parameter differs." in printed
+    assert "No parameters differ." in printed
     assert not (tmp_path / "diff" / "changed_items.png").exists()
 
 
@@ -136,7 +136,7 @@ def test_diff_refuses_other_data_and_missing_predictions(store):
     tags = {"stage": "fit_head", "dataset_digest": "d1"}
     records = [Record("a", tags), Record("b", tags | {"dataset_digest": "d2"}), Record("c", tags)]
     a, b, c = write_records(store, "bare", records)
-    with pytest.raises(InputError, match="compared runs must be of one dataset digest, got d1 and d2"):
+    with pytest.raises(InputError, match="compared runs must share one dataset digest, got d1 and d2"):
         compare_runs(a, b)
     with pytest.raises(InputError, match=r"must have predictions of its test items to be compared, got run"):
         compare_runs(a, c)

@@ -6,7 +6,7 @@ from analysis.answers import MOST, answers_of
 from analysis.report import build_report
 
 
-def told(runs):
+def message(runs):
     return {answer.table: answer.text for answer in build_report(runs).answers}
 
 
@@ -30,10 +30,10 @@ def test_answers_name_what_is_significantly_better_and_what_it_costs(scored):
         cell(0, 0.5, "linear"),
         cell(0, 0.9, "linear", stage="finetune", params={"train_layers": "all"}, metrics=slow),
     )
-    answers = told(runs)
+    answers = message(runs)
     assert answers["leaderboard"] == (
         "Use resnet18 with all layers trained: it is the best on validation data, with a test accuracy of 0.900 "
-        "(0.850 to 0.950). It differs significantly from every other."
+        "(0.850 to 0.950). It differs significantly from each of the others."
     )
     assert answers["strategies"].startswith("Training all layers of resnet18 gains 40.0 points (+")
     assert answers["strategies"].endswith(" over a linear head on its frozen features; fitting takes 30 times as long.")
@@ -45,10 +45,10 @@ def test_answers_say_so_where_the_data_do_not_tell(scored):
         cell(0, 0.505, "linear", stage="finetune", params={"train_layers": "all"}, metrics={"time/fit_s": 3.0}),
         cell(0, 0.51, "svm", metrics={"time/fit_s": 2.0}),
     )
-    answers = told(runs)
+    answers = message(runs)
     assert "Use svm on frozen resnet18: " in answers["leaderboard"]
     assert answers["leaderboard"].endswith(
-        "On these data it is not significantly better than 2 of 2 others; the cheapest of them is linear "
+        "On these data it is not significantly better than 2 of the 2 others; the cheapest of these is linear "
         "on frozen resnet18 with 0.500 "
         "(1.00 s to fit)."
     )
@@ -58,8 +58,8 @@ def test_answers_say_so_where_the_data_do_not_tell(scored):
 
 
 def test_answers_of_one_classifier_and_of_none(scored, written):
-    assert told(written(cell(0, 0.5, stage="extract"))) == {}
-    (answer,) = told(scored(cell(0, 0.5))).values()
+    assert message(written(cell(0, 0.5, stage="extract"))) == {}
+    (answer,) = message(scored(cell(0, 0.5))).values()
     assert answer.endswith("Nothing else was run to compare it with.")
     assert answers_of([]) == []
 

@@ -56,10 +56,10 @@ def test_repairs_table_pairs_runs_before_and_after(runs):
 
 def test_report_links_audits_and_tells_of_twins(runs):
     report = build_report(runs)
-    (told,) = report.audits
-    assert told.startswith("Audit of colours")
-    assert "1 test images with a twin in train" in told
-    assert any("without the 1 test images that have a twin in train" in line for line in report.missing)
+    (text,) = report.audits
+    assert text.startswith("Audit of colours")
+    assert "1 test images with a near-duplicate in train" in text
+    assert any("without the 1 test images that have a near-duplicate in train" in line for line in report.missing)
     assert "Audit of colours" in report.to_markdown()
     names = [table.name.split("-")[0] for table in report.tables]
     assert {"twins", "repairs"} <= set(names)

@@ -59,7 +59,7 @@ def test_cross_validated_runs_stand_in_their_own_table_only(written):
     assert table.frame["cv_accuracy"].tolist() == [0.7, 0.6]
     assert "test/accuracy" not in table.frame
     report = build_report(runs)
-    assert report.body().count("takes its turn at being tested") == 1
+    assert report.body().count("in cross-validation?") == 1
 
 
 def test_bold_needs_the_corrected_test(written, tmp_path):
@@ -105,7 +105,7 @@ def test_other_folds_and_other_training_images_do_not_compete(written, tmp_path)
     assert table.frame["training"].tolist() == ["", "5 shots", ""]
 
 
-def test_differing_folds_are_told(written, tmp_path):
+def test_differing_folds_are_reported(written, tmp_path):
     runs = written(divided(0.9, "svm"), divided(0.5, "knn"))
     of = run_ids(runs)
     log_out_of_fold(of["svm"], tmp_path, np.ones(N_ITEMS, dtype=bool))
@@ -125,7 +125,7 @@ def test_what_needs_one_split_refuses_folds(written):
     runs = written(divided(0.9, "svm"))
     run_id = runs.frame["run_id"].iloc[0]
     mlflow.MlflowClient().set_tag(run_id, "folds", "5")
-    with pytest.raises(InputError, match="diff needs runs of one split, got the cross-validation"):
+    with pytest.raises(InputError, match="diff needs runs on a fixed split, got the cross-validation"):
         compare_runs(run_id, run_id)
-    with pytest.raises(InputError, match=r"repeat needs runs of one split, .*; run its command \(see explain\)"):
+    with pytest.raises(InputError, match=r"repeat needs runs on a fixed split, .*; run its command \(see explain\)"):
         repeat(run_id)

@@ -88,18 +88,19 @@ def test_repeat_names_the_class_that_it_found(study):
 
     same = compare(test)
     assert (same.found, same.expected, same.same) == (Sameness.BIT, Sameness.BIT, True)
-    assert "Found: equal to the bit. Promised: equal to the bit (fp32, one machine)." in same.to_markdown()
+    assert "Found: bit-identical. Promised: bit-identical (fp32, one machine)." in same.to_markdown()
 
     for elsewhere in ({"worker": "another:1"}, {"processor": "another, 64 threads"}):
         digits = compare(near, moved, **elsewhere)
         assert (digits.found, digits.expected, digits.same) == (Sameness.DIGITS, Sameness.DIGITS, True)
-        told = digits.to_markdown()
-        assert "Found: equal to 5 digits. Promised: equal to 4 digits (fp32, any machine). The run repeats." in told
-        assert "another" in told
+        text = digits.to_markdown()
+        promised = "Found: equal to 5 digits. Promised: equal to 4 digits (fp32, any machine)."
+        assert f"{promised} The run was reproduced." in text
+        assert "another" in text
 
     drifted = compare(near, moved)  # on the machine that it ran on
     assert (drifted.found, drifted.expected, drifted.same) == (Sameness.DIGITS, Sameness.BIT, False)
-    assert "The run does NOT repeat." in drifted.to_markdown()
+    assert "The run was NOT reproduced." in drifted.to_markdown()
 
     rounded = compare(near, {"test/nll": 9.0}, precision="bf16")
     assert (rounded.found, rounded.expected, rounded.same) == (Sameness.DIFFERS, Sameness.DIFFERS, False)
@@ -119,7 +120,7 @@ def test_repeat_gives_the_same_predictions_to_the_bit(study):
     found = repeat(run_id)
     assert found.found is Sameness.BIT, found.to_markdown()
     assert found.same
-    assert found.to_markdown().endswith("The run repeats.")
+    assert found.to_markdown().endswith("The run was reproduced.")
     again = mlflow.get_run(found.second)
     assert again.data.tags["repeat_of"] == run_id
     assert again.info.status == "FINISHED"

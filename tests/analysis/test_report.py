@@ -77,7 +77,7 @@ def test_report_has_the_tables_that_there_are_runs_for(written):
     names = [table.name for table in report.tables]
     assert {"heads", "strategies", "ablation", "longtail", "cost"} <= set(names)
     for name in set(TABLES) - set(names):
-        assert [remark for remark in report.missing if remark.startswith(f"Table {name} is left out: there are no ")]
+        assert [remark for remark in report.missing if remark.startswith(f"Table {name} is omitted: it needs ")]
 
 
 def test_page_is_valid_and_loads_nothing(page, written):
@@ -184,7 +184,7 @@ def test_report_without_runs_says_so(demo_store, tmp_path, monkeypatch):
     path = write_report("resnet-mlflow", tmp_path / "out", dataset="none of ours")
     page = Page(path.read_text())
     assert page.rows == []
-    assert "Table heads is left out: there are no finished runs of fit_head." in path.read_text()
+    assert "Table heads is omitted: it needs finished runs of fit_head." in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def test_warnings_name_unfinished_seeds_failures_and_mixed_versions(written):
     )
     assert list(runs.warnings) == [
         "W06 A strong baseline is missing: heads on frozen features without the linear head (fit_head head=linear), on "
-        "resnet18 and digits. Run the baseline on the same data: what does not beat it needs no further reading.",
-        "W07 Unfinished seeds: fit_head knn resnet18 digits lacks seed 1, 2. Run the study again: what has finished is "
+        "resnet18 and digits. Run the baseline on the same data: what does not beat it is not worth considering.",
+        "W07 Unfinished seeds: fit_head knn resnet18 digits lacks seed 1, 2. Run the study again: finished cells are "
         "skipped.",
         "W08 Cells without a result: fit_head knn resnet18 digits s1 (FAILED: out of memory). Fix the cause and "
         "run it again.",
@@ -155,14 +155,14 @@ def test_warnings_name_unfinished_seeds_failures_and_mixed_versions(written):
 
 def test_warnings_count_runs_of_uncommitted_code(written):
     assert written(cell(0, git_dirty="true"), cell(1, git_dirty="false")).warnings == (
-        "W10 Uncommitted changes: 1 run. Commit, and run again what is to be published.",
+        "W10 Uncommitted changes: 1 run. Commit, and repeat the runs that you want to publish.",
     )
 
 
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"since": "yesterday"}, "since must be a day or moment in ISO 8601, got 'yesterday'; write 2026-11-24"),
+        ({"since": "yesterday"}, "since must be a date or time in ISO 8601, got 'yesterday'; write 2026-11-24"),
         ({"dataset": 'a"b'}, "must have no double quotes, got 'a\"b'"),
     ],
 )

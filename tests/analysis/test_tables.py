@@ -106,7 +106,7 @@ def test_seeds_that_change_nothing_are_one_seed(written):
     assert math.isnan(row["test/accuracy std"])
     assert [row["test/accuracy low"], row["test/accuracy high"]] == pytest.approx([0.65, 0.75])
     assert len(row[RUN_IDS]) == 3
-    assert any("1 rows have seeds that change nothing" in note for note in table.notes)
+    assert any("1 rows give identical results with several seeds" in note for note in table.notes)
 
 
 def test_intervals_over_seeds_rest_on_predictions_where_there_are_some(written, tmp_path):
@@ -134,9 +134,9 @@ def test_the_cheapest_that_may_be_best_is_named(written, tmp_path):
         log_predictions(row.run_id, tmp_path, np.arange(100) < right[row.head])
     (note,) = [note for note in TABLES["heads"](runs.frame).notes if "not significantly better" in note]
     assert "svm and linear cannot be excluded" in note
-    assert "Cheapest of them: linear (0.50 s to fit)" in note
+    assert "The cheapest of them: linear (0.50 s to fit)" in note
     # One image in a hundred tells them apart: (2.24 + 0.84)^2 / 0.01 at half of 5 %.
-    assert "it would take about 950 test images instead of 100 (power 80 %" in note
+    assert "a significant difference would take about 950 test images instead of 100 (80 % power" in note
 
 
 def test_finished_cells_take_the_newest_of_equal_runs(written):
@@ -146,7 +146,7 @@ def test_finished_cells_take_the_newest_of_equal_runs(written):
 
 def test_tables_refuse_to_mix_dataset_digests(written):
     frame = written(cell(0, 0.5), cell(0, 0.6, digest="d2")).frame
-    with pytest.raises(InputError, match="a table must be of one dataset digest, got d1 d1, d2 d2"):
+    with pytest.raises(InputError, match="the runs of a table must share one dataset digest, got d1 d1, d2 d2"):
         TABLES["heads"](frame)
     assert [table.frame["test/accuracy"].tolist() for table in build_all("heads", frame)] in (
         [[0.5], [0.6]],
@@ -176,10 +176,10 @@ PAIRS = [("resnet18", 3), ("resnet34", 20)]
 def test_nothing_is_bold_without_predictions(written):
     table = TABLES["heads"](written(cell(0, 0.9), cell(0, 0.1, "knn")).frame)
     assert not table.winners
-    assert any("nothing is bold, since a run must have predictions" in note for note in table.notes)
+    assert any("nothing is bold: a run must have predictions" in note for note in table.notes)
 
 
-def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
+def test_bold_is_only_what_is_better_than_every_other(written, tmp_path):
     right = {"svm": 90, "linear": 88, "knn": 50}
     runs = written(*(cell(0, n / 100, head) for head, n in right.items()))
     for row in runs.frame.itertuples():
@@ -188,11 +188,11 @@ def test_bold_is_only_what_is_told_apart_from_every_other(written, tmp_path):
     assert not table.winners  # svm and linear differ in two items only
     (note,) = [note for note in table.notes if "not significantly better" in note]
     assert (
-        "not significantly better than 1 of 2 others: svm and linear cannot be excluded (95 % confidence "
+        "not significantly better than 1 of the 2 others: svm and linear cannot be excluded (95 % confidence "
         "set of the best)" in note
     )
     assert "Closest to svm is linear: difference +0.0200" in note
-    assert "Cheapest of them: svm (1.00 s to fit)" in note
+    assert "The cheapest of them: svm (1.00 s to fit)" in note
     clear = TABLES["heads"](runs.frame[runs.frame["head"] != "linear"])
     assert clear.winners == {(0, "test/accuracy"), (0, "test/balanced_accuracy")}
 
@@ -314,9 +314,9 @@ def test_a_comparison_has_one_p_value_which_bold_keeps_to(written, tmp_path):
     table = TABLES["tuning"](runs.frame)
     assert table.frame["p Holm"].dropna().tolist() == pytest.approx([0.125] * 4)
     assert not [row for row, metric in table.winners if metric == "test/accuracy"]
-    told = [note for note in table.notes if "cannot be excluded" in note]
-    assert len(told) == 4
-    assert all(", Holm p 0.125;" in note for note in told)
+    message = [note for note in table.notes if "cannot be excluded" in note]
+    assert len(message) == 4
+    assert all(", Holm p 0.125;" in note for note in message)
 
 
 def test_datasets_ranks_methods_and_says_when_n_is_too_small(written):
@@ -396,7 +396,7 @@ def test_confusions_of_many_classes_are_those_of_the_most_confused(written, tmp_
 
 def test_confusions_name_the_run_that_lost_its_matrix(written):
     frame = written(cell(0, 0.7)).frame
-    with pytest.raises(InputError, match=r"must hold evaluation/test/confusion_matrix.json, got no such artifact"):
+    with pytest.raises(InputError, match=r"must contain evaluation/test/confusion_matrix.json, got no such artifact"):
         TABLES["confusions"](frame)
     assert TABLES["confusions"](frame[frame["stage"] == "longtail"]) is None
 
@@ -409,7 +409,7 @@ def test_documented_tables_are_those_of_the_rows():
 
 def test_a_table_has_a_name_that_files_can_have():
     with pytest.raises(
-        ValueError, match=r"^a table's name must be of letters, digits and underscores, got 'my-table'$"
+        ValueError, match=r"^a table's name must consist of letters, digits and underscores, got 'my-table'$"
     ):
         TableRow("my-table", "Why?", needs="runs", build=TABLES["heads"].build, chart=TABLES["heads"].chart)
 

@@ -48,7 +48,7 @@ def test_a_run_that_failed_is_not_reviewed(written):
 
 
 @pytest.mark.parametrize(
-    ("records", "told"),
+    ("records", "text"),
     [
         ([finetuned("all")], "fine-tuned networks without a linear head on the frozen features"),
         ([finetuned("all"), finetuned("fc")], ""),
@@ -63,18 +63,18 @@ def test_a_run_that_failed_is_not_reviewed(written):
         ([cell(0, 0.5, "svm"), cell(0, 0.5, "knn"), cell(0, 0.5, "linear")], ""),
         ([cell(0, 0.5, "svm"), cell(0, 0.5, "knn", backbone="resnet50")], ""),
         ([tail("none")], ""),
-        ([tail("none"), tail("crt")], "remedies for a long tail without logit adjustment"),
+        ([tail("none"), tail("crt")], "long-tail methods without logit adjustment"),
         ([tail("none"), tail("crt"), tail("balanced_softmax")], ""),
         ([tail("none"), tail("force:resample_sqrt+logit_adjust_loss")], ""),
-        ([tail("crt"), tail("logit_adjust_loss")], "remedies for a long tail without method none"),
+        ([tail("crt"), tail("logit_adjust_loss")], "long-tail methods without method none"),
         ([tail("none"), tail("crt"), tail("logit_adjust_posthoc", head="mlp")], "without logit adjustment"),
         ([tail("none"), tail("of no version of ours")], "without logit adjustment"),
     ],
 )
-def test_w06_names_the_baseline_that_is_missing(written, records, told):
+def test_w06_names_the_baseline_that_is_missing(written, records, text):
     lines = [line for line in written(*records).warnings if line.startswith("W06")]
-    assert bool(lines) == bool(told)
-    assert told in " ".join(lines)
+    assert bool(lines) == bool(text)
+    assert text in " ".join(lines)
 
 
 def test_adjustments_are_methods():

@@ -35,9 +35,9 @@ def test_find_twins_finds_every_change_and_nothing_else(planted):
 def test_find_twins_says_what_was_done(planted):
     thumbs, _, changes = planted
     found = find_twins(thumbs)
-    told = dict(zip(found.second.tolist(), found.change, strict=True))
+    text = dict(zip(found.second.tolist(), found.change, strict=True))
     for place, change in enumerate(changes):
-        words = told.get(N_IMAGES + place, "")
+        words = text.get(N_IMAGES + place, "")
         assert ("flipped" in words) == (change == "flipped"), (change, words)
         assert change != "cropped" or not words or "cropped to 8" in words, words
 

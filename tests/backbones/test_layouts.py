@@ -75,7 +75,7 @@ def test_load_backbone_tells_what_was_taken_and_left(tmp_path: Path, networks, c
     with caplog.at_level("INFO"):
         loaded = load_backbone("resnet18", from_file(tmp_path / "moco.pth.tar"))
     assert loaded.taken == (
-        "state_dict/module.encoder_q.*; left aside: state_dict/module.encoder_k.*, state_dict/module.encoder_q.fc.*, "
+        "state_dict/module.encoder_q.*; ignored: state_dict/module.encoder_k.*, state_dict/module.encoder_q.fc.*, "
         "state_dict/module.queue, state_dict/module.queue_ptr and 1 more"
     )
     assert loaded.taken in caplog.text

@@ -131,14 +131,14 @@ def test_build_backbone_refuses_a_file_of_something_else(content: bytes, message
 
 def test_build_backbone_loads_no_pickled_objects(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
-    with pytest.raises(InputError, match="must hold tensors only, got other objects") as caught:
+    with pytest.raises(InputError, match="must contain only tensors, got other objects") as caught:
         build_backbone("resnet18", from_file(tmp_path / "model.pth"))
     assert "\n" not in str(caught.value)
 
 
 def test_build_backbone_refuses_a_list(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
-    with pytest.raises(InputError, match=r"must hold named tensors, got something else in .*list.pth"):
+    with pytest.raises(InputError, match=r"must contain named tensors, got something else in .*list.pth"):
         build_backbone("resnet18", from_file(tmp_path / "list.pth"))
 
 

@@ -196,7 +196,7 @@ def test_networks_without_published_weights_fall_back_and_say_so(caplog: pytest.
     assert resolved.digest.startswith("random-standardized-seed0-torch2.")
     assert "-timm1." in resolved.digest
     with pytest.raises(
-        InputError, match="weights must be random or a file for timm:skresnet50, which has no published"
+        InputError, match="weights of timm:skresnet50 must be random or a file, because none are published"
     ):
         resolve_weights("timm:skresnet50", "imagenet", 0)
 

@@ -71,8 +71,8 @@ def numpy_archive(path: Path) -> None:
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102530333\n"
-NO_TENSORS = "a weights file must hold named tensors, got"
-OTHERS = "a weights file must hold tensors only, got other objects in .*: "
+NO_TENSORS = "a weights file must contain named tensors, got"
+OTHERS = "a weights file must contain only tensors, got other objects in .*: "
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin", ""])
@@ -81,8 +81,8 @@ OTHERS = "a weights file must hold tensors only, got other objects in .*: "
     [
         (pickled_model, OTHERS + "a whole pickled torch.nn.modules.container.Sequential, which would run code"),
         (pickled_model_of_old, OTHERS + "a whole pickled torch.nn.modules.linear.Linear, which would run code"),
-        (object_beside, OTHERS + "random.Random beside them"),
-        (plain_pickle, f"{NO_TENSORS} a pickle that torch.save did not write in"),
+        (object_beside, OTHERS + "random.Random besides the tensors"),
+        (plain_pickle, f"{NO_TENSORS} a pickle not written by torch.save in"),
         (torch_script, f"{NO_TENSORS} a TorchScript program in .*; save torch.jit.load"),
         (onnx, f"{NO_TENSORS} an ONNX graph in .*; export"),
         (lambda path: path.write_bytes(LFS), f"{NO_TENSORS} a Git LFS pointer, .* in .*; run git lfs pull"),
@@ -90,7 +90,7 @@ OTHERS = "a weights file must hold tensors only, got other objects in .*: "
         (lambda path: path.write_text("<?xml version='1.0'?><Error>"), f"{NO_TENSORS} a web page in"),
         (lambda path: path.write_text('{"message": "Not Found"}'), f'{NO_TENSORS} a text that begins \'{{"message"'),
         (lambda path: path.write_bytes(gzip.compress(b"x")), f"{NO_TENSORS} a gzip archive in .*; unpack it"),
-        (zipped, f"{NO_TENSORS} a zip archive that torch.save did not write in"),
+        (zipped, f"{NO_TENSORS} a zip archive not written by torch.save in"),
         (tar, f"{NO_TENSORS} a tar archive in .*; unpack it"),
         (numpy_archive, f"{NO_TENSORS} an archive of NumPy arrays in"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), f"{NO_TENSORS} an HDF5 file, as Keras"),

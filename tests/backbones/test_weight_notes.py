@@ -89,13 +89,16 @@ def test_the_projects_own_files_carry_their_preprocessing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"size": {"height": 224, "width": 224}}, "images must keep their shape, with a side of 1 to 8192 pixels, got"),
-        ({"size": 384, "crop_pct": 0.9}, "got size 384, from which on they are warped"),
+        (
+            {"size": {"height": 224, "width": 224}},
+            "images must keep their aspect ratio, with a side of 1 to 8192 pixels, got",
+        ),
+        ({"size": 384, "crop_pct": 0.9}, "got size 384, to which they would be stretched"),
         (
             {"size": 256, "crop_size": 224, "resample": 1},
             "interpolation must be one of bilinear, bicubic, got 'lanczos'",
         ),
-        ({"size": 224, "crop_pct": 9}, "crop_pct must be a share from 0.1 to 1, got 9"),
+        ({"size": 224, "crop_pct": 9}, "crop_pct must be a fraction from 0.1 to 1, got 9"),
         ({"size": 256, "crop_size": 224, "image_mean": [1]}, "image_mean must be three numbers"),
     ],
 )

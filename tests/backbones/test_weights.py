@@ -107,7 +107,11 @@ def test_resolve_weights_refuses_a_damaged_cached_file(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("no_network")
 def test_resolve_weights_imagenet_without_network_fails_in_seconds() -> None:
     started = time.monotonic()
-    with pytest.raises(InputError, match=r"ResNet50_Weights.IMAGENET1K_V2 must be in .* or reachable, got .*refused"):
+    with pytest.raises(
+        InputError,
+        match=r"ResNet50_Weights.IMAGENET1K_V2 must be in .* or downloadable, got "
+        ".*refused",
+    ):
         resolve_weights("resnet50", "imagenet", 0)
     assert time.monotonic() - started < 10
 
@@ -129,7 +133,7 @@ def test_resolve_weights_auto_falls_back_to_random_and_says_so(caplog: pytest.Lo
 
     assert resolved.fell_back
     assert (resolved.label, resolved.seed, resolved.path) == ("random-standardized-seed3", 3, None)
-    assert "falls back to a random backbone (seed 3)" in caplog.text
+    assert "using random weights instead (seed 3)" in caplog.text
 
 
 def test_resolve_weights_tries_a_missing_file_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +149,7 @@ def test_resolve_weights_tries_a_missing_file_once_per_process(monkeypatch: pyte
     assert len(attempts) == 1
 
 
-def test_resolve_weights_random_is_told_apart_by_its_seed() -> None:
+def test_resolve_weights_random_is_distinguished_by_its_seed() -> None:
     first, second = resolve_weights("resnet18", "random", 0), resolve_weights("resnet18", "random", 1)
 
     assert (first.label, second.label) == ("random-standardized-seed0", "random-standardized-seed1")

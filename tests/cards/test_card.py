@@ -17,7 +17,7 @@ from resnet_mlflow.evaluation.slices import score_slices
 HOSTILE = '<script>alert("1")</script>'
 NAMES = (HOSTILE, "a|b [x](javascript:alert(1))", "$\\frac{1$ 金魚")
 POWER = {
-    "sentence": "Notices strong fog from 40 images on.",
+    "sentence": "Notices strong fog with 40 images or more.",
     "target_power": 0.8,
     "false_alarms": {"alarms": 3, "batches": 200},
     "curves": [
@@ -52,7 +52,7 @@ def facts():
         version="3",
         run_name="svm resnet18 s0",
         dataset=dataset,
-        tags={"run_id": "1f", "backbone": "resnet18", "promises": "sets hold the class of 90 % of images"},
+        tags={"run_id": "1f", "backbone": "resnet18", "promises": "the true class is in the set for 90 % of images"},
         evaluation=evaluation,
         class_counts={name: dataset.class_counts(name) for name in dataset.splits},
         metrics={f"{split}/{name}{end}": v for split in ("val", "test") for name in scores for end, v in ends.items()},
@@ -72,29 +72,34 @@ def test_a_card_has_every_section_and_says_what_was_measured(facts):
     for row in SECTIONS.values():
         assert f'<section id="{row.name}">' in page
         assert f"\n## {row.title}\n" in text
-    told = {
+    message = {
         "0.5000 (0.4000 to 0.6000)": "scores",
         "site=north": "slices",
-        "Sets hold the class of 90 %": "promises",
+        "The true class is in the set for 90 %": "promises",
         "0.9100": "what came of them",
         "| digits       | knn   | 300    | 0.990 |": "other images",
         "| mild   | 0.8000   | 0.9000": "corruptions",
         "fog 0.300": "the worst corruption",
-        "Notices strong fog from 40 images on.": "power",
-        "| fog 5      | 40 images on": "power by corruption",
-        "not within what was tried": "what is not noticed",
+        "Notices strong fog with 40 images or more.": "power",
+        "| fog 5      | 40 images or more": "power by corruption",
+        "not within the sizes tested": "what is not noticed",
         "3 of 200 batches": "false alarms",
         "2.00 Wh": "energy",
         "python -m entrypoints.fit_head --head svm": "how to repeat it",
         facts.dataset.digest: "the dataset's digest",
     }
-    missing = [what for words, what in told.items() if words not in text]
+    missing = [what for words, what in message.items() if words not in text]
     assert not missing
     # Calibration, power, and pictures of both classes that are taken for each other.
     assert page.count('src="data:image/png;base64,') == 2
     assert page.count('src="data:image/jpeg;base64,') >= 6
     assert "http" not in re.sub(r'base64,[^"]*', "", page), "nothing is loaded from elsewhere"
     assert [base64.b64decode(one)[:4] for one in re.findall(r'png;base64,([^"]*)', page)] == [b"\x89PNG"] * 2
+
+
+def test_every_column_of_a_card_has_a_header(facts):
+    assert "<th" in to_page(facts)
+    assert '<th scope="col"></th>' not in to_page(facts)
 
 
 def test_a_card_injects_no_name(facts):
@@ -111,17 +116,17 @@ def test_a_card_says_what_was_not_measured_and_how_to_get_it(facts):
     empty = replace(facts, tags={}, slices=None, promotion={}, robustness={}, power=None, runs=(), commands=())
     page, text = to_page(empty), to_markdown(empty)
     for name in ("answering", "unlike", "corruptions", "power", "cost"):
-        told = f"Not measured: {SECTIONS[name].otherwise}"
-        assert f"\n> {told}\n" in text
-        assert told in page
-    assert "To be filled in: what it is for" in text
+        message = f"Not measured: {SECTIONS[name].otherwise}"
+        assert f"\n> {message}\n" in text
+        assert message in page
+    assert "To be filled in: its purpose" in text
     assert "To be filled in: pass data_license=" in text
     assert "Slices: none" in text
 
 
 @pytest.mark.parametrize("broken", [{}, {**POWER, "curves": [{}]}, {**POWER, "target_power": "high"}])
 def test_a_card_says_that_a_power_curve_cannot_be_read(facts, broken):
-    assert "power_curve.json is not as promote writes it" in to_markdown(replace(facts, power=broken))
+    assert "power_curve.json was not written by promote" in to_markdown(replace(facts, power=broken))
 
 
 def test_a_license_is_as_given_or_as_the_folder_says(facts, tmp_path):

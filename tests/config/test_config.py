@@ -31,12 +31,15 @@ def test_execution_only_names_fields():
     [
         ({"train_layers": "layer4", "batch_size": 64}, ""),
         ({"train_layers": "fc", "augmentation": "crop"}, ""),
-        ({"train_layers": "fc", "augmentation": "none"}, "must run as one process with train_layers=fc and"),
-        ({"train_layers": "layer4", "n_trials": 3}, "must run as one process with n_trials"),
-        ({"train_layers": "layer4", "folds": 3}, "must run as one process with folds"),
-        ({"train_layers": "layer4", "on_bad_image": "skip"}, "must run as one process with on_bad_image=skip"),
-        ({"train_layers": "layer4", "batch_size": 33}, r"must part batch_size \(33\) equally, two images or more"),
-        ({"train_layers": "layer4", "batch_size": 2}, "must part batch_size"),
+        ({"train_layers": "fc", "augmentation": "none"}, "must run in a single process with train_layers=fc and"),
+        ({"train_layers": "layer4", "n_trials": 3}, "must run in a single process with n_trials"),
+        ({"train_layers": "layer4", "folds": 3}, "must run in a single process with folds"),
+        ({"train_layers": "layer4", "on_bad_image": "skip"}, "must run in a single process with on_bad_image=skip"),
+        (
+            {"train_layers": "layer4", "batch_size": 33},
+            r"must divide batch_size \(33\) evenly, with at least two images",
+        ),
+        ({"train_layers": "layer4", "batch_size": 2}, "must divide batch_size"),
     ],
 )
 def test_finetune_config_knows_what_two_ranks_can_share(given, problem):

@@ -59,10 +59,10 @@ def test_apply_corrections_take_quotes_against_formulas_away(tmp_path, make_imag
     ("rows", "message"),
     [
         (("path,label", "train/red/0.png,red"), "must have columns verdict and path"),
-        (("path,verdict", "train/red/0.png,"), "must hold a verdict, got none"),
+        (("path,verdict", "train/red/0.png,"), "must contain a verdict, got none"),
         (("path,verdict", "train/red/99.png,drop"), r"must name images of the dataset.*'train/red/99.png' in row 2"),
         (("path,verdict", "train/red/0.png,blu"), r"keep, drop or a class.*'blu' in row 2.*did you mean 'blue'"),
-        (("path,verdict", "train/red/0.png,drop", "train/red/0.png,blue"), r"must agree.*in row 3"),
+        (("path,verdict", "train/red/0.png,drop", "train/red/0.png,blue"), r"same verdict.*in row 3"),
         (("split,path,verdict", "test,train/red/0.png,drop"), "must name images of the dataset"),
         (("path,verdict", *(f"train/red/{row}.png,drop" for row in range(10))), "every class must have at least 2"),
     ],
@@ -73,5 +73,5 @@ def test_apply_corrections_refuse_in_one_line(load, rows, message):
 
 
 def test_apply_corrections_refuse_a_file_that_is_not_there(image_folder, tmp_path):
-    with pytest.raises(InputError, match="must be a file that can be read"):
+    with pytest.raises(InputError, match="must be a readable file"):
         load_dataset(f"folder:{image_folder}", data_dir=tmp_path, corrections=str(Path("none.csv")))

@@ -95,7 +95,7 @@ def test_image_split_read_image_of_arrays_and_files(tmp_path):
 
 
 def test_image_split_refuses_unequal_lengths():
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same length"):
         ImageSplit(np.array([0, 1]), np.array(["a"]), images=np.zeros((2, 2, 2), dtype=np.uint8))
     with pytest.raises(ValueError, match="one of images, paths and encoded"):
         ImageSplit(np.array([0]), np.array(["a"]))

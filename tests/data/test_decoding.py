@@ -64,7 +64,12 @@ def test_decode_with_pil_turns_upright(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "no image format"), (b"birds", "no image format"), (b"\xff\xd8\xff\xe0", "."), (None, "No such file")],
+    [
+        (b"", "not an image format"),
+        (b"birds", "not an image format"),
+        (b"\xff\xd8\xff\xe0", "."),
+        (None, "No such file"),
+    ],
 )
 def test_decode_with_pil_names_the_file_and_the_reason(tmp_path, content, reason):
     path = tmp_path / "a.jpg"

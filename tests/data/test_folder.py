@@ -128,14 +128,14 @@ def swap_bytes(first: Path, second: Path) -> None:
     first.write_bytes(contents[1])
 
 
-@pytest.mark.parametrize("mend", [swap, swap_bytes])
-def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp_path, mend):
+@pytest.mark.parametrize("exchange", [swap, swap_bytes])
+def test_load_folder_notices_files_of_equal_size_and_time_that_change_places(tmp_path, exchange):
     root = write_classes(tmp_path / "birds", {"crow": 4, "owl": 4}, suffix=".bmp")
     for path in root.rglob("*.bmp"):
         os.utime(path, ns=(1, 1))
     first, second = root / "crow" / "000.bmp", root / "owl" / "000.bmp"
     before = load(root)
-    mend(first, second)
+    exchange(first, second)
     for path in (first, second):
         os.utime(path, ns=(1, 1))
     after = load(root)
@@ -177,7 +177,7 @@ def test_load_folder_refuses_or_skips_images_over_the_limit(tmp_path, suffix):
     large = write_image(root / "owl" / f"large{suffix}", seed=70, height=40, width=50)
     whole = load(root)
     for _ in range(2):  # the second time sizes come from the manifest
-        with pytest.raises(BadImageError, match=f"{large} .50 x 40 pixels are more than max_pixels=1999; shrink"):
+        with pytest.raises(BadImageError, match=f"{large} .50 x 40 pixels exceed max_pixels=1999; shrink"):
             load(root, max_pixels=1999)
     small = load(root, max_pixels=1999, on_bad_image="skip")
     assert small.skipped_paths == (large,)
@@ -272,14 +272,14 @@ def train_alone(root: Path) -> None:
         (missing, "folder must exist"),
         (hollow, "one folder per class, got none"),
         (loose_images, "one folder per class, got none"),
-        (empty_classes, "must hold images in class folders, got none"),
-        (no_classes_in_splits, "each split must hold one folder per class"),
+        (empty_classes, "must contain images in class folders, got none"),
+        (no_classes_in_splits, "each split must contain one folder per class"),
         (one_image, "at least 2 images to split, got 1 in class 'owl'"),
         (two_images, "at least 3 images where one is to test and one to validate, got 2 in class 'owl'"),
         (one_image_in_train, "at least 2 images to train on, got 1 in class 'owl'"),
         (fewer_images_than_classes, "at least as many images as classes to split, got 2 for 3"),
         (differing_classes, "same classes, got 'owl', 'wren' in only one of train and test"),
-        (train_alone, "must lie beside a test or val folder.*name folder:.*train for a seeded split"),
+        (train_alone, "must have a test or val folder next to it.*pass folder:.*train for a seeded split"),
     ],
 )
 def test_load_folder_refuses_in_one_line(tmp_path, make, message):

@@ -49,7 +49,7 @@ def test_draw_folds_follows_the_seed():
             "at most the images of the smallest class, got 5 for 3 in class 'owl'; lower folds",
         ),
         ([0] * 9 + [1] * 4, [*range(9), 9, 9, 9, 10], 3, "at most the groups of images .* got 3 for 2 in class 'owl'"),
-        ([0] * 9 + [1] * 2, None, 2, "at least 2 images where a fold is held out, .* got 1 in class 'owl'; add images"),
+        ([0] * 9 + [1] * 2, None, 2, "at least 2 images outside each fold, .* got 1 in class 'owl'; add images"),
         ([0] * 9, None, 2, "got 2 for 0 in class 'owl'"),
     ],
 )

@@ -147,7 +147,9 @@ def test_split_validation_refuses_groups_that_make_a_class_vanish(groups, messag
 
 def test_split_validation_refuses_an_odd_circle_of_groups():
     labels, groups = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
-    with pytest.raises(InputError, match="leave every class on both sides of a split, got 3 groups of 3 classes"):
+    with pytest.raises(
+        InputError, match="every class must have groups on both sides of a split, got 3 groups of 3 classes"
+    ):
         split_validation(labels, 0.3, 0, groups=groups)
 
 
@@ -226,13 +228,13 @@ def test_load_dataset_groups_by_bursts(tmp_path):
         ("patiend_(", r"a column, exif_burst or a regular expression, got 'patiend_\(' \(missing \)"),
         (
             "patiend",
-            "match at least one image, got 'patiend', which is no column and matches no path, such as 'crow/pat",
+            "match at least one image, got 'patiend', which is not a column and matches no path, such as 'crow/pat",
         ),
         ("exif_burts", "did you mean 'exif_burst'"),
-        ("exif_burst", "says in its EXIF data when it was taken"),
+        ("exif_burst", "has its time in the EXIF data"),
         (
             "patient",
-            r"tell images apart, got 'patient', by which all 48 images of folder:.* are one group \('patient'\)",
+            r"divide the images, got 'patient', which puts all 48 images of folder:.* in one group \('patient'\)",
         ),
         ("crow|owl", "at least 3 groups to split .copies are one group., got 1 for 24 images of class 'crow'"),
     ],
@@ -287,9 +289,9 @@ def test_given_splits_are_kept_counted_and_listed(leaking, tmp_path, caplog):
     assert set(listed["group"]) == {"0", "11"}
     assert len(listed["path"]) == 4 + 2 + 4 + 4
     assert contradictions(dataset)["label"] == ["crow", "crow", "owl"]
-    assert caplog.text.count("2 test images are also in train; duplicates=drop_from_train leaves them out") == 1
-    assert "6 test images are of groups that train also has; crossing_groups=drop_from_train" in caplog.text
-    assert "equal content under several labels, such as train/crow/patient_0_0.png (crow)" in caplog.text
+    assert caplog.text.count("2 test images are also in train; duplicates=drop_from_train removes them") == 1
+    assert "6 test images belong to groups that are also in train; crossing_groups=drop_from_train" in caplog.text
+    assert "the same content under different labels, such as train/crow/patient_0_0.png (crow)" in caplog.text
 
 
 def test_given_splits_lose_on_request_what_they_share(leaking, tmp_path, caplog):
@@ -309,6 +311,6 @@ def test_given_splits_lose_on_request_what_they_share(leaking, tmp_path, caplog)
 def test_leaving_out_refuses_to_empty_a_class(birds, tmp_path):
     for path in (birds / "train" / "owl").iterdir():
         (birds / "test" / "owl" / f"copy{path.name}").write_bytes(path.read_bytes())
-    message = "duplicates=drop_from_train must leave images of every class: every class must have at least 2"
+    message = "duplicates=drop_from_train must leave training images in every class: every class must have at least 2"
     with pytest.raises(InputError, match=message):
         load_dataset(f"folder:{birds}", data_dir=tmp_path, duplicates="drop_from_train")

@@ -110,10 +110,10 @@ def test_a_name_of_two_splits_is_none():
     assert read_split_name("crow") is None
 
 
-def test_other_folders_beside_the_splits_are_told(tmp_path, caplog):
+def test_other_folders_beside_the_splits_are_reported(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "Training", "Test", "Test-multiple", "drafts")
     assert list(read_as(load(root))) == ["train", "test"]
-    assert "folders beside the splits are not read: Test-multiple, drafts" in caplog.text
+    assert "folders next to the splits are not read: Test-multiple, drafts" in caplog.text
 
 
 def refused(root: Path, name: str = "") -> str:
@@ -136,9 +136,9 @@ def test_several_folders_for_one_split_are_refused(tmp_path, names):
 )
 def test_folders_that_hold_the_same_folders_are_refused_with_a_hint(tmp_path, names):
     root = write_splits(tmp_path / "birds", *names)
-    told = refused(root)
-    assert "classes must not hold the same folders, as splits do, got 'crow', 'owl' in" in told
-    assert f"call the splits train, val and test, or name one of them, folder:{root / sorted(names)[0]}" in told
+    message = refused(root)
+    assert "classes must not contain the same subfolders as each other, as splits do, got 'crow', 'owl' in" in message
+    assert f"call the splits train, val and test, or pass one of them, folder:{root / sorted(names)[0]}" in message
     assert load(root / names[0]).class_names == ("crow", "owl")
 
 
@@ -157,8 +157,8 @@ def test_classes_may_hold_folders(tmp_path):
 def test_classes_that_hold_splits_are_refused_with_a_hint(tmp_path):
     for number, bird in enumerate(("crow", "owl")):
         write_classes(tmp_path / "x" / bird, {"train": 3, "test": 3}, first_seed=number * 10)
-    assert "such as crow/train, in" in (told := refused(tmp_path / "x"))
-    assert "swap them (train/crow)" in told
+    assert "such as crow/train, in" in (message := refused(tmp_path / "x"))
+    assert "swap them (train/crow)" in message
 
 
 @pytest.mark.parametrize("inner", ["birds", "archive", "archive/birds", "training_data"])
@@ -170,7 +170,7 @@ def test_splits_below_a_lone_folder_are_found(tmp_path, inner, caplog):
     assert list(read_as(dataset)) == ["train", "test"]
     assert dataset.short_name == "birds"
     assert dataset.digest == load(root).digest
-    assert f"the dataset is read from a folder in it, {inner}" in caplog.text
+    assert f"the dataset is read from its subfolder {inner}" in caplog.text
 
 
 def test_classes_below_a_lone_folder_of_the_same_name_are_found(tmp_path):
@@ -180,14 +180,14 @@ def test_classes_below_a_lone_folder_of_the_same_name_are_found(tmp_path):
 
 def test_classes_below_a_lone_folder_of_another_name_are_named(tmp_path):
     write_classes(tmp_path / "birds" / "images", BIRDS)
-    assert f"name folder:{tmp_path / 'birds' / 'images'} if these are the classes" in refused(tmp_path / "birds")
+    assert f"pass folder:{tmp_path / 'birds' / 'images'} if these are the classes" in refused(tmp_path / "birds")
 
 
 def test_splits_one_level_down_among_others_are_named(tmp_path):
     write_splits(tmp_path / "data" / "birds", "train", "test")
     write_splits(tmp_path / "data" / "fish", "train", "test")
     (tmp_path / "data" / "docs").mkdir()
-    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; name folder:" in refused(tmp_path / "data")
+    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; pass folder:" in refused(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -205,16 +205,16 @@ def test_classes_one_level_below_the_splits_are_found(tmp_path, names):
 def test_unlabelled_images_point_to_predict(tmp_path, place):
     root = write_splits(tmp_path / "birds", "train")
     write_image(root / place, seed=500)
-    told = refused(root)
-    assert f"images without labels are for predict (images={root / 'test'})" in told
+    message = refused(root)
+    assert f"move images without labels out of the dataset and pass them to predict (images={root / 'test'})" in message
     assert len(find_images(root / "test")) == 1
 
 
-def test_images_beside_class_folders_are_told(tmp_path, caplog):
+def test_images_beside_class_folders_are_reported(tmp_path, caplog):
     root = write_splits(tmp_path / "birds", "train", "test")
     write_image(root / "test" / "stray.png", seed=500)
     assert len(load(root).splits["test"]) == 6
-    assert f"{root / 'test'}: images beside the folders of classes are not read" in caplog.text
+    assert f"{root / 'test'}: images next to the class folders are not read" in caplog.text
 
 
 CLUTTER = (
@@ -242,11 +242,11 @@ def test_clutter_is_no_class_no_split_and_no_image(tmp_path, clutter):
 def test_a_lone_folder_with_a_link_back_ends(tmp_path):
     (tmp_path / "x" / "crow").mkdir(parents=True)
     (tmp_path / "x" / "crow" / "up").symlink_to("..")
-    assert "must hold images in class folders, got none" in refused(tmp_path / "x")
+    assert "must contain images in class folders, got none" in refused(tmp_path / "x")
 
 
 def test_a_folder_of_loose_images_points_to_its_table(tmp_path):
     write_image(tmp_path / "x" / "a.png")
-    assert "images without labels; name the labels in a table (table:FILE), or let predict" in refused(tmp_path / "x")
+    assert "images without labels; list the labels in a table (table:FILE), or use predict" in refused(tmp_path / "x")
     (tmp_path / "x" / "metadata.csv").write_text("file_name,label\na.png,crow\n")
-    assert f"name table:{tmp_path / 'x' / 'metadata.csv'}" in refused(tmp_path / "x")
+    assert f"pass table:{tmp_path / 'x' / 'metadata.csv'}" in refused(tmp_path / "x")

@@ -241,7 +241,7 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize(
-    ("row", "values", "told"),
+    ("row", "values", "text"),
     [
         (3, {"label": ""}, "labels must be names .* got ''"),
         (3, {"label": "  "}, "labels must be names .* got '  '"),
@@ -249,8 +249,8 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
         (3, {"label": " crow"}, "labels must be names .* got ' crow'"),
         (3, {"label": "crow\u00a0"}, "labels must be names"),
         (3, {"label": "c" * 256}, "labels must be names of at most 255 characters"),
-        (3, {"path": ""}, "paths must be names of files, .* got ''"),
-        (3, {"path": "x\0y"}, "paths must be names of files, .* got"),
+        (3, {"path": ""}, "paths must be file names .* got ''"),
+        (3, {"path": "x\0y"}, "paths must be file names .* got"),
         (3, {"split": "tarin"}, "splits must be train, val or test, got 'tarin'"),
         (3, {"split": ""}, "splits must be train, val or test, got ''"),
         (3, {"split": "contest"}, "splits must be train, val or test, got 'contest'"),
@@ -258,24 +258,24 @@ def change(row: int, **values: object) -> list[dict[str, object]]:
         (3, {"path": "missing.png"}, "a file must be in one row only, got 'missing.png'"),
         (7, {"path": "missing.png"}, "paths must name files, .* got 'missing.png'"),
         (7, {"path": "."}, "paths must name files, .* got '.'"),
-        (7, {"path": "n" * 5000}, "paths must be names of files, of at most 4096 characters"),
+        (7, {"path": "n" * 5000}, "paths must be file names of at most 4096 characters"),
         (7, {"path": "n" * 300}, "paths must name files"),
         (
             3,
             {"path": "../../etc/passwd"},
-            "paths must stay in the table's folder or in data_dir .* got '../../etc/passwd'",
+            "paths must stay inside the table's folder or data_dir .* got '../../etc/passwd'",
         ),
-        (3, {"path": "/etc/passwd"}, "paths must stay in the table's folder .* got '/etc/passwd'"),
-        (3, {"path": "cache/../../x.png"}, "paths must stay in"),
-        (3, {"path": "..\\..\\x.png"}, "paths must stay in"),
+        (3, {"path": "/etc/passwd"}, "paths must stay inside the table's folder .* got '/etc/passwd'"),
+        (3, {"path": "cache/../../x.png"}, "paths must stay inside"),
+        (3, {"path": "..\\..\\x.png"}, "paths must stay inside"),
     ],
 )
-def test_load_table_refuses_rows_by_their_number(root, ending, row, values, told):
+def test_load_table_refuses_rows_by_their_number(root, ending, row, values, text):
     path = write(root / f"list{ending}", change(row, **values))
     first = {".jsonl": 1, ".parquet": 1}.get(ending, 2)
     rows = [str(number + first) for number in range(row, 10, 4)]
     where = f"row{'s' if len(rows) > 1 else ''} {', '.join(rows)} of "
-    with pytest.raises(InputError, match=f"{told}.* in {where}") as caught:
+    with pytest.raises(InputError, match=f"{text}.* in {where}") as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -300,7 +300,7 @@ BROKEN = {
     "headless.csv": (b"0.png,crow\n1.png,owl\n", "one column path .* got \\['0.png', 'crow'\\]"),
     "empty.csv": (b"path,label\n", "must have rows, got none"),
     "two-paths.csv": (b"path,file_name,label\n0.png,0.png,crow\n", "one column path"),
-    "twice.csv": (b"path,label,label\n0.png,crow,owl\n", "each of another name, got 'label' twice"),
+    "twice.csv": (b"path,label,label\n0.png,crow,owl\n", "with different names, got 'label' twice"),
     "cases.csv": (b"path,label,Label\n0.png,crow,owl\n", "one column path"),
     "ragged.csv": (b"path,label\n0.png,crow\n1.png\n\n2.png,owl,x\n", "as many values as the header .* rows 3, 5 of"),
     "quote.csv": (b'path,label\n0.png,"crow\n1.png,owl\n', "quoted by RFC 4180"),
@@ -324,9 +324,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_load_table_refuses_what_is_no_table_in_one_line(root, name):
-    content, told = BROKEN[name]
+    content, text = BROKEN[name]
     (root / name).write_bytes(content)
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=text) as caught:
         load(root / name)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -347,7 +347,7 @@ def test_load_table_refuses_a_small_file_that_holds_too_much(root, monkeypatch):
     parquet.write_table(table, root / "bomb.parquet")
     assert (root / "bomb.parquet").stat().st_size < 2_000_000
     with pytest.raises(
-        InputError, match="paths must be names of files, of at most 4096"
+        InputError, match="paths must be file names of at most 4096"
     ):  # 100 GB of text, were it unpacked
         load(root / "bomb.parquet")
     monkeypatch.setattr(table_files, "MAX_CELLS", 150_000)

@@ -69,8 +69,8 @@ def noise() -> Image.Image:
 
 
 BAD = {
-    "empty.jpg": (b"", "no image format"),
-    "text.jpg": (b"this is a list of birds", "no image format"),
+    "empty.jpg": (b"", "not an image format"),
+    "text.jpg": (b"this is a list of birds", "not an image format"),
     "head_only.jpg": (KINDS["rgb.jpg"][:200], ""),
     "half.jpg": (encode(noise(), "JPEG")[:4000], "truncated"),
     "almost_whole.jpg": (encode(noise(), "JPEG")[:-20], "truncated"),

@@ -89,7 +89,7 @@ def test_download_that_fails_is_one_line_within_seconds_and_leaves_nothing(tmp_p
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     started = time.monotonic()
     with pytest.raises(
-        InputError, match=f"mnist must lie in {tmp_path}/mnist or be downloadable.*Connection refused"
+        InputError, match=f"mnist must be in {tmp_path}/mnist or downloadable.*Connection refused"
     ) as caught:
         load("mnist", tmp_path)
     assert time.monotonic() - started < 10
@@ -133,14 +133,14 @@ def test_download_whose_checksum_differs_is_refused(tmp_path, monkeypatch, mirro
 
 def test_a_damaged_copy_is_named_and_left_alone(tmp_path):
     save(tmp_path / "cifar10" / "cifar-10-batches-py" / "data_batch_1", b"cut off")
-    with pytest.raises(InputError, match=f"{tmp_path}/cifar10 must hold all of cifar10.*complete the folder"):
+    with pytest.raises(InputError, match=f"{tmp_path}/cifar10 must contain all of cifar10.*complete the folder"):
         load("cifar10", tmp_path)
     assert (tmp_path / "cifar10" / "cifar-10-batches-py" / "data_batch_1").exists()
 
 
 @pytest.mark.parametrize("name", ["imagenet", "stanford_cars", "fer2013"])
 def test_datasets_that_no_program_can_download_say_where_to_put_them(name, tmp_path):
-    with pytest.raises(InputError, match=f"{name} cannot be downloaded by a program.*under {tmp_path}/{name}"):
+    with pytest.raises(InputError, match=f"{name} cannot be downloaded automatically.*under {tmp_path}/{name}"):
         load(name, tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_links_add_no_image_and_no_class(root, link, target, caplog):
     linked = load(root)
     assert counts(linked) == {"crow": 10, "owl": 10}
     assert linked.digest == digest
-    assert f"1 links to folders that are read anyway are not followed: {link}" in caplog.text
+    assert f"1 links to folders that are already read are not followed: {link}" in caplog.text
     assert len(find_images(root)) == 20
 
 
@@ -87,7 +87,7 @@ def test_order_is_that_of_the_names_files_before_folders(root):
 def test_folders_of_the_system_are_refused_at_once(system, tmp_path):
     for read in (lambda: load_folder(f"folder:{system}", data_dir=tmp_path), lambda: find_images(Path(system))):
         with pytest.raises(
-            InputError, match=rf"on a disk, got {system}, the system's own \(\w+\); name another"
+            InputError, match=rf"on a disk, got {system}, a system folder \(\w+\); pass another"
         ) as caught:
             read()
         assert "\n" not in str(caught.value)
@@ -95,7 +95,7 @@ def test_folders_of_the_system_are_refused_at_once(system, tmp_path):
 
 def test_a_link_into_the_system_counts_as_a_folder_that_cannot_be_read(root):
     (root / "crow" / "state").symlink_to("/proc")
-    with pytest.raises(BadImageError, match=r"crow/state \(a folder that cannot be read\)"):
+    with pytest.raises(BadImageError, match=r"crow/state \(the folder cannot be read\)"):
         load(root)
     skipping = load(root, on_bad_image="skip")
     assert counts(skipping) == {"crow": 10, "owl": 10}
@@ -126,16 +126,16 @@ def as_nobody(root: Path, bad: str) -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed, from whom a folder is hidden")
 @pytest.mark.parametrize(
-    ("hidden", "bad", "told"),
+    ("hidden", "bad", "message"),
     [
-        ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (a folder that cannot be read)"),
+        ("crow/nest", "fail", r"BadImageError image cannot be decoded: .*/crow/nest (the folder cannot be read)"),
         ("crow/nest", "skip", "20 1 21"),
-        ("crow", "fail", r"BadImageError image cannot be decoded: .*/crow (a folder that cannot be read)"),
+        ("crow", "fail", r"BadImageError image cannot be decoded: .*/crow (the folder cannot be read)"),
         ("crow", "skip", "InputError every class must have at least 2 images to split, got 0 in class 'crow'"),
-        (".", "fail", "InputError the dataset's folder must exist and can be read, got"),
+        (".", "fail", "InputError the dataset's folder must exist and be readable, got"),
     ],
 )
-def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hidden, bad, told):
+def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hidden, bad, message):
     with tempfile.TemporaryDirectory() as folder:
         # pytest's own folders are closed to other users.
         Path(folder).chmod(0o755)
@@ -143,7 +143,7 @@ def test_a_folder_that_may_not_be_read_is_never_left_out_in_silence(tmp_path, hi
         write_image(root / "crow" / "nest" / "x.png", seed=99)
         (root / hidden).chmod(0o000)
         printed = as_nobody(root, bad)
-    head, _, tail = told.partition(".*")
+    head, _, tail = message.partition(".*")
     assert printed.startswith(head), printed
     assert tail in printed
     assert printed.count("\n") == 1
@@ -156,9 +156,9 @@ def test_a_split_that_may_not_be_read_is_refused_in_one_line():
         for split, seed in (("train", 0), ("test", 50)):
             write_classes(Path(folder) / "birds" / split, {"crow": 4, "owl": 4}, first_seed=seed)
         (Path(folder) / "birds" / "test").chmod(0o000)
-        told = as_nobody(Path(folder) / "birds", "skip")
-    assert told.startswith("InputError the folder of a split must exist and can be read, got ")
-    assert "/birds/test (Permission denied); check path and permissions\n" in told
+        message = as_nobody(Path(folder) / "birds", "skip")
+    assert message.startswith("InputError the folder of a split must exist and be readable, got ")
+    assert "/birds/test (Permission denied); check path and permissions\n" in message
 
 
 def test_a_file_whose_name_is_not_utf8_counts_as_bad(root):

@@ -23,12 +23,12 @@ PATIENCE_S = 60
 
 
 class Browser:
-    """A window of 1400 x 1000 pixels with a profile of its own."""
+    """A window of 1400 x 1000 pixels with a profile of its own; ``flags`` are further ones of Chromium."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, *flags):
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
-        for flag in (*FLAGS, "--window-size=1400,1000", f"--user-data-dir={profile}"):
+        for flag in (*FLAGS, *flags, "--window-size=1400,1000", f"--user-data-dir={profile}"):
             options.add_argument(flag)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
 
@@ -55,6 +55,21 @@ class Browser:
 
     def type(self, css, text):
         self.find(css).send_keys(text, Keys.ENTER)
+
+    def resize(self, width, height, *, mobile=False):
+        """Give the page this size in pixels, whatever the window's borders take."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def prefer(self, scheme):
+        """Let pages see the system's colour scheme as ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def close_assistant(self):
+        """Keep MLflow's assistant, which would cover half of the page, closed from now on."""
+        for name, value in (("fab.autoOpenedOnFirstLoad_v1", "true"), ("panelOpen_v1", "false")):
+            self.driver.execute_script(f"localStorage.setItem('mlflow.assistant.{name}', '{value}')")
 
     def text(self):
         return self.driver.find_element(By.TAG_NAME, "body").text

@@ -184,9 +184,9 @@ def kills(n_kills: int, seed: int, root: Path) -> list[str]:
         stage, how = stages[number % len(stages)], SIGNALS[number // len(stages) % len(SIGNALS)]
         moment = rng.uniform(0.1, 1.0)
         found = kill_once(stage, base, work, moment, how, undisturbed)
-        told = f"{number + 1}/{n_kills} {stage} {how.name} at {moment:.2f}: {found or 'completed, equal, nothing left'}"
-        print(told, flush=True)
-        wrong += [told] if found else []
+        text = f"{number + 1}/{n_kills} {stage} {how.name} at {moment:.2f}: {found or 'completed, equal, nothing left'}"
+        print(text, flush=True)
+        wrong += [text] if found else []
     return wrong
 
 
@@ -210,10 +210,10 @@ def new_stores(n_kills: int, seed: int, root: Path) -> list[str]:
         running = [run for run in place.runs() if run.info.status == "RUNNING"] if code == 0 else []
         left = [path.name for path in place.root.iterdir() if "partial" in path.name or "half" in path.name]
         left += [path.name for path in (place.root / "tmp").iterdir()]
-        told = f"{number + 1}/{n_kills} new store, {how.name} after {moment:.2f} s: exit code {code}, left {left}"
-        print(told, flush=True)
+        text = f"{number + 1}/{n_kills} new store, {how.name} after {moment:.2f} s: exit code {code}, left {left}"
+        print(text, flush=True)
         if code or running or left:
-            wrong.append(f"{told} {said[-300:]}")
+            wrong.append(f"{text} {said[-300:]}")
     return wrong
 
 

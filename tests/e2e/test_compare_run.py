@@ -49,4 +49,4 @@ def test_study_ends_with_its_report(demo_store):
     folder = Path(demo_store.removeprefix("sqlite:///")).parent
     text = (folder / "report" / "report.md").read_text()
     assert "## Which head is best on frozen features?" in text
-    assert "## Which method helps against a long tail, and whom?" in text
+    assert "## Which long-tail method helps, and for which classes?" in text

@@ -31,7 +31,7 @@ def test_a_champion_goes_to_a_server_and_is_served_alike(store, server, mlflow_r
         ran = mlflow_run("promote", "action=copy", f"target_uri={server}", f"model_name={NAME}", "reason=release")
         assert ran.returncode == 0, ran.stderr
         assert "WARNING" not in ran.stderr
-        assert f"{NAME} version {promoted.version} of {server} is champion, all digests equal" in ran.stderr
+        assert f"{NAME} version {promoted.version} of {server} is champion; all digests are equal" in ran.stderr
     images = load_digits().splits["test"]
     pixels = np.stack([images.read_image(row) for row in range(8)])
     here = load_served(f"models:/{NAME}@champion").predict(pixels)

@@ -35,7 +35,7 @@ def test_a_study_cross_validates_its_cells_and_continues(run_module, image_folde
     cells = runs_of("fit_head")
     assert {cell.data.tags["mlflow.parentRunId"] for cell in cells} == {parent.info.run_id}
     table = (report / "tables" / "cross_validation.md").read_text()
-    assert "How good is each method when every image takes its turn at being tested?" in table
+    assert "How good is each method in cross-validation?" in table
     assert not (report / "tables" / "heads.md").exists()
     again = run_module("main", "--study", str(path))
     assert again.returncode == 0, again.stderr
@@ -46,11 +46,14 @@ def test_a_study_cross_validates_its_cells_and_continues(run_module, image_folde
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"seeds": [0, 1]}, "seeds must be one where folds is above 0, got 0, 1; repeats draws folds by seed"),
-        ({"few_shot": {"shots": [1]}}, "few_shot must be left out where folds is above 0"),
-        ({"features": {"folds": 3}}, "features must not set 'folds', which all cells share; write it beside seeds"),
+        ({"seeds": [0, 1]}, "only one seed is allowed if folds is above 0, got 0, 1; repeats draws folds with seed"),
+        ({"few_shot": {"shots": [1]}}, "few_shot must be left out if folds is above 0"),
+        (
+            {"features": {"folds": 3}},
+            "features must not set 'folds', which all cells share; put it at the top level, next to seeds",
+        ),
         ({"folds": 1}, "folds must be 0 (the dataset's test split) or at least 2, got 1"),
-        ({"folds": 0, "repeats": 2}, "repeats is read where folds is above 0, got repeats=2"),
+        ({"folds": 0, "repeats": 2}, "repeats is used only if folds is above 0, got repeats=2"),
     ],
 )
 def test_a_study_refuses_folds_that_do_not_fit(tmp_path, changes, line):

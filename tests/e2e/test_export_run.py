@@ -27,4 +27,4 @@ def test_export_of_a_run_in_int8_keeps_its_accuracy(mlflow_run, run_module):
     assert {path.name for path in (files / "openvino-int8").iterdir()} == {"model.bin", "model.xml"}
     refused = run_module("export", "--run_id", run_id, "--precision", "fp8")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "error: precision must be of fp32, fp16, int8, bf16, got 'fp8'; did you mean 'fp32'?\n"
+    assert refused.stderr == "error: precision must be one of fp32, fp16, int8, bf16, got 'fp8'; did you mean 'fp32'?\n"

@@ -93,7 +93,7 @@ def test_main_runs_a_study_and_skips_its_finished_cells(mlflow_run, tmp_path):
     first = mlflow_run("main", f"study={path}")
     assert first.returncode != 0
     assert "[1/6] prototype resnet18 s0: val 0." in first.stderr or "prototype resnet18 s0" in first.stderr
-    assert "loss squared_hinge must go with kernel linear" in first.stderr
+    assert "loss squared_hinge requires kernel linear" in first.stderr
     parent = only_run("study")
     assert parent.info.status == "FAILED"
     assert parent.data.tags["error"] == "2 of 6 cells failed"

@@ -28,9 +28,7 @@ def ui(demo_store, tmp_path_factory):
 def browser(ui, tmp_path_factory):
     opened = browser_module.Browser(tmp_path_factory.mktemp("profile"))
     opened.open(f"{ui}/#/experiments")
-    # The page's assistant would lie over half of it.
-    for name, value in (("fab.autoOpenedOnFirstLoad_v1", "true"), ("panelOpen_v1", "false")):
-        opened.driver.execute_script(f"localStorage.setItem('mlflow.assistant.{name}', '{value}')")
+    opened.close_assistant()
     yield opened
     opened.quit()
 
@@ -118,8 +116,8 @@ def test_saved_view_lists_heads_by_validation_accuracy(browser, ui, experiment, 
     # The page places rows by their height on it, not by their order in its source.
     shown = [float(cell.text) for cell in sorted(rows, key=lambda cell: cell.location["y"])]
     logged = [run.data.metrics["val/accuracy"] for run in full]
-    told = {cell.text for cell in browser.all(".ag-cell[col-id='tags.`accuracy`']")}
-    assert told == {run.data.tags["accuracy"] for run in full}
+    message = {cell.text for cell in browser.all(".ag-cell[col-id='tags.`accuracy`']")}
+    assert message == {run.data.tags["accuracy"] for run in full}
     assert shown == pytest.approx(sorted(logged, reverse=True))
 
 

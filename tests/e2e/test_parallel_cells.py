@@ -170,7 +170,7 @@ def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
             break
     command = [sys.executable, "-m", "entrypoints.main", *arguments[1:], "--report_dir", ""]
     if os.geteuid() == 0 and shutil.which("unshare"):
-        # With a name of its own, a process number says nothing of processes here: only signs of life do.
+        # With a name of its own, a process number says nothing about processes here; only heartbeats do.
         command = ["unshare", "--uts", "sh", "-c", 'hostname another-host && exec "$@"', "sh", *command]
     second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
     during, goes_on = tree(), process.poll() is None
@@ -178,7 +178,7 @@ def test_a_study_that_runs_elsewhere_is_refused(store, tmp_path, cache_dir):
     process.communicate(timeout=60)
     assert second.returncode == 2, second.stderr
     (line,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
-    assert f"study small must run once at a time, got {socket.gethostname()}:{process.pid} since 20" in line
+    assert f"only one study small may run at a time, got {socket.gethostname()}:{process.pid} since 20" in line
     assert goes_on, "the first one was not disturbed"
     assert {status for path, status, _ in during if len(path) == 1} == {"RUNNING"}, "nobody ended it"
     assert len([path for path, _, _ in during if len(path) == 1]) == 1
@@ -273,16 +273,16 @@ def test_a_worker_that_cannot_reach_the_store_is_refused(store, run_module, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--workers", "-1"), "workers must be at least 0, got '-1'"),
         (("--scheduler", "here"), "must be an address such as tcp://host:8786"),
-        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:1"), "workers must be 0 where a scheduler is given"),
+        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:1"), "workers must be 0 if a scheduler is given"),
         (("--scheduler", "tcp://127.0.0.1:1"), "scheduler must answer within"),
     ],
 )
-def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, arguments, told):
+def test_workers_that_cannot_be_had_get_one_line(store, run_module, tmp_path, arguments, message):
     ran = run_module(*write_study(tmp_path), *arguments)
     assert ran.returncode == 2
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr

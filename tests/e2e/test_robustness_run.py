@@ -29,7 +29,7 @@ def test_robustness_tests_what_a_filter_matches(mlflow_run):
     refused = mlflow_run("robustness", "filter=tags.dataset = 'digits'", "severities=0")
     assert refused.returncode != 0
     (message,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-    assert message == "error: severity must be 1, 2, 3, 4 or 5, got 0; 1 is the mildest"
+    assert message == "error: severity must be 1, 2, 3, 4 or 5, got 0; 1 is the weakest"
 
 
 def test_a_study_has_a_robustness_part(run_module, store, tmp_path):
@@ -48,8 +48,8 @@ def test_a_study_has_a_robustness_part(run_module, store, tmp_path):
     (parent,) = [run for run in runs_of("robustness") if "classifier_run" not in run.data.tags]
     assert parent.data.tags["mlflow.parentRunId"] == study_run.info.run_id
     assert "robustness quick: 2 classifiers (" in ran.stderr
-    told = parent.data.tags["mlflow.note.content"]
-    assert "## Robustness on digits" in told
+    text = parent.data.tags["mlflow.note.content"]
+    assert "## Robustness on digits" in text
     # Two seeds are one row, with a deviation.
-    (row,) = [line for line in told.splitlines() if line.startswith("| prototype resnet18 |")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| prototype resnet18 |")]
     assert row.count("±") >= 3

@@ -43,7 +43,7 @@ def test_stages_run_on_a_server_and_outlive_its_absence(server_folder, run_modul
             stop_server(server)
     assert any(line.startswith("epoch 4:") for line in said), "the training goes on without the server"
     (message,) = [line for line in said if line.startswith("error: ")]
-    assert "run the same command again when the store is back" in message
+    assert "run the same command again when the store is available" in message
     assert "Traceback" not in "".join(said)
 
     # ... while it is away, a stage says so at once ...

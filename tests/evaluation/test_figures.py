@@ -195,14 +195,14 @@ def test_confused_pairs_figure_names_files() -> None:
     figure = confused_pairs_figure(small_evaluation(), lambda row: np.zeros((8, 8, 3), dtype=np.uint8), paths)
     figure.canvas.draw()
     texts = visible_texts(figure)
-    told = [text.get_text() for text in texts if text.get_text().startswith("p =")]
-    assert told == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
+    message = [text.get_text() for text in texts if text.get_text().startswith("p =")]
+    assert message == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
     assert overlapping(texts) == []
 
 
 def test_confused_pairs_figure_without_mistakes_says_so() -> None:
     figure = confused_pairs_figure(small_evaluation(0), lambda row: np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "No confusions: all 10 items are right." in [text.get_text() for text in visible_texts(figure)]
+    assert "No confusions: all 10 images are correct." in [text.get_text() for text in visible_texts(figure)]
 
 
 def random_evaluation(n_items: int, n_classes: int) -> Evaluation:

@@ -38,9 +38,13 @@ def test_mistakes_table_tells_what_and_where() -> None:
     page = mistakes_page("Worst <mistakes>", table, 3)
     assert "Worst &lt;mistakes&gt;" in page
     assert "<b>crow" not in page
+    # What screen readers need: a main landmark, and a header of every column.
+    assert page.count("<main>") == page.count("</main>") == 1
+    assert '<th scope="col">image</th>' in page
+    assert "<th></th>" not in page
     assert page.count("<tr>") == 4
     assert page.count("data:image/jpeg;base64,/9j/") == 3
-    assert "<th>group</th>" in page
+    assert '<th scope="col">group</th>' in page
     assert "<th>file</th>" not in mistakes_page("x", table.assign(path=""), 3)
 
 

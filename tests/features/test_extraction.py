@@ -248,8 +248,8 @@ def test_extract_features_goes_on_after_a_bad_image(
     with caplog.at_level(logging.INFO):
         found = extract_features(dataset, skips, store, SEED_0, show_progress=False)
 
-    assert "12 of 12 images of train were extracted before" in caplog.text
-    assert "6 of 6 images of test were extracted before" in caplog.text
+    assert "12 of 12 images of train are already extracted" in caplog.text
+    assert "6 of 6 images of test are already extracted" in caplog.text
     assert found.meta["skipped"] == at_once.meta["skipped"]
     for name, split in at_once.splits.items():
         assert np.array_equal(found.splits[name].item_ids, split.item_ids)
@@ -290,7 +290,7 @@ def test_extract_features_refuses_a_split_without_a_good_image(jpegs: Path, stor
     for file in jpegs.glob("test/*/*.jpg"):
         damage(file)
     config = FP32.model_copy(update={"on_bad_image": "skip"})
-    with pytest.raises(InputError, match="must hold an image that can be decoded, got none of 6 in 'test'"):
+    with pytest.raises(InputError, match="must contain at least one readable image, got none of 6 in 'test'"):
         extract_features(load(jpegs), config, store, SEED_0, show_progress=False)
 
 
@@ -350,9 +350,9 @@ def test_extract_features_killed_goes_on_where_it_was(start: Start, store: Featu
     assert store.get(key) is None
 
     again = start(64)
-    told, said = again.communicate(timeout=300)
-    assert (again.returncode, told) == (0, f"{key}\n")
-    (n_before,) = re.findall(r"(\d+) of 1438 images of train were extracted before", said)
+    message, said = again.communicate(timeout=300)
+    assert (again.returncode, message) == (0, f"{key}\n")
+    (n_before,) = re.findall(r"(\d+) of 1438 images of train are already extracted", said)
     assert int(n_before) >= 5 * 128
     found = store.get(key)
     assert found is not None

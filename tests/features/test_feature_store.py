@@ -101,7 +101,7 @@ def change_a_class_name(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "told"),
+    ("name", "damage", "message"),
     [
         ("train.features.npy", flip_a_byte, "wrong checksum of train.features.npy"),
         ("train.features.npy", cut_in_half, "wrong checksum of train.features.npy"),
@@ -113,7 +113,7 @@ def change_a_class_name(file: Path) -> None:
     ],
 )
 def test_get_names_and_removes_a_damaged_entry(
-    store: FeatureStore, name: str, damage: Callable[[Path], None], told: str, caplog: pytest.LogCaptureFixture
+    store: FeatureStore, name: str, damage: Callable[[Path], None], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(store)
     damage(store.path(KEY) / name)
@@ -121,7 +121,7 @@ def test_get_names_and_removes_a_damaged_entry(
     with caplog.at_level(logging.WARNING):
         assert store.get(KEY) is None
 
-    assert f"damaged features in {store.path(KEY)}: {told}" in caplog.text
+    assert f"damaged features in {store.path(KEY)}: {message}" in caplog.text
     assert names_beside(store) == []
     write(store)
     assert store.get(KEY) is not None
@@ -335,7 +335,7 @@ except InputError as error:
 def test_writer_says_in_one_line_that_the_disk_is_full(store: FeatureStore) -> None:
     done = forked.run(["-c", FULL_DISK, str(store.root)])
     (line,) = done.stdout.splitlines()
-    assert line.startswith("the feature store must be readable, writable and not full, got File too large at ")
+    assert line.startswith("the feature store must be readable, writable and have free space, got File too large at ")
     assert line.endswith("free disk space, or pass cache_dir with another folder")
     assert names_beside(store) == []
 
@@ -377,7 +377,7 @@ def test_read_only_store_refuses_writes_in_one_line(store: FeatureStore) -> None
     store.root.mkdir()
     with (
         read_only(store),
-        pytest.raises(InputError, match="writable and not full, got Permission denied at") as caught,
+        pytest.raises(InputError, match="writable and have free space, got Permission denied at") as caught,
     ):
         write(store)
     assert "\n" not in str(caught.value)
@@ -404,7 +404,7 @@ def test_store_under_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = FeatureStore(tmp_path / "file" / "store")
     assert store.get(KEY) is None
-    with pytest.raises(InputError, match="must be readable, writable and not full, got Not a directory"):
+    with pytest.raises(InputError, match="must be readable, writable and have free space, got Not a directory"):
         write(store)
 
 

@@ -147,5 +147,5 @@ def test_pick_device_refuses_what_is_not_there(device: str) -> None:
 
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         pytest.skip("this machine has an accelerator")
-    with pytest.raises(InputError, match=f"device must be one that torch finds here, got '{device}'; pass device=auto"):
+    with pytest.raises(InputError, match=f"device must be available to torch here, got '{device}'; pass device=auto"):
         pick_device(device)

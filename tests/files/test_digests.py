@@ -40,6 +40,6 @@ def test_check_digests_names_files_that_changed_are_missing_or_new(tmp_path):
     (tmp_path / "b").rename(tmp_path / "e")
     now = digests.digests_of(tmp_path)
     assert digests.digest_of_all(now) != digests.digest_of_all(then)
-    told = r"a copy must have the digests of its origin, got 3 others \(a, b, e\); copy it again"
-    with pytest.raises(InputError, match=told):
+    text = r"a copy must have the same digests as at its origin, got 3 that differ \(a, b, e\); copy it again"
+    with pytest.raises(InputError, match=text):
         digests.check_digests("a copy", now, then, "copy it again")

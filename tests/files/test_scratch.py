@@ -71,7 +71,7 @@ def test_process_scratch_follows_no_links(place, tmp_path_factory):
 @pytest.mark.parametrize("enter", [process_scratch, scratch_folder])
 def test_scratch_is_refused_in_one_line(place, monkeypatch, enter):
     monkeypatch.setattr(tempfile, "tempdir", str(place / "nowhere"))
-    with pytest.raises(InputError, match="folder for temporary files must be writable and not full"), enter():
+    with pytest.raises(InputError, match="folder for temporary files must be writable and have free space"), enter():
         pass
 
 
@@ -85,11 +85,11 @@ runpy.run_module("entrypoints.fit_head", run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_bytes", [20_000, 200_000])
-def test_a_disk_that_is_full_is_told_in_one_line(run_module, store, tmp_path, n_bytes):
+def test_a_disk_that_is_full_is_reported_in_one_line(run_module, store, tmp_path, n_bytes):
     arguments = ("--head", "prototype", "--weights", "random", "--image_size", "16")
     assert run_module("fit_head", *arguments).returncode == 0
     ran = forked.run(["-c", FULL, str(n_bytes), *arguments], cwd=PROJECT)
     lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert (ran.returncode, len(lines)) == (2, 1), ran.stderr
-    assert "must have room" in lines[0] or "not full" in lines[0]
+    assert "must have space" in lines[0] or "not full" in lines[0]
     assert "Traceback" not in ran.stderr

@@ -44,8 +44,8 @@ class Report:
         return not self.faults and self.grown <= GROWTH_BYTES
 
     def __str__(self) -> str:
-        told = ", ".join(f"{count} {what}" for what, count in sorted(self.outcomes.items()))
-        line = f"{self.image_format:9} {self.n_files} files in {self.seconds:.0f} s: {told}, "
+        text = ", ".join(f"{count} {what}" for what, count in sorted(self.outcomes.items()))
+        line = f"{self.image_format:9} {self.n_files} files in {self.seconds:.0f} s: {text}, "
         line += f"{len(self.faults)} faults, memory {self.grown / 2**20:+.0f} MiB"
         return line + "".join(f"\n  file {number}: {what}" for number, what in self.faults[:20])
 

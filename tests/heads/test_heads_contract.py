@@ -133,7 +133,7 @@ def test_classes_unknown_to_training_are_refused(name: str) -> None:
 
 def test_validation_labels_alone_are_refused(name: str) -> None:
     X, y = features_and_labels(4)
-    with pytest.raises(InputError, match="X_val and y_val must come together, got no X_val"):
+    with pytest.raises(InputError, match="X_val and y_val must be given together, got no X_val"):
         HEADS[name]().fit(X, y, None, y)
 
 

@@ -64,7 +64,7 @@ def test_k_is_clamped_to_the_training_items() -> None:
 @pytest.mark.parametrize("ks", [[], [0, 3], [-1]])
 def test_logits_for_ks_refuses_what_is_no_number_of_neighbours(ks: list[int]) -> None:
     head = KNNHead().fit([[0.0], [1.0]], [0, 1])
-    with pytest.raises(InputError, match="ks must hold numbers of at least 1"):
+    with pytest.raises(InputError, match="ks must be numbers of at least 1"):
         head.logits_for_ks([[0.0]], ks)
 
 

@@ -102,7 +102,7 @@ BOMBS = {
 def test_read_head_builds_nothing_but_heads(path, monkeypatch, kind):
     monkeypatch.chdir(path.parent)
     skops.io.dump(BOMBS[kind](), path)
-    with pytest.raises(InputError, match=r"own types only, got") as refused:
+    with pytest.raises(InputError, match=r"own types, got") as refused:
         read_head(path)
     assert "\n" not in str(refused.value)
     assert list(path.parent.iterdir()) == [path]
@@ -134,15 +134,15 @@ def test_read_head_refuses_files_that_are_none(path, monkeypatch):
     contents = [b"", b"no zip", pickle.dumps(Exploding()), b"PK\x05\x06" + 18 * b"\0"]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(InputError, match="own types only"):
+        with pytest.raises(InputError, match="own types"):
             read_head(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(InputError, match="own types only"):
+    with pytest.raises(InputError, match="own types"):
         read_head(path)
     path.rmdir()
     path.symlink_to("/proc/self/mem")
-    with pytest.raises(InputError, match="own types only"):
+    with pytest.raises(InputError, match="own types"):
         read_head(path)
     assert not Path("exploded").exists()
 
@@ -163,7 +163,7 @@ def test_read_head_refuses_files_that_are_none(path, monkeypatch):
 )
 def test_read_head_refuses_changed_schemas(path, change):
     rewritten(path, change)
-    with pytest.raises(InputError, match="own types only") as refused:
+    with pytest.raises(InputError, match="own types") as refused:
         read_head(path)
     assert len(str(refused.value)) < 500
 
@@ -193,5 +193,5 @@ def test_read_head_refuses_a_head_that_cannot_answer(path, spoil):
     head = fitted()
     spoil(head)
     skops.io.dump(head, path)
-    with pytest.raises(InputError, match="own types only, got a damaged one"):
+    with pytest.raises(InputError, match="own types, got a damaged one"):
         read_head(path)

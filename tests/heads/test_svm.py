@@ -114,7 +114,7 @@ def test_sample_weight_zero_leaves_an_item_out() -> None:
 
 def test_squared_hinge_needs_the_linear_kernel() -> None:
     X, y = clusters(3)
-    with pytest.raises(InputError, match="loss squared_hinge must go with kernel linear, got rbf"):
+    with pytest.raises(InputError, match="loss squared_hinge requires kernel linear, got rbf"):
         SVMHead(loss="squared_hinge").fit(X, y)
 
 

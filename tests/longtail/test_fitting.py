@@ -219,9 +219,9 @@ def test_memory_mapped_features_are_read_only(tmp_path: Any) -> None:
     ("method", "head", "params", "options", "message"),
     [
         ("ldam_drw", "svm", {}, {}, "must apply to head svm, got 'ldam_drw'"),
-        ("none", "svm", {"class_weight": "balanced"}, {}, "leave class weights to the methods, got class_weight 'bal"),
+        ("none", "svm", {"class_weight": "balanced"}, {}, "must not set class_weight, because methods do, got 'bal"),
         ("none", "linear", {"C": 1.0}, {}, "got the L-BFGS parameter 'C'"),
-        ("none", "linear", {"solver": "lbfgs"}, {}, "trained by solver sgd .* got 'lbfgs'"),
+        ("none", "linear", {"solver": "lbfgs"}, {}, "trained with solver sgd .* got 'lbfgs'"),
         ("none", "linear", {"epoch": 3}, {}, "did you mean 'epochs'"),
         ("focal", "linear", {}, {"params": {"tau": 1.0}}, "parameters of focal must be among gamma, got 'tau'"),
         ("none", "linear", {}, {"params": {"tau": 1.0}}, "must be among none, got 'tau'"),

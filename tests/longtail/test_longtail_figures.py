@@ -78,8 +78,8 @@ def test_class_counts_figure_orders_by_size_and_colours_by_group() -> None:
 def test_class_counts_figure_legend_has_the_colour_of_an_empty_group() -> None:
     counts = np.array([500, 400])
     legend = class_counts_figure(counts, ["a", "b"], group_classes(counts)).axes[0].get_legend()
-    told = {text.get_text(): patch for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)}
-    assert to_hex(told["few (0 classes)"].get_facecolor()) == ORANGE
+    message = {text.get_text(): patch for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)}
+    assert to_hex(message["few (0 classes)"].get_facecolor()) == ORANGE
 
 
 @pytest.mark.parametrize("n_classes", CLASSES)

@@ -115,7 +115,7 @@ def test_build_table_counts_seeds_that_change_nothing_once() -> None:
     assert table["n seeds"].tolist() == [1, 1]
     assert table["repeated seeds"].tolist() == ["1 2", "1 2"]
     assert np.isnan(table.loc["crt", "gain seeds low"])
-    assert "1 (1 2 changed nothing)" in to_markdown(table.reset_index(), "Title", {"many": 1}, [0, 1, 2], {})
+    assert "1 (1 2 gave identical results)" in to_markdown(table.reset_index(), "Title", {"many": 1}, [0, 1, 2], {})
 
 
 def test_build_table_corrects_p_values_over_methods() -> None:
@@ -135,14 +135,14 @@ def test_to_markdown_says_what_must_be_known() -> None:
     row = next(line for line in lines if line.startswith("| crt"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     header = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    told = dict(zip(header, cells, strict=True))
-    assert told["balanced accuracy"] == "0.812 ± 0.088"
-    assert told["few"] == "-"
-    assert told["gain over none"] == "+0.312"
-    assert told["seeds"] == "2"
+    message = dict(zip(header, cells, strict=True))
+    assert message["balanced accuracy"] == "0.812 ± 0.088"
+    assert message["few"] == "-"
+    assert message["gain over none"] == "+0.312"
+    assert message["seeds"] == "2"
     assert "1 (without 1)" in text
     assert "Classes per group: many 1, medium 1, few 0" in text
-    assert "p: both parts together" in text
+    assert "p: both combined" in text
     assert lines[-1] == "- ncm s1: no memory"
 
 

@@ -65,15 +65,16 @@ def test_parse_methods_puts_none_first_and_each_once() -> None:
         ("force:", "^method must be one of none, resample_balanced, .*, got ''"),
         (
             "resample_balanced+balanced_softmax",
-            "^a combination must correct for class frequencies once, got resample_balanced and balanced_softmax, which "
-            r"both do; write force:resample_balanced\+balanced_softmax to do it all the same$",
+            "^a combination must correct for class frequencies only once, got resample_balanced and balanced_softmax, "
+            "which "
+            r"both do; write force:resample_balanced\+balanced_softmax to run it anyway$",
         ),
         ("reweight_inverse+logit_adjust_posthoc", "once, got reweight_inverse and logit_adjust_posthoc"),
         ("focal+balanced_softmax", r"one method each .* got 'focal\+balanced_softmax' \(loss, loss\)"),
         ("oversample+resample_sqrt", r"\(sampling, sampling\)"),
         ("crt+focal", r"\(decoupled, loss\)"),
         ("none+focal", r"\(none, loss\)"),
-        ("force:logit_adjust_loss+tau_norm", "must not choose the same parameter, .* which both choose tau"),
+        ("force:logit_adjust_loss+tau_norm", "must not tune the same parameter, .* which both tune tau"),
     ],
 )
 def test_parse_methods_refuses(text: str, message: str) -> None:

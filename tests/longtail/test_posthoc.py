@@ -62,7 +62,7 @@ def test_prior_offsets_undo_the_prior_of_training() -> None:
 
 @pytest.mark.parametrize("prior", [[0.5, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")], [[1.0, 2.0]]])
 def test_prior_offsets_refuse_what_is_no_prior(prior: list[float]) -> None:
-    with pytest.raises(InputError, match=r"test_prior must hold a share above 0 for each of the \d classes, got"):
+    with pytest.raises(InputError, match=r"test_prior must contain a fraction above 0 for each of the \d classes, got"):
         prior_offsets(prior)
 
 

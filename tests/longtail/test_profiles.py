@@ -115,7 +115,13 @@ def test_draw_long_tail_allows_for_sizes_that_differ_a_little() -> None:
 @pytest.mark.parametrize(
     ("labels", "profile", "factor", "order", "message"),
     [
-        ([0, 0, 2, 2], "natural", 1, "dataset", "every class must have an image in a long tail, got none of 'b'"),
+        (
+            [0, 0, 2, 2],
+            "natural",
+            1,
+            "dataset",
+            "every class must keep at least one image in a long tail, got none of 'b'",
+        ),
         ([0, 1, 2], "longtail", 1, "dataset", "profile must be one of exp, step, pareto, natural, got 'longtail'"),
         ([0, 1, 2], "exp", 1, "random", "class_order must be one of dataset, shuffled, got 'random'"),
         ([0, 1, 2], "exp", 2, "dataset", r"imbalance_factor must be in \[1, 1\]"),

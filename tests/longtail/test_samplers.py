@@ -88,7 +88,7 @@ def test_resampled_rows_of_balanced_labels_are_all_in_order() -> None:
 
 
 def test_row_samplers_refuse_what_makes_items_and_what_is_unknown() -> None:
-    with pytest.raises(InputError, match=r"^rows must be drawn from the items there are, got 'smote', which makes new"):
+    with pytest.raises(InputError, match=r"^rows must be drawn from existing items, got 'smote', which creates new"):
         build_row_sampler(("smote",), LABELS, 3, 10, seed=0)
     with pytest.raises(
         InputError, match=r"^method must be one of none, .* got 'oversampel'; did you mean 'oversample'"

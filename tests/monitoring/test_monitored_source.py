@@ -31,7 +31,7 @@ def write_image(path):
 def test_a_file_of_predictions_is_read(tmp_path, ending):
     path = write_answers(tmp_path / f"week{ending}")
     source = find_source(str(path))
-    assert (source.files, source.are_images, source.told) == ((path,), False, f"predictions in 1 file of {path}")
+    assert (source.files, source.are_images, source.description) == ((path,), False, f"predictions in 1 file of {path}")
     answers = read_answers(source.files, NAMES)
     assert answers.paths[:2] == ("0.png", "1.png")
     assert answers.observed.labels.tolist() == [0, 1] * 6
@@ -47,11 +47,11 @@ def test_files_of_a_folder_within_a_window_are_one_batch(tmp_path):
     assert len(find_source(str(tmp_path)).files) == 3
     within = find_source(str(tmp_path), since="2026-11-21", until="2026-11-22")
     assert [path.name for path in within.files] == ["b.csv"]
-    assert within.told.endswith(" since 2026-11-21 until 2026-11-22")
+    assert within.description.endswith(" since 2026-11-21 until 2026-11-22")
     assert len(read_answers(find_source(str(tmp_path), "2026-11-21").files, NAMES).paths) == 24
-    with pytest.raises(InputError, match="source must hold files that were changed since 2026-12-01, got none of 3"):
+    with pytest.raises(InputError, match="source must contain files modified since 2026-12-01, got none of 3"):
         find_source(str(tmp_path), since="2026-12-01")
-    with pytest.raises(InputError, match="until must be a day or moment in ISO 8601, got 'soon'"):
+    with pytest.raises(InputError, match="until must be a date or time in ISO 8601, got 'soon'"):
         find_source(str(tmp_path), until="soon")
 
 
@@ -81,10 +81,10 @@ def test_what_is_no_source_is_refused(tmp_path):
     write_image(tmp_path / "both" / "a.png")
     write_answers(tmp_path / "both" / "answers.csv")
     for name, line in (
-        ("nowhere", "source must be a folder or a file that exists, got .*nowhere; check the path"),
-        ("empty", r"source must hold images, or predictions \(.csv, .parquet\), got neither in .*empty"),
-        ("notes.txt", "source must be a folder, or a file of predictions .* got .*notes.txt; name another"),
-        ("both", r"source must hold images or predictions, got both in .*both \(answers.csv among them\)"),
+        ("nowhere", "source must be an existing folder or file, got .*nowhere; check the path"),
+        ("empty", r"source must contain images or predictions \(.csv, .parquet\), got neither in .*empty"),
+        ("notes.txt", "source must be a folder or a file of predictions .* got .*notes.txt; name another"),
+        ("both", r"source must contain either images or predictions, got both in .*both \(answers.csv among them\)"),
     ):
         with pytest.raises(InputError, match=line):
             find_source(str(tmp_path / name))
@@ -93,7 +93,7 @@ def test_what_is_no_source_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "line"),
     [
-        ({"score_bird": 0.0}, r"predictions must be of the model's classes, \['cat', 'dog'\], got \['cat', 'dog', 'bi"),
+        ({"score_bird": 0.0}, r"predictions must have the model's classes, \['cat', 'dog'\], got \['cat', 'dog', 'bi"),
         ({"label": "bird"}, r"labels must be classes of the model, got others in rows 2, 3, .* and 2 more of "),
         ({"score_cat": 3.0}, "scores must be probabilities from 0 to 1, got others in rows 2, 3"),
         ({"score_cat": "much"}, "scores must be probabilities from 0 to 1, got others in rows 2, 3"),
@@ -114,7 +114,5 @@ def test_tables_that_are_no_predictions_are_refused(tmp_path):
 
 def test_a_batch_of_one_image_is_refused():
     check_enough(10)
-    with pytest.raises(
-        InputError, match="a batch must have at least 10 images, got 1; wait for more, or take a longer"
-    ):
+    with pytest.raises(InputError, match="a batch must have at least 10 images, got 1; wait for more, or use a longer"):
         check_enough(1)

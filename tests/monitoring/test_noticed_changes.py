@@ -47,7 +47,7 @@ def test_class_shares_alone(pool, rows):
     labels = np.where(np.arange(100) < 50, 7, pool.images.labels[rows])
     (change,) = [one for one in batch(pool, rows, labels=labels).changes(LEVEL) if one.noticed]
     assert change.name == "class shares"
-    assert change.told.startswith("7: 5")
+    assert change.description.startswith("7: 5")
 
 
 def test_confidence_alone(pool, rows):
@@ -58,7 +58,7 @@ def test_pictures_alone(pool, rows):
     darker = pool.images.pictures[rows] * np.array([0.7, 1, 1], np.float32)
     (change,) = [one for one in batch(pool, rows, pictures=darker).changes(LEVEL) if one.noticed]
     assert change.name == "brightness"
-    assert change.told == "median 0.211, was 0.307"
+    assert change.description == "median 0.211, was 0.307"
 
 
 def test_sharpness_alone(pool, rows):

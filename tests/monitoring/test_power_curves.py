@@ -54,7 +54,7 @@ def test_power_as_json_is_what_a_model_card_reads():
     curve = Curve("fog", 5, (10, 20), (0.5, 1.0), 20)
     found = power_as_json([curve], FalseAlarms(3, 200), LEVEL)
     assert found == {
-        "sentence": "notices strong fog from 20 images on; false alarms 3 of 200 batches",
+        "sentence": "notices strong fog with 20 images or more; false alarms 3 of 200 batches",
         "target_power": 0.8,
         "level": 0.025,
         "false_alarms": {"alarms": 3, "batches": 200},
@@ -70,7 +70,8 @@ def test_sentence_names_the_ends_of_each_corruption():
         Curve("jpeg_compression", 5, (10, 20, 40), (0, 0.2, 0.9), 40),
     ]
     assert sentence_of(made, FalseAlarms(0, 200)) == (
-        "notices strong fog and mild fog from 10 images on, strong jpeg compression from 40; not mild jpeg compression "
+        "notices strong fog and mild fog with 10 images or more, strong jpeg compression with 40; not mild jpeg "
+        "compression "
         "up to 40; false alarms 0 of 200 batches"
     )
     assert sentence_of(made[3:4], FalseAlarms(1, 9)).startswith("notices none of the corruptions; not mild jpeg")

@@ -38,7 +38,7 @@ def test_an_added_loss_goes_through_the_command_line(run_added):
     quick = longtail("--methods", "root_softmax,root_softmax+tau_norm", "--head_params", "{epochs: 3}")
     refused = run_added(__file__, *quick)
     assert refused.returncode == 2
-    assert "must correct for class frequencies once, got root_softmax and tau_norm" in refused.stderr
+    assert "must correct for class frequencies only once, got root_softmax and tau_norm" in refused.stderr
     ran = run_added(__file__, *longtail("--methods", "root_softmax", "--head_params", "{epochs: 3}"))
     assert ran.returncode == 0, ran.stderr
     assert "| root_softmax |" in ran.stdout
@@ -51,7 +51,7 @@ def test_an_added_loss_goes_through_the_command_line(run_added):
     ("parameters", "message"),
     [
         (("--head", "svm"), "root_softmax applies to mlp, linear: it replaces the loss"),
-        (("--head_params", "{C: 1}"), "the linear head must be trained by solver sgd"),
+        (("--head_params", "{C: 1}"), "the linear head must be trained with solver sgd"),
     ],
 )
 def test_an_added_loss_is_refused_where_it_does_not_apply(run_added, parameters, message):

@@ -72,8 +72,11 @@ def test_w03_counts_images_per_class_and_split():
 
 def test_w04_tells_both_ends_apart():
     assert codes(temperature_bound="low") == codes(temperature_bound="high") == ["W04"]
-    told = [find(RUN_RULES, RunFacts(temperature_bound=end))[0].clauses for end in ("low", "high")]
-    assert told == [("no temperature is too low for validation",), ("no temperature is too high for validation",)]
+    text = [find(RUN_RULES, RunFacts(temperature_bound=end))[0].clauses for end in ("low", "high")]
+    assert text == [
+        ("the validation data set no lower limit on the temperature",),
+        ("the validation data set no upper limit on the temperature",),
+    ]
 
 
 def test_a_warning_is_one_row_and_one_function():
@@ -82,16 +85,16 @@ def test_a_warning_is_one_row_and_one_function():
     assert find(rules, RunFacts()) == []
     rules.add(Rule("W98", "Cats", "A run knows a cat.", "Mind the dog.", lambda facts: ("a cat",)))
     (finding,) = find(rules, RunFacts())
-    assert rules["W98"].told(finding.clauses) == "W98 Cats: a cat. Mind the dog."
+    assert rules["W98"].message(finding.clauses) == "W98 Cats: a cat. Mind the dog."
     with pytest.raises(ValueError, match="the warning 'W98' twice"):
         rules.add(rules["W98"])
 
 
-def test_held_out_images_that_train_knows_are_told():
+def test_held_out_images_that_train_knows_are_reported():
     assert codes(seen_before={}) == []
     (finding,) = find(RUN_RULES, RunFacts(seen_before={"train/test": (1200, 4000), "val/test": (1, 4000)}))
     assert finding.code == "W11"
     assert finding.clauses == (
-        "1,200 of 4,000 test images are known from train",
-        "1 of 4,000 test images are known from val",
+        "1,200 of 4,000 test images are also in train or share a group with it",
+        "1 of 4,000 test images are also in val or share a group with it",
     )

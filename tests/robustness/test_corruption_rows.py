@@ -32,9 +32,9 @@ def test_every_function_is_there_and_takes_the_constants_that_the_row_explains(r
 
 
 def test_what_help_names_is_what_there_is() -> None:
-    told = RobustnessConfig.model_fields["corruptions"].description
-    assert told is not PydanticUndefined
-    words = set(str(told).replace(",", " ").replace("(", " ").replace(")", " ").replace(";", " ").split())
+    text = RobustnessConfig.model_fields["corruptions"].description
+    assert text is not PydanticUndefined
+    words = set(str(text).replace(",", " ").replace("(", " ").replace(")", " ").replace(";", " ").split())
     assert set(sets()) <= words
     assert set(scored_groups()) == set(sets()) - {"all", "benchmark"}
     assert all(parse_corruptions(name) for name in sets())

@@ -47,8 +47,8 @@ def test_build_cells_knows_that_geometric_ones_have_three_severities():
         (lambda: parse_tiers("strongg=5"), "got 'strongg'; did you mean 'strong'"),
         (lambda: parse_tiers("strong=6"), "severity of tier strong must be 1, 2, 3, 4 or 5, got 6"),
         (lambda: parse_tiers("mild"), "severity of tier mild must be .* got nothing"),
-        (lambda: parse_tiers("mild=3,strong=2"), "severities of tiers must rise from mild to strong"),
-        (lambda: build_cells(("rotation",), (2, 4)), r"must come in a severity of \(2, 4\), got rotation"),
+        (lambda: parse_tiers("mild=3,strong=2"), "severities of tiers must increase from mild to strong"),
+        (lambda: build_cells(("rotation",), (2, 4)), r"must exist at one of the severities \(2, 4\), got rotation"),
     ],
 )
 def test_selection_refuses_in_one_line(parse, line):

@@ -58,7 +58,7 @@ def test_constants_follow_the_size_at_which_an_image_is_corrupted(mixed):
 
 
 def test_images_are_corrupted_before_they_are_resized():
-    # Contrast 0.15 at 32 px, whose table is told by the image's own size, not by the network's 64.
+    # Contrast 0.15 at 32 px, whose table is chosen by the image's own size, not by the network's 64.
     grey = np.zeros((1, 32, 32, 3), np.uint8)
     grey[:, :, 16:] = 200
     split = split_of_arrays(grey, [0])

@@ -80,7 +80,7 @@ def test_iterate_leaves_out_what_cannot_be_decoded(classifier, pixels):
     skipped = []
     blocks = list(classifier.iterate(content, on_skip=lambda row, error: skipped.append((row, error.reason))))
     assert [row for rows, _ in blocks for row in rows] == [0, 2]
-    assert skipped == [(1, "no image format that PIL knows")]
+    assert skipped == [(1, "not an image format that PIL knows")]
     with pytest.raises(BadImageError, match="row 1"):
         classifier.predict_proba(content)
 
@@ -121,7 +121,7 @@ def test_read_classifier_refuses_another_preprocessing(backbone, head, tmp_path)
 
 
 def test_read_classifier_refuses_a_folder_without_one(tmp_path):
-    with pytest.raises(InputError, match=r"must hold classifier\.json, got .*; name a promoted model"):
+    with pytest.raises(InputError, match=r"must contain classifier\.json, got .*; pass a promoted model"):
         read_classifier(tmp_path)
 
 
@@ -131,7 +131,7 @@ class Foreign:
 
 def test_read_classifier_builds_no_foreign_types(backbone, tmp_path):
     write_classifier(tmp_path, DESCRIPTION, backbone, Foreign())
-    with pytest.raises(InputError, match=r"own types only, got .*Foreign"):
+    with pytest.raises(InputError, match=r"own types, got .*Foreign"):
         read_classifier(tmp_path)
 
 
@@ -161,5 +161,5 @@ def test_read_classifier_refuses_a_head_of_another_network(backbone, head, tmp_p
     write_classifier(tmp_path, DESCRIPTION, backbone, head)
     file = tmp_path / "classifier.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"class_names": ["red", "green", "blue", "grey"]}))
-    with pytest.raises(InputError, match=r"tell 4 classes apart, got one of 512 and 3"):
+    with pytest.raises(InputError, match=r"have 4 classes, got one with 512 and 3"):
         read_classifier(tmp_path)

@@ -57,9 +57,9 @@ def test_read_images_takes_pixels(model_input):
 @pytest.mark.parametrize(
     ("model_input", "line"),
     [
-        (pd.DataFrame({"image": []}), "a request must hold at least one image, got none"),
-        (pd.DataFrame(), "a request must hold at least one image, got none"),
-        ([], "a request must hold at least one image, got none"),
+        (pd.DataFrame({"image": []}), "a request must contain at least one image, got none"),
+        (pd.DataFrame(), "a request must contain at least one image, got none"),
+        ([], "a request must contain at least one image, got none"),
         (pd.DataFrame({"picture": [PNG]}), r"a table must have a column 'image', got \['picture'\]"),
         (pd.DataFrame({"image": [PNG, "/etc/passwd"]}), "row 1: an image must be base64 text, got '/etc/passwd'"),
         (
@@ -68,7 +68,7 @@ def test_read_images_takes_pixels(model_input):
         ),
         (pd.DataFrame({"image": [b"hello"]}), r"row 0: bytes must be an image file \(JPEG, PNG, ...\), got 5"),
         (pd.DataFrame({"image": [None]}), "row 0: an image must be base64 text or bytes, got NoneType"),
-        (pd.DataFrame({"image": [PNG[:20]]}), "row 0: an image must be whole"),
+        (pd.DataFrame({"image": [PNG[:20]]}), "row 0: an image must be undamaged"),
         (pd.DataFrame({"image": [encode(8193, 8193, mode="1")]}), "at most 67108864 pixels, got 8193 x 8193"),
         (np.zeros((3, 4, 3), dtype=np.uint8), r"pixels must be \(n_images, height, width, 3\), got shape \(3, 4, 3\)"),
         (PIXELS[..., :1], r"got shape \(2, 3, 4, 1\)"),

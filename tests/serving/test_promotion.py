@@ -53,7 +53,7 @@ def test_decide_pairs_items_by_id():
 
 
 def test_decide_refuses_other_items():
-    with pytest.raises(InputError, match="tested on the same items, got 100 and 90 with 90 in common"):
+    with pytest.raises(InputError, match="tested on the same images, got 100 and 90 with 90 in common"):
         decide(answers(50), answers(50, n_items=90), "accuracy", 0)
 
 
@@ -66,17 +66,17 @@ def sliced(right: np.ndarray) -> Answers:
 
 
 @pytest.mark.parametrize(
-    ("lost", "demand", "promoted", "told"),
+    ("lost", "demand", "promoted", "message"),
     [
-        ([], "not_worse", True, "on none of 3 slices shown to be worse"),
-        ([], "not_lower", True, "on none of 3 slices right less often"),
+        ([], "not_worse", True, "on none of 3 slices significantly worse"),
+        ([], "not_lower", True, "on none of 3 slices correct less often"),
         # One image of west is too few to show anything, and is lost all the same.
-        ([97], "not_worse", True, "on none of 3 slices shown to be worse"),
-        ([97], "not_lower", False, "right less often on site=west by -0.2000"),
-        (range(80, 92), "not_worse", False, "shown to be worse on site=south by -0.8000"),
+        ([97], "not_worse", True, "on none of 3 slices significantly worse"),
+        ([97], "not_lower", False, "correct less often on site=west by -0.2000"),
+        (range(80, 92), "not_worse", False, "significantly worse on site=south by -0.8000"),
     ],
 )
-def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, told):
+def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand, promoted, message):
     champion, candidate = np.arange(100) >= 40, np.full(100, True)
     candidate[list(lost)] = False
     first, second = sliced(candidate), sliced(champion)
@@ -84,7 +84,7 @@ def test_demand_of_slices_keeps_a_champion_that_is_better_somewhere(lost, demand
     assert decision.promote
     demanded = demand_of_slices(decision, first, second, demand)
     assert demanded.promote == promoted
-    assert told in demanded.reason
+    assert message in demanded.reason
     assert demanded.difference == decision.difference
 
 
@@ -114,7 +114,7 @@ def test_describe_version_lists_scores_and_the_worst_pairs():
     metrics |= {f"{key}_ci_{end}": value for key in list(metrics) for end, value in (("low", 0.8), ("high", 0.95))}
     text = describe_version("a title", metrics, answers(93), "first champion")
     assert "| val   | 0.9000 (0.8000 to 0.9500) |" in text
-    assert "| dog   | cat       | 7 of 50 |" in text
+    assert "| dog   | cat          | 7 of 50 |" in text
     assert "Decision: first champion." in text
     assert '"dataframe_records"' in text
     assert "No test image was confused." in describe_version("a title", metrics, answers(100), "first champion")
@@ -125,7 +125,7 @@ def test_decide_counts_few_images_one_by_one():
     decision = decide(answers(65), answers(60), "accuracy", 0.0)
     assert decision.difference.interval[0] > 0
     assert not decision.promote
-    assert decision.reason.endswith("above the margin 0, but only 5 images tell the two apart: exact test p 0.062")
+    assert decision.reason.endswith("above the margin 0, but the two differ on only 5 images: exact test p 0.062")
     assert decide(answers(66), answers(60), "accuracy", 0.0).promote
 
 
@@ -168,5 +168,5 @@ def test_decide_over_folds_needs_interval_and_corrected_test():
     assert "cross-validated balanced accuracy differs by" in back.reason
     assert "(decision 2 on these images)" in back.reason
     other = FoldAnswers(ids, labels, good.correct, folds[:, ::-1])
-    with pytest.raises(InputError, match="over the same folds, got other images or folds"):
+    with pytest.raises(InputError, match="on the same folds, got different images or folds"):
         decide_over_folds(good, other, "accuracy", 0.0)

@@ -112,7 +112,11 @@ def test_damaged_rules_are_refused(parts, tmp_path, change):
     write_classifier(tmp_path, DESCRIPTION, parts[0], parts[1], parts[2])
     file = tmp_path / "rules.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(InputError, match=r"must hold whole rules\.json and rules\.safetensors, got .*; promote") as one:
+    with pytest.raises(
+        InputError,
+        match=r"must contain rules\.json and rules\.safetensors, undamaged, got .*; "
+        "promote",
+    ) as one:
         read_classifier(tmp_path, "cpu")
     assert "\n" not in str(one.value)
 
@@ -121,8 +125,8 @@ def test_damaged_rules_are_refused(parts, tmp_path, change):
 def test_half_written_rules_are_refused(parts, tmp_path, name):
     write_classifier(tmp_path, DESCRIPTION, parts[0], parts[1], parts[2])
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:50])
-    with pytest.raises(InputError, match="must hold whole rules"):
+    with pytest.raises(InputError, match="must contain rules"):
         read_classifier(tmp_path, "cpu")
     (tmp_path / "rules.safetensors").unlink()
-    with pytest.raises(InputError, match="must hold whole rules"):
+    with pytest.raises(InputError, match="must contain rules"):
         read_classifier(tmp_path, "cpu")

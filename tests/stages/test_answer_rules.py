@@ -34,8 +34,8 @@ def test_version_says_what_is_promised(promised, svm):
     _, version = promised
     assert version.tags["calibrated_on"] == "cross_fit"
     assert version.tags["answers"].startswith("answers 9")
-    assert "wrong on at most 2 % of them" in version.tags["answers"]
-    assert "sets hold the class of 90 % of images" in version.tags["promises"]
+    assert "with at most 2 % of them wrong" in version.tags["answers"]
+    assert "the true class is in the set for 90 % of images" in version.tags["promises"]
     assert "Answers 9" in version.description
     (run,) = find_runs({"stage": "promote", "candidate": svm})[:1]
     logged = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/answering/rules.json")
@@ -102,8 +102,8 @@ def test_promises_rest_on_images_kept_aside(module_store):
     run_promote(PromoteConfig(run_id=run_id, model_name="aside", answer_error=0.05))
     version = version_with_alias("aside", "champion")
     assert version.tags["calibrated_on"] == "kept_aside"
-    assert "(286 calibrated them)" in version.tags["promises"]
-    with pytest.raises(InputError, match=r"answer_error=0\.01 needs images that selected nothing: .*needs at"):
+    assert "(286 calibration images)" in version.tags["promises"]
+    with pytest.raises(InputError, match=r"answer_error=0\.01 needs images that no choice was based on: .*needs at"):
         run_promote(PromoteConfig(run_id=run_id, model_name="aside", answer_error=0.01))
 
 
@@ -119,23 +119,23 @@ def test_a_trained_network_needs_images_kept_aside(module_store, image_folder):
         "probability",
         "scores",
     ]
-    line = f"run {run_id} kept no images aside; fit it with calibration_fraction=0.5"
+    line = f"run {run_id} set no images aside; fit it with calibration_fraction=0.5"
     with pytest.raises(InputError, match=line):
         run_promote(config.model_copy(update={"answer_error": 0.3}))
-    with pytest.raises(InputError, match="only heads on frozen features are fitted again"):
+    with pytest.raises(InputError, match="cross_fit is for heads on frozen features only"):
         run_promote(config.model_copy(update={"calibrate": "cross_fit"}))
     kept = run_finetune(FinetuneConfig(train_layers="layer4", val_fraction=0.5, calibration_fraction=0.6, **data))
     run_promote(config.model_copy(update={"run_id": kept.run_id, "model_name": "kept", "calibrate": "kept_aside"}))
-    assert "(9 calibrated them)" in version_with_alias("kept", "champion").tags["promises"]
+    assert "(9 calibration images)" in version_with_alias("kept", "champion").tags["promises"]
 
 
-@pytest.mark.parametrize(("shots", "promises"), [(1, "none"), (2, "none"), (3, "(30 calibrated them)")])
+@pytest.mark.parametrize(("shots", "promises"), [(1, "none"), (2, "none"), (3, "(30 calibration images)")])
 def test_few_shots_promise_what_they_can(module_store, shots, promises):
     run_id = run_fit_head(FitHeadConfig(head="prototype", shots=shots, weights="random")).run_id
     name = f"shots-{shots}"
     run_promote(PromoteConfig(run_id=run_id, model_name=name))
     assert promises in version_with_alias(name, "champion").tags["promises"]
-    with pytest.raises(InputError, match=r"answer_error=0\.1 needs images that selected nothing: "):
+    with pytest.raises(InputError, match=r"answer_error=0\.1 needs images that no choice was based on: "):
         run_promote(PromoteConfig(run_id=run_id, model_name=name, answer_error=0.1))
 
 
@@ -144,7 +144,7 @@ def test_few_shots_promise_what_they_can(module_store, shots, promises):
     [
         ({"answer_error": 0.001}, r"needs at least 4603 calibration images, got 1151; .*pass answer_error=0\.01"),
         ({"coverage": 0.9999}, "coverage=0.9999 needs .* needs at least 9999 calibration images, got 1151"),
-        ({"calibrate": "kept_aside"}, r"kept no images aside; fit it with calibration_fraction=0\.5, or pass calib"),
+        ({"calibrate": "kept_aside"}, r"set no images aside; fit it with calibration_fraction=0\.5, or pass calib"),
         ({"calibrate": "none", "answer_error": 0.02}, "calibrate is none; pass calibrate=auto"),
         ({"sets_per": "group"}, "sets_per=group needs at least 9 calibration images of one group, got fewer"),
         ({"costs": "nowhere.yaml"}, "costs must be a YAML file, got nowhere.yaml"),

@@ -1,4 +1,4 @@
-"""Stage `audit`: planted faults are found, told with paths, and fixed by corrections."""
+"""Stage `audit`: planted faults are found, reported with paths, and fixed by corrections."""
 
 from pathlib import Path
 

@@ -53,5 +53,5 @@ def test_load_classifier_refuses_what_is_none(store):
 
 
 def test_search_runs_refuses_what_mlflow_cannot_read(store):
-    with pytest.raises(InputError, match=r"filter must be one that MLflow understands, got 'tags.x >'"):
+    with pytest.raises(InputError, match=r"filter must be valid in MLflow, got 'tags.x >'"):
         search_runs("tags.x >")

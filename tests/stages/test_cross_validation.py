@@ -76,8 +76,8 @@ def test_fit_head_predicts_every_image_once_per_repeat(divided):
 def test_folds_are_runs_below_the_configuration(divided):
     folds, metrics = children(divided.run_id), mlflow.get_run(divided.run_id).data.metrics
     assert {run.info.status for run in folds} == {"FINISHED"}
-    told = sorted((run.data.tags["repeat"], run.data.tags["fold"], run.data.tags["seed"]) for run in folds)
-    assert told == [("0", "0", "0"), ("0", "1", "0"), ("1", "0", "1"), ("1", "1", "1")]
+    text = sorted((run.data.tags["repeat"], run.data.tags["fold"], run.data.tags["seed"]) for run in folds)
+    assert text == [("0", "0", "0"), ("0", "1", "0"), ("1", "0", "1"), ("1", "1", "1")]
     for name, of_folds in (("cv_accuracy", "test/accuracy"), ("cv_val_accuracy", "val/accuracy")):
         assert metrics[name] == pytest.approx(np.mean([run.data.metrics[of_folds] for run in folds]))
     # Features are computed once, below the configuration, and every fold has them.
@@ -128,8 +128,8 @@ def test_a_given_test_split_is_not_looked_at(module_store, make_image_folder, tm
     assert run.data.tags["pool"] == "train"
     given = set(prepare(config).dataset.splits["test"].item_ids)
     assert not given & set(load_out_of_fold(outcome.run_id).predictions.item_ids)
-    told = "The test split that the dataset came with (12 images) was not looked at."
-    assert told in run.data.tags["mlflow.note.content"]
+    text = "The dataset's own test split (12 images) was not used."
+    assert text in run.data.tags["mlflow.note.content"]
 
 
 def test_what_a_fold_chooses_by_holds_nothing_of_it(flat):
@@ -178,7 +178,7 @@ def test_unusable_folds_are_refused_before_there_is_a_run(flat):
     ("values", "message"),
     [
         ({"folds": 1}, r"folds must be 0 \(the dataset's test split\) or at least 2, got 1"),
-        ({"repeats": 2}, "repeats is read where folds is above 0, got repeats=2; pass folds=5"),
+        ({"repeats": 2}, "repeats is used only if folds is above 0, got repeats=2; pass folds=5"),
         ({"folds": 5, "head": "all", "n_trials": 3}, "folds must be 0 for head all, got 5; cross-validate one head"),
         ({"folds": 2, "repeats": 2, "seed": 2**31 - 1}, "seed . repeats must be at most 2147483648, got repeats=2"),
     ],
@@ -206,9 +206,9 @@ def test_longtail_compares_methods_on_the_same_folds(flat, capsys):
         head_params="{epochs: 2}",
     )
     assert run_longtail(config)
-    told = capsys.readouterr().out
-    assert "| tau_norm |" in told
-    assert "1 x 2 folds" in told
+    text = capsys.readouterr().out
+    assert "| tau_norm |" in text
+    assert "1 x 2 folds" in text
     (whole,) = [run for run in find_runs({"stage": "longtail"}) if "methods" in run.data.tags]
     methods = {run.data.tags["method"]: run for run in children(whole.info.run_id, "longtail")}
     assert set(methods) == {"none", "tau_norm"}
@@ -227,5 +227,5 @@ def test_longtail_compares_methods_on_the_same_folds(flat, capsys):
 
 
 def test_longtail_refuses_seeds_beside_folds():
-    with pytest.raises(InputError, match="seeds must be left out where folds is above 0, got '0,1'; repeats draws"):
+    with pytest.raises(InputError, match="seeds must be left out if folds is above 0, got '0,1'; repeats draws"):
         validate(LongtailConfig, {"folds": 2, "seeds": "0,1"})

@@ -99,7 +99,7 @@ def test_max_pixels_is_kept_by_every_stage(store, image_folder):
     config = FitHeadConfig(
         dataset=f"folder:{image_folder}", head="prototype", weights="random", image_size=32, max_pixels=59_999
     )
-    with pytest.raises(InputError, match=r"red/3.png \(300 x 200 pixels are more than max_pixels=59999; shrink"):
+    with pytest.raises(InputError, match=r"red/3.png \(300 x 200 pixels exceed max_pixels=59999; shrink"):
         run_fit_head(config)
     skipping = run_fit_head(config.model_copy(update={"on_bad_image": "skip"}))
     assert mlflow.get_run(skipping.run_id).data.tags["n_skipped_images"] == "1"

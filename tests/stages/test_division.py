@@ -26,7 +26,7 @@ PATIENT = r"patient_(\d+)"
 
 
 def write_patients(folder: Path, numbers: range) -> Path:
-    """Write two images of each class per patient, the classes told apart by colour."""
+    """Write two images of each class per patient, the classes distinguished by colour."""
     rng = np.random.default_rng(numbers.start)
     for number in numbers:
         for channel, name in enumerate(("red", "green")):
@@ -78,7 +78,7 @@ def test_runs_tell_of_groups_and_contradictions(module_store, ward, caplog):
     assert "15 groups by" in tags["mlflow.note.content"]
     # 12 patients with 4 images each, and one image more: 20 % of either class cannot be had.
     assert "unbalanced_by_groups" in tags
-    assert "images contradict each other" in caplog.text
+    assert "images have contradictory labels" in caplog.text
 
 
 def test_predictions_name_files_groups_and_splits(module_store, ward):
@@ -192,8 +192,11 @@ def test_what_given_splits_share_is_listed_and_left_out(module_store, tmp_path, 
     assert json.loads(run.data.tags["duplicates_across_splits"]) == {"train/test": 1}
     assert json.loads(run.data.tags["groups_across_splits"]) == {"train/test": 5}
     # Validation was drawn from train: a group of either is known.
-    told = "4 of 17 test images are known from train; 1 of 17 test images are known from val"
-    assert run.data.tags["warning.W11"] == told
+    description = (
+        "4 of 17 test images are also in train or share a group with it; 1 of 17 test images are also in val or share "
+        "a group with it"
+    )
+    assert run.data.tags["warning.W11"] == description
     copies = artifact(kept.run_id, "data/copies_across_splits.csv")
     assert copies["path"].tolist() == ["train/red/patient_1_0.png", "test/red/again.png"]
     assert set(artifact(kept.run_id, "data/groups_across_splits.csv")["group"]) == {1, 7}
@@ -209,7 +212,7 @@ def test_what_given_splits_share_is_listed_and_left_out(module_store, tmp_path, 
 @pytest.mark.parametrize(
     ("group_by", "message"),
     [
-        ("a", "by which all 61 images of"),
+        ("a", "which puts all 61 images of"),
         ("red|patient_[0-6]_", "every class must have at least 3 groups to split .copies are one group., got 1 for 30"),
     ],
 )
@@ -221,6 +224,6 @@ def test_wrong_groups_are_refused_before_any_work(ward, group_by, message):
 def test_wrong_groups_end_in_one_line(run_module, ward):
     ran = run_module("fit_head", "--dataset", f"folder:{ward}", "--group_by", "nobody")
     assert ran.returncode == 2
-    assert "error: group_by must match at least one image, got 'nobody', which is no column" in ran.stderr
+    assert "error: group_by must match at least one image, got 'nobody', which is not a column" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert find_runs({"stage": "fit_head"}, status=None) == []

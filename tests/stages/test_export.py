@@ -141,8 +141,10 @@ def test_files_say_what_they_are(champion, exported):
 
 def test_a_lossy_form_beyond_the_margin_leaves_nothing(champion):
     config = ExportConfig(run_id=champion[1], precision="fp32,int8", calibration_images=6)
-    told = r"onnx-int8 must lose at most margin=0.02 .* on 12 test images \(even without a loss, 189 would be needed\)"
-    with pytest.raises(InputError, match=told):
+    message = (
+        r"onnx-int8 must lose at most margin=0.02 .* on 12 test images \(even without a loss, 189 would be needed\)"
+    )
+    with pytest.raises(InputError, match=message):
         run_export(config)
     (run,) = find_runs({"stage": "export"}, status="FAILED")
     assert not mlflow.artifacts.list_artifacts(run_id=run.info.run_id, artifact_path="export")
@@ -155,10 +157,10 @@ def test_a_lossy_form_beyond_the_margin_leaves_nothing(champion):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        ({}, r"one of model and run_id must be given, got none; pass model=models:/NAME@champion or run_id=ID"),
-        ({"model": MODEL, "run_id": "x"}, r"one of model and run_id must be given, got both"),
+        ({}, r"exactly one of model and run_id must be given, got none; pass model=models:/NAME@champion or run_id=ID"),
+        ({"model": MODEL, "run_id": "x"}, r"exactly one of model and run_id must be given, got both"),
         ({"model": "models:/nobody@champion"}, r"a model must be a promoted version .* \(no such version\)"),
         (
             {"run_id": "export"},
@@ -166,8 +168,8 @@ def test_a_lossy_form_beyond_the_margin_leaves_nothing(champion):
         ),
     ],
 )
-def test_export_refuses_what_is_no_classifier(exported, given, told):
+def test_export_refuses_what_is_no_classifier(exported, given, message):
     if given.get("run_id") == "export":
         given = {"run_id": exported[1].info.run_id}
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         run_export(ExportConfig(**given))

@@ -192,9 +192,9 @@ def test_networks_are_trained_on_long_tailed_images(store, image_folder):
     ("values", "line"),
     [
         ({"methods": "balanced_sofmax"}, "did you mean 'balanced_softmax'"),
-        ({"methods": "focal", "head": "svm"}, "a method must apply to head svm, got 'focal'"),
-        ({"methods": "resample_balanced+balanced_softmax"}, "correct for class frequencies once"),
-        ({"methods": "smote", "train_layers": "all", "head_params": "{}"}, "must apply to images .* got 'smote'"),
+        ({"methods": "focal", "head": "svm"}, "every method must apply to head svm, got 'focal'"),
+        ({"methods": "resample_balanced+balanced_softmax"}, "correct for class frequencies only once"),
+        ({"methods": "smote", "train_layers": "all", "head_params": "{}"}, "must work on images .* got 'smote'"),
     ],
 )
 def test_choose_methods_refuses_in_one_line(values, line):
@@ -212,7 +212,7 @@ def test_choose_methods_leaves_out_what_does_not_apply():
     ("values", "line"),
     [
         ({"imbalance_factor": 5000}, r"imbalance_factor must be in \[1, "),
-        ({"test_prior": "1,2"}, "test_prior must be uniform, train, or 10 comma-separated shares above 0"),
+        ({"test_prior": "1,2"}, "test_prior must be uniform, train, or 10 comma-separated fractions above 0"),
         ({"head_params": "{epochz: 1}"}, "epochz"),
     ],
 )

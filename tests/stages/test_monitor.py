@@ -129,7 +129,7 @@ def test_a_file_of_predictions_is_compared_by_answers(folders, tmp_path):
     assert report["batch"] == f"predictions in 1 file of {output}"
     assert "Thumbnails are missing because the batch is a file of predictions" in page
     assert "data:image/jpeg" not in page
-    with pytest.raises(InputError, match=r"got 0 \(40 cannot be read, such as .*first.*: .*\); wait for more"):
+    with pytest.raises(InputError, match=r"got 0 \(40 are unreadable, such as .*first.*: .*\); wait for more"):
         run_monitor(MonitorConfig(source=output, images=str(folders["first"])))
     with_images = run_monitor(MonitorConfig(source=output, images=str(folders["dark"])))
     by_folder = run_monitor(MonitorConfig(source=str(folders["dark"])))
@@ -168,10 +168,16 @@ def test_what_cannot_be_monitored_is_refused(champion, folders, tmp_path, image_
     run_id = run_fit_head(FitHeadConfig(head="prototype", **data)).run_id
     run_promote(PromoteConfig(dataset=data["dataset"], run_id=run_id, model_name="few"))
     for given, line in (
-        ({"source": str(one)}, "a batch must have at least 10 images, got 1; wait for more, or take a longer window"),
-        ({"source": source, "images": source}, "images must be given for predictions alone, got images of "),
-        ({"source": str(tmp_path / "empty")}, "source must hold images, or predictions .* got neither in "),
-        ({"source": str(tmp_path / "colours.csv")}, "predictions must be of the model's classes, .* got .*'red', 'blu"),
+        (
+            {"source": str(one)},
+            "a batch must have at least 10 images, got 1; wait for more, or use a longer time window",
+        ),
+        (
+            {"source": source, "images": source},
+            "images may be given only if source contains predictions, got images of ",
+        ),
+        ({"source": str(tmp_path / "empty")}, "source must contain images or predictions .* got neither in "),
+        ({"source": str(tmp_path / "colours.csv")}, "predictions must have the model's classes, .* got .*'red', 'blu"),
         (
             {"source": source, "model": "models:/foreign/1"},
             "a model must be a promoted version in .* has no tag run_id",
@@ -199,5 +205,5 @@ def test_a_damaged_reference_is_refused(champion, folders):
     version = version_with_alias("damaged", "champion")
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/damaged/{version.version}")) / "data" / "classifier"
     (folder / "reference.json").write_text('{"class_names": ["a"], "gamma": 1}')
-    with pytest.raises(InputError, match=r"must hold whole reference\.json .* \(other classes\); promote it again"):
+    with pytest.raises(InputError, match=r"must contain reference\.json .* \(other classes\); promote it again"):
         run_monitor(MonitorConfig(source=str(folders["first"]), model="models:/damaged@champion"))

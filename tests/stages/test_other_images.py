@@ -67,9 +67,9 @@ def test_images_of_the_dataset_are_no_others(linear, image_folder, tmp_path):
     shutil.copy(image_folder / "train" / "red" / "0.png", mixed)
     n_runs = len(find_runs({"stage": "promote"}, status=None))
     config = PromoteConfig(dataset=data["dataset"], run_id=run_id, ood=f"folder:{mixed}", model_name="mixed")
-    with pytest.raises(InputError, match=r"ood must hold no images of folder:.*, got 1 of 2 that it has in folder:"):
+    with pytest.raises(InputError, match=r"ood must contain no images of folder:.*, got 1 of 2 images of folder:"):
         run_promote(config)
-    with pytest.raises(InputError, match="ood must hold no images of digits, got 359 of 359"):
+    with pytest.raises(InputError, match="ood must contain no images of digits, got 359 of 359"):
         run_promote(PromoteConfig(run_id=linear, ood="digits"))
     assert len(find_runs({"stage": "promote"}, status=None)) == n_runs
 
@@ -77,10 +77,10 @@ def test_images_of_the_dataset_are_no_others(linear, image_folder, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({"ood": "folder:nowhere"}, "images must be a folder that exists, got nowhere"),
+        ({"ood": "folder:nowhere"}, "images must be an existing folder, got nowhere"),
         ({"ood": "nodataset"}, "dataset must be"),
         ({"ood_corruptions": "fogg"}, "corruptions must be among .* got 'fogg'; did you mean 'fog'"),
-        ({"ood_corruptions": "rotation", "ood_severity": 2}, "geometric ones come in 1, 3 and 5"),
+        ({"ood_corruptions": "rotation", "ood_severity": 2}, "geometric ones exist at 1, 3 and 5"),
     ],
 )
 def test_others_that_are_none_are_refused(linear, asked, line):

@@ -72,7 +72,7 @@ def test_predict_lists_bad_images_and_goes_on(config, image_folder, caplog):
     run = find_runs({"stage": "predict"})[0]
     assert run.data.metrics["n_bad_images"] == 1
     bad = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/bad_images.json")["bad_images"]
-    assert json.dumps(bad).count("no image format that PIL knows") == 1
+    assert json.dumps(bad).count("not an image format that PIL knows") == 1
 
 
 def test_predict_lists_damage_strange_names_and_what_is_no_file(config, image_folder):
@@ -90,11 +90,11 @@ def test_predict_lists_damage_strange_names_and_what_is_no_file(config, image_fo
     assert reasons == {
         "0.png": "the checksum of its chunk at byte 33 is wrong",
         "caf\\udce9.png": "its name is not UTF-8; rename it",
-        "state": "a folder that cannot be read",
+        "state": "the folder cannot be read",
     }
     limited = run_predict(config.model_copy(update={"images": str(red), "max_pixels": 40 * 48 - 1}))
     assert limited.n_images == 0
-    assert "48 x 40 pixels are more than max_pixels=1919" in limited.bad[1].reason
+    assert "48 x 40 pixels exceed max_pixels=1919" in limited.bad[1].reason
 
 
 def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
     before = Path(config.output).read_bytes()
     (tmp_path / "unreadable").mkdir()
     blocked = config.model_copy(update={"output": str(tmp_path / "missing" / "a.csv")})
-    with pytest.raises(InputError, match=r"output must be a file that can be written, got .*No such folder"):
+    with pytest.raises(InputError, match=r"output must be a writable file, got .*No such folder"):
         run_predict(blocked)
 
     def interrupted(*args, **kwargs):
@@ -118,13 +118,13 @@ def test_predict_leaves_the_earlier_file_where_it_fails(champion, config, tmp_pa
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"images": "/proc"}, "images must be a folder that exists on a disk, got /proc, the system's own"),
+        ({"images": "/proc"}, "images must be an existing folder on a disk, got /proc, a system folder"),
         (
             {"images": "~nobody-here/x"},
             "images must be a path, got '~nobody-here/x'",
         ),
         ({"output": "~nobody-here/x.csv"}, "output must be a path, got '~nobody-here/x.csv'"),
-        ({"images": "nowhere"}, "images must be a folder that exists, got nowhere"),
+        ({"images": "nowhere"}, "images must be an existing folder, got nowhere"),
         ({"model": "models:/fish-classifier@champion"}, "a model must be a promoted version in .*no such version"),
         ({"model": "models:/colours-classifier/9"}, "a model must be a promoted version in .*no such version"),
     ],

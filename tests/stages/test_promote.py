@@ -173,7 +173,7 @@ def test_promote_again_makes_no_second_version(runs):
     run_promote(config)
     second = run_promote(config)
     assert (second.version, n_versions("again")) == (1, 1)
-    assert second.decision.reason == "the candidate is champion already, as version 1"
+    assert second.decision.reason == "the candidate is already champion, as version 1"
     run_promote(config.model_copy(update={"run_id": runs["knn"]}))
     run_promote(config.model_copy(update={"run_id": runs["knn"]}))
     assert n_versions("again") == 2
@@ -221,7 +221,7 @@ def test_promote_passes_over_trials_pointers_and_unfinished_runs(runs):
 
 
 def test_promote_refuses_a_name_that_mlflow_refuses(runs):
-    with pytest.raises(InputError, match=r"model_name must be one that MLflow takes, got 'a/b' \(.*'/' or ':'"):
+    with pytest.raises(InputError, match=r"model_name must be valid in MLflow, got 'a/b' \(.*'/' or ':'"):
         run_promote(PromoteConfig(model_name="a/b"))
 
 

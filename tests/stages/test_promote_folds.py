@@ -39,7 +39,7 @@ def test_promote_refits_on_all_images(divided, flat, caplog):
     caplog.set_level("INFO")
     found = run_promote(PromoteConfig(dataset=flat, run_id=divided["knn"]))
     assert (found.run_id, found.version, found.decision.promote) == (divided["knn"], 1, True)
-    assert "holds no classifier: its configuration is refitted on all 42 images" in caplog.text
+    assert "contains no classifier: fitting its configuration on all 42 images" in caplog.text
     (refit,) = find_runs({"stage": "refit"})
     assert refit.data.tags["refit_of"] == divided["knn"]
     assert refit.info.run_name.endswith("refit on 42 images")
@@ -49,7 +49,7 @@ def test_promote_refits_on_all_images(divided, flat, caplog):
     version = version_with_alias("paints-classifier", "champion")
     assert version.tags["refit_run"] == refit.info.run_id
     assert version.tags["cv_accuracy"] == f"{mlflow.get_run(divided['knn']).data.metrics['cv_accuracy']:.4f}"
-    assert "fitted on all images, scores are those of the cross-validation" in version.description
+    assert "fitted on all images, with the scores of the cross-validation" in version.description
     assert run_of_model("models:/paints-classifier@champion") == refit.info.run_id
     served = mlflow.pyfunc.load_model("models:/paints-classifier@champion")
     assert served is not None
@@ -61,12 +61,14 @@ def test_promote_compares_over_the_same_folds_only(divided, flat):
     second = run_promote(PromoteConfig(dataset=flat, run_id=divided["prototype"], dry_run=True))
     assert "cross-validated accuracy differs by" in second.decision.reason
     fixed = run_fit_head(FitHeadConfig(dataset=flat, head="knn", weights="random", image_size=32))
-    with pytest.raises(InputError, match="must have been judged alike, got 1 x 2 folds, seed 0 for the champion"):
+    with pytest.raises(
+        InputError, match="must have been evaluated in the same way, got 1 x 2 folds, seed 0 for the champion"
+    ):
         run_promote(PromoteConfig(dataset=flat, run_id=fixed.run_id))
 
 
 def test_a_refit_on_all_images_has_none_left_to_test_on(divided, flat):
     run_promote(PromoteConfig(dataset=flat, run_id=divided["knn"]))
     config = RobustnessConfig(model="models:/paints-classifier@champion")
-    with pytest.raises(InputError, match=r"must have test images left, got run .* fitted on all of folder"):
+    with pytest.raises(InputError, match=r"must have test images, got run .* fitted on all of folder"):
         load_classifiers(choose_runs(config), config)

@@ -111,25 +111,28 @@ def test_rollback_refuses_in_one_line_what_cannot_be(runs):
     promote("back", run_id=runs["prototype"])
     back = {"action": "rollback", "reason": "a test"}
     refused = {
-        "a rollback must say why, got no reason; pass reason=": {"action": "rollback"},
-        "a champion before this one, got version 1 of back, the first; pass model_version=": back,
+        "a rollback needs a reason, got none; pass reason=": {"action": "rollback"},
+        "a previous champion, got version 1 of back, the first; pass model_version=": back,
         "must go to another version, got the champion, 1": back | {"model_version": 1},
         r"model_version must be a version of back \(1\), got 7": back | {"model_version": 7},
     }
-    for told, given in refused.items():
-        with pytest.raises(InputError, match=told):
+    for message, given in refused.items():
+        with pytest.raises(InputError, match=message):
             promote("back", **given)
-    with pytest.raises(InputError, match=r"must find a champion of nobody, got none"):
+    with pytest.raises(InputError, match=r"needs a champion of nobody, got none"):
         promote("nobody", **back)
     promote("back", run_id=runs["svm"])
     source = Path(mlflow.MlflowClient().get_logged_model(model_id_of(version("back", 1))).artifact_location)
     weights = source / "data" / "classifier" / "backbone.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"files of version 1 of back must be those that were packaged .*were changed"):
+    with pytest.raises(
+        InputError,
+        match=r"files of version 1 of back must be unchanged since packaging .* restore them in the store",
+    ):
         promote("back", **back)
     source.rename(source.with_name("gone"))
-    with pytest.raises(InputError, match="must find the files of version 1 of back, got none in the store"):
+    with pytest.raises(InputError, match="needs the files of version 1 of back, got none in the store"):
         promote("back", **back)
     assert aliases_of("back") == {"champion": "2", "challenger": "1"}
     assert len(read_history("back").entries) == 2
@@ -167,11 +170,11 @@ def test_promote_looks_in_one_experiment_and_takes_ties_by_rule(runs, caplog):
     assert chosen.remarks == {
         "experiment": "other",
         "tie": f"3 runs have val/accuracy {best:.4f}: its backbone has the fewest multiply-adds (0.15 G per image), "
-        "and of 2 such it is the oldest",
+        "and it is the oldest of 2 such runs",
     }
     with caplog.at_level("INFO"):
         find_candidate(PromoteConfig(experiment="other", run_id=runs["svm"]), dataset, "one")
-    assert f"run {runs['svm']} is of experiment resnet-mlflow, not of other" in caplog.text
+    assert f"run {runs['svm']} belongs to experiment resnet-mlflow, not to other" in caplog.text
     client.create_experiment("empty")
     with pytest.raises(InputError, match=r"got none in experiment 'empty'; pass experiment=NAME of .*other \(4\)"):
         find_candidate(PromoteConfig(experiment="empty"), dataset, "one")
@@ -195,7 +198,7 @@ def test_copy_brings_a_version_to_another_store(story, empty_store, tmp_path):
         digests = load_json(history.entries[0].run_id, "package_digests.json")
         origin = mlflow.artifacts.load_text(f"runs:/{history.entries[0].run_id}/origin/history.jsonl")
         with pytest.raises(
-            InputError, match=r"must have been decided upon here, got version 1 .*promote there and copy"
+            InputError, match=r"must have been promoted in this store, got version 1 .*promote there and copy"
         ):
             promote(story, run_id=_fitted_there().run_id)
         card = copied.tags["model_card_run"]
@@ -220,7 +223,7 @@ def test_copy_refuses_its_own_store_and_what_does_not_answer(story, module_store
             promote(story, action="copy", target_uri=target)
     with pytest.raises(InputError, match=r"target_uri=http://127\.0\.0\.1:1: the tracking server must answer"):
         promote(story, action="copy", target_uri="http://127.0.0.1:1")
-    with pytest.raises(InputError, match="a version must be there to be copied, got version 9 of story"):
+    with pytest.raises(InputError, match="copy needs a version, got version 9 of story"):
         promote(story, action="copy", target_uri="http://127.0.0.1:1", model_version=9)
     assert mlflow.get_tracking_uri() == module_store
 
@@ -237,7 +240,7 @@ def test_history_is_printed(story, capsys):
     assert "| - -> v1 " in lines[4]
     assert "| v1 -> v2 | - -> v1 " in " ".join(lines[5].split())
     assert "| rollback | v2 -> v1 | v1 -> v2 | night images fail |" in " ".join(lines[6].split())
-    with pytest.raises(InputError, match="a history must be of a registered model, got 'stroy'"):
+    with pytest.raises(InputError, match="a history needs a registered model, got 'stroy'"):
         run(["history", "stroy"])
 
 
@@ -262,7 +265,7 @@ def test_a_card_is_written_anew_with_what_was_measured_since(story, runs):
 
 def test_a_copy_that_comes_back_otherwise_is_no_model(module_store, tmp_path):
     (tmp_path / "MLmodel").write_text("flavors: {}")
-    with mlflow.start_run() as run, pytest.raises(InputError, match=r"a copy must .* got 1 others \(MLmodel\)"):
+    with mlflow.start_run() as run, pytest.raises(InputError, match=r"a copy must .* got 1 that differ \(MLmodel\)"):
         log_copy(tmp_path, {"MLmodel": "another digest"})
     client = mlflow.MlflowClient()
     (model,) = client.search_logged_models(

@@ -36,7 +36,7 @@ def test_a_classifier_without_an_error_on_validation_has_no_temperature(store, i
     given = {"dataset": f"folder:{image_folder}", "head": "linear", "weights": "random"}
     outcome = run_fit_head(validate(FitHeadConfig, given))
     assert outcome.metrics["val/accuracy"] == 1
-    assert warnings_of(outcome.run_id)[0]["W04"] == "no temperature is too low for validation"
+    assert warnings_of(outcome.run_id)[0]["W04"] == "the validation data set no lower limit on the temperature"
     uncalibrated = run_fit_head(validate(FitHeadConfig, given | {"calibration": "none"}))
     assert "W04" not in warnings_of(uncalibrated.run_id)[0]
 

@@ -211,9 +211,9 @@ def test_robustness_refuses_classifiers_of_two_datasets(cold, image_folder):
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({}, "one of model, runs, filter must be given, got none"),
+        ({}, "exactly one of model, runs, filter must be given, got none"),
         ({"filter": "tags.dataset = 'birds'"}, "filter must match a FINISHED run of fit_head, .* matches 0 runs"),
-        ({"filter": "tags.dataset >"}, "filter must be one that MLflow understands"),
+        ({"filter": "tags.dataset >"}, "filter must be valid in MLflow"),
         ({"runs": "0" * 32}, "run_id must name a run of"),
         ({"model": "models:/none@champion"}, "a model must be a promoted version"),
         ({"runs": "x", "corruptions": "smog"}, "corruptions must be among .*'smog'; did you mean 'fog'"),

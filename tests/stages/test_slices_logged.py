@@ -71,13 +71,13 @@ def test_slices_are_scored_logged_reported_and_demanded(module_store, fields):
     assert reported.frame["value"].tolist() == ["clear", "fog: 1/2", "a", "b"]
     assert reported.frame["images"].tolist() == [42, 18, 20, 20]
     assert reported.frame["differ"].iloc[0] < 0.01
-    assert "Worst, by the upper end of its interval: site=fog: 1/2" in reported.notes[1]
+    assert "Worst slice, by the upper end of its interval: site=fog: 1/2" in reported.notes[1]
 
     promote = {"dataset": f"table:{fields}", "model_name": "fields", "slices": "not_lower"}
     first = run_promote(PromoteConfig(**promote, run_id=outcomes[0].run_id))
     assert first.decision.promote
     again = run_promote(PromoteConfig(**promote, run_id=outcomes[1].run_id, dry_run=True))
-    assert "slices right less often" in again.decision.reason or "right less often on" in again.decision.reason
+    assert "slices correct less often" in again.decision.reason or "correct less often on" in again.decision.reason
 
 
 def test_demands_of_slices_need_slices(module_store, tmp_path):

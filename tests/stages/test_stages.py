@@ -159,7 +159,7 @@ def test_a_note_says_what_the_weights_are(store, tmp_path):
     torch.save(
         {"state_dict": {f"module.encoder_q.{key}": tensor for key, tensor in own.items()}}, tmp_path / "moco.tar"
     )
-    taken = "Taken from the file of weights: `state_dict/module.encoder_q.*`."
+    taken = "Taken from the weights file: `state_dict/module.encoder_q.*`."
     file, tuning = str(tmp_path / "moco.tar"), {"train_layers": "layer4", "epochs": 1, "image_size": 16}
     tuning |= {"precision": "fp32", "learning_rate": 1e-4}
     tuned = run_finetune(FinetuneConfig(weights="random", **tuning))
@@ -176,7 +176,7 @@ def test_a_note_says_what_the_weights_are(store, tmp_path):
 
 def test_fit_head_refuses_a_run_without_a_backbone(store):
     outcome = run_fit_head(FitHeadConfig(head="prototype"))
-    with pytest.raises(InputError, match="weights must name a fine-tuning of more than fc, got 'runs:/"):
+    with pytest.raises(InputError, match="weights must be a fine-tuning of more than fc, got 'runs:/"):
         run_fit_head(FitHeadConfig(weights=f"runs:/{outcome.run_id}"))
 
 
@@ -198,9 +198,9 @@ def test_duplicates_across_splits_are_counted_and_warned_of(store, image_folder,
     copy.write_bytes((image_folder / "train" / "red" / "1.png").read_bytes())
     outcome = run_fit_head(FitHeadConfig(dataset=f"folder:{image_folder}", head="prototype", image_size=32))
     assert json.loads(mlflow.get_run(outcome.run_id).data.tags["duplicates_across_splits"]) == {"train/test": 1}
-    told = [record.getMessage() for record in caplog.records if "also in train" in record.getMessage()]
-    advice = "duplicates=drop_from_train leaves them out there"
-    assert told == [f"folder:{image_folder}: 1 test images are also in train; {advice}"], "once"
+    text = [record.getMessage() for record in caplog.records if "also in train" in record.getMessage()]
+    advice = "duplicates=drop_from_train removes them from train"
+    assert text == [f"folder:{image_folder}: 1 test images are also in train; {advice}"], "once"
 
 
 def test_batch_size_larger_than_the_dataset_works(store, image_folder):

@@ -91,5 +91,5 @@ def test_a_promoted_classifier_answers_as_it_did(earlier):
 
 
 def test_a_classifier_without_a_reference_is_not_monitored(earlier):
-    with pytest.raises(InputError, match=r"must hold a reference .* got none in models:/old/1, .*; promote it again"):
+    with pytest.raises(InputError, match=r"must have a reference .* got none in models:/old/1, .*; promote it again"):
         run_monitor(MonitorConfig(source=str(earlier / "colours"), model="models:/old@champion"))

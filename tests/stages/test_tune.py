@@ -122,7 +122,7 @@ def test_failed_trial_ends_failed_and_costs_no_other(store, study_cache, tmp_pat
     outcome = run_fit_head(tuned(head="svm", n_trials=2, sampler="grid", search_space=path))
     states = {child.data.params["head.kernel"]: child for child in trials()}
     assert states["rbf"].info.status == "FAILED"
-    assert "squared_hinge must go with kernel linear" in states["rbf"].data.tags["error"]
+    assert "squared_hinge requires kernel linear" in states["rbf"].data.tags["error"]
     assert mlflow.get_run(outcome.run_id).data.params["head.kernel"] == "linear"
     assert outcome.metrics["val/accuracy"] == states["linear"].data.metrics["val/accuracy"]
 
@@ -211,10 +211,10 @@ def test_untuned_runs_keep_their_cache_key(store):
     ("values", "line"),
     [
         ({"head": "svm", "search_space": "knn-dino"}, "search_space of svm must be one of"),
-        ({"head": "svm", "pruner": "median"}, "pruner must be auto or none where trials have no epochs"),
-        ({"head": "knn", "sampler": "cmaes"}, "sampler cmaes must have at least two parameters that are numbers"),
+        ({"head": "svm", "pruner": "median"}, "pruner must be auto or none if trials have no epochs"),
+        ({"head": "knn", "sampler": "cmaes"}, "sampler cmaes needs at least two numeric parameters"),
         ({"head": "svm", "head_params": "{c: 1}"}, "head_params of svm must be among its parameters, got 'c'"),
-        ({"head": "svm", "storage": "postgresql://127.0.0.1:1/x"}, "storage must be a database that can be reached"),
+        ({"head": "svm", "storage": "postgresql://127.0.0.1:1/x"}, "storage must be a reachable database"),
     ],
 )
 def test_bad_input_is_refused_before_a_run(store, study_cache, values, line):

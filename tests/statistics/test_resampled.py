@@ -81,5 +81,5 @@ def test_a_difference_that_is_the_same_in_every_fold_is_not_certain():
 
 
 def test_folds_must_fit():
-    with pytest.raises(InputError, match=r"one fold per prediction, two folds at least, got \(1, 3\) for \(1, 4\)"):
+    with pytest.raises(InputError, match=r"one fold per prediction and at least two folds, got \(1, 3\) for \(1, 4\)"):
         cross_validated_score([1, 0, 1, 1], [0, 1, 0])

@@ -26,7 +26,7 @@ def test_slices_p_value_of_means_over_seeds():
 
 @pytest.mark.parametrize(("right", "slices"), [([], []), ([1, 0], ["a"])])
 def test_slices_p_value_refuses_what_does_not_fit(right, slices):
-    with pytest.raises(InputError, match="equally many, at least one"):
+    with pytest.raises(InputError, match="the same length, at least 1"):
         slices_p_value(right, slices)
 
 

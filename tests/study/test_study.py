@@ -94,14 +94,14 @@ def test_robustness_takes_the_cells_it_is_limited_to(tmp_path):
         ({"heads": {"smv": {}}}, "heads must be among svm, .* got 'smv'; did you mean 'svm'"),
         ({"heads": {}}, "heads or finetune must name at least one method, got neither"),
         ({"features": {"datset": "digits"}}, "features has no parameter 'datset'; did you mean 'dataset'"),
-        ({"features": {"seed": 1}}, "features must not set 'seed', which the study crosses; use seeds"),
+        ({"features": {"seed": 1}}, "features must not set 'seed', which the study varies; use seeds"),
         ({"finetune": {"fc": {"epoch": 3}}}, "finetune.fc: unknown parameter 'epoch'; did you mean 'epochs'"),
         ({"finetune": {"fc": {"epochs": -1}}}, "finetune.fc: epochs must be at least 1, got -1"),
         (
             {"finetune": {"a": {"backbones": ["resnet50"]}}},
             r"finetune.a.backbones must be among the study's \(resnet18\)",
         ),
-        ({"tuning": {"smv": {"n_trials": 2}}}, "tuning must be of svm, .* got 'smv'; did you mean 'svm'"),
+        ({"tuning": {"smv": {"n_trials": 2}}}, "tuning must be among svm, .* got 'smv'; did you mean 'svm'"),
         ({"tuning": {"svm": {}}}, "tuning.svm must have n_trials above 0"),
         ({"tuning": {"svm": {"n_trials": 2, "sampler": "tep"}}}, "tuning.svm: sampler must be one of .* did you mean"),
         ({"tuning": {"svm": {"n_trials": 2, "search_space": "knn-dino"}}}, "tuning.svm: search_space of svm must be"),
@@ -117,7 +117,10 @@ def test_robustness_takes_the_cells_it_is_limited_to(tmp_path):
             {"robustness": {"a": {"severity": 1}}},
             "robustness.a: unknown parameter 'severity'; did you mean 'severities'",
         ),
-        ({"robustness": {"a": {"runs": "1"}}}, "robustness.a must not set 'runs': it tests the study's own cells"),
+        (
+            {"robustness": {"a": {"runs": "1"}}},
+            "robustness.a must not set 'runs', because it tests the study's own cells",
+        ),
     ],
 )
 def test_load_study_refuses_in_one_line(tmp_path, changes, line):
@@ -170,7 +173,7 @@ def test_values_are_overridden_and_checked_like_the_file(tmp_path):
         ("heads.svm.c=3", "got 'c'"),
         ("seeds", "set must be comma-separated pairs path=value, got 'seeds'; write seeds="),
         ("seeds=[0", "set must have values in YAML, got '[0' for seeds"),
-        ("name.first=a", "set must lead into sections, got name.first, where name is 'small'"),
+        ("name.first=a", "set must point into sections, got name.first, where name is 'small'"),
         ("=3", "set must be comma-separated pairs path=value"),
     ],
 )

@@ -53,6 +53,6 @@ def test_seeds_that_change_nothing_are_one_seed():
     (row,) = table.to_dict("records")
     assert (row["n seeds"], row["repeated seeds"], row["missing seeds"]) == (1, "1 2", "")
     text = to_markdown(table, study(0, 1, 2), {})
-    assert "1 (1 2 changed nothing)" in text
+    assert "1 (1 2 gave identical results)" in text
     assert "0.5000 (0.4000 to 0.6000)" in text
     assert "± 0.0000" not in text

@@ -22,8 +22,8 @@ CONFIG = FitHeadConfig(dataset="digits")
 def dead_mark():
     """The mark of a process that has ended."""
     code = "from resnet_mlflow.process import process_mark; print(process_mark())"
-    told = forked.run(["-c", code], cwd=Path(__file__).parents[2])
-    return told.stdout.strip()
+    message = forked.run(["-c", code], cwd=Path(__file__).parents[2])
+    return message.stdout.strip()
 
 
 def running(**tags):

@@ -54,7 +54,7 @@ def test_promotion_lock_takes_over_what_a_killed_process_held(store, caplog):
     assert killed.returncode == -9
     with promotion_lock("birds"):
         assert len(mlflow.search_registered_models()) == 1
-    assert "was left undone" in caplog.text
+    assert "was left unfinished" in caplog.text
     assert mlflow.search_registered_models() == []
 
 
@@ -71,4 +71,4 @@ def test_promotion_lock_says_who_is_waited_for_and_keeps_other_names_free(store,
             waiting.join(0.05)
         mlflow.MlflowClient().delete_registered_model(lock.name)
         waiting.join(300)
-    assert "another-host:4711 promotes birds at the moment; waiting for it" in caplog.text
+    assert "another-host:4711 is promoting birds; waiting for it" in caplog.text

@@ -82,7 +82,7 @@ def test_trained_state_holds_trained_parameters_and_buffers():
 
 
 def test_load_trained_state_refuses_unknown_names():
-    with pytest.raises(InputError, match=r"must fit its network, got unknown 'zebra'"):
+    with pytest.raises(InputError, match=r"must match its network, got unknown 'zebra'"):
         load_trained_state(nn.Linear(2, 2), {"zebra": torch.ones(1)})
 
 
@@ -143,5 +143,5 @@ def test_load_checkpoint_runs_nothing_that_a_file_holds(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "c.pt", content)
     assert load_checkpoint(tmp_path / "c.pt", "f") is None
-    assert "holds something else: it is ignored" in caplog.text
+    assert "contains something else; ignoring it" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]

@@ -106,7 +106,7 @@ def test_load_space_refuses_names(source, method, line):
         ({"C": [0, 1]}, "C of svm must be a float in the range .* got 0"),
         ({"C": {"low": 0, "high": 1}}, "C of svm must be"),
         ({"C": {"low": 2, "high": 1}}, "low and a larger high, got low 2.0 and high 1.0"),
-        ({"C": {"low": 0, "high": 1, "log": True}}, "low must be above 0 where log is true, got 0"),
+        ({"C": {"low": 0, "high": 1, "log": True}}, "low must be above 0 if log is true, got 0"),
         ({"C": {"low": 1, "high": 2, "choices": [1]}}, "must be choices, or low and high, got both"),
         ({"degree": {"low": 1.5, "high": 4, "integer": True}}, "low and high must be whole"),
         ({"degree": {"low": 1, "high": 4}}, "degree of svm must be"),
@@ -115,7 +115,7 @@ def test_load_space_refuses_names(source, method, line):
         ({"C": {"lo": 1, "high": 2}}, "C: unknown parameter 'lo'; did you mean 'low'"),
         ({"C": 3}, r"C must be a list, or low and high, got 3; write \[3\]"),
         ({"gamma": {"choices": [1], "when": {"kernel": ["rbf"]}}}, "when must name an earlier parameter, got 'kernel'"),
-        ({}, "must map parameters to what they may be"),
+        ({}, "must map parameters to their possible values"),
     ],
 )
 def test_load_space_refuses_what_does_not_fit_the_head(tmp_path, space, line):
@@ -143,5 +143,5 @@ def test_load_space_refuses_a_finetune_value_that_breaks_its_rule(tmp_path):
 
 
 def test_load_space_refuses_when_everything_is_given(tmp_path):
-    with pytest.raises(InputError, match="must have a parameter that head_params does not give"):
+    with pytest.raises(InputError, match="must have a parameter that head_params does not set"):
         load_space(write(tmp_path, svm={"C": [1, 2]}), "svm", {"C": 1})

@@ -45,12 +45,15 @@ def no_report(*_):
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"n_trials": 0, "sampler": "random"}, "sampler is read where n_trials is above 0, got sampler='random'"),
+        ({"n_trials": 0, "sampler": "random"}, "sampler is used only if n_trials is above 0, got sampler='random'"),
         ({"sampler": "tep"}, "sampler must be one of .* got 'tep'; did you mean 'tpe'"),
         ({"objective": "acuracy"}, r"objective must be one of accuracy, .*did you mean 'accuracy'\?\), got 'acuracy'"),
-        ({"objective": "test/accuracy"}, "objective must be a metric of validation, since test is read once"),
+        (
+            {"objective": "test/accuracy"},
+            "objective must be a validation metric, because the test split is used only once",
+        ),
         ({"cv_folds": 1}, "cv_folds must be 0 .* or at least 2, got 1"),
-        ({"cv_folds": 3, "pruner": "median"}, "pruner must be auto or none where cv_folds is above 0"),
+        ({"cv_folds": 3, "pruner": "median"}, "pruner must be auto or none if cv_folds is above 0"),
         ({"second_objective": "inference_time", "sampler": "cmaes"}, "sampler must be one of tpe, .* got 'cmaes'"),
         ({"head": "all", "n_trials": 0}, "head all needs n_trials above 0"),
         ({"head": "all", "head_params": "{C: 1}"}, "head_params must be {} for head all"),
@@ -80,7 +83,7 @@ def test_password_of_a_storage_is_not_recorded():
 
 def test_check_sampler_wants_two_numbers_for_cmaes():
     check_sampler("cmaes", load_space("", "mlp", {}))
-    with pytest.raises(InputError, match="sampler cmaes must have at least two parameters that are numbers, got none"):
+    with pytest.raises(InputError, match="sampler cmaes needs at least two numeric parameters, got none"):
         check_sampler("cmaes", load_space("", "knn", {}))
 
 
@@ -89,7 +92,7 @@ def test_build_pruner_prunes_where_there_are_epochs():
     assert isinstance(build_pruner(config_of(), 0), optuna.pruners.NopPruner)
     assert isinstance(build_pruner(config_of(cv_folds=2), 50), optuna.pruners.NopPruner)
     assert isinstance(build_pruner(config_of(pruner="hyperband"), 50), optuna.pruners.HyperbandPruner)
-    with pytest.raises(InputError, match="pruner must be auto or none where trials have no epochs"):
+    with pytest.raises(InputError, match="pruner must be auto or none if trials have no epochs"):
         build_pruner(config_of(pruner="median"), 0)
 
 
@@ -281,7 +284,7 @@ def test_trials_of_a_dead_process_are_run_again(place):
     assert os.read(reader, 9) == b"0"
     os.close(reader)
     study = opened(place)
-    if isinstance(place, str):  # a database is told by the clock: no sign of life for six of its seconds
+    if isinstance(place, str):  # a database goes by the clock: no heartbeat for six intervals
         assert study.others_at_work()
         study.storage.backend.grace_period = 0
         time.sleep(1.1)
@@ -349,7 +352,7 @@ def test_best_trial_is_the_first_of_the_best(tmp_path):
 def test_study_without_a_finished_trial_says_why(tmp_path):
     study = study_of(tmp_path / "s.journal")
     run_one(study, state="failed")
-    with pytest.raises(InputError, match=r"a study must have a trial that comes to its end, got none in 1; .* broken"):
+    with pytest.raises(InputError, match=r"at least one trial must finish, got none of 1; .* broken"):
         study.best_trial()
 
 
@@ -359,7 +362,7 @@ def test_changed_space_under_the_same_name_is_explained(tmp_path):
     path.write_text("svm: {C: {low: 1, high: 10}}")
     task = Task("s", load_space(str(path), "svm", {}), {}, {"seed": 0})
     with pytest.raises(
-        InputError, match=r"must continue with the space it started with, got a changed one: .*study_name="
+        InputError, match=r"must continue with the space that it started with, got a changed one: .*study_name="
     ):
         SharedStudy(task, config_of(), open_storage("", tmp_path / "s.journal", 1), optuna.pruners.NopPruner())
 
@@ -369,9 +372,9 @@ def test_changed_space_under_the_same_name_is_explained(tmp_path):
     [
         ("study.db", r"storage must be a database such as .* or a file that ends in .journal, got 'study.db'"),
         ("nosql://host/name", "storage must be a URL that SQLAlchemy can open, got 'nosql://host/name'"),
-        ("sqlite:////no/such/folder/x.db", "storage must be a database that can be reached, got no answer from sqlite"),
+        ("sqlite:////no/such/folder/x.db", "storage must be a reachable database, got no answer from sqlite"),
         ("postgresql://me:secret@127.0.0.1:1/x", r"got no answer from postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x"),
-        ("/dev/null/x.journal", "storage must be a file that can be written, got /dev/null/x.journal"),
+        ("/dev/null/x.journal", "storage must be a writable file, got /dev/null/x.journal"),
     ],
 )
 def test_open_storage_refuses_in_one_line(tmp_path, url, line):

@@ -61,7 +61,7 @@ def test_fit_answering_answers_all_where_nothing_is_wrong():
     assert (rule.n_answered, rule.n_wrong, rule.threshold) == (300, 0, ALWAYS)
     assert rule.answer_rate == 1
     assert rule.error_bound == pytest.approx(1 - 0.01 ** (1 / 300))
-    assert str(rule).startswith("answers 100.0 % of images (98.7 to 100.0 %), wrong on at most 2 % of them (0 of 300")
+    assert str(rule).startswith("answers 100.0 % of images (98.7 to 100.0 %), with at most 2 % of them wrong (0 of 300")
 
 
 def test_fit_answering_leaves_out_what_is_wrong():
@@ -90,5 +90,5 @@ def test_what_is_advised_with_few_images_is_enough():
 def test_fit_answering_refuses_a_poor_classifier():
     rng = np.random.default_rng(0)
     poor = Confidences(rng.random(500), rng.random(500) < 0.3)
-    with pytest.raises(InputError, match=r"answer_error=0\.02 must be shown to hold, got .* wrong answers among the"):
+    with pytest.raises(InputError, match=r"answer_error=0\.02 cannot be guaranteed: .* answers are wrong among the"):
         fit_answering(poor, poor, 0.02)

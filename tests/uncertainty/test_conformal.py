@@ -117,7 +117,7 @@ def test_sets_leave_classes_with_few_images_to_all_images():
     probabilities = rng.dirichlet([2, 2], 48)
     rule = fit_sets(probabilities, labels, COVERAGE, "class", ["many", "few"])
     assert set(rule.by_class) == {"many"}
-    with pytest.raises(InputError, match="sets_per=class needs at least 9 calibration images of one class"):
+    with pytest.raises(InputError, match="sets_per=class needs at least 9 calibration images of at least one class"):
         fit_sets(probabilities[np.r_[:8, 40:48]], labels[np.r_[:8, 40:48]], COVERAGE, "class", ["many", "few"])
 
 

@@ -37,7 +37,7 @@ def test_read_costs_takes_a_matrix(costs_of):
         ("sick: 3", "costs of class 'sick' must be a mapping of answers, got 3"),
         ("sick: {healthy: -1}", "costs must be numbers of at least 0, got others"),
         ("sick: {healthy: .inf}", "costs must be numbers of at least 0, got others"),
-        ("sick: {sick: 9}", "costs must be lowest for the right answer"),
+        ("sick: {sick: 9}", "costs must be lowest for the correct answer"),
         ("[" * 200, "costs must be a YAML file, got"),
     ],
 )

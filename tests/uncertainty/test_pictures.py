@@ -13,8 +13,8 @@ def test_pictures_are_explained_by_their_light():
     strange = np.stack([PICTURES[0] // 8, 220 + PICTURES[0] // 8, PICTURES[0] // 8 + 105, PICTURES[0]])
     found = explain(measure_light(strange), limits).tolist()
     assert found == ["too dark", "too bright", "too little contrast", ""]
-    told = explain(measure_light(PICTURES), limits)
-    assert (told != "").mean() < 0.05
+    text = explain(measure_light(PICTURES), limits)
+    assert (text != "").mean() < 0.05
     assert explain(np.full((2, 4), np.nan, dtype=np.float32), limits).tolist() == ["", ""]
     assert explain(measure_light(strange), {}).tolist() == [""] * 4
 
