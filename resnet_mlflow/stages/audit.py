@@ -95,7 +95,7 @@ def _write(run: StageRun, config: AuditConfig, inputs: Inputs, audit: Audit) -> 
         f"{len(audit.pool):,} images of {len(dataset.class_names):,} classes in {', '.join(audit.pool.splits)}; digest "
         f"{dataset.digest}.",
         f"Labels were judged by linear heads on features of {config.backbone} ({inputs.weights.label}), none of which "
-        "had seen the image, a copy or a twin of it.",
+        "had seen the image, a copy or a twin of it" + (", or another of its group." if config.group_by else "."),
     )
     with run.artifacts() as artifacts:
         folder = artifacts / "audit"

@@ -45,9 +45,7 @@ def datasets(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def dataset_of(labels: np.ndarray, ids: np.ndarray, keys: np.ndarray) -> ImageDataset:
     split = ImageSplit(labels, ids, images=np.zeros((len(labels), 1, 1), dtype=np.uint8))
     names = [str(label) for label in range(labels.max() + 1)]
-    dataset = build_dataset(
-        name="x", class_names=names, splits={"all": split}, default_image_size=32, source="x", skipped_paths=()
-    )
+    dataset = build_dataset(name="x", class_names=names, splits={"all": split}, default_image_size=32, source="x")
     return regrouped(dataset, number_groups(ids, keys), [])
 
 
