@@ -110,9 +110,16 @@ def _measure_row(split: ImageSplit, row: int) -> _Measured:
     small = image.reduce(max(1, min(image.size) // _SHORTER_SIDE))
     grey = np.asarray(small.convert("L"))
     mean = np.asarray(small).mean(axis=(0, 1)) / 255
-    sharpness = (sharpness_of(grey), sharpness_one_way(grey))
+    edges = _edges(grey)
     size = (float(image.width), float(image.height), n_bytes)
-    numbers = [*size, *light_of(grey), *sharpness, *_levels(grey, 0.005, 0.995), *mean.tolist()]
+    numbers = [
+        *size,
+        *light_of(grey),
+        _sharpness(edges),
+        _sharpness_one_way(edges),
+        *_levels(grey, 0.005, 0.995),
+        *mean.tolist(),
+    ]
     return numbers, form, np.asarray(Image.fromarray(grey).resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
@@ -156,23 +163,19 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
         Crete et al. (2007), The blur effect: perception and estimation with a new no-reference perceptual blur metric,
         compares differences of neighbours before and after a blur; so does this, at edges alone.
     """
-    edges = _edges(grey)
-    near, far = (max(edge[place] for edge in edges) for place in (0, 1)) if edges else (0.0, 0.0)
+    return _sharpness(_edges(grey))
+
+
+def _sharpness(edges: Sequence[tuple[float, float]]) -> float:
+    near, far = (max((edge[place] for edge in edges), default=0.0) for place in (0, 1))
     return min(1.0, near / far) if far > 0 else float("nan")
 
 
-def sharpness_one_way(grey: NDArray[np.uint8]) -> float:
+def _sharpness_one_way(edges: Sequence[tuple[float, float]]) -> float:
     """Return the sharpness of the softer of both directions: a camera that moved leaves edges along its way sharp.
 
     A direction whose differences are under a third of the other's has no edges: stripes are not soft along themselves.
-
-    Args:
-        grey: Luminance, uint8, ``(height, width)``.
-
-    Returns:
-        NaN where ``sharpness_of`` is.
     """
-    edges = _edges(grey)
     least = max([far for _, far in edges], default=0.0) * _HAS_EDGES
     return min((min(1.0, near / far) for near, far in edges if far > 0 and far >= least), default=float("nan"))
 
