@@ -112,8 +112,9 @@ def build_issues(
 
 
 def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
-    wrong, own = judged.wrong[row], judged.self_confidence[row]
-    return _Issue("label", row, float(wrong), f"its class gets {own:.3f}", names[judged.suggested[row]])
+    own, suggested = judged.self_confidence[row], names[judged.suggested[row]]
+    details = f"its class gets {own:.3f}, {suggested} {own - judged.margin[row]:.3f}"
+    return _Issue("label", row, float(judged.wrong[row]), details, suggested)
 
 
 def _pairs(

@@ -50,6 +50,17 @@ def test_build_issues_tells_both_images_that_contradict_each_other():
     ]
 
 
+def test_build_issues_says_how_far_the_suggested_class_lies_above_the_label():
+    pool, nothing = burst(2, [0, 1]), np.zeros(0, np.int64)
+    judged = judge_labels(np.array([[0.9, 0.1], [0.8, 0.2]]), pool.labels)
+    twins = Twins(nothing, nothing, np.zeros(0, np.float32), ())
+    others = (nothing, np.zeros(2))
+    table = build_issues(pool, twins, (nothing, nothing), (judged, np.array([1])), others, others, [])
+    assert table[["path", "label", "suggested", "details"]].to_numpy().tolist() == [
+        ["1.jpg", "owl", "crow", "its class gets 0.200, crow 0.800"]
+    ]
+
+
 def grouped() -> tuple[ImageDataset, FeatureSet, np.ndarray]:
     """Groups that features tell apart better than classes; all images of group 7 have the other class's label."""
     rng = np.random.default_rng(0)
