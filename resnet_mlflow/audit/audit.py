@@ -17,6 +17,7 @@ from resnet_mlflow.audit.pictures import MOST_OF_A_FAULT, Faulty, find_faults
 from resnet_mlflow.audit.pool import Pool, join_facts, pool_images
 from resnet_mlflow.audit.twins import LEAST_SIDE, Twins, compact_features, copies, find_twins, twin_groups
 from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.features.identity import FeatureSet
 
 Floats = NDArray[np.float32]
@@ -115,13 +116,15 @@ def audit_dataset(
     pool = pool_images(dataset, {row: error.reason for row, error in facts.errors.items()})
     rows, table = _pooled_features(pool, features)
     twins, groups = _find_groups(pool, facts, rows, table, on_step)
+    # Images of one patient or burst confirm each other's label as near-duplicates do.
+    together = number_groups(groups, np.concatenate([dataset.splits[name].groups for name in pool.splits]))
     on_step("checking labels")
-    fitted = cross_fit(table, pool.labels[rows], groups[rows], len(pool.class_names), seed, on_fold)
+    fitted = cross_fit(table, pool.labels[rows], together[rows], len(pool.class_names), seed, on_fold)
     wrong = judge_labels(fitted.probabilities, pool.labels[rows])
     on_step("finding outliers")
     lonely = loneliness(compact_features(table), groups[rows])
     on_step("measuring cues")
-    cues = measure_cues(facts, pool.labels, groups, len(pool.class_names), seed)
+    cues = measure_cues(facts, pool.labels, together, len(pool.class_names), seed)
     faults = list(find_faults(facts, pool.labels))
     issues = _issues(pool, twins, rows, fitted, wrong, lonely, faults)
     overlaps = class_overlaps(fitted.probabilities, pool.labels[rows])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.audit.labels import WrongLabels
 from resnet_mlflow.audit.pictures import Faulty
-from resnet_mlflow.audit.pool import Pool
+from resnet_mlflow.audit.pool import NoImage, Pool
 from resnet_mlflow.audit.twins import Twins
 from resnet_mlflow.registry import Registry
 
@@ -97,8 +97,12 @@ def build_issues(
     judged, suspects = labels
     found = [
         *(_Issue("unreadable", row, 1.0, reason) for row, reason in pool.unreadable.items()),
-        *_pairs(pool, "copy", same[0], same[1], np.ones(len(same[0])), [""] * len(same[0])),
-        *_pairs(pool, "twin", twins.first, twins.second, twins.score, twins.change),
+        *_nearest_of_each(
+            [
+                *_pairs(pool, "copy", same[0], same[1], np.ones(len(same[0])), [""] * len(same[0])),
+                *_pairs(pool, "twin", twins.first, twins.second, twins.score, twins.change),
+            ]
+        ),
         *(_suspect(judged, int(row), names) for row in suspects),
         *(_Issue("outlier", int(row), float(lonely[1][row])) for row in lonely[0]),
         *(_Issue("not_understood", int(row), 1 - float(lost[1][row])) for row in lost[0]),
@@ -108,20 +112,30 @@ def build_issues(
 
 
 def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
-    wrong, own = judged.wrong[row], judged.self_confidence[row]
-    return _Issue("label", row, float(wrong), f"its own class gets {own:.3f}", names[judged.suggested[row]])
+    own, suggested = judged.self_confidence[row], names[judged.suggested[row]]
+    details = f"its own class gets {own:.3f}, {suggested} {own - judged.margin[row]:.3f}"
+    return _Issue("label", row, float(judged.wrong[row]), details, suggested)
 
 
 def _pairs(
     pool: Pool, word: str, first: Ints, second: Ints, score: Iterable[float], change: Iterable[str]
 ) -> Iterator[_Issue]:
-    """Yield an issue for the later of two images in the order of splits, the most alike first."""
+    """Yield an issue for the later of two images in the order of splits, and for both where labels contradict."""
     pairs = zip(first.tolist(), second.tolist(), score, change, strict=True)
-    for one, other, likeness, how in sorted(pairs, key=lambda pair: -pair[2]):
+    for one, other, likeness, how in pairs:
         across = pool.split_index[one] != pool.split_index[other]
         yield _Issue(f"{word}_{'across' if across else 'within'}", other, float(likeness), how, other=one)
         if pool.labels[one] != pool.labels[other]:
             yield _Issue("contradiction", other, float(likeness), how, other=one)
+            yield _Issue("contradiction", one, float(likeness), how, other=other)
+
+
+def _nearest_of_each(issues: Iterable[_Issue]) -> list[_Issue]:
+    """Return the most alike pair of each image and kind, those first: a burst of 20 pictures has 190 pairs."""
+    found: dict[tuple[str, int], _Issue] = {}
+    for issue in sorted(issues, key=lambda issue: -issue.score):
+        found.setdefault((issue.kind, issue.row), issue)
+    return list(found.values())
 
 
 def _faulty(faults: Iterable[Faulty]) -> Iterator[_Issue]:
@@ -133,8 +147,12 @@ def _faulty(faults: Iterable[Faulty]) -> Iterator[_Issue]:
 def _frame(pool: Pool, found: Sequence[_Issue]) -> pd.DataFrame:
     order = {name: place for place, name in enumerate(KINDS)}
     found = sorted(found, key=lambda issue: order[issue.kind])
-    rows = [_row(pool, issue) for issue in found]
+    rows = [*map(_row_of_no_image, pool.no_images), *(_row(pool, issue) for issue in found)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"score": "float64"})
+
+
+def _row_of_no_image(file: NoImage) -> tuple[object, ...]:
+    return ("unreadable", file.split, file.path, file.label, "", 1.0, file.reason, "", "", "", "", "", "")
 
 
 def _row(pool: Pool, issue: _Issue) -> tuple[object, ...]:

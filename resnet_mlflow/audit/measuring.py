@@ -19,9 +19,12 @@ THUMB = 32
 _SHORTER_SIDE = 256
 # Below this, no edge is long enough to tell soft from small.
 _LEAST_FOR_SHARPNESS = 64
+# Of the larger differences of the two directions: below, a direction has no edges that could be soft.
+_HAS_EDGES = 1 / 3
 _CHUNK = 64
 NUMBERS = (
-    "width", "height", "n_bytes", "brightness", "darkest", "brightest", "contrast", "sharpness", "red", "green", "blue",
+    "width", "height", "n_bytes", "brightness", "darkest", "brightest", "contrast", "sharpness", "sharpness_one_way",
+    "black_point", "white_point", "red", "green", "blue",
 )  # fmt: skip
 
 
@@ -32,7 +35,8 @@ class ImageFacts:
     Attributes:
         numbers: Of shape (n_images, n_numbers), in the order of ``NUMBERS``: width and height in pixels, bytes of the
             file, mean luminance, its 5th and 95th percentile and the distance of both in [0, 1], sharpness in (0, 1]
-            (see ``sharpness_of``), and the mean of each channel in [0, 1].
+            (see ``sharpness_of``) and that of the softer direction, the 0.5th and 99.5th percentile of the luminance
+            and the mean of each channel in [0, 1].
         formats: Name of the file's format, empty for arrays in memory.
         thumbs: Grey copies, uint8, ``(n_images, 32, 32)``; the whole image, whatever its aspect.
         errors: What is wrong with unreadable images, by row.
@@ -106,7 +110,16 @@ def _measure_row(split: ImageSplit, row: int) -> _Measured:
     small = image.reduce(max(1, min(image.size) // _SHORTER_SIDE))
     grey = np.asarray(small.convert("L"))
     mean = np.asarray(small).mean(axis=(0, 1)) / 255
-    numbers = [float(image.width), float(image.height), n_bytes, *light_of(grey), sharpness_of(grey), *mean.tolist()]
+    edges = _edges(grey)
+    size = (float(image.width), float(image.height), n_bytes)
+    numbers = [
+        *size,
+        *light_of(grey),
+        _sharpness(edges),
+        _sharpness_one_way(edges),
+        *_levels(grey, 0.005, 0.995),
+        *mean.tolist(),
+    ]
     return numbers, form, np.asarray(Image.fromarray(grey).resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
@@ -124,9 +137,14 @@ def light_of(grey: NDArray[np.uint8]) -> list[float]:
     Args:
         grey: Luminance, uint8, ``(height, width)``.
     """
-    counts = np.bincount(grey.ravel(), minlength=256)
-    low, high = (int(level) / 255 for level in np.searchsorted(counts.cumsum(), np.array([0.05, 0.95]) * grey.size))
+    low, high = _levels(grey, 0.05, 0.95)
     return [float(grey.mean()) / 255, low, high, high - low]
+
+
+def _levels(grey: NDArray[np.uint8], *shares: float) -> list[float]:
+    """Return the luminance that these shares of the pixels do not exceed, in [0, 1]."""
+    counts = np.bincount(grey.ravel(), minlength=256)
+    return [int(level) / 255 for level in np.searchsorted(counts.cumsum(), np.array(shares) * grey.size)]
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:
@@ -145,13 +163,32 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
         Crete et al. (2007), The blur effect: perception and estimation with a new no-reference perceptual blur metric,
         compares differences of neighbours before and after a blur; so does this, at edges alone.
     """
+    return _sharpness(_edges(grey))
+
+
+def _sharpness(edges: Sequence[tuple[float, float]]) -> float:
+    near, far = (max((edge[place] for edge in edges), default=0.0) for place in (0, 1))
+    return min(1.0, near / far) if far > 0 else float("nan")
+
+
+def _sharpness_one_way(edges: Sequence[tuple[float, float]]) -> float:
+    """Return the sharpness of the softer of both directions: a camera that moved leaves edges along its way sharp.
+
+    A direction whose differences are under a third of the other's has no edges: stripes are not soft along themselves.
+    """
+    least = max([far for _, far in edges], default=0.0) * _HAS_EDGES
+    return min((min(1.0, near / far) for near, far in edges if far > 0 and far >= least), default=float("nan"))
+
+
+def _edges(grey: NDArray[np.uint8]) -> list[tuple[float, float]]:
+    """Return the largest differences of neighbours, and of pixels further apart, down and across; nothing if small."""
     shorter = min(grey.shape)
     if shorter < _LEAST_FOR_SHARPNESS:
-        return float("nan")
+        return []
     step, levels = shorter // 32, grey.astype(np.int16)
-    near = max(_steepest(np.diff(levels, axis=axis)) for axis in (0, 1))
-    far = max(_steepest(levels[step:] - levels[:-step]), _steepest(levels[:, step:] - levels[:, :-step]))
-    return min(1.0, near / far) if far > 0 else float("nan")
+    return [
+        (_steepest(np.diff(turned, axis=0)), _steepest(turned[step:] - turned[:-step])) for turned in (levels, levels.T)
+    ]
 
 
 def _steepest(differences: NDArray[np.int16]) -> float:

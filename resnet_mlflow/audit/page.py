@@ -19,6 +19,8 @@ from resnet_mlflow.data.decoding import BadImageError
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SIDE, _QUALITY = 160, 80
+# Of a hundred classes that features tell badly apart there are thousands of pairs.
+_MOST_OVERLAPS = 20
 _SHOWN = ("kind", "split", "path", "label", "suggested", "score", "details", "other_split", "other_path", "other_label",
           "item_id", "other_item_id")  # fmt: skip
 
@@ -52,6 +54,7 @@ def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDa
         remarks=remarks_of(audit),
         cues=audit.cues,
         overlaps=_overlaps(audit),
+        n_overlaps=len(audit.overlaps),
         shown=shown,
         splits=audit.pool.splits,
         class_names=names,
@@ -78,7 +81,7 @@ def _overlaps(audit: Audit) -> list[dict[str, Any]]:
             "interval": one.interval,
             "n_images": one.n_images,
         }
-        for one in audit.overlaps
+        for one in audit.overlaps[:_MOST_OVERLAPS]
     ]
 
 
@@ -147,7 +150,7 @@ class _Pictures:
         place = (split, path, item_id)
         if place not in self._known:
             self._known[place] = len(self.urls)
-            self.urls.append(self._url(split, self._row_of[place]))
+            self.urls.append(self._url(split, self._row_of[place]) if place in self._row_of else "")
         return self._known[place]
 
     def _url(self, split: str, row: int) -> str:

@@ -2,15 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_mlflow.audit.measuring import ImageFacts
-from resnet_mlflow.data.datasets import ImageDataset
+from resnet_mlflow.data.datasets import ImageDataset, relative_paths
 from resnet_mlflow.data.decoding import BadImageError
 
 Ints = NDArray[np.int64]
+
+
+class NoImage(NamedTuple):
+    """A file that is no image.
+
+    Attributes:
+        split: That it would be in; empty where splits are drawn.
+        path: From the dataset's folder.
+        label: Name of its class.
+        reason: What is wrong with it.
+    """
+
+    split: str
+    path: str
+    label: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +43,7 @@ class Pool:
         item_ids: Digests of the content, ``(n_images,)``.
         paths: Files, from the dataset's folder; empty for arrays.
         unreadable: Reasons, by row, of images that cannot be decoded.
+        no_images: Files that were left out of the splits: what of an image is known of them, and the reason.
     """
 
     class_names: tuple[str, ...]
@@ -36,6 +54,7 @@ class Pool:
     item_ids: NDArray[np.str_]
     paths: tuple[str, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    no_images: tuple[NoImage, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,6 +90,15 @@ def pool_images(dataset: ImageDataset, unreadable: Mapping[int, str]) -> Pool:
         np.concatenate([dataset.splits[name].item_ids for name in splits]),
         tuple(path for name in splits for path in dataset.relative_paths(dataset.splits[name])),
         dict(unreadable),
+        _no_images(dataset),
+    )
+
+
+def _no_images(dataset: ImageDataset) -> tuple[NoImage, ...]:
+    paths = relative_paths(dataset.skipped_paths, dataset.root, dataset.n_skipped)
+    return tuple(
+        NoImage(one.split if one.split in dataset.splits else "", path, dataset.class_names[one.label], one.reason)
+        for one, path in zip(dataset.skipped, paths, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_mlflow.csv_text import without_quote
-from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, dataset_digest, relative_paths
 from resnet_mlflow.data.splits import check_class_sizes
 from resnet_mlflow.data.table_files import Table, read_table
 from resnet_mlflow.data.table_paths import refuse_rows
@@ -105,9 +105,11 @@ def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
         [place for place in (by_path if path else by_id).get(path or item_id, []) if split in ("", place[0])]
         for path, item_id, split in zip(paths, ids, splits, strict=True)
     ]
+    # What is no image is in no split, whatever is said of it.
+    left_out = set(relative_paths(dataset.skipped_paths, dataset.root, dataset.n_skipped))
     marked.refuse(
         "path" if any(paths) else "item_id",
-        lambda place: bool(found[place]),
+        lambda place: bool(found[place]) or paths[place] in left_out,
         "corrections must name images of the dataset, by their path from its folder",
         "use the table from an audit of this dataset",
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,22 @@ class ImageSplit:
         return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
+class Skipped(NamedTuple):
+    """A file that was left out because it is no image.
+
+    Attributes:
+        path: Where it is, or where it was looked for.
+        reason: What is wrong with it.
+        split: What it would be in: a split that the dataset came with, or ``all``.
+        label: Class index.
+    """
+
+    path: Path
+    reason: str
+    split: str
+    label: int
+
+
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """Splits of labelled images that share their classes.
@@ -112,7 +129,7 @@ class ImageDataset:
         digest: 32 hexadecimal digits over class names, and the item ids and labels of every split.
         default_image_size: Side in pixels to resize to where the user names none.
         source: Where the images come from, for people.
-        skipped_paths: Files left out because they are no images.
+        skipped: Files left out because they are no images.
         given: The splits before one was drawn from them, or images were left out; ``all`` where there were none.
         root: The folder that paths are relative to; None if images are not files.
         group_names: By number of a group, what its images have in common by ``group_by``; empty where that is not said.
@@ -127,7 +144,7 @@ class ImageDataset:
     digest: str
     default_image_size: int
     source: str
-    skipped_paths: tuple[Path, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     given: Mapping[str, ImageSplit] = field(default_factory=dict)
     root: Path | None = None
     group_names: tuple[str, ...] = ()
@@ -142,7 +159,12 @@ class ImageDataset:
     @property
     def n_skipped(self) -> int:
         """Return how many files were left out because they are no images."""
-        return len(self.skipped_paths)
+        return len(self.skipped)
+
+    @property
+    def skipped_paths(self) -> tuple[Path, ...]:
+        """Return the files left out because they are no images."""
+        return tuple(one.path for one in self.skipped)
 
     def class_counts(self, split: str) -> dict[str, int]:
         """Return the number of images per class name in a split."""
@@ -189,7 +211,7 @@ def build_dataset(
     default_image_size: int,
     source: str,
     short_name: str = "",
-    skipped_paths: Iterable[Path] = (),
+    skipped: Iterable[Skipped] = (),
     root: Path | None = None,
 ) -> ImageDataset:
     """Return a checked dataset with its digest; a single split ``all`` is parted into train and test.
@@ -213,7 +235,7 @@ def build_dataset(
         digest=dataset_digest(class_names, divided),
         default_image_size=default_image_size,
         source=source,
-        skipped_paths=tuple(skipped_paths),
+        skipped=tuple(skipped),
         given=given,
         root=root,
     )

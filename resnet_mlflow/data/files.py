@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_mlflow.data.datasets import ImageSplit, content_id
+from resnet_mlflow.data.datasets import ImageSplit, Skipped, content_id
 from resnet_mlflow.data.decoding import BadImageError, read_content, read_size, refuse_large
 from resnet_mlflow.data.file_paths import FilePaths
 from resnet_mlflow.data.formats import MAX_PIXELS, N_HEAD, image_format
@@ -51,7 +51,7 @@ class _Hashed(NamedTuple):
 
 def splits_of_files(
     listed: Mapping[str, LabelledPaths], *, manifest: Path, on_bad_image: str, max_pixels: int = MAX_PIXELS
-) -> tuple[dict[str, ImageSplit], tuple[Path, ...]]:
+) -> tuple[dict[str, ImageSplit], tuple[Skipped, ...]]:
     """Return splits of files with their content ids, and the files left out.
 
     Args:
@@ -81,7 +81,8 @@ def splits_of_files(
             max_pixels=max_pixels,
         )
         start += len(files)
-    return splits, tuple(bad[row].path for row in sorted(bad))
+    places = [(split, label) for split, files in listed.items() for _, label in files]
+    return splits, tuple(Skipped(bad[row].path, bad[row].reason, *places[row]) for row in sorted(bad))
 
 
 def manifest_path(data_dir: Path, root: Path) -> Path:

@@ -69,7 +69,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         default_image_size=default_image_size(next(iter(splits.values()))),
         source=str(root),
         root=root,
-        skipped_paths=skipped,
+        skipped=skipped,
     )
 
 

@@ -81,7 +81,8 @@ def _matched(pattern: re.Pattern[str], path: str) -> str:
     match = pattern.search(path)
     if match is None:
         return ""
-    return "/".join(group or "" for group in match.groups()) if match.re.groups else match.group()
+    groups = match.groups() or (match.group(),)
+    return "/".join(group or "" for group in groups) if any(groups) else ""
 
 
 def _bursts(paths: Sequence[Path]) -> list[str]:

@@ -86,7 +86,7 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
         default_image_size=default_image_size(next(iter(splits.values()))),
         source=str(place),
         root=_root(place, data_dir, listing.paths),
-        skipped_paths=skipped,
+        skipped=skipped,
     )
 
 

@@ -44,7 +44,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Return a table by the ending of its file.
 
-    Columns whose values are neither text, numbers nor truth values are left out.
+    Columns whose values are neither text, numbers, truth values nor times are left out.
 
     Raises:
         InputError: If there is no such file, or it is too large, damaged, or no table.
@@ -74,6 +74,7 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
     columns: list[list[str]] = []
     rows: list[int] = []
     ragged: list[int] = []
+    end = 0
     try:
         separator, names = _read_header(lines)
         _check_columns(path, names)
@@ -89,9 +90,10 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
             elif record:
                 ragged.append(begin)
     except csv.Error as error:
+        # A quote that is never closed ends with the file: what is to be fixed stands where it begins.
         raise InputError(
-            f"a table must be complete and quoted by RFC 4180, got {error} in {_list_rows(path, [lines.number])}; fix "
-            f"it"
+            f"a table must be complete and quoted by RFC 4180, got {error} in a record that begins in "
+            f"{_list_rows(path, [end + 1])}; fix it"
         ) from None
     if ragged:
         raise InputError(
@@ -188,7 +190,7 @@ def _is_plain(kind: Any) -> bool:
 
     if types.is_dictionary(kind):
         return _is_plain(kind.value_type)
-    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_temporal, types.is_null)
     return _is_text(kind) or any(test(kind) for test in tests)
 
 

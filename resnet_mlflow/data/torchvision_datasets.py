@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset, split_of_arrays
+from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, Skipped, build_dataset, split_of_arrays
 from resnet_mlflow.data.files import LabelledPaths, manifest_path, splits_of_files
 from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.data.torchvision_readers import (
@@ -148,7 +148,7 @@ def load_torchvision(
     except (RuntimeError, OSError) as error:
         raise InputError(_unusable(name, root, error)) from None
     class_names = _class_names(entry, next(iter(sources.values())))
-    skipped: tuple[Path, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     splits: dict[str, ImageSplit] = {}
     listed: dict[str, LabelledPaths] = {}
     for split, items in found.items():
@@ -167,7 +167,7 @@ def load_torchvision(
         default_image_size=entry.image_size,
         source=f"torchvision.datasets.{entry.class_name}",
         root=root,
-        skipped_paths=skipped,
+        skipped=skipped,
     )
 
 

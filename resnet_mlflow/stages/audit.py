@@ -100,7 +100,8 @@ def _write(run: StageRun, config: AuditConfig, inputs: Inputs, audit: Audit) -> 
         f"{len(audit.pool):,} images of {len(dataset.class_names):,} classes in {', '.join(audit.pool.splits)}; digest "
         f"{dataset.digest}.",
         f"Labels were checked by linear heads on features of {config.backbone} ({inputs.weights.label}); no head was "
-        f"fitted on the image it judges, nor on a copy or near-duplicate of it.",
+        "fitted on the image it judges, nor on a copy or near-duplicate of it"
+        + (", nor on another image of its group." if config.group_by else "."),
     )
     with run.artifacts() as artifacts:
         folder = artifacts / "audit"

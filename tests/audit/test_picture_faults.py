@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter1d
 from synthetic_pictures import textures
 
 from resnet_mlflow.audit.cues import measure_cues
 from resnet_mlflow.audit.issues import KINDS
-from resnet_mlflow.audit.measuring import ImageFacts, measure_images
+from resnet_mlflow.audit.measuring import NUMBERS, ImageFacts, measure_images
 from resnet_mlflow.audit.pictures import FAULTS, find_faults
 from resnet_mlflow.data.datasets import ImageSplit
 
@@ -26,6 +26,13 @@ def flat_object(seed: int) -> np.ndarray:
     y, x = np.mgrid[:900, :900]
     disc = (x - 450) ** 2 + (y - 450) ** 2 < (150 + 10 * seed) ** 2
     return np.repeat(np.where(disc, 130, 252)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def small_object(shade: int, ground: int) -> np.ndarray:
+    """A disc on a hundredth of a plain ground: a ring in a catalogue, a stroke of a pen."""
+    y, x = np.mgrid[:900, :900]
+    disc = (x - 450) ** 2 + (y - 450) ** 2 < 55**2
+    return np.repeat(np.where(disc, shade, ground)[..., None], 3, axis=2).astype(np.uint8)
 
 
 ODD = {
@@ -71,7 +78,18 @@ def test_find_faults_finds_each_and_nothing_else(ordinary, tmp_path):
 
 def test_find_faults_let_high_resolution_and_flat_objects_pass(tmp_path):
     images = [photograph(seed, 2400, 1800) for seed in range(3)] + [flat_object(seed) for seed in range(3)]
+    images += [small_object(20, 255), small_object(255, 90), small_object(150, 90)]
     assert found_in(facts_of(images, tmp_path)) == {}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_find_faults_find_pictures_that_moved_one_way(ordinary, tmp_path, axis):
+    # As stripes do, these have an edge one way only.
+    stripes = np.repeat((np.arange(480) // 40 % 2 * 120 + 60)[:, None], 640, axis=1)
+    stripes = np.repeat((stripes + np.linspace(0, 40, 640))[..., None], 3, axis=2).astype(np.uint8)
+    ends = [stripes, np.rot90(stripes)]
+    moved = uniform_filter1d(photograph(96), 40, axis=axis)
+    assert found_in(facts_of([*ordinary, *ends, moved], tmp_path)) == {"blurred": [len(ordinary) + 2]}
 
 
 def test_find_faults_take_what_most_images_have_for_the_dataset(tmp_path):
@@ -95,7 +113,7 @@ def test_measure_images_tells_what_cannot_be_read(tmp_path):
 def test_measure_cues_find_the_format_that_gives_labels_away():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 400)
-    numbers = rng.normal(size=(400, 11))
+    numbers = rng.normal(size=(400, len(NUMBERS)))
     formats = np.where(labels == 0, "JPEG", "PNG")
     facts = ImageFacts(numbers, formats.astype("<U12"), np.zeros((400, 32, 32), np.uint8), {})
     cues = {cue.name: cue for cue in measure_cues(facts, labels, np.arange(400), 2)}
@@ -107,7 +125,7 @@ def test_measure_cues_find_the_format_that_gives_labels_away():
 
 
 def test_measure_cues_leave_out_what_is_equal_for_all():
-    facts = ImageFacts(np.ones((50, 11)), np.full(50, "PNG"), np.zeros((50, 32, 32), np.uint8), {})
+    facts = ImageFacts(np.ones((50, len(NUMBERS))), np.full(50, "PNG"), np.zeros((50, 32, 32), np.uint8), {})
     assert measure_cues(facts, np.arange(50) % 2, np.arange(50), 2) == []
 
 

@@ -55,6 +55,17 @@ def test_apply_corrections_take_quotes_against_formulas_away(tmp_path, make_imag
     assert after.class_counts("train")["=red"] == 11
 
 
+def test_apply_corrections_bear_files_that_were_left_out(tmp_path, make_image_folder):
+    root = make_image_folder(tmp_path)
+    (root / "train" / "red" / "notes.png").write_text("no image")
+    given = {"data_dir": tmp_path / "data", "on_bad_image": "skip", "corrections": str(tmp_path / "a.csv")}
+    (tmp_path / "a.csv").write_text("path,verdict\ntrain/red/notes.png,drop\n")
+    assert load_dataset(f"folder:{root}", **given).corrected_from
+    (tmp_path / "a.csv").write_text("path,verdict\ntrain/red/notes.png,purple\n")
+    with pytest.raises(InputError, match=r"verdicts must be keep, drop or a class .* got 'purple' in row 2"):
+        load_dataset(f"folder:{root}", **given)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

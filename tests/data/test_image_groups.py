@@ -13,6 +13,7 @@ from sample_images import pixels, write_classes, write_image
 from resnet_mlflow.data.catalogue import load_dataset
 from resnet_mlflow.data.crossings import contradictions, copies_across, groups_across
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit, build_dataset, regrouped
+from resnet_mlflow.data.folds import draw_folds
 from resnet_mlflow.data.group_draws import GroupTable, draw_groups
 from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.splits import draw_shots, split_validation
@@ -44,14 +45,12 @@ def datasets(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def dataset_of(labels: np.ndarray, ids: np.ndarray, keys: np.ndarray) -> ImageDataset:
     split = ImageSplit(labels, ids, images=np.zeros((len(labels), 1, 1), dtype=np.uint8))
     names = [str(label) for label in range(labels.max() + 1)]
-    dataset = build_dataset(
-        name="x", class_names=names, splits={"all": split}, default_image_size=32, source="x", skipped_paths=()
-    )
+    dataset = build_dataset(name="x", class_names=names, splits={"all": split}, default_image_size=32, source="x")
     return regrouped(dataset, number_groups(ids, keys), [])
 
 
 def divided(dataset: ImageDataset, seed: int) -> dict[str, FeatureSplit]:
-    """Return train, validation, test, a few-shot sample and a long-tail subset."""
+    """Return train, validation, what calibrates, test, a few-shot sample and a long-tail subset."""
     splits = {
         name: FeatureSplit(np.zeros((len(one), 1), np.float32), one.labels, one.item_ids, one.groups)
         for name, one in dataset.splits.items()
@@ -61,7 +60,12 @@ def divided(dataset: ImageDataset, seed: int) -> dict[str, FeatureSplit]:
     train = parts["train"]
     balanced = train.select(draw_shots(train.labels, int(np.bincount(train.labels).min()), seed, groups=train.groups))
     tail = draw_long_tail(balanced.labels, "exp", 2 if len(balanced) > 8 else 1, groups=balanced.groups)
-    return parts | {"few": partition(features, 0.25, seed, shots=1)["train"], "tail": balanced.select(tail)}
+    parts |= {"few": partition(features, 0.25, seed, shots=1)["train"], "tail": balanced.select(tail)}
+    try:
+        apart = partition(features, 0.25, seed, calibration_fraction=0.5)
+    except InputError:  # where a class has one group in validation
+        return parts
+    return parts | {"calibration": apart["calibration"], "selection": apart["val"]}
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
@@ -80,9 +84,28 @@ def test_no_group_and_no_content_crosses_splits(drawn, seed):
     seen = {name: set().union(*map(keys_of.get, part.item_ids.tolist())) - {""} for name, part in parts.items()}
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert seen[one].isdisjoint(seen[other])
+    if "calibration" in parts:
+        assert seen["calibration"].isdisjoint(seen["selection"])
+        assert seen["calibration"] | seen["selection"] == seen["val"]
     for part in ("few", "tail"):
         assert seen[part] <= seen["train"]
         assert len(set(parts[part].labels)) == labels.max() + 1
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(drawn=datasets(), folds=st.integers(2, 4), seed=st.integers(0, 2**31 - 1))
+def test_no_group_and_no_content_lies_in_two_folds(drawn, folds, seed):
+    labels, ids, keys = drawn
+    groups = number_groups(ids, keys)
+    try:
+        fold_of = draw_folds(labels, folds, seed, groups=groups)
+    except InputError:
+        # Refused are only classes of few groups.
+        assert GroupTable.of(labels, groups).groups_per_class().min() < 2 * folds
+        reject()
+    for values in (ids, keys[keys != ""]):
+        held = fold_of if values is ids else fold_of[keys != ""]
+        assert all(len(set(held[values == value])) == 1 for value in set(values))
 
 
 @settings(max_examples=200, deadline=None)
@@ -220,6 +243,13 @@ def test_load_dataset_groups_by_bursts(tmp_path):
     assert dataset.group_names[0].startswith("camera 1 2024:05:01 10:0")
     train, test = groups_of(dataset).values()
     assert train.isdisjoint(test)
+
+
+def test_load_dataset_leaves_images_alone_of_which_no_group_of_a_pattern_matches(tmp_path):
+    root = write_classes(patients(tmp_path / "x"), {"crow": 3, "owl": 3}, first_seed=500)
+    pattern = r"(?:patient_(\d)_|patient_(1\d)_)?\d+\.png"
+    dataset = load_dataset(f"folder:{root}", data_dir=tmp_path, group_by=pattern)
+    assert dataset.n_groups == 12 + 6
 
 
 @pytest.mark.parametrize(

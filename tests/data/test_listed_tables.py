@@ -1,6 +1,8 @@
 """Datasets listed by a table: what it says of each image, and what is refused, by row."""
 
 import csv
+import datetime
+import decimal
 import json
 import os
 import unicodedata
@@ -215,6 +217,17 @@ def test_load_table_reads_parquet_as_others_write_it(root):
     assert set(columns["site"]) == {"1", ""}
 
 
+def test_load_table_keeps_dates_and_decimals_as_texts_whatever_the_format(root):
+    day, noon, price = datetime.date(2024, 5, 1), datetime.datetime(2024, 5, 1, 12, 30), decimal.Decimal("1.50")
+    rows = ten_rows(day=day, noon=noon, price=price)
+    rows[3] |= {"day": None, "noon": None, "price": None}
+    told = {name: {str(value), ""} for name, value in (("day", day), ("noon", noon), ("price", price))}
+    for ending in (".csv", ".parquet"):
+        dataset = load(write(root / f"list{ending}", rows))
+        kept = {name: {row for split in dataset.splits.values() for row in split.columns[name]} for name in told}
+        assert kept == told, ending
+
+
 def test_load_table_counts_bad_and_missing_files_or_names_them(root):
     rows = ten_rows(site="north")
     (root / "3.png").write_bytes(b"no image")
@@ -303,7 +316,7 @@ BROKEN = {
     "twice.csv": (b"path,label,label\n0.png,crow,owl\n", "with different names, got 'label' twice"),
     "cases.csv": (b"path,label,Label\n0.png,crow,owl\n", "one column path"),
     "ragged.csv": (b"path,label\n0.png,crow\n1.png\n\n2.png,owl,x\n", "as many values as the header .* rows 3, 5 of"),
-    "quote.csv": (b'path,label\n0.png,"crow\n1.png,owl\n', "quoted by RFC 4180"),
+    "quote.csv": (b'path,label\n2.png,owl\n0.png,"crow\n1.png,owl\n', "quoted by RFC 4180, .* begins in row 3 of"),
     "latin.csv": (b"path,label\n0.png,h\xe9ron\n", "must be text in UTF-8"),
     "wide.csv": (b"path,label," + b"," * 2000 + b"\n", "at most 1000 columns"),
     "long.csv": (b"path,label\n" + b"x" * 2_000_000, "at most 1048576 characters, got more in row 2 of"),

@@ -21,7 +21,10 @@ def _picture(rng: np.random.Generator, is_disc: bool) -> Image.Image:
 
 
 def make_faulty_folder(parent: Path, names: tuple[str, str] = ("disc", "bar")) -> Path:
-    """Return a folder of two classes with a twin, a copy under another label, a broken, a dark and a flat picture."""
+    """Return a folder of two classes with a twin, a copy under another label, a broken, a dark and a flat picture.
+
+    One file besides is no image at all.
+    """
     rng = np.random.default_rng(0)
     root = parent / "shapes"
     for split, n_images in DRAWN.items():
@@ -34,6 +37,7 @@ def make_faulty_folder(parent: Path, names: tuple[str, str] = ("disc", "bar")) -
     Image.open(first / "0.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "test" / names[0] / "twin.png")
     shutil.copy(first / "1.png", root / "test" / names[1] / "copy.png")
     (first / "broken.png").write_bytes((first / "2.png").read_bytes()[:900])
+    (root / "test" / names[1] / "notes.png").write_text("no image")
     Image.fromarray(np.asarray(Image.open(second / "3.png")) // 8).save(second / "dark.png")
     Image.new("RGB", (48, 48), (90, 90, 90)).save(second / "flat.png")
     return root

@@ -39,12 +39,16 @@ def rows(issues: pd.DataFrame, kind: str) -> set[str]:
 def test_run_audit_finds_what_was_planted(issues):
     assert rows(issues, "twin_across") == {"test/disc/twin.png"}
     assert rows(issues, "copy_across") == {"test/bar/copy.png"}
-    assert rows(issues, "unreadable") == {"train/disc/broken.png"}
+    assert rows(issues, "unreadable") == {"train/disc/broken.png", "test/bar/notes.png"}
     assert rows(issues, "dark") == {"train/bar/dark.png"}
-    assert "test/bar/copy.png" in rows(issues, "contradiction")
+    # Either of the two may be the one that is wrong.
+    assert rows(issues, "contradiction") == {"test/bar/copy.png", "train/disc/1.png"}
     twin = issues[issues["kind"] == "twin_across"].iloc[0]
     assert (twin["other_split"], twin["other_path"], twin["details"]) == ("train", "train/disc/0.png", "flipped")
     assert set(issues["verdict"]) == {""}
+    notes = issues[issues["path"] == "test/bar/notes.png"].iloc[0]
+    assert (notes["split"], notes["label"]) == ("test", "bar")
+    assert "first bytes are not those of an image" in notes["details"]
 
 
 def test_run_audit_writes_one_table_in_two_forms(audited, issues):
@@ -57,6 +61,7 @@ def test_run_audit_logs_metrics_of_what_it_found(audited, issues):
     assert metrics["audit/test_with_twin"] == 2
     assert metrics["audit/n_images"] == 2 * (DRAWN["train"] + DRAWN["test"]) + 5
     assert metrics["audit/label"] == np.sum(issues["kind"] == "label")
+    assert metrics["audit/unreadable"] == 2
     assert (
         metrics["audit/wrong_labels_ci_low"] <= metrics["audit/wrong_labels"] <= metrics["audit/wrong_labels_ci_high"]
     )
@@ -84,8 +89,8 @@ def test_run_audit_reads_a_share_of_the_pictures_only_once(audited):
 
 def test_fit_head_on_corrected_data_has_a_digest_of_its_own(audited, tmp_path):
     marked = pd.read_csv(audited[2] / "issues.csv", keep_default_na=False)
-    across = marked["kind"].isin(["twin_across", "copy_across"])
-    marked.loc[across, "verdict"] = "drop"
+    dropped = marked["kind"].isin(["twin_across", "copy_across", "unreadable"])
+    marked.loc[dropped, "verdict"] = "drop"
     marked.to_csv(tmp_path / "marked.csv", index=False)
     config = {"dataset": f"folder:{audited[0]}", "weights": "random", "image_size": 32, "on_bad_image": "skip"}
     outcome = run_fit_head(FitHeadConfig(head="prototype", corrections=str(tmp_path / "marked.csv"), **config))
