@@ -102,9 +102,9 @@ def _separation(rows: pd.DataFrame, folds: list[int]) -> Separation:
                 continue
             compared += [replace(one, first=positions[one.first], second=positions[one.second]) for one in pairs]
             shown = {(one.first, one.second): one.adjusted_p for one in pairs}
-            if winner is None and (told := best_note(place, named, positions, pairs, metric, shown, need)):
-                notes.append(told[0])
-                doubts.append(told[1])
+            if winner is None and (note := best_note(place, named, positions, pairs, metric, shown, need)):
+                notes.append(note[0])
+                doubts.append(note[1])
     return Separation(frozenset(winners), tuple(notes), tuple(doubts), tuple(compared))
 
 

@@ -43,7 +43,7 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
 
     Features of a backbone correlate, and gradient methods zigzag along the narrow directions. Both parts therefore move
     ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor: that at ``w = 0`` for L-BFGS, whose steps
-    lead near the minimum, and that where a Newton step begins, since it shrinks where classes are told apart. Of fewer
+    lead near the minimum, and that where a Newton step begins, since it shrinks where classes are separated. Of fewer
     items than features, the weights lie in the space of the items, and are sought there.
 
     Args:
