@@ -54,7 +54,7 @@ FOUND = {
 PROMISED = {
     Sameness.BIT: "bit-identical (fp32, one machine)",
     Sameness.DIGITS: f"equal to {STATED_DIGITS} digits (fp32, any machine)",
-    Sameness.DIFFERS: "nothing (bf16, or a network trained on another machine)",
+    Sameness.DIFFERS: "nothing (bf16, or trained by gradient descent on another machine)",
 }
 
 
@@ -159,11 +159,15 @@ def compare_repeated(
     """
     splits = {split: compare_predictions(then[split], now[split]) for split in then}
     precisions = [run.data.tags.get("precision") for run in (first, second)]
-    # Without the tag nothing but a head is trained; the layer of fc is trained on features.
-    trains = first.data.tags.get("train_layers", "fc") != "fc"
-    promised = expected(precisions, one_machine=_one_machine(first, second), trains_network=trains)
+    promised = expected(precisions, one_machine=_one_machine(first, second), descends=_descends(first))
     run_ids = first.info.run_id, second.info.run_id
     return Repetition(*run_ids, _metrics(first, second), splits, promised, _remarks(first, second))
+
+
+def _descends(run: Run) -> bool:
+    """Return whether a run trained something step by step: a fine-tuning, or a head with epochs."""
+    params = run.data.params
+    return "train_layers" in run.data.tags or ("head.epochs" in params and params.get("head.solver", "sgd") == "sgd")
 
 
 def _predictions(run_id: str, split: str) -> Predictions:

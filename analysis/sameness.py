@@ -95,17 +95,17 @@ def classify(
     return (Sameness.DIGITS if unchanged and digits >= STATED_DIGITS else Sameness.DIFFERS), digits
 
 
-def expected(precisions: Iterable[str | None], *, one_machine: bool, trains_network: bool) -> Sameness:
+def expected(precisions: Iterable[str | None], *, one_machine: bool, descends: bool) -> Sameness:
     """Return the degree of agreement that two runs of the same code and data should have.
 
     Args:
         precisions: Of both runs, ``fp32`` or ``bf16``; ``None`` where it is not known.
         one_machine: Whether both ran on one machine, with as many threads.
-        trains_network: Whether they train stages of a backbone, whose steps multiply what rounding began.
+        descends: Whether something was trained by gradient descent, whose steps multiply what rounding began.
 
     Example:
         >>> for one_machine in (True, False):
-        ...     [expected(["fp32"], one_machine=one_machine, trains_network=trains).name for trains in (False, True)]
+        ...     [expected(["fp32"], one_machine=one_machine, descends=descends).name for descends in (False, True)]
         ['BIT', 'BIT']
         ['DIGITS', 'DIFFERS']
     """
@@ -113,4 +113,4 @@ def expected(precisions: Iterable[str | None], *, one_machine: bool, trains_netw
         return Sameness.DIFFERS
     if one_machine:
         return Sameness.BIT
-    return Sameness.DIFFERS if trains_network else Sameness.DIGITS
+    return Sameness.DIFFERS if descends else Sameness.DIGITS

@@ -63,9 +63,9 @@ def test_compare_predictions_matches_items_by_id():
     ],
 )
 def test_expected_follows_precision_and_machine(precisions, one_machine, promised):
-    assert expected(precisions, one_machine=one_machine, trains_network=False) is promised
+    assert expected(precisions, one_machine=one_machine, descends=False) is promised
     of_network = Sameness.DIFFERS if promised is Sameness.DIGITS else promised
-    assert expected(precisions, one_machine=one_machine, trains_network=True) is of_network
+    assert expected(precisions, one_machine=one_machine, descends=True) is of_network
 
 
 def tagged(run, metrics=None, **tags):
@@ -107,9 +107,17 @@ def test_repeat_names_the_class_that_it_found(study):
     assert "Found: differs. Promised: nothing (bf16" in rounded.to_markdown()
     assert "- precision: fp32 then, bf16 now" in rounded.to_markdown()
 
-    network = tagged(run, precision="fp32", train_layers="layer4")
-    elsewhere = tagged(network, worker="another:1")
-    assert compare_repeated(network, elsewhere, {"test": test}, {"test": near}).expected is Sameness.DIFFERS
+    trained = {"network": tagged(run, precision="fp32", train_layers="layer4")}
+    for name, params in (("mlp", {"head.epochs": "100"}), ("sgd", {"head.epochs": "100", "head.solver": "sgd"})):
+        trained[name] = tagged(run, precision="fp32")
+        trained[name].data.params.update(params)
+    for first in trained.values():
+        elsewhere = tagged(first, worker="another:1")
+        assert compare_repeated(first, elsewhere, {"test": test}, {"test": near}).expected is Sameness.DIFFERS
+    linear = tagged(run, precision="fp32")
+    linear.data.params.update({"head.epochs": "100", "head.solver": "lbfgs"})
+    elsewhere = tagged(linear, worker="another:1")
+    assert compare_repeated(linear, elsewhere, {"test": test}, {"test": near}).expected is Sameness.DIGITS
 
     flipped = replace(test, predictions=np.where(np.arange(len(test.predictions)) == 0, "?", test.predictions))
     assert compare(flipped, worker="another:1").found is Sameness.DIFFERS
