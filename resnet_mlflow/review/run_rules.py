@@ -31,7 +31,7 @@ def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
     if luck > MOST_LUCK:
         wanted = two_digits(images_for_luck(MOST_LUCK, facts.n_trials, facts.n_judged_on, facts.val_accuracy))
         yield (
-            f"the best of {facts.n_trials:,} trials on {facts.n_judged_on:,} validationimages may owe up to "
+            f"the best of {facts.n_trials:,} trials on {facts.n_judged_on:,} validation images may owe up to "
             f"{100 * luck:.1f} points of accuracy to luck; about {wanted} images would bring that to "
             f"{100 * MOST_LUCK:g}"
         )

@@ -57,7 +57,7 @@ def test_build_issues_says_how_far_the_suggested_class_lies_above_the_label():
     others = (nothing, np.zeros(2))
     table = build_issues(pool, twins, (nothing, nothing), (judged, np.array([1])), others, others, [])
     assert table[["path", "label", "suggested", "details"]].to_numpy().tolist() == [
-        ["1.jpg", "owl", "crow", "its class gets 0.200, crow 0.800"]
+        ["1.jpg", "owl", "crow", "its own class gets 0.200, crow 0.800"]
     ]
 
 

@@ -76,7 +76,7 @@ def first_paths(page) -> list[str]:
 
 def test_page_is_filtered_by_finding_split_label_and_path(page):
     every = len(cards(page))
-    page.click("button.plain", "Near twin in another split")
+    page.click("button.plain", "Near-duplicate in another split")
     assert sorted(first_paths(page)) == [f"test/leaf/twin{place}.png" for place in range(3)]
     assert all("flipped" in text for text in cards(page))
     assert f"3 of {every} issues" in page.find("#count").text
@@ -103,7 +103,7 @@ def test_page_is_sorted_by_score_and_by_path(page):
 
 
 def test_verdicts_of_the_page_are_corrections(audited, page, tmp_path):
-    page.click("button.plain", "Near twin in another split")
+    page.click("button.plain", "Near-duplicate in another split")
     for number, verdict in enumerate(("drop", "label:drop", "keep")):
         select = page.all("#cards .card select")[number]
         page.driver.execute_script(
