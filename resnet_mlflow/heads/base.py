@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from resnet_mlflow.errors import InputError
-from resnet_mlflow.heads.blocks import thread_per_block
+from resnet_mlflow.heads.blocks import on_one_blas_thread, thread_per_block
 from resnet_mlflow.heads.preprocessing import PREPROCESSINGS, apply_preprocessing, fit_preprocessing
 from resnet_mlflow.registry.heads import HEADS
 
@@ -179,7 +179,9 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"labels must contain at least two classes, got {len(self.classes_)} class; add images")
         self.offset_, self.scale_ = fit_preprocessing(self.preprocessing, features, sample_weight)
         weights = self._item_weights(indices, sample_weight)
-        self._fit(self._preprocess(features), indices, weights, self._check_validation(X_val, y_val))
+        validation = self._check_validation(X_val, y_val)
+        with on_one_blas_thread():  # so that what is learned does not depend on their number
+            self._fit(self._preprocess(features), indices, weights, validation)
         self.temperature_ = 1.0
         return self
 

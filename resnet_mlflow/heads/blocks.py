@@ -7,7 +7,7 @@ SciPy bring a BLAS each, too, whose threads wait actively and take each other's 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,14 @@ def thread_per_block() -> Iterator[InOrder]:
     At most three results for each thread wait to be taken.
     """
     n_threads = n_cores()
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads, "block") as pool:
+    with on_one_blas_thread(), ThreadPoolExecutor(n_threads, "block") as pool:
         yield partial(_in_order, pool, 2 * n_threads)
+
+
+def on_one_blas_thread() -> AbstractContextManager[Any]:
+    """Return what lets each matrix product have one thread."""
+    limits: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limits
 
 
 def _in_order(

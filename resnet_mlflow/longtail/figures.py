@@ -104,8 +104,8 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
         _frame_panel(axes, method, n_classes, first=column == 0)
         is_lowest = i + COLUMNS >= len(methods)
         _name_classes(axes, names if is_lowest else [""] * n_classes)
-    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean over neighbouring classes)"
-    message = f"Test accuracy by {by}, largest class on the left: the method (blue), {BASELINE} (grey)"
+    by = "class" if n_classes <= MAX_SHOWN_CLASSES else "class (mean of neighbours)"
+    message = f"Test accuracy by {by}, largest on the left: the method (blue), {BASELINE} (grey)"
     figure.text(left, 1 - 0.22 / height, message, fontsize=11)
     return figure
 

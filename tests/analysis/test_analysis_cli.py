@@ -119,7 +119,7 @@ def test_diff_writes_tables_figures_and_thumbnails(study, tmp_path, capsys):
     figures = {"confusion_difference.png", "changed_items.png"}
     assert names == {"diff.md", "confusion_difference.csv", "changed_items.csv"} | figures
     assert all((tmp_path / "diff" / name).read_bytes().startswith(b"\x89PNG") for name in figures)
-    assert "items are right in the second run only" in capsys.readouterr().out
+    assert "images are correct in the second run only" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "diff" / "confusion_difference.csv", index_col=0).shape == (10, 10)
 
 
@@ -127,7 +127,7 @@ def test_diff_of_a_run_with_itself_is_too_small_to_test(study, tmp_path, capsys)
     run_id = run_id_of(study, "knn resnet18 s0")
     run(["diff", run_id, run_id, "--output", str(tmp_path / "diff")])
     printed = capsys.readouterr().out
-    assert "McNemar: n too small: 0 items" in printed
+    assert "McNemar: n too small: only one run is correct on 0 images" in printed
     assert "No parameters differ." in printed
     assert not (tmp_path / "diff" / "changed_items.png").exists()
 

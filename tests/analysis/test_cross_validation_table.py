@@ -87,7 +87,7 @@ def test_what_folds_do_not_tell_apart_is_said_with_the_cheapest_and_what_would_t
         log_out_of_fold(of[head], tmp_path, rng.random(N_ITEMS) < accuracy)
     table = TABLES["cross_validation"](frame)
     (note,) = [note for note in table.notes if "cannot be excluded" in note]
-    assert "svm and knn cannot be excluded (95 % confidence set of the best). Cheapest of them: knn (2.00 s" in note
+    assert "svm and knn cannot be excluded (95 % confidence set of the best). The cheapest of them: knn (2.00 s" in note
     assert "test images instead of 200 (power 80 %" in note
     (doubt,) = table.doubts
     assert doubt.n_items == N_ITEMS < doubt.n_needed

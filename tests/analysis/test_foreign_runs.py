@@ -44,7 +44,7 @@ def test_report_leaves_out_and_counts_runs_that_are_none_of_ours(store, tmp_path
     write_records(store, "resnet-mlflow", [cell(), cell(head="knn"), cell(**foreign)])
     runs = load_runs("resnet-mlflow")
     assert len(runs.frame) == 2
-    assert "1 run is omitted: its numbers or names are not from this project." in runs.warnings
+    assert "1 run is omitted, with numbers or names that are not this project's." in runs.warnings
     fill(build_report(runs), tmp_path / "report")
 
 

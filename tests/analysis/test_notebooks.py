@@ -79,5 +79,5 @@ def test_notebook_without_runs_says_what_it_needs(path, written, monkeypatch, ca
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "synthetic")
     written(cell(0, 0.8, stage="extract"))
     values_of(path)
-    assert "there are no finished runs of" in capsys.readouterr().out
+    assert "needs finished" in capsys.readouterr().out
     assert load_runs("synthetic").frame["protocol"].tolist() == ["full"]

@@ -391,7 +391,7 @@ def test_confusions_of_many_classes_are_those_of_the_most_confused(written, tmp_
     assert table.frame.set_index("label").loc["c29", "predicted c0"] == 14, "summed over both seeds"
     predicted = table.frame.filter(like="predicted ").sum(axis=1).tolist()
     assert predicted == (2 * counts.sum(axis=1))[[int(name[1:]) for name in shown]].tolist()
-    assert table.notes[-1] == "Of 30 classes, the 20 with the most errors are shown."
+    assert table.notes[-1] == "The 20 of 30 classes with the most errors are shown."
 
 
 def test_confusions_name_the_run_that_lost_its_matrix(written):

@@ -85,7 +85,10 @@ OTHERS = "a weights file must contain only tensors, got other objects in .*: "
         (plain_pickle, f"{NO_TENSORS} a pickle not written by torch.save in"),
         (torch_script, f"{NO_TENSORS} a TorchScript program in .*; save torch.jit.load"),
         (onnx, f"{NO_TENSORS} an ONNX graph in .*; export"),
-        (lambda path: path.write_bytes(LFS), f"{NO_TENSORS} a Git LFS pointer, .* in .*; run git lfs pull"),
+        (
+            lambda path: path.write_bytes(LFS),
+            f"{NO_TENSORS} a Git LFS pointer instead of the file itself in .*; run git lfs pull",
+        ),
         (lambda path: path.write_text("\n <!DOCTYPE html><html>"), f"{NO_TENSORS} a web page in .*; download the file"),
         (lambda path: path.write_text("<?xml version='1.0'?><Error>"), f"{NO_TENSORS} a web page in"),
         (lambda path: path.write_text('{"message": "Not Found"}'), f'{NO_TENSORS} a text that begins \'{{"message"'),

@@ -187,7 +187,7 @@ def test_splits_one_level_down_among_others_are_named(tmp_path):
     write_splits(tmp_path / "data" / "birds", "train", "test")
     write_splits(tmp_path / "data" / "fish", "train", "test")
     (tmp_path / "data" / "docs").mkdir()
-    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; pass folder:" in refused(tmp_path / "data")
+    assert f"splits one level down, in 'birds' of {tmp_path / 'data'}; name folder:" in refused(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def _parse_python(words):
         assert module == "benchmarks"
         parser = argparse.ArgumentParser()
         parser.add_argument("--only", action="append", choices=list(BENCHMARKS))
+        parser.add_argument("--stale", action="store_true")
         parser.parse_args(arguments)
 
 

@@ -91,5 +91,5 @@ def test_a_disk_that_is_full_is_reported_in_one_line(run_module, store, tmp_path
     ran = forked.run(["-c", FULL, str(n_bytes), *arguments], cwd=PROJECT)
     lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert (ran.returncode, len(lines)) == (2, 1), ran.stderr
-    assert "must have space" in lines[0] or "not full" in lines[0]
+    assert "must be writable and have free space" in lines[0]
     assert "Traceback" not in ran.stderr

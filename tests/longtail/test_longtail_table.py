@@ -89,7 +89,7 @@ def test_compute_gain_without_a_common_seed_is_nothing() -> None:
 def test_compute_gain_refuses_other_test_items() -> None:
     other = make_run("none", 0, [4, 0])
     other.item_ids[0] = "another"
-    with pytest.raises(InputError, match="must have the same test items"):
+    with pytest.raises(InputError, match="must have the same test images"):
         compute_gain([make_run("crt", 0, [4, 4])], [other])
 
 
@@ -149,5 +149,5 @@ def test_to_markdown_says_what_must_be_known() -> None:
 def test_to_markdown_of_one_seed_has_no_deviation() -> None:
     runs = [make_run("none", 0, [4, 0]), make_run("crt", 0, [4, 4])]
     text = to_markdown(build_table(runs, [0]), "Title", {"many": 1}, [0], {})
-    assert "McNemar's test over test items" in text
+    assert "McNemar's test over test images" in text
     assert "±" not in text.replace("mean ± sample", "")

@@ -146,7 +146,7 @@ def test_few_shots_promise_what_they_can(module_store, shots, promises):
         ({"coverage": 0.9999}, "coverage=0.9999 needs .* needs at least 9999 calibration images, got 1151"),
         ({"calibrate": "kept_aside"}, r"set no images aside; fit it with calibration_fraction=0\.5, or pass calib"),
         ({"calibrate": "none", "answer_error": 0.02}, "calibrate is none; pass calibrate=auto"),
-        ({"sets_per": "group"}, "sets_per=group needs at least 9 calibration images of one group, got fewer"),
+        ({"sets_per": "group"}, "sets_per=group needs at least 9 calibration images of at least one group, got fewer"),
         ({"costs": "nowhere.yaml"}, "costs must be a YAML file, got nowhere.yaml"),
     ],
 )

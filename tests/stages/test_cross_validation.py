@@ -189,7 +189,7 @@ def test_parameters_that_do_not_fit_are_refused(values, message):
 
 
 def test_runs_of_folds_are_no_classifiers_to_go_on_with(divided):
-    with pytest.raises(InputError, match=r"holds no classifier; promote it"):
+    with pytest.raises(InputError, match=r"which contains no classifier; promote it"):
         load_classifier(divided.run_id)
     with pytest.raises(InputError, match="a classifier must come from"):
         load_classifier(children(divided.run_id)[0].info.run_id)

@@ -113,7 +113,7 @@ def test_promote_writes_what_the_version_rests_on(runs):
         "reason": "first champion of its name",
     }
     assert expected.items() <= version.tags.items()
-    assert "| class | taken for | images" in version.description
+    assert "| class | predicted as | images" in version.description
     card = version.tags["model_card_run"]
     assert f"/runs/{card}/artifacts/model_card.html)" in version.description
     for name in ("model_card.md", "model_card.html"):
@@ -268,7 +268,7 @@ def test_promote_registers_nothing_that_predicts_otherwise_than_its_run(runs, tm
     fitted = run_fit_head(FitHeadConfig(**config)).run_id
     # The configuration now names other weights than those that the head was fitted with.
     mlflow.MlflowClient().log_dict(fitted, config | {"weights_seed": 1}, "config.json")
-    with pytest.raises(InputError, match=f"must give the predictions of run {fitted}, got \\d+ of 359 others"):
+    with pytest.raises(InputError, match=f"must give the predictions of run {fitted}, got \\d+ of 359 that differ"):
         run_promote(PromoteConfig(run_id=fitted, model_name="other"))
     (run,) = find_runs({"stage": "promote", "candidate": fitted}, status="FAILED")
     assert "must give the predictions" in run.data.tags["error"]

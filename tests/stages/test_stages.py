@@ -198,7 +198,7 @@ def test_duplicates_across_splits_are_counted_and_warned_of(store, image_folder,
     copy.write_bytes((image_folder / "train" / "red" / "1.png").read_bytes())
     outcome = run_fit_head(FitHeadConfig(dataset=f"folder:{image_folder}", head="prototype", image_size=32))
     assert json.loads(mlflow.get_run(outcome.run_id).data.tags["duplicates_across_splits"]) == {"train/test": 1}
-    text = [record.getMessage() for record in caplog.records if "also in train" in record.getMessage()]
+    text = [record.getMessage() for record in caplog.records if "images are also in train;" in record.getMessage()]
     advice = "duplicates=drop_from_train removes them from train"
     assert text == [f"folder:{image_folder}: 1 test images are also in train; {advice}"], "once"
 

@@ -230,6 +230,6 @@ def test_changed_space_under_the_same_name_is_refused(store, study_cache, tmp_pa
     with pytest.raises(InputError, match=r"got a changed one: .* pass study_name=another"):
         run_fit_head(config.model_copy(update={"search_space": path}))
     with pytest.raises(
-        InputError, match="must continue with the method it started with, which is 'prototype', got 'knn'"
+        InputError, match="must continue with the method that it started with, which is 'prototype', got 'knn'"
     ):
         run_fit_head(config.model_copy(update={"head": "knn"}))

@@ -56,7 +56,7 @@ def test_tango_interval_of_equal_classifiers_has_a_width_and_is_symmetric() -> N
 
 @pytest.mark.parametrize("counts", [(-1, 2, 10), (6, 5, 10), (0, 0, 0)])
 def test_tango_interval_refuses(counts: tuple[int, int, int]) -> None:
-    with pytest.raises(InputError, match="discordant items must be among all items"):
+    with pytest.raises(InputError, match="discordant items must not outnumber all items"):
         tango_interval(*counts)
 
 

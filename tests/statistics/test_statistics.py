@@ -169,5 +169,5 @@ def test_summarize_seeds_of_one_has_no_spread_and_of_none_no_mean() -> None:
 
 
 def test_summarize_seeds_refuses_seeds_that_nobody_expected() -> None:
-    with pytest.raises(InputError, match=r"among the expected ones \[0, 1\], got \[5\]"):
+    with pytest.raises(InputError, match=r"among the expected seeds \[0, 1\], got \[5\]"):
         summarize_seeds({0: 0.1, 5: 0.2}, expected=[0, 1])
