@@ -88,12 +88,12 @@ def test_what_folds_do_not_tell_apart_is_said_with_the_cheapest_and_what_would_t
     table = TABLES["cross_validation"](frame)
     (note,) = [note for note in table.notes if "cannot be excluded" in note]
     assert "svm and knn cannot be excluded (95 % confidence set of the best). The cheapest of them: knn (2.00 s" in note
-    assert "test images instead of 200 (power 80 %" in note
+    assert "test images instead of 200 (80 % power" in note
     (doubt,) = table.doubts
     assert doubt.n_items == N_ITEMS < doubt.n_needed
-    (told,) = answers_of([table])
-    assert "svm on frozen resnet18 is the best on validation data" in told.text
-    assert "not significantly better than 1 of 2 others; the cheapest of them is knn on frozen resnet18" in told.text
+    (answer,) = answers_of([table])
+    assert "svm on frozen resnet18 is the best on validation data" in answer.text
+    assert "not significantly better than 1 of the 2 others; the cheapest of these is knn on frozen resnet18" in answer.text
     assert any(line.startswith("W05") for line in warnings_of_tables([table]))
 
 
