@@ -87,7 +87,7 @@ def test_page_is_filtered_by_finding_split_label_and_path(page):
     assert "train/drop/notes.png" in first_paths(page)
     choose(page, "text", "NOTES")
     assert first_paths(page) == ["train/drop/notes.png"]
-    assert "no picture" in cards(page)[0]
+    assert "no image" in cards(page)[0]
 
 
 def test_page_is_sorted_by_score_and_by_path(page):
