@@ -93,7 +93,8 @@ def write(path: Path, measured: dict[str, tuple[list[Row], str]], codes: dict[st
     about, lines = tables.get(title(), ([], {}))
     for name, (rows, when) in measured.items():
         lines[name] = [f"{_line(row, when).removesuffix(' |')} <!-- {name} {codes[name]} --> |" for row in rows]
-    tables[title()] = (machine() if measured else about, lines)
+    if lines:
+        tables[title()] = (machine() if measured else about, lines)
     parts = [INTRODUCTION]
     for heading, (about, kept) in sorted(tables.items()):
         body = [_judged(line, codes) for name in codes for line in kept.get(name, [])]
