@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row
 from benchmarks.sources import LIBRARIES, version
+from resnet_mlflow.devices import cpu_info
 
 HEADER = (
     "| what | measured | range | target | | ours | peer | when |",
@@ -66,7 +67,7 @@ def _digits(value: float) -> str:
 def title() -> str:
     """Return what tells this machine's table from others': the instructions that libraries use, and the processor."""
     forced = [f"{name}={os.environ[name]}" for name in _FORCING if name in os.environ]
-    instructions = next((shown for flag, shown in _SETS.items() if flag in _cpu_info("flags").split()), "")
+    instructions = next((shown for flag, shown in _SETS.items() if flag in cpu_info("flags").split()), "")
     shown = f"{instructions}: {_processor()}" if instructions else _processor()
     return f"{shown}, forced to less ({', '.join(forced)})" if forced else shown
 
@@ -142,13 +143,7 @@ def stamp() -> str:
 
 
 def _processor() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_info(field: str) -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _memory_gib() -> float:

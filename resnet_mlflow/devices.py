@@ -64,20 +64,20 @@ def cpu_has_bf16() -> bool:
     # Only x86-64 was measured: elsewhere fp32 is the safe answer.
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
-    return bool(_CPU_BF16_FLAGS & set(_cpu_info("flags").split()))
+    return bool(_CPU_BF16_FLAGS & set(cpu_info("flags").split()))
 
 
 def processor() -> str:
     """Return what the last bits of sums depend on: processor, vectors, threads; such as ``EPYC, avx2, 2 threads``."""
-    flags = _cpu_info("flags").split()
+    flags = cpu_info("flags").split()
     vectors = next((f"{name}, " for name, flag in _VECTORS.items() if flag in flags), "")
     given = os.environ.get("OMP_NUM_THREADS", "")
     n_threads = int(given) if given.isdecimal() else n_cores()
-    name = _cpu_info("model name") or platform.processor() or platform.machine()
+    name = cpu_info("model name") or platform.processor() or platform.machine()
     return f"{name}, {vectors}{n_threads} thread{'s' if n_threads > 1 else ''}"
 
 
-def _cpu_info(field: str) -> str:
+def cpu_info(field: str) -> str:
     """Return a field of the first core in Linux's list; empty where there is none."""
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []

@@ -24,7 +24,7 @@ InOrder = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 def thread_per_block() -> Iterator[InOrder]:
     """Yield what applies a function to blocks, by as many threads as there are cores, and gives results in their order.
 
-    At most three results for each thread wait to be taken.
+    Blocks are read two per thread ahead of the results that are taken.
     """
     n_threads = n_cores()
     with on_one_blas_thread(), ThreadPoolExecutor(n_threads, "block") as pool:
