@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.best import cheapest
+from analysis.best import cheapest, out_of
 from analysis.cells import VARIANT
 from analysis.gains import GAIN, P_HOLM
 from analysis.table import RUN_IDS, Table
@@ -84,12 +84,16 @@ def _beside_rivals(first: str, table: Table, place: int, n_others: int, accuracy
         return f"{first} Its {n_others} rivals were not tested against it."
     if not open_to:
         return f"{first} It differs significantly from each of the others."
-    message = f"{first} On these data it is not significantly better than {len(open_to)} of the {n_others} others"
+    message = f"{first} On these data it is not significantly better than {out_of(len(open_to), n_others)}"
     least, why = cheapest(rows, [place, *open_to])
-    if least == place:
-        return f"{message}; none of these is cheaper."
-    rival = f"{name_of(rows.iloc[least])} with {rows[accuracy].iloc[least]:.3f}"
-    return f"{message}; the cheapest of these is {rival}{f' ({why})' if why else ''}."
+    rival = rows.iloc[open_to[0] if least == place else least]
+    shown = f"{name_of(rival)} with {rival[accuracy]:.3f}"
+    cost = f" ({why})" if why else ""
+    if len(open_to) == 1:
+        return f"{message}: {shown} {'is not cheaper' if least == place else f'is cheaper{cost}'}."
+    return f"{message}; " + (
+        "none of these is cheaper." if least == place else f"the cheapest of these is {shown}{cost}."
+    )
 
 
 def _fine_tuning(table: Table, tables: Mapping[str, Table]) -> str:

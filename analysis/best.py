@@ -56,8 +56,7 @@ def best_note(
     p = format_value(p_values[close.first, close.second], "p_value")
     first = f"{place}the" if place else "The"
     text = (
-        f"{first} best {_words(metric)} is not significantly better than {len(open_pairs)} of the {len(rows) - 1} "
-        f"others: "
+        f"{first} best {_words(metric)} is not significantly better than {out_of(len(open_pairs), len(rows) - 1)}: "
         f"{_listed([names[i] for i in chosen])} cannot be excluded (95 % confidence set of the best)."
     )
     if len(chosen) > 1:
@@ -68,6 +67,18 @@ def best_note(
         f"{text} Closest to {names[best]} is {names[rival]}: difference {found.difference:+.4f}, 95 % interval "
         f"{low:+.4f} to {high:+.4f}, Holm p {p}; {_needed(found, wanted)}."
     ), doubt
+
+
+def out_of(count: int, n_others: int) -> str:
+    """Return how many of the others are meant, in words.
+
+    Example:
+        >>> [out_of(1, 1), out_of(3, 3), out_of(2, 3)]
+        ['the other', 'any of the 3 others', '2 of the 3 others']
+    """
+    if n_others == 1:
+        return "the other"
+    return f"any of the {n_others} others" if count == n_others else f"{count} of the {n_others} others"
 
 
 def doubt_about(claim: str, found: SeededDifference, wanted: Needed) -> Doubt:

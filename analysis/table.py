@@ -50,7 +50,7 @@ class Doubt:
     n_needed: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """The answer to one question.
 
@@ -74,3 +74,7 @@ class Table:
     winners: frozenset[tuple[int, str]] = field(default_factory=frozenset)
     doubts: tuple[Doubt, ...] = ()
     pairs: tuple[Pair, ...] = ()
+
+    def __repr__(self) -> str:
+        # A notebook shows what a cell returns, which the fields with all their numbers would fill.
+        return f"Table({self.name!r}, {len(self.frame)} rows, {len(self.columns)} columns)"

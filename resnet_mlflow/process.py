@@ -1,5 +1,6 @@
 """This process: its name, its number among those that ``torchrun`` started, its threads, and whether it is to stop."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -16,6 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 from types import FrameType, ModuleType
 
+# Names of glibc's malloc.h, and the highest values that it reaches by itself in a process without settings.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+MOST_MMAP_BYTES = 32 * 2**20
 # After which a stop that came amid a statement of a database is tried again.
 LATER_S = 0.02
 
@@ -147,6 +151,20 @@ def become_worker() -> None:
     """Mark this process as a worker of another one, which reports to the user."""
     claim()
     _worker.set()
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of arrays that it has freed, whatever its environment asks for.
+
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``. With it, glibc requests the memory of every array over
+    128 KiB from the kernel and returns it at once, and filling the new pages took four times as long as computing the
+    distances of a nearest-neighbour search. Other C libraries have no such setting.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_MMAP_THRESHOLD, MOST_MMAP_BYTES)
+        set_option(M_TRIM_THRESHOLD, 2 * MOST_MMAP_BYTES)
 
 
 def is_worker() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig, FinetuneConfig, FitHeadConfig
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.gathering import Shard
-from resnet_mlflow.process import ask_stop, process_name, quiet_libraries, reason_of
+from resnet_mlflow.process import ask_stop, keep_freed_memory, process_name, quiet_libraries, reason_of
 from resnet_mlflow.stages.crews import FINISHED_BEFORE
 from resnet_mlflow.stages.extract import ensure_features
 from resnet_mlflow.stages.preparation import compute_cache_key, prepare
@@ -29,6 +29,7 @@ def answer(request: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
         request: ``job``, ``kind`` and ``config``, ``place``; and what the job needs besides.
     """
     quiet_libraries()
+    keep_freed_memory()
     ask_stop(False)
     start = time.perf_counter()
     try:

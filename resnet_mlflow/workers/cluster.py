@@ -31,6 +31,8 @@ _SETTINGS = {
     # Dask would set others in this process too, for the workers that it starts; ours get them by ``env``, which comes
     # after Dask has begun to log.
     "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "warning"},
+    # Samples the stack a hundred times a second, for a dashboard that workers of this machine do not have.
+    "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": MOST_RESTARTS,
     "distributed.scheduler.worker-ttl": f"{SILENT_S}s",
     "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s",
@@ -101,7 +103,9 @@ def _start(n_workers: int) -> Iterator["Client"]:
             number: {"cls": Nanny, "options": _worker_options(number, n_workers, str(folder))}
             for number in range(n_workers)
         }
-        scheduler = {"cls": Scheduler, "options": {"host": LOOPBACK, "port": 0, "dashboard": False}}
+        # Dask would warn of a port that another study's scheduler has.
+        options = {"host": LOOPBACK, "port": 0, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
+        scheduler = {"cls": Scheduler, "options": options}
         quiet_libraries()
         cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
         with cluster, Client(cluster, set_as_default=False) as client:

@@ -48,7 +48,7 @@ def test_answers_say_so_where_the_data_do_not_tell(scored):
     answers = message(runs)
     assert "Use svm on frozen resnet18: " in answers["leaderboard"]
     assert answers["leaderboard"].endswith(
-        "On these data it is not significantly better than 2 of the 2 others; the cheapest of these is linear "
+        "On these data it is not significantly better than any of the 2 others; the cheapest of these is linear "
         "on frozen resnet18 with 0.500 "
         "(1.00 s to fit)."
     )
