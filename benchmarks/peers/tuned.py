@@ -12,7 +12,7 @@ from resnet_mlflow.devices import pick_precision
 
 
 def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int, device: str = "cpu") -> Tensor:
-    """Return the features of all images in a folder with classes; ``network`` is from ``plain.backbone``, on the device."""
+    """Return the features of all images in a folder of classes; ``network`` is ``plain.backbone``'s, on the device."""
     network = network.to(memory_format=torch.channels_last)
     features = []
     with torch.no_grad(), _autocast(device):
