@@ -88,7 +88,7 @@ def split_by_dataset(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def settings_of_tested(cells: pd.DataFrame, frame: pd.DataFrame) -> "pd.Series[Any]":
     """Return the setting of each run, or of the classifier that it tested if the frame contains that classifier's run.
 
-    Two seeds of one classifier are two runs: otherwise each test would be a setting of its own.
+    Seeds of one classifier are different runs, so by their run ids each test would be a setting of its own.
     """
     settings = frame.drop_duplicates("run_id").set_index("run_id")["setting"]
     tested = cells["classifier_run"].map(settings)

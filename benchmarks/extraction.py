@@ -89,7 +89,7 @@ def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> l
 
 
 def stored(folder: Path, quick: bool) -> list[Row]:
-    """Return the speed of loading stored features, including reading the folder and comparing checksums."""
+    """Return the speed of loading stored features, with reading and comparing the folder, relative to extraction."""
     n_images = 300 if quick else 5000
     images, what = small_folder(folder / "small", n_images)
     extract(images, 64, folder / "warm")
