@@ -1,4 +1,4 @@
-"""A report's answers in a few sentences made from the tables' numbers, including where they show no difference."""
+"""A report's answers: a few sentences based on the tables' numbers, even if these show no difference."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ from analysis.table import RUN_IDS, Table
 
 MOST = 5
 LEVEL = 0.05
-# Layers that are trained, in words.
+# The trained layers, in words.
 LAYERS = {"all": "all layers", "fc": "only the last layer"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A sentence or two, and the table that they were made from.
+    """A sentence or two, and the table that they are based on.
 
     Attributes:
-        text: In plain words.
+        text: The sentences.
         table: Name of the table.
     """
 
@@ -35,9 +35,9 @@ def answers_of(tables: Sequence[Table], places: Mapping[str, str] | None = None)
     """Return the answers that the tables of a report give, at most ``MOST``.
 
     Args:
-        tables: Of the report.
-        places: Of tables of one dataset of several: which, by the name of the table. Each such dataset gets the answer
-            to its first question.
+        tables: The tables of the report.
+        places: The dataset of each table, by the name of the table, if there are several datasets. Each dataset then
+            gets only the answer to its first question.
     """
     places = places or {}
     if not places:
@@ -67,14 +67,14 @@ def _best(table: Table, tables: Mapping[str, Table]) -> str:
 
 
 def _beside_rivals(first: str, table: Table, place: int, n_others: int, accuracy: str) -> str:
-    """Return a sentence on a row with what its comparison with others came to.
+    """Return a sentence on a row, extended by the result of its comparison with others.
 
     Args:
         first: The sentence.
-        table: With the differences of its rows.
+        table: The table, with the differences between its rows.
         place: Position of the row.
         n_others: How many rows compete with it.
-        accuracy: The score that is shown of a rival.
+        accuracy: The score to show for a competing row.
     """
     rows, pairs = table.frame, [pair for pair in table.pairs if place in (pair.first, pair.second)]
     if not n_others:
@@ -169,7 +169,7 @@ def _folds(table: Table, tables: Mapping[str, Table]) -> str:
     if "leaderboard" in tables:
         return ""
     rows = table.frame
-    # Rows are in groups that compete, the best of each first; the largest group says most.
+    # Rows are grouped by what they compete on, the best of each group first; the largest group says most.
     sizes = rows.groupby(["division", "training"], sort=False)["division"].transform("size").to_numpy()
     place = int(sizes.argmax())
     row, score = rows.iloc[place], _score(rows.iloc[place], "cv_accuracy")
@@ -178,7 +178,7 @@ def _folds(table: Table, tables: Mapping[str, Table]) -> str:
 
 
 def name_of(row: "pd.Series[Any]") -> str:
-    """Return what a row's classifier is, in words.
+    """Return the name of a row's classifier, in words.
 
     Example:
         >>> row = {"backbone": "resnet18", "head": "svm", "strategy": "frozen", "variant": "n_trials=15"}
@@ -226,7 +226,7 @@ def _times(ratio: float) -> str:
 
 
 Sentence = Callable[[Table, Mapping[str, Table]], str]
-# By the table that each sentence is made from, in order.
+# By the table on which each sentence is based, in order.
 SENTENCES: Mapping[str, Sentence] = {
     "leaderboard": _best,
     "cross_validation": _folds,

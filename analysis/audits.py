@@ -6,10 +6,10 @@ WRONG, LEAKS = "audit/wrong_labels", "audit/test_with_twin"
 
 
 def audits_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the run of the newest finished audit of each dataset digest, by a sentence on what it found.
+    """Return the run of the latest finished audit of each dataset digest; keys are sentences on what it found.
 
     Args:
-        frame: Runs, newest first, as ``runs.load_runs`` gives them.
+        frame: Runs, newest first, as ``runs.load_runs`` returns them.
     """
     audits = frame[(frame["stage"] == "audit") & (frame["status"] == "FINISHED")]
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Comparisons without the baseline that they should be compared with, one row each."""
+"""Comparisons that lack a baseline that they should include, one row each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import pandas as pd
 from analysis.cells import few_shot
 from resnet_mlflow.longtail.selection import FORCE
 
-# Equal for runs on the same images through the same weights, as far as tags tell.
+# Equal for runs on the same images with the same weights, as far as tags show.
 PLACE = ("dataset_digest", "backbone", "weights", "image_size", "config.folds", "config.repeats")
 TAIL = (*PLACE, "head", "strategy", "config.profile", "config.imbalance_factor")
-# Of a long tail, remedies that cost nothing, and that any other must beat.
+# Long-tail methods that cost nothing, and that any other method must beat.
 ADJUSTMENTS = ("logit_adjust_posthoc", "logit_adjust_loss", "balanced_softmax")
 
 Test = Callable[[pd.DataFrame], bool]
@@ -23,9 +23,9 @@ class Baseline:
 
     Attributes:
         compared: What is compared, in words.
-        missing: What is missing then, and how to get it.
-        within: Columns that are equal for runs of one comparison.
-        compares: Whether runs are such a comparison.
+        missing: What such a comparison lacks without the baseline, and how to get it.
+        within: Columns whose values are equal within one comparison.
+        compares: Whether runs form such a comparison.
         holds: Whether the baseline is among them.
     """
 
@@ -83,7 +83,7 @@ BASELINES = (
 
 
 def missing_baselines(done: pd.DataFrame) -> Iterator[str]:
-    """Yield a clause for each baseline that comparisons lack.
+    """Yield a clause for each baseline that is missing from a comparison.
 
     Args:
         done: Finished cells, as ``warnings`` reviews them.

@@ -1,4 +1,4 @@
-"""In words: which rows may be the best, which is the cheapest of them, and how much data would decide."""
+"""Notes in words: which rows may be the best, which of these is the cheapest, and how much data would decide."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.statistics import Needed, Pair, SeededDifference, best_set
 
 COST = "time/fit_s"
-# No one has more test images, nor trains more seeds.
+# More test images or seeds than these are unrealistic.
 MOST_ITEMS = 10_000_000
 REFERENCE_SIZE = 224
-# From a difference and the number of comparisons that share the level to what would tell the two apart.
+# From a difference, and the number of comparisons that share the level, to the data that would make it significant.
 Need = Callable[[SeededDifference, int], Needed]
 
 
@@ -30,19 +30,19 @@ def best_note(
     p_values: Mapping[tuple[int, int], float],
     need: Need,
 ) -> tuple[str, Doubt] | None:
-    """Return a note on rows of which none is significantly better than all others, and the doubt about the first.
+    """Return a note on rows if none is significantly better than all others, and the doubt about the first.
 
     Args:
-        place: Which rows compete, with a colon, or empty.
+        place: Which rows compete, followed by a colon; or empty.
         frame: Rows of scores.
         rows: Their positions; pairs count from the first of them.
-        pairs: Their differences in the metric.
+        pairs: Differences in the metric between these rows.
         metric: The score.
-        p_values: What the table shows of each pair, after Holm.
-        need: Gives what would tell two rows apart.
+        p_values: The p value that the table shows for each pair, after Holm's correction.
+        need: Returns the data that would make the difference of two rows significant.
 
     Returns:
-        Nothing where there is nothing to say.
+        Nothing if there is nothing to say.
     """
     best = max(range(len(rows)), key=lambda i: float(frame[metric].iloc[rows[i]]))
     open_pairs = [pair for pair in pairs if best in (pair.first, pair.second) and not pair.separated]
@@ -85,15 +85,15 @@ def doubt_about(claim: str, found: SeededDifference, wanted: Needed) -> Doubt:
     """Return a difference that is not significant as a doubt, with the number of test images that it needs.
 
     Args:
-        claim: What is said to be better than what.
+        claim: What is better than what, according to the table.
         found: Their difference.
-        wanted: What would tell them apart.
+        wanted: The data that would make it significant.
     """
     return Doubt(claim, abs(found.difference), found.n_items, wanted.n_items if found.difference else math.nan)
 
 
 def _needed(found: SeededDifference, wanted: Needed) -> str:
-    """Return how much data would make the difference of two rows significant, if it is as found."""
+    """Return how much data would make the difference of two rows significant, if the true difference is as found."""
     if found.difference == 0:
         return "if they are as similar as found, no amount of data would separate them"
     if wanted.n_items <= found.n_items or wanted.n_seeds <= found.n_seeds:
@@ -130,7 +130,7 @@ def name_of(frame: pd.DataFrame, row: int) -> str:
     labels = [str(name) for name in frame.columns[: list(frame.columns).index(VARIANT) + 1]]
     telling = [name for name in labels if len(set(frame[name].astype(str))) > 1] or labels[:1]
     values = {name: frame[name].iloc[row] for name in telling}
-    # A number alone, as of trials, would name nothing.
+    # A number on its own, such as the number of trials, is not a name.
     parts = [value if isinstance(value, str) else f"{name} {value}" for name, value in values.items()]
     return " ".join(filter(None, parts))
 

@@ -1,4 +1,4 @@
-"""Finished classifiers of one dataset, and their scores over seeds: what every table is made of."""
+"""Finished classifiers of one dataset, and their scores over seeds: the basis of every table."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -15,9 +15,9 @@ from resnet_mlflow.tracking import PROTOCOL
 
 CONFIG = "config."
 VARIANT = "variant"
-# What a cross-validation logs, and no other run.
+# A metric that only cross-validations log.
 FOLDS_SCORE = "cv_accuracy"
-# What says where a cell stands, not how it differs from its neighbours.
+# Columns that place a cell, but do not say how it differs from its neighbours.
 NOT_A_VARIANT = frozenset(
     f"{CONFIG}{name}"
     for name in (
@@ -37,14 +37,14 @@ NOT_A_VARIANT = frozenset(
 def finished_cells(frame: pd.DataFrame, *stages: str) -> pd.DataFrame:
     """Return the newest finished run of every setting and seed, of one dataset, without cross-validations.
 
-    Scores of one test split and scores over folds are of other images by other training images: no table mixes them.
+    Scores on a test split and scores over folds differ in test images and training images: no table mixes them.
 
     Args:
-        frame: Runs, newest first, as ``runs.load_runs`` gives them.
+        frame: Runs, newest first, as ``runs.load_runs`` returns them.
         stages: The stages to keep.
 
     Raises:
-        InputError: If the runs are of several dataset digests: their scores are not of the same items.
+        InputError: If the runs have several dataset digests, because their scores are on different items.
     """
     return _newest(frame[~cross_validated(frame)], *stages)
 
@@ -62,7 +62,7 @@ def cross_validated_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cross_validated(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which runs are of a cross-validated configuration; runs of single folds are a stage of their own."""
+    """Return which runs are cross-validated configurations; runs of single folds have a stage of their own."""
     return frame[PROTOCOL] == "cross-validation"
 
 
@@ -80,15 +80,15 @@ def _first_of_each(done: pd.DataFrame) -> Any:
 
 
 def split_by_dataset(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the runs of each dataset digest, under it, those with most runs first."""
+    """Return the runs of each dataset digest, keyed by it, the digest with the most runs first."""
     counts = frame["dataset_digest"].value_counts()
     return {str(digest): frame[frame["dataset_digest"] == digest] for digest in counts.index}
 
 
 def settings_of_tested(cells: pd.DataFrame, frame: pd.DataFrame) -> "pd.Series[Any]":
-    """Return the setting of each run, or of the classifier that it tested where the frame holds that one's run.
+    """Return the setting of each run, or of the classifier that it tested if the frame contains that classifier's run.
 
-    Two seeds of one classifier are two runs of it: by its own account each test would be a setting of its own.
+    Seeds of one classifier are different runs, so by their run ids each test would be a setting of its own.
     """
     settings = frame.drop_duplicates("run_id").set_index("run_id")["setting"]
     tested = cells["classifier_run"].map(settings)
@@ -107,7 +107,7 @@ def few_shot(cells: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def config_column(cells: pd.DataFrame, name: str, default: Any) -> "pd.Series[Any]":
-    """Return a typed parameter of all cells, with a default for those that have none."""
+    """Return a typed parameter of all cells, with a default for cells that lack it."""
     if CONFIG + name not in cells:
         return pd.Series(default, index=cells.index)
     column = cells[CONFIG + name]
@@ -115,7 +115,7 @@ def config_column(cells: pd.DataFrame, name: str, default: Any) -> "pd.Series[An
 
 
 def best_by_validation(frame: pd.DataFrame, labels: Sequence[str]) -> "pd.Series[Any] | None":
-    """Return the row of ``score_rows`` with the highest validation accuracy; None where no run has one.
+    """Return the row of ``score_rows`` with the highest validation accuracy; None if no run has one.
 
     Args:
         frame: Runs of one dataset.
@@ -127,12 +127,12 @@ def best_by_validation(frame: pd.DataFrame, labels: Sequence[str]) -> "pd.Series
 
 
 def best_settings(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """Return ``score_rows``, of equal labels only the setting of the best validation accuracy; the best row first.
+    """Return ``score_rows``, best first; of rows with equal labels, only the one with the best validation accuracy.
 
     Args:
         cells: As ``finished_cells`` returns them.
         labels: Columns that name a row.
-        metrics: Metrics to summarise beside validation accuracy.
+        metrics: Metrics to summarise in addition to validation accuracy.
     """
     rows = score_rows(cells, labels, ["val/accuracy", *metrics])
     rows = rows.sort_values("val/accuracy", ascending=False, kind="stable")
@@ -140,7 +140,7 @@ def best_settings(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[
 
 
 def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Return one row per setting: its labels, what else sets it apart, and each metric over seeds.
+    """Return one row per setting: its labels, other parameters that distinguish it, and each metric over seeds.
 
     Args:
         cells: As ``finished_cells`` returns them.
@@ -148,10 +148,10 @@ def score_rows(cells: pd.DataFrame, labels: Sequence[str], metrics: Sequence[str
         metrics: Metrics to summarise.
 
     Returns:
-        The labels, ``variant`` (parameters that tell rows of equal labels apart), per metric ``x`` (mean over seeds),
-        ``x std``, ``x n`` (seeds that differ), ``x low`` and ``x high`` (interval over seeds and items together; with
-        one seed over items), ``x seeds low``, ``x items low`` and so on (its parts), ``held out`` (see
-        ``intervals.HELD_OUT``), ``seeds`` and ``run_ids``, both ascending by seed.
+        The labels; ``variant``, parameters that distinguish rows with equal labels; for each metric ``x`` (mean over
+        seeds), ``x std``, ``x n`` (number of seeds with different results), ``x low`` and ``x high`` (interval over
+        seeds and items together; with one seed, over items), ``x seeds low``, ``x items low`` and so on (its parts);
+        ``held out`` (see ``intervals.HELD_OUT``); ``seeds`` and ``run_ids``, both ascending by seed.
     """
     groups = [group for _, group in cells.groupby("setting", sort=False)]
     rows = [_labelled(group, labels) | _scores(group, metrics) for group in groups]
@@ -178,14 +178,14 @@ def _scores(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _distinct(group: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs without those that repeat another one's results."""
+    """Return the runs without those that repeat the results of another run."""
     telling = [name for name in map(str, group) if name.endswith(("/nll", "/ece"))]
     rows = [{str(name): float(value) for name, value in row.items()} for row in group[telling].to_dict("records")]
     return group.iloc[distinct_seeds(dict(enumerate(rows)))]
 
 
 def _held_out(group: pd.DataFrame) -> float:
-    """Return the images that a seed draws for validation over those that are left to train on.
+    """Return the number of images that a seed draws for validation, divided by the number left for training.
 
     Samples of a few images per class hardly overlap.
     """
@@ -194,11 +194,11 @@ def _held_out(group: pd.DataFrame) -> float:
 
 
 def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Return per run the parameters that differ from another run with the same labels and are not the default.
+    """Return, per run, the parameters that differ from another run with the same labels and are not the default.
 
     Args:
         rows: Runs.
-        labels: Columns that name a run; parameters among them do not count.
+        labels: Columns that name a run; parameters among them are ignored.
     """
     texts = [""] * len(rows)
     keys: dict[Hashable, list[int]] = {}
@@ -208,7 +208,7 @@ def variants(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     names = [name for name in map(str, rows) if name.startswith(CONFIG) and name not in ignored]
     for positions in keys.values():
         same = rows.iloc[positions]
-        # Whether rows differ is a question of values, whatever their types.
+        # Rows differ if their values differ, whatever the types.
         differing = [name for name in [*names, "weights"] if len(positions) > 1 and len(set(map(str, same[name]))) > 1]
         for position in positions:
             row = rows.iloc[position]

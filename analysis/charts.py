@@ -1,4 +1,4 @@
-"""What a figure shows, apart from how it is drawn: on paper by ``figures``, in a browser by ``interactive``."""
+"""What figures show, independent of how they are drawn: on paper by ``figures``, in a browser by ``interactive``."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ Values = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Series:
-    """Values of one thing compared, with the ends of their 95 % intervals (NaN where there are none).
+    """Values of one of the things compared, with the ends of their 95 % intervals (NaN if there are none).
 
     Attributes:
-        name: Stands in the legend, and chooses the colour.
+        name: Label in the legend; determines the colour.
         means: One per position of the chart.
         low: Lower ends.
         high: Upper ends.
@@ -24,15 +24,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Scores of many things, a line each, as a dot on its interval.
+    """Scores of many things, one line each, as dots on their intervals.
 
     Attributes:
         title: The question.
-        axis: What is scored.
+        axis: Name of the score.
         labels: One per line, from the top.
-        groups: What gives each line its colour, as many as labels; several series are coloured by their own names.
+        groups: What determines the colour of each line, one per label; several series are coloured by their names.
         series: Scores, one per label.
-        zero: Whether 0, no difference, is marked.
+        zero: Whether 0 (no difference) is marked.
     """
 
     title: str
@@ -45,15 +45,15 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Lines:
-    """Scores along numbers or steps, with a band of their intervals.
+    """Scores along numbers or steps, with their intervals as a band.
 
     Attributes:
         title: The question.
-        x_axis: What the positions are.
-        y_axis: What is scored.
-        positions: Texts, evenly spaced; for numbers, ``numbers`` holds where they stand on a logarithmic axis.
+        x_axis: Name of the positions.
+        y_axis: Name of the score.
+        positions: Texts, evenly spaced; for numbers, ``numbers`` has their positions on a logarithmic axis.
         series: Scores, one per position.
-        numbers: Positions as numbers; empty where they are steps.
+        numbers: Positions as numbers; empty if they are steps.
     """
 
     title: str
@@ -72,10 +72,10 @@ class Points:
         title: The question.
         x_axis: The cost.
         y_axis: The score.
-        labels: What each point is: its method, whose first word gives the colour, ``on`` a backbone.
+        labels: Name of each point: its method, ``on`` and a backbone; the first word determines the colour.
         costs: Positive.
         scores: One per label, with their intervals.
-        front: Positions of the points that no other beats in both, cheapest first.
+        front: Positions of the points on the Pareto front, cheapest first.
     """
 
     title: str
@@ -89,15 +89,15 @@ class Points:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A score by two things.
+    """A score by rows and columns.
 
     Attributes:
         title: The question.
-        axis: What is scored.
+        axis: Name of the score.
         rows: Names of the rows, from the top.
         columns: Names of the columns.
-        scores: ``(n_rows, n_columns)``; NaN where there is none.
-        x_axis: What the columns are, where their names do not say it.
+        scores: ``(n_rows, n_columns)``; NaN if there is none.
+        x_axis: What the columns are, unless their names say so.
         y_axis: What the rows are.
     """
 
@@ -112,11 +112,11 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Mean ranks over datasets, and which of them do not differ significantly.
+    """Mean ranks over datasets, and which of these do not differ significantly.
 
     Attributes:
         title: The question.
-        names: What is ranked.
+        names: Names of the ranked methods.
         ranks: Mean ranks, 1 is best.
         cliques: Names that do not differ significantly, one group per bar.
     """
@@ -127,9 +127,9 @@ class Ranks:
     cliques: tuple[tuple[str, ...], ...]
 
 
-# Accuracies end here; a t interval over few seeds may not.
+# Accuracies are at most 1; a t interval over few seeds may extend further.
 MOST = 1.005
-# Columns of a grid whose numbers still fit beside each other with three decimals.
+# The most columns of a grid whose numbers still fit side by side with three decimals.
 WIDE_COLUMNS = 12
 
 Chart = Intervals | Lines | Points | HeatMap | Ranks

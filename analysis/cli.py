@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") ->
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # As in `... | head`; Python would complain once more at its exit.
+        sys.stderr.close()  # As in `... | head`; otherwise Python reports the error again at exit.
         sys.exit(0)
     except Exception as error:
         known = error if isinstance(error, InputError) else of_place(error)
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") ->
 
 
 def run(argv: Sequence[str], prog: str = "python -m analysis") -> object:
-    """Run the command that arguments spell; without one, ``report``; ``prog`` stands in help and errors.
+    """Run the command given by the arguments, by default ``report``; help and errors show ``prog``.
 
     Raises:
-        InputError: If an argument is wrong, or the store does not hold what is asked for.
+        InputError: If an argument is invalid, or the store does not contain what is requested.
     """
     first = argv[0] if argv else "--"
     named = not first.startswith("-") or first in ("-h", "--help")
@@ -142,7 +142,7 @@ def _read(given: dict[str, str]) -> tuple[CompareConfig, dict[str, Any]]:
     return config, filters
 
 
-# By name: what is called, what it does, and what must be given.
+# By name: the function, what it does, and its required arguments.
 COMMANDS: dict[str, tuple[Callable[..., object], str, tuple[str, ...]]] = {
     "report": (_report, "Write the report of an experiment and print its path.", ()),
     "table": (_table, "Print one comparison table.", ("name",)),

@@ -12,7 +12,7 @@ def typed_config(run_id: str) -> dict[str, Any]:
     """Return the typed parameters that a run logged as ``config.json``.
 
     Raises:
-        InputError: If it has none.
+        InputError: If there is no ``config.json``.
     """
     from mlflow.exceptions import MlflowException
 

@@ -11,26 +11,26 @@ from resnet_mlflow.tracking import connect, current_experiment, stage_run
 
 logger = logging.getLogger(__name__)
 
-# A note of MLflow's holds 8000 characters.
+# MLflow's notes are limited to 8000 characters.
 NOTE_CHARACTERS = 7500
 ARTIFACTS = "report"
 
 
 def report_here(output: str) -> Path:
-    """Write the report of the experiment that runs go to now, and return its page."""
+    """Write the report of the current experiment, and return its page."""
     connect()
     return run_compare(CompareConfig(experiment=current_experiment(), output=output), tables=False)
 
 
 def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
-    """Write the report of an experiment, log it, and return its page; answers and the first table are printed.
+    """Write the report of an experiment, log it, and return its page; print the answers and the first table.
 
     Args:
-        config: Which experiment, and where to.
-        tables: Whether the first table is printed, too.
+        config: The experiment, and the output folder.
+        tables: Whether the first table is printed as well.
 
     Raises:
-        InputError: If there is no such experiment, the store cannot be reached, or the folder holds something else.
+        InputError: If there is no such experiment, the store cannot be reached, or the folder contains something else.
     """
     check_output(config.output)
     runs = load_runs(
@@ -56,7 +56,7 @@ def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
         for table in report.tables[:1]:
             print(to_markdown(table, intervals=False))
     for remark in report.missing:
-        # That there are no runs for a table is no news to whoever made the runs.
+        # Whoever made the runs knows for which tables there are none.
         is_absent = remark.startswith("Table ") and " is omitted: it needs " in remark
         logger.log(logging.DEBUG if is_absent else logging.WARNING, "missing or unfair: %s", remark)
     print(f"Report of experiment {config.experiment}: {page} (artifact {ARTIFACTS}/{page.name} of run {run.run_id}).")
@@ -64,7 +64,7 @@ def run_compare(config: CompareConfig, *, tables: bool = True) -> Path:
 
 
 def _note(report: Report) -> str:
-    """Return the tables in Markdown, as many lines as a note holds: the page shows the first of them."""
+    """Return the tables in Markdown, truncated to as many lines as fit into a note."""
     text = report.body()
     if len(text) <= NOTE_CHARACTERS:
         return text

@@ -1,4 +1,4 @@
-"""Two runs side by side: parameters, metrics, confusions, and the images that only one gets right."""
+"""Two runs side by side: parameters, metrics, confusions, and images that only one of them classifies correctly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from resnet_mlflow.markdown import markdown_table, plain
 from resnet_mlflow.statistics import McNemarTest, SeededDifference, mcnemar
 from resnet_mlflow.tracking import Predictions, get_run, reach_store
 
-# Below six discordant items even the most lopsided exact test stays above 0.05.
+# With fewer than six discordant items, p of the exact test is always above 0.05.
 MCNEMAR_MIN_DISCORDANT = 6
 N_THUMBNAILS = 8
 N_CONFUSIONS = 10
@@ -34,15 +34,16 @@ class RunDiff:
     """Two runs on the same test items; differences are second minus first.
 
     Attributes:
-        runs: Both.
+        runs: Both runs.
         parameters: Name and both values of parameters that differ.
-        metrics: Name and both values of metrics of either.
-        accuracy: Difference of test accuracy, with its interval over items.
-        balanced_accuracy: The same of balanced accuracy.
-        test: McNemar's test of both being equally accurate; its first is the first run.
+        metrics: Name and both values of metrics that either run has.
+        accuracy: Difference in test accuracy, with its interval over items.
+        balanced_accuracy: The same for balanced accuracy.
+        test: McNemar's test that both are equally accurate; its ``first`` is the first run.
         class_names: Names of classes.
-        confusion: Confusions of the second minus those of the first, rows are labels, ``(n_classes, n_classes)``.
-        changed: Items that one of both got right: ``item_id``, ``path``, ``label``, ``first``, ``second``, ``gained``.
+        confusion: Confusions of the second minus those of the first, ``(n_classes, n_classes)``; rows are labels.
+        changed: Items that only one of them classified correctly: ``item_id``, ``path``, ``label``, ``first``,
+            ``second``, ``gained``.
     """
 
     runs: tuple[Run, Run]
@@ -60,7 +61,7 @@ def compare_runs(first: str, second: str) -> RunDiff:
     """Return how two runs differ.
 
     Raises:
-        InputError: If a run is missing, has no predictions, or was tested on other data than the other.
+        InputError: If a run is missing, has no predictions, or the two were tested on different data.
     """
     reach_store()
     runs = get_run(first), get_run(second)
@@ -71,7 +72,7 @@ def compare_runs(first: str, second: str) -> RunDiff:
         raise InputError(
             f"compared runs must share one dataset digest, got {digests[0]} and {digests[1]}; their test images differ"
         )
-    # With one seed on each side the pair is a pair whatever the seeds are.
+    # With one run on each side, they form a pair even if their seeds differ.
     sides = {0: second}, {0: first}
     accuracy, balanced = (paired_difference(*sides, balanced=balanced) for balanced in (False, True))
     assert accuracy is not None
@@ -87,8 +88,8 @@ def compare_runs(first: str, second: str) -> RunDiff:
 def write_diff(first: str, second: str, folder: Path) -> str:
     """Write a comparison to a folder, and return it as Markdown.
 
-    The folder gets ``diff.md``, ``confusion_difference.csv`` and ``.png``, ``changed_items.csv`` and, where the
-    dataset can be loaded and items changed sides, ``changed_items.png`` with their thumbnails.
+    The folder gets ``diff.md``, ``confusion_difference.csv`` and ``.png``, ``changed_items.csv`` and, if the
+    dataset can be loaded and there are changed items, ``changed_items.png`` with their thumbnails.
 
     Raises:
         InputError: As ``compare_runs``, or if the folder's name is taken by a file.
@@ -109,7 +110,7 @@ def write_diff(first: str, second: str, folder: Path) -> str:
     if images is not None and len(found.changed):
         changed_items_figure(found.changed, images, names, N_THUMBNAILS).savefig(thumbnails)
     else:
-        thumbnails.unlink(missing_ok=True)  # Of an earlier comparison in the same folder.
+        thumbnails.unlink(missing_ok=True)  # Left by an earlier comparison in the same folder.
     text = to_markdown(found, why) + f"\n\nFiles: {folder}"
     (folder / "diff.md").write_text(text + "\n", encoding="utf-8")
     return text
@@ -120,7 +121,7 @@ def to_markdown(found: RunDiff, why_no_images: str = "") -> str:
 
     Args:
         found: The comparison.
-        why_no_images: Why there are no thumbnails; empty where there are.
+        why_no_images: Why there are no thumbnails; empty if there are.
     """
     a, b = (f"{run.info.run_name} ({run.info.run_id[:8]})" for run in found.runs)
     gained = int(found.changed["gained"].sum())
@@ -185,7 +186,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], otherwise: str)
 
 
 def _differences(runs: tuple[Run, Run]) -> tuple[list[tuple[str, str, str]], list[tuple[str, float, float]]]:
-    """Return parameters that differ as values, and the scores of either run."""
+    """Return parameters whose values differ, and the scores that either run has."""
     frame = to_frame(runs).astype(object)
     columns = [name for name in frame if str(name).startswith("config.") or name in ("weights", "version")]
     pairs = [

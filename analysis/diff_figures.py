@@ -1,4 +1,4 @@
-"""Figures of two runs' difference: confusions, and images that only one gets right."""
+"""Figures of the difference between two runs: confusions, and images that only one of them classifies correctly."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NUMBERED_CLASSES = 20
-# Height of the title above a line of images and of the text below, in inches.
+# Heights of the title above a row of images and of the text below, in inches.
 LINE_INCHES = 1.0
 
 
 def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
-    """Return confusions of the second run minus those of the first: what grew is orange, what shrank blue.
+    """Return confusions of the second run minus those of the first: increases are orange, decreases blue.
 
     Args:
         difference: ``(n_classes, n_classes)``, rows are labels.
@@ -63,13 +63,13 @@ def confusion_difference_figure(difference: NDArray[np.int64], class_names: Sequ
 def changed_items_figure(
     changed: pd.DataFrame, read_image: Callable[[str], NDArray[np.uint8]], class_names: Sequence[str], n_images: int
 ) -> "Figure":
-    """Return images that one of two runs got right: a line of those gained, a line of those lost.
+    """Return images that only one of two runs classified correctly: a row of those gained, a row of those lost.
 
     Args:
         changed: ``item_id``, ``path``, ``label``, ``first``, ``second``, ``gained``.
-        read_image: Gives the image of an item.
+        read_image: Returns the image of an item.
         class_names: Names of all classes.
-        n_images: Images per line, at most.
+        n_images: Maximum number of images per row.
     """
     sides = [("gained", "second", changed[changed["gained"]]), ("lost", "first", changed[~changed["gained"]])]
     lines = [side for side in sides if len(side[2])]

@@ -1,4 +1,4 @@
-"""The test images behind predictions, where the dataset is still what it was."""
+"""The test images behind predictions, if the dataset has not changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +12,19 @@ from resnet_mlflow.data.formats import MAX_PIXELS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.store import default_cache_dir
 
-# Parameters by which images stay together or are left out.
+# Parameters that group or exclude images.
 DIVISION = ("group_by", "duplicates", "crossing_groups")
 # From an item id to its image, (height, width, 3) uint8.
 ReadImage = Callable[[str], NDArray[np.uint8]]
 
 
 def load_test_images(run: Run) -> tuple[ReadImage | None, str]:
-    """Return what reads a run's test images by item id, or nothing and the reason.
+    """Return a function that reads a run's test images by item id, or nothing and the reason.
 
     A torchvision dataset that is missing is downloaded, as the run itself would have done.
     """
     params = run.data.params
-    # Folders of the machine that the run ran on are read where they are here too, and made nowhere.
+    # Folders of the run's machine are read if they also exist here, but never created.
     data_dir = Path(params.get("data_dir", ""))
     if not params.get("data_dir") or not data_dir.is_dir():
         data_dir = default_cache_dir("") / "data"

@@ -1,4 +1,4 @@
-"""The lists of tables in ``docs/analysis.md`` and of warnings in ``docs/warnings.md``, rendered from their rows."""
+"""The lists of tables in ``docs/analysis.md`` and of warnings in ``docs/warnings.md``, generated from their rows."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ def render_warnings() -> str:
 
 
 def with_tables(page: str) -> str:
-    """Return the page with the list of tables between its marks brought up to date."""
+    """Return the page with an up-to-date list of tables between its markers."""
     return _between(page, "tables", render_tables())
 
 
 def with_warnings(page: str) -> str:
-    """Return the page with the list of warnings between its marks brought up to date."""
+    """Return the page with an up-to-date list of warnings between its markers."""
     return _between(page, "warnings", render_warnings())
 
 

@@ -16,7 +16,7 @@ from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import find_runs, get_run, reach_store
 
 SCORES = ("val/accuracy", "test/accuracy", "test/balanced_accuracy", "test/macro_f1", "test/nll", "test/ece")
-# Of a cross-validation: over folds.
+# The score of a cross-validation, over folds.
 FOLDS_SCORES = ("cv_val_accuracy", "cv_accuracy", "cv_balanced_accuracy", "cv_macro_f1", "cv_nll", "cv_ece")
 
 
@@ -24,7 +24,7 @@ def explain(run_id: str) -> str:
     """Return what a run's numbers are based on: commands, parameters, data, code, seed, upstream runs, environment.
 
     Raises:
-        InputError: If there is no such run, or it is not of this project.
+        InputError: If there is no such run, or it does not belong to this project.
     """
     reach_store()
     run = get_run(run_id)
@@ -127,7 +127,7 @@ def _code(run: Run) -> list[str]:
 
 
 def upstream(run: Run) -> Iterator[str]:
-    """Yield one line per run that a run's numbers came from: parents, features, backbone, classifier."""
+    """Yield one line for each run on which a run's numbers depend: parents, features, backbone, classifier."""
     tags = run.data.tags
     named = {"parent": "mlflow.parentRunId", "classifier": "classifier_run", "backbone": "backbone_run"}
     for role, tag in named.items():
@@ -137,7 +137,7 @@ def upstream(run: Run) -> Iterator[str]:
     if weights.startswith("runs:/"):
         yield _line("backbone", weights.removeprefix("runs:/").split("/")[0])
     if "features_key" in tags and tags.get("stage") != "extract":
-        # The first extraction under the key computed the features; later ones found them.
+        # The first extraction with this key computed the features; later ones reused them.
         for found in find_runs({"stage": "extract", "features_key": tags["features_key"]})[-1:]:
             yield _describe("features", found)
 
@@ -155,6 +155,6 @@ def _describe(role: str, run: Run) -> str:
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return name and both values of everything in which two mappings differ; what one lacks is ``None``."""
+    """Return name and both values of all entries in which two mappings differ; missing values are ``None``."""
     names = dict.fromkeys([*first, *second])
     return [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]

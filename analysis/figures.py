@@ -1,6 +1,6 @@
-"""Charts on paper, by matplotlib: SVG and PDF for print, PNG for everything else.
+"""Charts on paper, drawn with matplotlib: SVG and PDF for print, PNG for everything else.
 
-Text is 8 points or more at a width of 8.2 inches, so that it can be read when a figure fills a column of a page.
+Text is at least 8 points at a width of 8.2 inches, so that it is readable when a figure fills a column of a page.
 """
 
 import io
@@ -33,21 +33,21 @@ def draw(chart: Chart) -> "Figure":
 
 
 def png(chart: Chart) -> bytes:
-    """Return a chart as the content of a PNG file, for notebooks."""
+    """Return a chart as the contents of a PNG file, for notebooks."""
     buffer = io.BytesIO()
     draw(chart).savefig(buffer)
     return buffer.getvalue()
 
 
 def save(chart: Chart, folder: Path, name: str) -> list[Path]:
-    """Write a chart as PNG, SVG and PDF, and return the files; the same chart gives the same bytes."""
+    """Write a chart as PNG, SVG and PDF, and return the files; equal charts give equal bytes."""
     import matplotlib
 
     figure = draw(chart)
     paths = [folder / f"{name}.{ending}" for ending in FORMATS]
     with matplotlib.rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}):
         for path in paths:
-            # Dates would make equal figures differ.
+            # With dates, equal figures would differ.
             dated = {"svg": {"Date": None, "Title": chart.title}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
             figure.savefig(path, metadata=dated)
     return paths
@@ -108,7 +108,7 @@ def _lines(chart: Lines) -> "Figure":
 
 
 def _band(series: Series) -> tuple[list[float], list[float]]:
-    """Return the ends of the intervals; where there is none, the band has no width."""
+    """Return the ends of the intervals; without an interval, the band has no width."""
     ends = zip(series.means, series.low, series.high, strict=True)
     pairs = [(value, value) if math.isnan(low) else (low, high) for value, low, high in ends]
     return [low for low, _ in pairs], [high for _, high in pairs]
@@ -154,7 +154,7 @@ def _heat_map(chart: HeatMap) -> "Figure":
     low, high = np.nanmin(values), np.nanmax(values)
     for (row, column), value in np.ndenumerate(values):
         message = "-" if math.isnan(value) else f"{value:.2f}" if many else f"{value:.3f}"
-        # cividis is dark in its lower part.
+        # The lower part of cividis is dark.
         dark = not math.isnan(value) and value < low + 0.55 * (high - low)
         colour, size = "white" if dark else "black", 6 if many else 9
         axes.text(column, row, message, ha="center", va="center", color=colour, fontsize=size)
@@ -214,7 +214,7 @@ def _axes(title: str, height_inches: float) -> tuple["Figure", "Axes"]:
 
 def _legend(figure: "Figure", n_entries: int) -> None:
     names = [name for axes in figure.axes for name in axes.get_legend_handles_labels()[1]]
-    # As many side by side as fit into the figure's width.
+    # As many columns as fit into the figure's width.
     n_columns = max(1, LEGEND_WIDTH // (max(map(len, names), default=0) + 5))
     figure.legend(
         loc="outside lower center",

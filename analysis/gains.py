@@ -1,4 +1,4 @@
-"""What rows of a table gain over a baseline row: paired differences with their intervals."""
+"""Gains of a table's rows over a baseline row: paired differences with their intervals."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +15,20 @@ from resnet_mlflow.statistics import SeededDifference, holm, needed
 
 GAIN = "gain"
 P_HOLM = "p Holm"
-# From the rows and one of them to the position of the row it is compared with.
+# From all rows and one of them to the position of the row that this one is compared with.
 Baseline = Callable[[pd.DataFrame, "pd.Series[Any]"], int | None]
 
 
 @dataclass(frozen=True)
 class Gains:
-    """What rows gain over their baselines.
+    """Gains of rows over their baselines.
 
     Attributes:
-        metric: The score that is gained in.
-        baselines: Position of each row's baseline; None where it has none, or is its own.
-        found: Difference of each row to its baseline; None where there is none.
-        p_values: Of the differences, after Holm over all gains of the table; NaN where there is none.
-        notes: What is left out, and why.
+        metric: The score in which gains are measured.
+        baselines: Position of each row's baseline; None if it has none, or is a baseline itself.
+        found: Difference between each row and its baseline; None if there is none.
+        p_values: P values of the differences, after Holm over all gains of the table; NaN if there is none.
+        notes: What is missing, and why.
     """
 
     metric: str
@@ -38,7 +38,7 @@ class Gains:
     notes: tuple[str, ...]
 
     def p_of(self, first: int, second: int, metric: str) -> float | None:
-        """Return the p value of two rows' difference, where one of them is the other's baseline."""
+        """Return the p value of the difference between two rows, if one of them is the other's baseline."""
         for row, other in ((first, second), (second, first)):
             if metric == self.metric and self.baselines[row] == other and self.found[row] is not None:
                 return self.p_values[row]
@@ -46,11 +46,11 @@ class Gains:
 
 
 def gains_over(rows: pd.DataFrame, baseline: Baseline, *, balanced: bool = False) -> Gains:
-    """Return what each row gains over its baseline, with p values after Holm over all gains.
+    """Return each row's gain over its baseline, with p values after Holm over all gains.
 
     Args:
-        rows: With ``seeds`` and ``run_ids``, at positions 0, 1, ...
-        baseline: Gives the position of a row's baseline; nothing where it has none.
+        rows: Rows with ``seeds`` and ``run_ids``, at positions 0, 1, ...
+        baseline: Returns the position of a row's baseline; nothing if it has none.
         balanced: Whether the gain is in balanced accuracy instead of accuracy.
     """
     found: list[SeededDifference | None] = []
@@ -76,9 +76,9 @@ def with_gains(rows: pd.DataFrame, gains: Gains) -> pd.DataFrame:
     """Return rows with their gains.
 
     Returns:
-        The rows with columns ``gain``, ``gain low`` and ``gain high`` (seeds and items together), the same of its
-        parts (``gain seeds low``, ``gain items low``), and ``p Holm``; NaN where a row is its own baseline, or one of
-        both has no predictions.
+        The rows with columns ``gain``, ``gain low`` and ``gain high`` (seeds and items together), the same for its
+        parts (``gain seeds low``, ``gain items low``), and ``p Holm``; NaN if a row is a baseline itself, or one of the
+        two has no predictions.
     """
     frame = rows.copy()
     frame[GAIN] = [math.nan if gain is None else gain.difference for gain in gains.found]

@@ -1,4 +1,4 @@
-"""The history of a registered model's aliases, as Markdown: who moved which, when, and why."""
+"""The history of a registered model's aliases, as Markdown: who moved which alias, when, and why."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ def history(name: str) -> str:
     """Return the history of a registered model, oldest first.
 
     Raises:
-        InputError: If there is no such model, or nothing promoted it.
+        InputError: If there is no such model, or it was never promoted.
     """
     reach_store()
     if find_model(name) is None:

@@ -1,4 +1,4 @@
-"""Charts of tables; a table's row says which one answers its question."""
+"""Charts of tables; a table's registry row says which chart answers its question."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from analysis.table import Column, Table
 
 LABEL_CHARACTERS = 48
 ENDS = ("", " low", " high")
-# What intervals cover, by the columns that hold their parts.
+# What intervals cover, by the columns with their parts.
 PARTS = {"seeds": "seeds", "folds": "folds", "items": "images"}
-# Heads without a training loop are fitted in less than a clock can tell.
+# Heads without a training loop are fitted in less time than a clock resolves.
 LEAST_SECONDS = 1e-4
 
 
 def scores_chart(table: Table, coloured_by: str, name: str = "test/accuracy") -> Chart | None:
-    """Return a score per row, as a dot on its interval, coloured by a column."""
+    """Return a chart with one score per row, as a dot on its interval, coloured by a column."""
     column = _column(table, name)
     if column is None:
         return None
@@ -27,7 +27,7 @@ def scores_chart(table: Table, coloured_by: str, name: str = "test/accuracy") ->
 
 
 def group_chart(table: Table) -> Chart | None:
-    """Return the recalls of many, medium and few classes per row."""
+    """Return a chart of the recalls of many, medium and few classes per row."""
     columns = [column for column in table.columns if column.name.startswith("test/accuracy_")]
     series = tuple(series_of(table, column) for column in columns)
     labels = labels_of(table)
@@ -38,7 +38,7 @@ def group_chart(table: Table) -> Chart | None:
 
 
 def gain_chart(table: Table) -> Chart | None:
-    """Return what each row gains over its baseline; rows without a baseline are left out."""
+    """Return a chart of each row's gain over its baseline; rows without a baseline are omitted."""
     column = next((column for column in table.columns if column.kind == "difference"), None)
     if column is None:
         return None
@@ -52,14 +52,14 @@ def gain_chart(table: Table) -> Chart | None:
 
 
 def grid_chart(table: Table, axis: str = "test accuracy") -> Chart:
-    """Return all scores of a table as a grid: rows down, columns across."""
+    """Return all scores of a table as a grid with the table's rows and columns."""
     columns = [column for column in table.columns if column.kind == "score"]
     values = tuple(zip(*(series_of(table, column).means for column in columns), strict=True))
     return HeatMap(table.title, axis, labels_of(table), tuple(column.header for column in columns), values)
 
 
 def tier_chart(table: Table) -> Chart | None:
-    """Return accuracy from clean images to strong corruption, a line per row."""
+    """Return a chart of accuracy from clean images to strong corruption, with one line per row."""
     steps = ("clean", "mild", "medium", "strong")
     columns = [column for column in table.columns if column.header in steps]
     per_step = [series_of(table, column) for column in columns]
@@ -78,7 +78,7 @@ def _parts(series: Sequence[Series]) -> list[list[tuple[float, ...]]]:
 
 
 def shots_chart(table: Table) -> Chart | None:
-    """Return accuracy against labelled images per class, a line per head and backbone."""
+    """Return a chart of accuracy against labelled images per class, with one line per head and backbone."""
     shots = sorted({int(value) for value in table.frame["shots"]})
     if len(shots) < 2:
         return None
@@ -94,7 +94,7 @@ def shots_chart(table: Table) -> Chart | None:
 
 
 def cost_chart(table: Table) -> Chart | None:
-    """Return validation accuracy against fitting time (s)."""
+    """Return a chart of validation accuracy against fitting time (s)."""
     column = _column(table, "val/accuracy")
     rows = [row for row in table.frame.to_dict("records") if not math.isnan(_value(row, "time/fit_s"))]
     if column is None or len(rows) < len(table.frame):
@@ -115,7 +115,7 @@ def _method(row: Mapping[Any, Any]) -> str:
 
 
 def rank_chart(table: Table) -> Chart:
-    """Return mean ranks over datasets with bars joining those that do not differ significantly."""
+    """Return a chart of mean ranks over datasets, with bars that join ranks that do not differ significantly."""
     names = tuple(table.frame["method"].astype(str))
     bars = list(table.frame["clique"].astype(str))
     letters = sorted(set("".join(bars)))
@@ -125,7 +125,7 @@ def rank_chart(table: Table) -> Chart:
 
 
 def coverage_of(table: Table, name: str) -> str:
-    """Return what the intervals of a column cover: images, seeds or both; of a cross-validation, folds."""
+    """Return what the intervals of a column cover: images, seeds or both; folds for a cross-validation."""
     frame = table.frame
     parts = [part for part in PARTS if f"{name} {part} low" in frame and frame[f"{name} {part} low"].notna().any()]
     covered = " and ".join(PARTS[part] for part in parts)
@@ -133,7 +133,7 @@ def coverage_of(table: Table, name: str) -> str:
 
 
 def series_of(table: Table, column: Column) -> Series:
-    """Return a column's values with the ends of their intervals, row by row."""
+    """Return a column's values and the ends of their intervals, row by row."""
     rows = table.frame.to_dict("records")
     return Series(column.header, *(tuple(_value(row, column.name + end) for row in rows) for end in ENDS))
 
@@ -144,7 +144,7 @@ def _value(row: Mapping[Any, Any], name: str) -> float:
 
 
 def labels_of(table: Table) -> tuple[str, ...]:
-    """Return what distinguishes the rows: the texts and counts that differ between them."""
+    """Return labels that distinguish the rows: the texts and counts that differ between them."""
     names = [column.name for column in table.columns if column.kind in ("text", "count") and column.name != "front"]
     telling = [name for name in names if table.frame[name].astype(str).nunique() > 1] or names[:1]
     return tuple(_shortened(" ".join(_texts(row, telling))) for row in table.frame.to_dict("records"))

@@ -1,4 +1,4 @@
-"""Charts in a browser: what plotly.js draws, as plain data.
+"""Charts in a browser: input of plotly.js, as plain data.
 
 Colours of text, paper and grid are left to the page, which knows whether it is light or dark.
 """
@@ -146,7 +146,7 @@ def _heat_map(chart: HeatMap) -> Spec:
         "texttemplate": message, "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>", "hoverongaps": False,
         "colorbar": {"thickness": 10, "outlinewidth": 0},
     }  # fmt: skip
-    # Names of classes may be digits, which plotly would take for numbers.
+    # Names of classes may consist of digits, which plotly would treat as numbers.
     axes = {
         "xaxis": _axis(chart.x_axis) | {"type": "category"},
         "yaxis": _axis(chart.y_axis) | {"type": "category", "autorange": "reversed"},

@@ -1,4 +1,4 @@
-"""Intervals of scores over seeds: over seeds, over test items, and over both together, which is what tables show."""
+"""Intervals of scores: over seeds, over test items, and over both together; tables show the last."""
 
 import math
 from typing import Any
@@ -9,22 +9,22 @@ import pandas as pd
 from analysis.separation import TESTED, MissingPredictions, runs_by_seed, seeded_score
 from resnet_mlflow.statistics import Interval, SeededScore, seed_reach
 
-# What seeds hold out of common training images for validation, over what they train on; a column of score_rows.
+# Validation images that a seed draws from shared training images, divided by those left; a column of score_rows.
 HELD_OUT = "held out"
 PARTS = {"": "interval", " seeds": "over_seeds", " items": "over_items"}
 NOTHING: Interval = (math.nan, math.nan)
 
 
 def score_of_seeds(group: pd.DataFrame, metric: str, held_out: float) -> SeededScore:
-    """Return a metric over seeds with its intervals, from what runs logged.
+    """Return a metric over seeds with its intervals, from logged values.
 
-    Runs log the interval of one seed over test items. Until predictions are read, it stands for the items' part of the
-    mean over seeds, which is at most as wide. Each seed validates on images of its own: over seeds is over both there,
-    and what has no logged interval (NLL, ECE, seconds) has the part of the seeds alone.
+    Runs log the interval of one seed over test items. Until predictions are read, it is used as the items' part of the
+    mean over seeds, which is at most as wide. Validation images differ by seed, so for validation scores the interval
+    over seeds covers both. Metrics without a logged interval (NLL, ECE, seconds) have only the seeds' part.
 
     Args:
-        group: Runs that differ in their seeds, those that repeat another one's results left out.
-        metric: Name of a column; where it is missing all is NaN.
+        group: Runs with different seeds, without those that repeat another run's results.
+        metric: Name of a column; if it is missing, all values are NaN.
         held_out: As ``statistics.score_over_seeds``.
     """
     values = group[metric].to_numpy(dtype=np.float64) if metric in group else np.array([])
@@ -46,7 +46,7 @@ def score_of_seeds(group: pd.DataFrame, metric: str, held_out: float) -> SeededS
 
 
 def _most(metric: str) -> float:
-    """Return the highest value that a metric can have; none of them is below 0."""
+    """Return the highest value that a metric can have; the lowest is 0 for all of them."""
     return 1.0 if metric.endswith(("accuracy", "f1", "ece")) else math.inf
 
 
@@ -61,12 +61,12 @@ def interval_columns(metric: str, score: SeededScore) -> dict[str, float]:
 
 
 def with_predictions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of scores whose intervals over several seeds rest on what the seeds predicted, item by item.
+    """Return a table of scores whose intervals over several seeds are computed from predictions, item by item.
 
-    Rows whose predictions are missing keep those of ``score_of_seeds``, which are as wide or wider.
+    Rows without predictions keep the intervals of ``score_of_seeds``, which are at least as wide.
 
     Args:
-        frame: As ``cells.score_rows`` gives it.
+        frame: As ``cells.score_rows`` returns it.
     """
     frame = frame.copy()
     for row in frame.index:

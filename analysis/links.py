@@ -1,4 +1,4 @@
-"""Addresses of runs in MLflow's pages."""
+"""URLs of runs in MLflow's web pages."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ DEFAULT_UI_URL = "http://127.0.0.1:5000"
 
 
 def ui_url_of(tracking_uri: str, given: str = "") -> str:
-    """Return where MLflow's pages are served: as given, by the tracking server, or where ``make ui`` serves them.
+    """Return the URL of MLflow's pages: as given, of the tracking server, or where ``make ui`` serves them.
 
     Example:
         >>> ui_url_of("http://mlflow.lab:8080/"), ui_url_of("sqlite:///mlflow.db")
@@ -21,18 +21,18 @@ def ui_url_of(tracking_uri: str, given: str = "") -> str:
 
 @dataclass(frozen=True)
 class RunLinks:
-    """Knows where each run is shown.
+    """URLs of the pages that show runs.
 
     Attributes:
-        ui_url: Where MLflow's pages are served.
-        experiment_of: Id of the experiment by id of the run.
+        ui_url: URL of MLflow's pages.
+        experiment_of: Experiment id by run id.
     """
 
     ui_url: str
     experiment_of: Mapping[str, str]
 
     def url(self, run_ids: Sequence[str]) -> str:
-        """Return the page of a run, or the comparison of several; empty where a run is not known.
+        """Return the page of a run, or the comparison of several; empty if a run is unknown.
 
         Example:
             >>> RunLinks("http://127.0.0.1:5000", {"1f": "2"}).url(["1f"])

@@ -1,4 +1,4 @@
-"""Tables and charts in a notebook; as a program it runs the notebooks and writes them with their results."""
+"""Tables and charts in a notebook; run as a program, it executes the notebooks and writes them with their results."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,18 +33,18 @@ def show(name: str, frame: "pd.DataFrame") -> "Table | None":
 
 
 def write_rendered(path: Path) -> Path:
-    """Return the ``.ipynb`` beside a notebook's text, written with the results of running it in the current folder."""
-    import jupytext  # As the one below, of the development group.
+    """Run a notebook's text in the current folder, write the ``.ipynb`` with its results next to it, and return it."""
+    import jupytext  # Like the import below, from the development group.
     import nbclient
 
     notebook = jupytext.read(path)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(Path.cwd())}}).execute()
     for number, cell in enumerate(notebook.cells):
-        # Times and random ids would make equal notebooks differ.
+        # With times and random ids, equal notebooks would differ.
         cell.id = f"cell-{number}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            # What libraries warn of is of the machine, paths included.
+            # Warnings of libraries depend on the machine and contain its paths.
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     target = path.with_suffix(".ipynb")
     jupytext.write(notebook, target)

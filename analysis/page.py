@@ -1,6 +1,6 @@
 """The report as one self-contained HTML page, including style, data, charts and plotly.js.
 
-Of plotly.js the bundle with charts on axes, compressed: a page has 2 MB at most.
+It contains the plotly.js bundle for cartesian charts, compressed: a page has at most 2 MB.
 """
 
 import base64
@@ -20,7 +20,7 @@ from analysis.render import shown_columns, to_csv, to_html, to_latex, to_markdow
 from analysis.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Of npm's package plotly.js-cartesian-dist-min, 4.1.1.
+# From npm's package plotly.js-cartesian-dist-min, 4.1.1.
 PLOTLY = Path(__file__).parent / "vendor" / "plotly-cartesian.min.js.gz"
 MEDIA_TYPES = {"CSV": ("csv", "text/csv"), "Markdown": ("md", "text/markdown"), "LaTeX": ("tex", "application/x-tex")}
 HOW_TO_READ = (
@@ -45,7 +45,7 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class Section:
-    """A table, the chart above it, and the columns by which it is filtered; with such it can be sorted, too."""
+    """A table, the chart above it, and the columns for filtering; with such columns it can also be sorted."""
 
     table: Table
     chart: Chart | None
@@ -64,13 +64,13 @@ def render_page(
     """Return the page.
 
     Args:
-        title: Its heading.
-        facts: What the numbers rest on; small lines below the heading.
+        title: Heading of the page.
+        facts: What the numbers are based on; small lines below the heading.
         sections: Tables and charts, in this order.
         missing: What is missing or unfair.
-        links: Where runs are shown.
-        audits: Pages of the audits' runs by what they say of which data; empty addresses are no links.
-        answers: What the tables come to, above all of them.
+        links: URLs of runs.
+        audits: Pages of the audits' runs, by sentences on what they found; empty URLs give no links.
+        answers: Answers based on the tables, shown above them.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -101,7 +101,7 @@ def _section(section: Section, links: RunLinks) -> Mapping[str, object]:
         "name": table.name,
         "title": table.title,
         "chart": section.chart,
-        # Every cell is escaped there.
+        # to_html escapes every cell.
         "table": Markup(to_html(table, links.url, sortable=bool(section.filters))),
         "sortable": bool(section.filters),
         "filters": [_filter(table, name) for name in section.filters if table.frame[name].nunique() > 1],
@@ -111,7 +111,7 @@ def _section(section: Section, links: RunLinks) -> Mapping[str, object]:
 
 
 def _filter(table: Table, name: str) -> Mapping[str, object]:
-    """Return what a page needs to filter a table by a column: where it stands, and its values, first seen first."""
+    """Return the data for filtering a table by a column: its position, and its values in order of appearance."""
     columns = [column.name for column in shown_columns(table, images=True)]
     place = columns.index(name)
     values = dict.fromkeys(str(value) for value in table.frame[name])
@@ -123,5 +123,5 @@ def _data_url(text: str, media_type: str) -> str:
 
 
 def _json(value: object) -> Markup:
-    # A name that holds </script> must not end the script.
+    # A name that contains </script> must not end the script.
     return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

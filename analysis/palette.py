@@ -1,8 +1,8 @@
-"""Colours and markers that stand for the same head or backbone in every figure.
+"""Colours and markers that mean the same head or backbone in every figure.
 
-Heads and methods have the hues of Okabe and Ito (2008), distinguishable with every common colour blindness. Backbones
-are a ramp from shallow to deep, and have a marker each, so that they are distinguishable in print as well. All of them
-are visible on white and on dark paper.
+Heads and methods have the hues of Okabe and Ito (2008), which are distinguishable with all common forms of colour
+blindness. Backbones form a ramp from shallow to deep and have a marker each, so that they are distinguishable in print
+as well. All are visible on white and on dark backgrounds.
 """
 
 from collections import Counter
@@ -13,10 +13,10 @@ from resnet_mlflow.registry.heads import HEADS
 
 BLUE, ORANGE, SKY, VERMILLION = "#0072b2", "#e69f00", "#56b4e9", "#d55e00"
 GREY = "#7f7f7f"
-# Rows without a colour of their own get one that is free.
+# Rows without a fixed colour get an unused one.
 HEAD_COLOURS = {name: head.colour for name, head in HEADS.items() if head.colour} | {"finetune": VERMILLION}
 BACKBONE_COLOURS = {name: backbone.colour for name, backbone in BACKBONES.items() if backbone.colour}
-# The deeper the training, the darker the colour of fine-tuning.
+# The more layers a fine-tuning trains, the darker its colour.
 STRATEGIES = {"frozen": SKY, "fc": "#f2a36b", "layer4": "#e5803a", "layer3+": VERMILLION, "all": "#993f00"}
 GROUPS = {"many": BLUE, "medium": ORANGE, "few": VERMILLION}
 KNOWN = {**HEAD_COLOURS, **BACKBONE_COLOURS, **STRATEGIES, **GROUPS, "none": GREY}
@@ -25,7 +25,7 @@ STROKES = (("solid", "solid"), ("dashed", "dash"), ("dotted", "dot"), ("dashdot"
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour per name: its own where the first word is a head, backbone or group, else the next that is free.
+    """Return a colour per name: the fixed one if the first word is a head, backbone or group, else an unused one.
 
     Example:
         >>> colours_of(["svm", "finetune all", "crt"])
@@ -41,7 +41,7 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def strokes_of(colours: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return a stroke per name, for matplotlib and for plotly: lines of one colour differ in it.
+    """Return a line style per name, for matplotlib and for plotly: lines of equal colour differ in style.
 
     Example:
         >>> strokes_of({"svm": "#0072b2", "svm tuned": "#0072b2"})

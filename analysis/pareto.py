@@ -5,10 +5,10 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def pareto_front(*costs: ArrayLike) -> NDArray[np.bool_]:
-    """Return which rows no other row dominates: at most the same in every cost, and less in one.
+    """Return which rows are not dominated: no other row has at most the same costs and less in at least one.
 
     Args:
-        costs: One or more, each of shape (n_rows,); less is better. A row with NaN is not on Pareto front.
+        costs: One or more, each of shape (n_rows,); less is better. A row with NaN is not on the Pareto front.
 
     Example:
         >>> pareto_front([1, 2, 2], [2, 1, 3]).tolist()

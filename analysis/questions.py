@@ -1,4 +1,4 @@
-"""From cells to a table: rows, order, winners and what must be known to read them."""
+"""From cells to a table: rows, order, winners, and the notes needed to read them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,17 +28,17 @@ SCORES = (
 
 @dataclass(frozen=True)
 class Question:
-    """What a table of scores asks.
+    """The question that a table of scores answers.
 
     Attributes:
         name: Name of the table.
         title: The question.
         labels: Columns that name a row.
-        within: Those of the labels whose rows compete with each other; empty means all rows do.
+        within: Labels that are equal for rows that compete with each other; empty means that all rows compete.
         scores: Metrics shown.
         ordered_by: Validation metric that orders rows.
         notes: Further notes.
-        baseline: Gives the row that a row's gain is over; None for a table without gains.
+        baseline: Returns the row that a row's gain is measured against; None for a table without gains.
         balanced: Whether gains are in balanced accuracy instead of accuracy.
     """
 
@@ -54,10 +54,10 @@ class Question:
 
 
 def answer(question: Question, cells: pd.DataFrame) -> Table | None:
-    """Return the table of a question, or nothing where there are no cells.
+    """Return the table of a question, or nothing if there are no cells.
 
     Args:
-        question: What is asked.
+        question: The question.
         cells: Finished cells of one dataset.
     """
     if cells.empty:
@@ -70,7 +70,7 @@ def answer(question: Question, cells: pd.DataFrame) -> Table | None:
     found = separate(frame, question.within, scores, gains)
     remarks, doubts, columns = found.notes, found.doubts, question.scores
     if gains is not None:
-        # What such a table claims is its gains, not the lead of its best row.
+        # A table with gains makes claims about these, not about the lead of its best row.
         doubts = tuple(doubts_about_gains(frame, gains))
         frame, remarks, columns = with_gains(frame, gains), (*remarks, *gains.notes), (*columns, *GAIN_COLUMNS)
     shown = [*question.labels]
@@ -85,7 +85,7 @@ def _ordered(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     frame = frame.sort_values(question.ordered_by, ascending=False, kind="stable")
     if question.within:
         best = frame.groupby(list(question.within), sort=False)[question.ordered_by].transform("max")
-        # Groups in the order of their best row, and names where two are equal, so that groups stay whole.
+        # Groups are ordered by their best rows, then by name, so that equal scores do not mix groups.
         frame = frame.assign(best=best).sort_values(["best", *question.within], ascending=False, kind="stable")
     return frame.drop(columns="best", errors="ignore").reset_index(drop=True)
 
@@ -96,9 +96,9 @@ class Separation:
 
     Attributes:
         winners: (row position, column name) of the scores that are significantly better than all their competitors.
-        notes: What to make of the others.
-        doubts: Differences of best rows that chance may have made.
-        pairs: Differences in test accuracy of rows that compete, by their positions.
+        notes: How to interpret the others.
+        doubts: Differences of best rows that may be due to chance.
+        pairs: Differences in test accuracy between competing rows, by their positions.
     """
 
     winners: frozenset[tuple[int, str]]
@@ -114,9 +114,9 @@ def separate(
 
     Args:
         frame: Rows with ``seeds`` and ``run_ids``.
-        within: Columns whose equal values make rows compete; empty means all rows do.
-        scores: Columns shown; those that stored predictions can give anew are tested.
-        gains: What the table says of rows and their baselines: a comparison has one p value, which bold keeps to.
+        within: Columns that are equal for rows that compete; empty means that all rows compete.
+        scores: Columns shown; those that can be recomputed from stored predictions are tested.
+        gains: The table's gains over baselines: a comparison has one p value, and bold uses the same.
     """
     winners: set[tuple[int, str]] = set()
     notes: list[str] = []
@@ -130,7 +130,7 @@ def separate(
             try:
                 pairs = compare_all_pairs(runs, balanced=TESTED[metric], held_out=held_out)
                 shown = {(pair.first, pair.second): _shown_p(pair, rows, metric, gains) for pair in pairs}
-                # A lead is no more certain than the gain that it is.
+                # If the lead is a gain over a baseline, the gain must be significant as well.
                 pairs = [
                     replace(pair, adjusted_p=max(pair.adjusted_p, shown[pair.first, pair.second])) for pair in pairs
                 ]
@@ -150,13 +150,13 @@ def separate(
 
 
 def _shown_p(pair: Pair, rows: Sequence[int], metric: str, gains: Gains | None) -> float:
-    """Return the p value that the table shows of a pair: as a gain, if that is what it is, else after all pairs."""
+    """Return the p value that the table shows for a pair: that of the gain if it is one, else that over all pairs."""
     p = None if gains is None else gains.p_of(rows[pair.first], rows[pair.second], metric)
     return pair.adjusted_p if p is None else p
 
 
 def competing(frame: pd.DataFrame, within: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
-    """Yield the groups of row positions that compete, each with the words that name the group."""
+    """Yield the groups of positions of competing rows, each with the name of the group in words."""
     if not within:
         yield "", list(range(len(frame)))
         return
@@ -173,7 +173,7 @@ def context_notes(cells: pd.DataFrame) -> list[str]:
 
 
 def seed_notes(frame: pd.DataFrame) -> list[str]:
-    """Return over which seeds the rows' means are, what their intervals cover, and which rows lack seeds."""
+    """Return notes on the seeds behind the rows' means, what their intervals cover, and which rows lack seeds."""
     wanted = sorted({seed for seeds in frame[SEEDS] for seed in seeds})
     if len(wanted) == 1:
         return [

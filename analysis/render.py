@@ -1,4 +1,4 @@
-"""Tables as text: how numbers are written, in one place, and the four forms that a table takes."""
+"""Tables as text: the format of numbers, in one place, and the four formats of a table."""
 
 import math
 import re
@@ -14,19 +14,19 @@ from resnet_mlflow.markdown import markdown_table, plain, plus_minus
 
 NOTHING = "-"
 SLUG_CHARACTERS = 80
-# The parts that stand beside a mean in the frame.
+# Suffixes of the columns that accompany a mean in the frame.
 PARTS = ("std", "n", "low", "high")
-# What an interval over both is made of: in the CSV, and where a pointer rests on it in the page.
+# The parts of an interval over both: shown in the CSV, and in the page on hover.
 INTERVAL_PARTS = {"seeds": "over seeds", "items": "over images"}
 MORE_PARTS = tuple(f"{part} {end}" for part in INTERVAL_PARTS for end in ("low", "high"))
-# Digits after the point; other kinds have as many as their size leaves sensible.
+# Digits after the decimal point; for other kinds they depend on the size of the value.
 DECIMALS: Mapping[str, int] = {"score": 4, "difference": 4, "p_value": 3, "count": 0}
 # Smaller positive values are written as "< least".
 LEAST: Mapping[str, float] = {"p_value": 0.001, "seconds": 0.01, "number": 0.001}
-# Times differ by machine and load, not by seed alone: what they are over seeds stands in the CSV.
+# Times depend on machine and load as well as on the seed: their spread over seeds is only in the CSV.
 WITH_DEVIATION = ("score", "difference", "number")
 WITH_INTERVAL = ("score", "difference")
-# What LaTeX reads as its own, and what its usual fonts lack.
+# Characters with a meaning in LaTeX, and those that its usual fonts lack.
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
@@ -36,15 +36,15 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One value as it is written.
+    """One formatted value.
 
     Attributes:
-        value: The number, with its standard deviation where there is one; or a text.
-        interval: The ends of its 95 % interval; empty where there is none.
-        parts: Those over seeds and over images, in words; empty where there is one part only.
-        number: The value in full; NaN for a text.
-        bold: Whether it is separated from every other value of its column.
-        run_ids: Runs behind it.
+        value: The number, with its standard deviation if there is one; or a text.
+        interval: The ends of its 95 % interval; empty if there is none.
+        parts: The intervals over seeds and over images, in words; empty if there is only one part.
+        number: The value with all digits; NaN for a text.
+        bold: Whether it is significantly better than every other value of its column.
+        run_ids: Runs behind the value.
     """
 
     value: str
@@ -61,7 +61,7 @@ class Entry:
 
 
 def format_value(value: Any, kind: str) -> str:
-    """Return a value as every table and figure writes it.
+    """Return a value in the format of all tables and figures.
 
     Args:
         value: A number, or a text, which stays as it is.
@@ -92,7 +92,7 @@ def _decimals(value: float, kind: str) -> int:
 
 
 def format_interval(low: float, high: float, kind: str) -> str:
-    """Return the ends of an interval; empty where they are not known.
+    """Return the ends of an interval; empty if they are unknown.
 
     Example:
         >>> format_interval(-0.01, 0.02, "difference")
@@ -102,14 +102,14 @@ def format_interval(low: float, high: float, kind: str) -> str:
 
 
 def shown_columns(table: Table, *, images: bool = False) -> tuple[Column, ...]:
-    """Return a table's columns, without images where these cannot be shown, and after them the number of seeds."""
+    """Return a table's columns, without images if these cannot be shown, followed by the number of seeds."""
     shown = [column for column in table.columns if images or column.kind != "image"]
     counted = [f"{column.name} n" for column in shown if f"{column.name} n" in table.frame]
     return (*shown, *(Column(name, "n", "count") for name in counted[:1]))
 
 
 def cells(table: Table, *, images: bool = False) -> list[list[Entry]]:
-    """Return a table as it is written, row by row, a cell per shown column."""
+    """Return a table's formatted cells, row by row, one per shown column."""
     rows, columns = table.frame.to_dict("records"), shown_columns(table, images=images)
     return [
         [_cell(row, column, (position, column.name) in table.winners) for column in columns]
@@ -148,8 +148,8 @@ def to_markdown(table: Table, *, intervals: bool = True) -> str:
     """Return the table as Markdown whose columns also line up as plain text, under its title, with its notes.
 
     Args:
-        table: What is shown.
-        intervals: Whether intervals stand behind their means; without them a table may fit a terminal.
+        table: The table.
+        intervals: Whether intervals follow their means; without them a table may fit a terminal.
     """
     rows = [[_markdown(cell, intervals) for cell in row] for row in cells(table)]
     lines = [f"## {plain(table.title)}", "", *markdown_table([column.header for column in shown_columns(table)], rows)]
@@ -164,7 +164,7 @@ def _markdown(cell: Entry, intervals: bool) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV: numbers in full, deviations, counts and intervals in columns of their own, run ids."""
+    """Return the table as CSV: numbers with all digits, deviations, counts, interval ends and run ids as columns."""
     shown = [column.name for column in table.columns if column.kind != "image"]
     names = [name for column in shown for name in (column, *(f"{column} {part}" for part in (*PARTS, *MORE_PARTS)))]
     run_ids = [name for name in table.frame.columns if str(name).endswith(RUN_IDS)]
@@ -175,7 +175,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return the table as LaTeX for the package booktabs, with caption and the label ``tab:<name>``."""
+    r"""Return the table as LaTeX for the package booktabs, with a caption and the label ``tab:<name>``."""
     alignment = "".join("l" if column.kind == "text" else "r" for column in shown_columns(table))
     lines = [
         r"% Needs \usepackage{booktabs}.",
@@ -197,7 +197,7 @@ def to_latex(table: Table) -> str:
 
 
 def latex_escape(text: str) -> str:
-    r"""Return a text that LaTeX prints as it is.
+    r"""Return a text escaped so that LaTeX prints it unchanged.
 
     Example:
         >>> print(latex_escape("50_% ± 1"))
@@ -208,7 +208,7 @@ def latex_escape(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a name for files and labels: letters, digits, points and hyphens, of a length that any disk takes.
+    """Return a name for files and labels: letters, digits, points and hyphens, short enough for any file system.
 
     Example:
         >>> slug("backbones-../../birds 3f1c"), len(slug("x" * 300))
@@ -223,7 +223,7 @@ def slug(text: str) -> str:
 def _latex(cell: Entry) -> str:
     # Text such as resnet18-v2 keeps its hyphens.
     text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", latex_escape(cell.text))
-    # \boldmath, since \textbf does not reach into formulas.
+    # \boldmath, because \textbf does not affect formulas.
     return rf"\textbf{{\boldmath {text}}}" if cell.bold else text
 
 
@@ -234,13 +234,13 @@ def _latex_row(texts: Sequence[str]) -> str:
 def to_html(table: Table, url_of: Callable[[Sequence[str]], str], *, sortable: bool = False) -> str:
     """Return the table as HTML, each number a link to the runs behind it.
 
-    Roles stand there although elements have them: browsers forget them where a narrow window shows rows as cards, and
-    each cell with its column's header beside it.
+    Roles are explicit although elements imply them: browsers drop the implied ones if a narrow window shows rows as
+    cards, with each cell next to its column's header.
 
     Args:
-        table: What is shown.
-        url_of: Gives the address that shows runs; empty where they cannot be shown.
-        sortable: Whether headers are buttons and cells hold their numbers in full, for a script that sorts rows.
+        table: The table.
+        url_of: Returns the URL that shows runs; empty if they cannot be shown.
+        sortable: Whether headers are buttons and cells contain numbers with all digits, for a script that sorts rows.
     """
     columns = shown_columns(table, images=True)
     head = "".join(

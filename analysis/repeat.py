@@ -28,10 +28,10 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.markdown import markdown_table
 from resnet_mlflow.tracking import Predictions, create_repeat, get_run, load_predictions, reach_store, store_uri
 
-# Other stages skip what has finished before, or have no predictions.
+# Other stages skip work that has already finished, or have no predictions.
 STAGES = ("fit_head", "finetune")
 SPLITS = ("val", "test")
-# Times and speeds are of the machine, not of the method.
+# Times and speeds are properties of the machine, not of the method.
 COMPARED = ("val/", "test/", "train/")
 TELLING = (
     "version",
@@ -65,10 +65,10 @@ class Repetition:
     Attributes:
         first: Id of the run.
         second: Id of its repetition.
-        metrics: Both values of every metric that was compared; ``None`` where one run lacks it.
-        splits: How predictions differ, by split.
-        expected: The class of sameness that their precision and machines promise.
-        remarks: What may explain differences.
+        metrics: Both values of every compared metric; ``None`` if one run lacks it.
+        splits: Differences between predictions, by split.
+        expected: The degree of agreement that their precision and machines promise.
+        remarks: Possible explanations of differences.
     """
 
     first: str
@@ -89,7 +89,7 @@ class Repetition:
         return self.found is Sameness.BIT or (self.found is Sameness.DIGITS and self.expected < Sameness.BIT)
 
     def to_markdown(self) -> str:
-        """Return the degree of agreement, and what agrees and what does not."""
+        """Return the degree of agreement, what agrees and what does not, as Markdown."""
         digits = classify(self.metrics, self.splits)[1]
         differing = {name: pair for name, pair in self.metrics.items() if shared_digits([pair]) < MOST_DIGITS}
         lines = [f"# Run {self.first}, repeated as {self.second}", ""]
@@ -110,7 +110,7 @@ def _row(difference: SplitDifference) -> list[str]:
 
 
 def repeat(run_id: str) -> Repetition:
-    """Run a run's entry point again with the same parameters, as a run beside it, and return how the two compare.
+    """Run a run's entry point again with the same parameters, as a new run, and return the comparison of the two.
 
     Raises:
         InputError: If there is no such run, it cannot be repeated, or its repetition failed.
@@ -132,7 +132,7 @@ def repeat(run_id: str) -> Repetition:
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         environment.pop(name, None)
     environment["MLFLOW_EXPERIMENT_ID"] = run.info.experiment_id
-    # Here, where relative paths mean what they meant; a checkout need not be installed.
+    # In the current folder, where relative paths have the same meaning; a checkout need not be installed.
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run([sys.executable, *command], env=environment, check=False)
     if done.returncode != 0:
@@ -141,7 +141,7 @@ def repeat(run_id: str) -> Repetition:
 
 
 def _recipe_of_then(run: Run) -> dict[str, str]:
-    """Return the weights to ask for where the run had random ones of another recipe than today's."""
+    """Return the weights to use if the run had random ones of a recipe that has since changed."""
     request = request_of(run.data.tags.get("weights", ""))
     return {} if request in ("", RANDOM) else {"weights": request}
 
@@ -149,13 +149,13 @@ def _recipe_of_then(run: Run) -> dict[str, str]:
 def compare_repeated(
     first: Run, second: Run, then: Mapping[str, Predictions], now: Mapping[str, Predictions]
 ) -> Repetition:
-    """Return how a run and its repetition compare.
+    """Return the comparison of a run and its repetition.
 
     Args:
         first: The run.
         second: Its repetition.
         then: Predictions of the run, by split.
-        now: Those of its repetition.
+        now: Predictions of its repetition, by split.
     """
     splits = {split: compare_predictions(then[split], now[split]) for split in then}
     precisions = [run.data.tags.get("precision") for run in (first, second)]
@@ -165,7 +165,7 @@ def compare_repeated(
 
 
 def _descends(run: Run) -> bool:
-    """Return whether a run trained something step by step: a fine-tuning, or a head with epochs."""
+    """Return whether a run trained something by gradient descent: a fine-tuning, or a head with epochs."""
     params = run.data.params
     return "train_layers" in run.data.tags or ("head.epochs" in params and params.get("head.solver", "sgd") == "sgd")
 
@@ -187,14 +187,14 @@ def _metrics(first: Run, second: Run) -> dict[str, tuple[float | None, float | N
 
 
 def _one_machine(first: Run, second: Run) -> bool:
-    """Return whether two runs had one machine and as many threads; runs of earlier versions name the machine alone."""
+    """Return whether two runs had the same machine and threads; earlier versions recorded only the machine."""
     tags = [run.data.tags for run in (first, second)]
     hosts = {own.get("worker", "").split(":")[0] for own in tags}
     return len(hosts) == 1 and len({own["processor"] for own in tags if "processor" in own}) < 2
 
 
 def _remarks(first: Run, second: Run) -> tuple[str, ...]:
-    """Return why the two may differ: other code, packages, machine, data or arithmetic."""
+    """Return possible reasons for differences: other code, packages, machine, data or arithmetic."""
     then, now = first.data.tags, second.data.tags
     remarks = [f"{tag}: {then.get(tag)} then, {now.get(tag)} now" for tag in TELLING if then.get(tag) != now.get(tag)]
     hosts = [run.data.tags.get("worker", "").split(":")[0] for run in (first, second)]

@@ -1,4 +1,4 @@
-"""The report of an experiment: one HTML page, and every table and figure as files beside it."""
+"""The report of an experiment: one HTML page, with every table and figure as files next to it."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,16 +35,16 @@ WRITERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says, before it is written.
+    """The content of a report, before it is written.
 
     Attributes:
-        title: Its heading.
-        facts: What the numbers rest on.
-        tables: Answers, in the order of ``TABLES``, dataset by dataset.
-        missing: What is missing or unfair: tables that are left out and why, and what is wrong with runs.
-        links: Where runs are shown.
-        audits: Run of the newest audit by what it says of which data.
-        answers: What the tables come to, in a few sentences.
+        title: Heading of the page.
+        facts: What the numbers are based on.
+        tables: The tables, in the order of ``TABLES``, dataset by dataset.
+        missing: What is missing or unfair: omitted tables with the reason, and problems of runs.
+        links: URLs of runs.
+        audits: Runs of the latest audits, by sentences on what they found.
+        answers: Answers based on the tables, in a few sentences.
     """
 
     title: str
@@ -56,28 +56,28 @@ class Report:
     answers: tuple[Answer, ...] = ()
 
     def to_markdown(self) -> str:
-        """Return heading, answers, facts, all tables, and what is missing, as Markdown."""
+        """Return heading, answers, facts, all tables and remarks on what is missing, as Markdown."""
         facts = [*self.facts, *(f"{finding} (run {run_id})." for finding, run_id in self.audits.items())]
         first = [f"# {plain(self.title)}\n", self.in_short()]
         return "\n".join([*first, *(f"{plain(fact)}\n" for fact in facts), self.body()])
 
     def in_short(self) -> str:
-        """Return the answers as Markdown, a line each with the name of its table."""
+        """Return the answers as Markdown, one line each, with the name of its table."""
         return "".join(f"- {plain(answer.text)} (table {answer.table})\n" for answer in self.answers)
 
     def body(self) -> str:
-        """Return the tables, and what is missing, as Markdown."""
+        """Return the tables and remarks on what is missing, as Markdown."""
         remarks = "\n".join(f"- {plain(remark)}" for remark in self.missing)
         missing = f"## What is missing or unfair in this comparison\n\n{remarks}\n"
         return "\n".join([*map(to_markdown, self.tables), missing])
 
 
 def build_report(runs: Runs, ui_url: str = "") -> Report:
-    """Return what there is to say of runs.
+    """Return the report of runs.
 
     Args:
         runs: As ``load_runs`` gives them.
-        ui_url: Where MLflow's pages are served; empty means the tracking server, or http://127.0.0.1:5000.
+        ui_url: URL of MLflow's pages; empty means the tracking server, or http://127.0.0.1:5000.
     """
     tables: list[Table] = []
     places: dict[str, str] = {}
@@ -101,7 +101,7 @@ def build_report(runs: Runs, ui_url: str = "") -> Report:
 
 
 def _shown_at_work(works: Sequence[T], unit: str) -> Iterator[T]:
-    """Yield each piece of work while a terminal shows how many are done, and the time left."""
+    """Yield each part of the work while a terminal shows how many are done, and the remaining time."""
     with progress(len(works), unit, "report") as bar:
         for work in works:
             yield work
@@ -109,9 +109,9 @@ def _shown_at_work(works: Sequence[T], unit: str) -> Iterator[T]:
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[TableRow, str, pd.DataFrame]]:
-    """Yield each table's row with the runs it is made of, and which dataset they are of where there are several.
+    """Yield each table's registry row with the runs for it, and the name of their dataset if there are several.
 
-    Scores on different items are never compared: each dataset has tables of its own.
+    Scores on different items are never compared: each dataset has its own tables.
     """
     parts = split_by_dataset(frame) or {"": frame}
     for digest, own in parts.items():
@@ -131,7 +131,7 @@ def _facts(runs: Runs, links: RunLinks) -> Iterator[str]:
     counts = frame["stage"].value_counts()
     yield f"{len(frame):,} runs: {', '.join(f'{n:,} {stage}' for stage, n in counts.items())}."
     for what, column in (("Dataset", "dataset"), ("Backbones", "backbone"), ("Weights", "weights")):
-        # resnet18 comes before resnet101.
+        # So that resnet18 comes before resnet101.
         names = sorted(map(str, frame[column].dropna().unique()), key=lambda name: (len(name), name))
         shown = [name for name in names if not name.startswith("runs:/")]
         if (n_trained := len(names) - len(shown)) > 0:
@@ -148,12 +148,12 @@ def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **fil
 
     Args:
         experiment: Name of the experiment.
-        output: Folder, see ``fill``; new, empty, or with an earlier report, which is replaced.
-        ui_url: Where MLflow's pages are served; empty means the tracking server, or http://127.0.0.1:5000.
+        output: Folder, see ``fill``; new, empty, or with an earlier report, which it replaces.
+        ui_url: URL of MLflow's pages; empty means the tracking server, or http://127.0.0.1:5000.
         **filters: As ``load_runs`` takes them.
 
     Raises:
-        InputError: If there is no such experiment, or the folder holds something else.
+        InputError: If there is no such experiment, or the folder contains something else.
     """
     check_output(output)
     report = build_report(load_runs(experiment, **filters), ui_url)
@@ -163,10 +163,10 @@ def write_report(experiment: str, output: str | Path, *, ui_url: str = "", **fil
 
 
 def check_output(output: str | Path) -> None:
-    """Refuse a folder that a report must not be written to.
+    """Reject a folder to which a report must not be written.
 
     Raises:
-        InputError: If it is no folder, or holds something else than an earlier report.
+        InputError: If it is not a folder, or contains something other than an earlier report.
     """
     folder = user_path(str(output), "output")
     there = folder.exists()
@@ -185,8 +185,8 @@ def fill(report: Report, folder: Path) -> None:
     """Write a report: ``report.html``, ``report.md``, ``tables/<name>.{md,csv,tex}``, ``figures/<name>.{png,svg,pdf}``.
 
     Args:
-        report: What is written.
-        folder: Empty, or not there yet.
+        report: The report.
+        folder: An empty or new folder.
     """
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
@@ -203,14 +203,14 @@ def fill(report: Report, folder: Path) -> None:
 
 
 def place(written: Path, output: str | Path) -> Path:
-    """Copy a written report to a folder, in the place of an earlier one, and return its page."""
+    """Copy a written report to a folder, replacing an earlier one, and return its page."""
     check_output(output)
     folder = user_path(str(output), "output")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(written / name, folder / name)
-    # The page comes last, and whole: where it is new, everything else is.
+    # The page is replaced last, and atomically: if it is new, everything else is.
     for name in (TEXT, PAGE):
         copy = shutil.copyfile(written / name, folder / f".{name}.part")
         copy.replace(folder / name)

@@ -13,10 +13,10 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics import Pair, SeededDifference, cross_validated_difference, holm
 from resnet_mlflow.tracking import OUT_OF_FOLD, CrossedPredictions, load_out_of_fold
 
-# Scores that predictions give anew, and whether classes weigh the same in them.
+# Scores that can be recomputed from predictions, and whether all classes have equal weight.
 COMPARED = {"cv_accuracy": False, "cv_balanced_accuracy": True}
 
-# How rows are compared; stands below the table that does.
+# How rows are compared; a note below the table.
 TESTS = (
     "Rows with the same folds are compared fold by fold on the same images: by the corrected resampled t interval and "
     "test (Nadeau and Bengio; Bouckaert and Frank) or, if wider, Tango's interval over images; p is the larger of the "
@@ -25,7 +25,7 @@ TESTS = (
 
 
 def refuse_divided(run: Run, what: str, instead: str) -> None:
-    """Refuse the run of a cross-validation where one of a single split is needed.
+    """Reject the run of a cross-validation if a run with a single split is needed.
 
     Args:
         run: The run.
@@ -38,7 +38,7 @@ def refuse_divided(run: Run, what: str, instead: str) -> None:
 
 @lru_cache(maxsize=1024)
 def out_of_fold(run_id: str) -> CrossedPredictions:
-    """Return what a cross-validation's run got right, item by item.
+    """Return which items a cross-validation's run classified correctly.
 
     Raises:
         MissingPredictions: If the run has no out-of-fold predictions, or was deleted.
@@ -58,11 +58,11 @@ def resampled_difference(first: str, second: str, *, balanced: bool = False) -> 
 
     Args:
         first: Run of a cross-validation.
-        second: Another one, with the same folds.
-        balanced: Whether classes weigh the same.
+        second: Another run, with the same folds.
+        balanced: Whether all classes have equal weight.
 
     Raises:
-        InputError: If a run has no predictions, or the two have other images or folds.
+        InputError: If a run has no predictions, or the two have different images or folds.
     """
     left, right = out_of_fold(first), out_of_fold(second)
     for name in ("item_ids", "labels", "folds"):

@@ -1,7 +1,7 @@
 """All runs of an experiment as one tidy, typed table.
 
-Everything stands in what MLflow returns of runs themselves: no artifact is downloaded, so thousands of runs take
-seconds. See ``schema`` for how text becomes values.
+All values come from what MLflow returns for runs: no artifact is downloaded, so thousands of runs take seconds.
+``schema`` converts text to values.
 """
 
 import math
@@ -22,7 +22,7 @@ from resnet_mlflow.review import RUN_RULES, TAG
 from resnet_mlflow.tracking import PROTOCOL, experiment_runs, find_experiment, protocol_of
 
 CONFIG = "config."
-# Tags that become columns under a name of their own.
+# Tags that become columns with names of their own.
 TAGS = {
     "stage": "stage",
     "dataset": "dataset",
@@ -43,7 +43,7 @@ TAGS = {
     "error": "error",
     **{f"{TAG}{code}": f"{TAG}{code}" for code in RUN_RULES},
 }
-# Of these, tables and files take their names.
+# Tags from which tables and files are named.
 NAMES = ("stage", "dataset", "dataset_digest", "backbone", "weights", "head", "method")
 MAX_NAME = 250
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -59,11 +59,10 @@ class Runs:
         experiment_id: Its id, for links into MLflow.
         frame: One row per run, newest first: ``run_id``, ``name``, ``stage``, ``status``, ``dataset``,
             ``dataset_digest``, ``backbone``, ``weights``, ``head``, ``strategy`` (``frozen`` or the trained layers),
-            ``protocol`` (see ``tracking.protocol_of``),
-            ``method`` (of a long tail), ``seed``, ``image_size`` in pixels, ``setting``
-            (equal for runs that differ in their seed alone), ``parent``, ``classifier_run``, ``version``, ``commit``,
-            ``dirty``, ``warning.<code>`` (what the run logged), ``start``, ``end``, ``duration_s``; typed parameters as
-            ``config.<name>``; metrics under their own names.
+            ``protocol`` (see ``tracking.protocol_of``), ``method`` (for a long tail), ``seed``, ``image_size`` in
+            pixels, ``setting`` (equal for runs that differ only in their seed), ``parent``, ``classifier_run``,
+            ``version``, ``commit``, ``dirty``, ``warning.<code>`` (the text that the run logged), ``start``, ``end``,
+            ``duration_s``; typed parameters as ``config.<name>``; metrics by their own names.
         warnings: What makes a comparison of these runs unfair or incomplete.
     """
 
@@ -88,9 +87,9 @@ def load_runs(
         experiment: Name of the experiment.
         dataset: Value of the ``dataset`` tag.
         tags: Further tags, all of which must match.
-        since: First day or moment of the start, ISO 8601 in UTC, such as ``2026-11-24``.
-        until: The runs started before this day or moment.
-        parent: A run; it and all runs below it are kept.
+        since: Earliest start, a day or moment, ISO 8601 in UTC, such as ``2026-11-24``.
+        until: Only runs that started before this day or moment.
+        parent: A run; only it and all runs below it are kept.
 
     Raises:
         InputError: If there is no such experiment or parent, a date cannot be read, or the store cannot be reached.
@@ -101,7 +100,7 @@ def load_runs(
     conditions += [f"attributes.start_time < {_milliseconds('until', until)}"] if until else []
     experiment_id = find_experiment(experiment)
     found = experiment_runs(experiment_id, " and ".join(conditions))
-    # A run that `mlflow run` started and that only points to the one it continued holds no results.
+    # A run that `mlflow run` started and that only points to the run it continued has no results.
     own = [run for run in found if "continued_in" not in run.data.tags]
     readable = [run for run in own if is_readable(run)]
     frame = to_frame(readable)
@@ -117,7 +116,7 @@ def load_runs(
 
 
 def is_readable(run: Run) -> bool:
-    """Return whether a run's tags can be those of a run of this project; others in an experiment may be anything."""
+    """Return whether a run's tags can belong to a run of this project; an experiment may contain other runs."""
     tags, params = run.data.tags, run.data.params
     numbers = (tags.get("seed", params.get("seed")), tags.get("image_size"))
     names = [tags[name] for name in NAMES if name in tags]
@@ -146,7 +145,7 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
 def _row(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     tags, ended = run.data.tags, run.info.end_time
     stage = tags.get("stage", "")
-    # Parameters of the fitted head (`head.k`) follow from these; the seed among them would tell every run apart.
+    # Parameters of the fitted head (`head.k`) follow from these; with the seed among them every run would differ.
     params = {name: text for name, text in run.data.params.items() if not name.startswith("head.")}
     config = defaults_of(stage) | {name: typed_value(stage, name, text) for name, text in params.items()}
     info: dict[str, Any] = {column: tags.get(tag) for column, tag in TAGS.items()}
@@ -173,7 +172,7 @@ def _strategy(stage: str, config: Mapping[str, Any]) -> str | None:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return typed parameters as columns, each in the narrowest type that holds it."""
+    """Return typed parameters as columns, each of the narrowest suitable type."""
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: pd.array([row.get(name) for row in rows], dtype=object) for name in names}
     return pd.DataFrame(columns, index=range(len(rows))).convert_dtypes(dtype_backend="numpy_nullable")

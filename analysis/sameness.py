@@ -9,14 +9,14 @@ import numpy as np
 
 from resnet_mlflow.tracking import Predictions
 
-# Digits after the point to which fp32 metrics are equal on any machine.
+# Digits after the decimal point to which fp32 metrics agree on any machine.
 STATED_DIGITS = 4
-# What equal numbers share; others share fewer, however near they are.
+# The number of digits that equal numbers share; others share fewer, however close they are.
 MOST_DIGITS = 15
 
 
 class Sameness(IntEnum):
-    """A degree of agreement; a higher one promises more. ``docs/evidence.md`` says which to expect when."""
+    """A degree of agreement; higher is closer. ``docs/evidence.md`` says which to expect when."""
 
     DIFFERS = 0
     DIGITS = 1
@@ -28,9 +28,9 @@ class SplitDifference:
     """How the predictions of two runs differ on a split.
 
     Attributes:
-        n_items: Items that either has.
-        n_changed: Items with other predictions, or that one of both lacks.
-        score: Largest difference of a score, in [0, 1]; NaN where items or classes differ.
+        n_items: Number of items that either run has.
+        n_changed: Number of items with different predictions, or missing from one of the runs.
+        score: Largest difference of a score, in [0, 1]; NaN if items or classes differ.
     """
 
     n_items: int
@@ -39,12 +39,12 @@ class SplitDifference:
 
     @property
     def same(self) -> bool:
-        """Return whether nothing differs."""
+        """Return whether there is no difference."""
         return self.n_changed == 0 and self.score == 0
 
 
 def compare_predictions(first: Predictions, second: Predictions) -> SplitDifference:
-    """Return how the predictions of two runs differ, items matched by id; equal items in the order they were logged."""
+    """Return how the predictions of two runs differ; items are matched by id, equal ids in the order of logging."""
     left, right = (run.item_ids.argsort(kind="stable") for run in (first, second))
     if not np.array_equal(first.item_ids[left], second.item_ids[right]) or first.class_names != second.class_names:
         n_items = max(len(left), len(right))
@@ -55,10 +55,10 @@ def compare_predictions(first: Predictions, second: Predictions) -> SplitDiffere
 
 
 def shared_digits(pairs: Iterable[tuple[float | None, float | None]]) -> int:
-    """Return to how many digits after the point all pairs of numbers are equal; of numbers above 1, relative to them.
+    """Return to how many digits after the decimal point all pairs agree; for numbers above 1, relative to their size.
 
     Args:
-        pairs: Numbers of two runs; ``None`` where one has none, which shares no digit.
+        pairs: Numbers of two runs; ``None`` if one run has none, which counts as 0 digits.
 
     Example:
         >>> shared_digits([(0.9, 0.9), (0.12345678, 0.12345612)]), shared_digits([(0.972, 0.969)])
@@ -86,7 +86,7 @@ def classify(
 
     Args:
         metrics: Both values of each metric, by name.
-        splits: How predictions differ, by split.
+        splits: Differences between predictions, by split.
     """
     digits = shared_digits(metrics.values())
     if digits == MOST_DIGITS and all(split.same for split in splits.values()):
@@ -99,9 +99,9 @@ def expected(precisions: Iterable[str | None], *, one_machine: bool, descends: b
     """Return the degree of agreement that two runs of the same code and data should have.
 
     Args:
-        precisions: Of both runs, ``fp32`` or ``bf16``; ``None`` where it is not known.
-        one_machine: Whether both ran on one machine, with as many threads.
-        descends: Whether something was trained by gradient descent, whose steps multiply what rounding began.
+        precisions: Precisions of both runs, ``fp32`` or ``bf16``; ``None`` if unknown.
+        one_machine: Whether both ran on the same machine with the same number of threads.
+        descends: Whether something was trained by gradient descent, whose steps amplify rounding errors.
 
     Example:
         >>> for one_machine in (True, False):

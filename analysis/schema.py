@@ -1,7 +1,7 @@
-"""Typed values of recorded parameters: what MLflow keeps as text, read by the project's own configuration.
+"""Typed values of recorded parameters: the text that MLflow stores, parsed by the project's own configuration.
 
-``mlflow run`` records parameters as they were typed, a stage as Python prints them: ``1e-3`` and ``0.001`` are one
-value, and so are ``{k: 5}`` and ``{"k": 5}``.
+``mlflow run`` records parameters as they were typed, a stage as Python prints them: ``1e-3`` and ``0.001`` are the
+same value, as are ``{k: 5}`` and ``{"k": 5}``.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from resnet_mlflow.config.commands import MAPPINGS as MAPPINGS
 from resnet_mlflow.config.commands import config_of as config_of
 from resnet_mlflow.files.bounded_yaml import read_yaml
 
-# What a setting is compared by leaves out the seed, and where and how fast a run went.
+# Settings are compared without the seed, and without where and how fast a run was executed.
 NOT_OF_THE_SETTING = EXECUTION_ONLY | {"seed"}
 
 
 @cache
 def defaults_of(stage: str) -> dict[str, Any]:
-    """Return the defaults of a stage's parameters, for runs of versions that did not have them all."""
+    """Return the defaults of a stage's parameters, for runs of versions that lacked some of them."""
     config = config_of(stage)
     return {name: field.default for name, field in config.model_fields.items()} if config else {}
 
 
 @lru_cache(maxsize=65536)
 def typed_value(stage: str, name: str, text: str) -> Any:
-    """Return the value that a parameter's text stands for; the text itself where the configuration cannot read it.
+    """Return the value of a parameter's text; the text itself if the configuration cannot parse it.
 
     Example:
         >>> typed_value("finetune", "learning_rate", "1e-3"), typed_value("fit_head", "head_params", "{k: 5}")
@@ -49,7 +49,7 @@ def typed_value(stage: str, name: str, text: str) -> Any:
 
 
 def fits(stage: str, name: str, text: str) -> bool:
-    """Return whether a parameter's text is a number where the configuration has numbers.
+    """Return whether a parameter's text is a number if the configuration requires one.
 
     Example:
         >>> fits("finetune", "epochs", "5"), fits("finetune", "epochs", "None"), fits("finetune", "unknown", "None")
@@ -65,7 +65,7 @@ def fits(stage: str, name: str, text: str) -> bool:
 
 
 def canonical_mapping(text: str) -> str:
-    """Return a YAML mapping in one spelling: JSON with sorted keys."""
+    """Return a YAML mapping in canonical form: JSON with sorted keys."""
     try:
         return json.dumps(read_yaml(text) or {}, sort_keys=True)
     except (yaml.YAMLError, TypeError):
@@ -85,12 +85,12 @@ def _adapter(stage: str, name: str) -> TypeAdapter[Any] | None:
 
 
 def setting_of(stage: str, values: Mapping[str, Any], *more: str) -> str:
-    """Return 16 hexadecimal digits that are equal for runs that differ in their seed alone.
+    """Return 16 hexadecimal digits that are equal for runs that differ only in their seed.
 
     Args:
         stage: The runs' stage.
         values: Typed parameters.
-        more: What else tells settings apart, such as the weights that were really loaded.
+        more: Other values that distinguish settings, such as the weights that were really loaded.
     """
     kept = {name: value for name, value in values.items() if name not in NOT_OF_THE_SETTING}
     content = json.dumps([stage, kept, more], sort_keys=True, default=str)

@@ -23,10 +23,10 @@ from resnet_mlflow.statistics import (
 )
 from resnet_mlflow.tracking import Predictions, load_predictions
 
-# Scores that stored predictions give anew, and whether classes weigh the same in them.
+# Scores that can be recomputed from stored predictions, and whether all classes have equal weight.
 TESTED = {"test/accuracy": False, "test/balanced_accuracy": True}
 
-# How rows are compared; stands below every table that does.
+# How rows are compared; a note below such tables.
 TESTS = (
     "Rows are compared seed by seed on the same test images: Tango's interval over images and Student's t interval "
     "over seeds, combined by MOVER; with one seed, Tango's interval and McNemar's test. In balanced accuracy all "
@@ -36,7 +36,7 @@ TESTS = (
 
 @dataclass(frozen=True, eq=False)
 class ItemScores:
-    """Which test items a run got right, in the order of their ids; equal items in the order they were logged."""
+    """Which test items a run classified correctly, in the order of their ids; equal ids in the order of logging."""
 
     item_ids: NDArray[np.str_]
     labels: NDArray[np.str_]
@@ -44,12 +44,12 @@ class ItemScores:
 
 
 class MissingPredictions(InputError):
-    """A run that left no predictions behind, or is gone."""
+    """A run has no stored predictions, or was deleted."""
 
 
 @lru_cache(maxsize=4096)
 def item_scores(run_id: str) -> ItemScores:
-    """Return which test items a run got right.
+    """Return which test items a run classified correctly.
 
     Raises:
         MissingPredictions: If the run has no stored predictions, or was deleted.
@@ -59,7 +59,7 @@ def item_scores(run_id: str) -> ItemScores:
 
 
 def stored_predictions(run_id: str) -> Predictions:
-    """Return what a run predicted of its test items, in the order of their ids.
+    """Return a run's predictions of its test items, in the order of their ids.
 
     Raises:
         MissingPredictions: If the run has no stored predictions, or was deleted.
@@ -76,7 +76,7 @@ def stored_predictions(run_id: str) -> Predictions:
 
 
 def check_same_items(predictions: Sequence[Predictions]) -> None:
-    """Make sure that the seeds of one classifier were tested on the same items.
+    """Check that the seeds of one classifier were tested on the same items.
 
     Raises:
         InputError: If they were not.
@@ -91,11 +91,11 @@ def runs_by_seed(row: "pd.Series[Any]") -> Mapping[int, str]:
 
 
 def seeded_score(runs: Mapping[int, str], *, balanced: bool = False, held_out: float = 0.0) -> SeededScore:
-    """Return a method's test score over its seeds, with the intervals over seeds, over items and over both.
+    """Return a method's test score over its seeds, with intervals over seeds, over items and over both.
 
     Args:
-        runs: Run by seed.
-        balanced: Whether classes weigh the same.
+        runs: Runs by seed.
+        balanced: Whether all classes have equal weight.
         held_out: As ``statistics.score_over_seeds``.
 
     Raises:
@@ -112,20 +112,20 @@ def paired_difference(
 ) -> SeededDifference | None:
     """Return the score of the first method minus that of the second on the seeds that both have.
 
-    With several seeds the interval and the p value cover seeds and items together. With one seed they cover items
-    alone: Tango's interval and McNemar's test, classes weighing the same where asked for.
+    With several seeds the interval and the p value cover seeds and items together. With one seed they cover only
+    items: Tango's interval and McNemar's test, with equal weight for all classes if ``balanced``.
 
     Args:
-        first: Run by seed.
-        second: Run by seed of the other method.
-        balanced: Whether classes weigh the same.
+        first: Runs by seed.
+        second: Runs of the other method by seed.
+        balanced: Whether all classes have equal weight.
         held_out: As ``statistics.difference_over_seeds``.
 
     Returns:
-        Nothing where the methods share no seed.
+        Nothing if the methods have no seed in common.
 
     Raises:
-        InputError: If a run has no predictions, or the runs were tested on other items.
+        InputError: If a run has no predictions, or the runs were tested on different items.
     """
     seeds = sorted(set(first) & set(second))
     if not seeds:
@@ -155,8 +155,8 @@ def compare_all_pairs(
     """Return the differences of all pairs of rows, with p values adjusted by Holm over all of them.
 
     Args:
-        rows: Per row its run by seed.
-        balanced: Whether classes weigh the same.
+        rows: The runs by seed of each row.
+        balanced: Whether all classes have equal weight.
         held_out: As ``statistics.difference_over_seeds``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A comparison table: numbers with their uncertainty and the runs behind them, and how each column is shown."""
+"""A comparison table: numbers with their uncertainty and the runs behind them, and the format of each column."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,16 +16,16 @@ SEEDS = "seeds"
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is shown.
+    """A column and its format.
 
-    A ``score`` or ``difference`` named ``x`` is a mean; the frame may hold its ``x std`` and ``x n`` over seeds, and
-    the ends ``x low`` and ``x high`` of its 95 % interval. An ``image`` is a JPEG file in
-    base64, which only pages show.
+    A ``score`` or ``difference`` named ``x`` is a mean; the frame may contain its ``x std`` and ``x n`` over seeds, and
+    the ends ``x low`` and ``x high`` of its 95 % interval. An ``image`` is a JPEG file in base64, which is shown only
+    in HTML.
 
     Attributes:
         name: Column of the frame.
-        header: What stands above it.
-        kind: Decides format and alignment.
+        header: Header text.
+        kind: Determines format and alignment.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A difference that a table shows and that is not significant.
+    """A difference in a table that is not significant.
 
     Attributes:
-        claim: What is said to be better than what.
+        claim: What is better than what, according to the table.
         difference: By how much, above 0.
-        n_items: Test images there are.
-        n_needed: Test images that would tell; NaN where no number of them would.
+        n_items: Number of test images.
+        n_needed: Number of test images that would make it significant; NaN if no number would.
     """
 
     claim: str
@@ -55,15 +55,15 @@ class Table:
     """The answer to one question.
 
     Attributes:
-        name: What files and the command line call it.
+        name: Its name in files and on the command line.
         title: The question.
-        frame: One row per thing compared, in the order shown; values are numbers, not text. ``run_ids`` holds the
+        frame: One row per thing compared, in the order shown; values are numbers, not text. ``run_ids`` is the
             list of runs behind each row.
-        columns: What is shown, from left to right.
+        columns: The columns shown, from left to right.
         notes: What a reader must know, and what is missing or unfair.
-        winners: (row position, column name) of the scores shown in bold: those separated from every other.
-        doubts: Differences of best rows and gains that chance may have made.
-        pairs: Differences in test accuracy, or in that over folds, of rows that compete, by their positions.
+        winners: (row position, column name) of the scores in bold: those significantly better than all others.
+        doubts: Differences of best rows, and gains, that may be due to chance.
+        pairs: Differences in accuracy, on test or over folds, between competing rows, by their positions.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a reader must know of a set of runs before comparing them: the warnings that runs logged, and those of all."""
+"""What to know before comparing a set of runs: the warnings that runs logged, and warnings about the whole set."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,45 +17,45 @@ from resnet_mlflow.review import RUN_RULES, TAG, Rule, find
 STAGES = ("fit_head", "finetune", "longtail", "robustness")
 _SEED = re.compile("s[0-9]+")
 SHOWN = 5
-# No one has more test images.
+# More test images than this are unrealistic.
 MOST_ITEMS = 10_000_000
-# Of what a run logged: runs may be anyone's.
+# Limit for texts that runs logged, since runs may come from anyone.
 MAX_TEXT = 400
 
 
 @dataclass(frozen=True, eq=False)
 class Reviewed:
-    """The runs of an experiment, as they are reviewed.
+    """The runs of an experiment, prepared for review.
 
     Attributes:
-        frame: As ``runs.load_runs`` gives them.
+        frame: Runs, as ``runs.load_runs`` returns them.
     """
 
     frame: pd.DataFrame
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Return the runs of classifiers, under a ``setting`` that is equal for those that differ in their seed."""
+        """Return the runs of classifiers, with a ``setting`` that is equal for runs that differ only in their seed."""
         cells = self.frame[self.frame["stage"].isin(STAGES) & self.frame["seed"].notna()]
-        # A classifier's own run and the test of it are two cells.
+        # A classifier's own run and a test of it are two cells.
         return cells.assign(setting=cells["stage"] + settings_of_tested(cells, self.frame))
 
     @cached_property
     def done(self) -> pd.DataFrame:
-        """Return those that have finished."""
+        """Return the cells that have finished."""
         return self.cells[self.cells["status"] == "FINISHED"]
 
     @cached_property
     def finished(self) -> set[tuple[object, object]]:
-        """Return their settings and seeds."""
+        """Return the settings and seeds of finished cells."""
         return set(zip(self.done["setting"], self.done["seed"], strict=True))
 
 
 def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a line per warning that runs logged of themselves, then per thing that makes their comparison unfair.
+    """Yield a line for each warning that runs logged, then for each problem that makes their comparison unfair.
 
     Args:
-        frame: Runs, as ``runs.load_runs`` gives them.
+        frame: Runs, as ``runs.load_runs`` returns them.
     """
     reviewed = Reviewed(frame)
     for code, rule in RUN_RULES.items():
@@ -66,13 +66,13 @@ def warnings_of(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def warnings_of_tables(tables: Sequence[Table]) -> Iterator[str]:
-    """Yield a line per warning that only tables can show: they read what runs predicted."""
+    """Yield a line for each warning that needs tables, because these read the runs' predictions."""
     for finding in find(TABLE_RULES, tables):
         yield TABLE_RULES[finding.code].message(_first(finding.clauses))
 
 
 def _logged(done: pd.DataFrame, column: str) -> list[str]:
-    """Return what runs logged under a code, each with the names of the runs, those of most runs first."""
+    """Return the texts that runs logged with a code, with the names of the runs, the most frequent text first."""
     logged_runs = done[done[column].notna()]
     texts = logged_runs[column].map(lambda text: " ".join(text.split())[:MAX_TEXT])
     names = {text: [str(name) for name in own["name"]] for text, own in logged_runs.groupby(texts, sort=False)}
@@ -86,7 +86,7 @@ def _runs(names: Sequence[str]) -> str:
 
 
 def _small_differences(tables: Sequence[Table]) -> Iterator[str]:
-    """Yield the differences that tables show and that their test images are too few for."""
+    """Yield the differences in tables for which there are too few test images."""
     for table in tables:
         for doubt in table.doubts:
             if doubt.n_items < doubt.n_needed <= MOST_ITEMS:
@@ -99,7 +99,7 @@ def _small_differences(tables: Sequence[Table]) -> Iterator[str]:
 def _leaked(tables: Sequence[Table]) -> Iterator[str]:
     """Yield both scores of classifiers that were tested on images with a near-duplicate in train."""
     for table in tables:
-        # A table of one of several datasets is called by both names.
+        # If there are several datasets, a table's name contains that of its dataset.
         if table.name.split("-")[0] != "twins":
             continue
         for row in table.frame.to_dict("records"):
@@ -114,10 +114,10 @@ def _leaked(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def _unfinished(reviewed: Reviewed) -> Iterator[str]:
-    """Yield the settings that lack a seed which another setting of the same parent and stage has."""
+    """Yield the settings that lack a seed that another setting of the same parent and stage has."""
     lines: dict[str, None] = {}
     nested = reviewed.cells[reviewed.cells["parent"].notna()]
-    # Samples of a few images have seeds of their own.
+    # Few-shot samples have their own seeds.
     for _, group in nested.groupby([nested["parent"], nested["stage"], few_shot(nested)]):
         seeds = sorted(set(group["seed"]))
         for setting, own in group.groupby("setting"):
@@ -218,5 +218,5 @@ EXPERIMENT_RULES: Registry[Rule[Reviewed]] = Registry(
     ),
 )
 _GIVEN: Mapping[str, Rule[object]] = {**RUN_RULES, **TABLE_RULES, **EXPERIMENT_RULES}  # type: ignore[dict-item]
-# Every warning, whoever gives it, in the order of codes.
+# All warnings, wherever they come from, in the order of codes.
 ALL_RULES: Mapping[str, Rule[object]] = {code: _GIVEN[code] for code in sorted(_GIVEN)}

@@ -1,1 +1,1 @@
-"""Speed against plain peers, as ratios measured side by side: ``make bench``."""
+"""Speed relative to plain reference implementations, as ratios measured side by side: ``make bench``."""

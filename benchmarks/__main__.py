@@ -45,8 +45,8 @@ def main() -> None:
     disturbed: list[str] = []
     for name in names:
         start = time.perf_counter()
-        # In a process of its own: threads and memory of one benchmark are not to touch the next. Linux counts a
-        # large parent into the peak memory of its children, too.
+        # In a process of its own: threads and memory of one benchmark must not affect the next, and Linux includes a
+        # large parent in the peak memory of its children.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             rows, others = process.submit(measure, name, arguments.quick).result()
         measured[name] = (rows, f"{report.stamp()}, {others:.0%} of the processor to others")
@@ -55,7 +55,7 @@ def main() -> None:
         text = report.table(*measured[name]) if rows else ["nothing to measure on this machine"]
         print(f"\n{name}: {time.perf_counter() - start:.0f} s", *text, sep="\n", flush=True)
         if output:
-            # After each one: a benchmark that fails does not take the others with it.
+            # After each benchmark, so that a failing one does not lose the results of the others.
             report.write(output, measured, digests)
     if arguments.quick and arguments.only is None:
         print(f"\nleft out of --quick, too slow: {', '.join(name for name in BENCHMARKS if name in NOT_QUICK)}")

@@ -1,4 +1,4 @@
-"""How near features are to those of the eager float32 network."""
+"""Agreement of features with those of the eager float32 network."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ Features = NDArray[np.float32]
 
 
 def cosine(folder: Path, quick: bool) -> list[Row]:
-    """Return the smallest cosine of an item's features to the eager network's, at both sizes of image."""
+    """Return the smallest cosine between an item's features and the eager network's, at both image sizes."""
     n_photos, n_small = (32, 256) if quick else (256, 4096)
     photos = make_photos(folder / "photos", n_photos)
     small, what = small_folder(folder / "small", n_small)
@@ -41,7 +41,7 @@ def cosine(folder: Path, quick: bool) -> list[Row]:
 
 
 def _smallest(images: Path, image_size: int, folder: Path) -> tuple[float, float]:
-    """Return the smallest cosines to eager passes over the same pixels, and to the peer's features."""
+    """Return the smallest cosines with eager passes over the same pixels, and with the peer's features."""
     dataset, found = extract(images, image_size, folder / f"store-{image_size}")
     peer = _by_path(images, image_size)
     cosines = [

@@ -1,4 +1,4 @@
-"""Reading a large experiment: our typed table of runs against MLflow's own bare one, and how it grows."""
+"""Reading a large experiment: our typed table of runs compared with MLflow's untyped one, and how its time grows."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ EXPERIMENT = "many"
 
 
 def load_many(folder: Path, quick: bool) -> list[Row]:
-    """Return seconds of ``load_runs`` over those of ``mlflow.search_runs`` for the same runs."""
+    """Return the time of ``load_runs`` relative to that of ``mlflow.search_runs`` for the same runs."""
     n_runs = 1_000 if quick else 12_000
     write_records(os.environ["MLFLOW_TRACKING_URI"], EXPERIMENT, fit_head_records(n_runs))
     ours, theirs = alternate(
@@ -36,7 +36,7 @@ def load_many(folder: Path, quick: bool) -> list[Row]:
 
 
 def growth(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponent of the time from a tracking store to the comparison tables with the runs."""
+    """Return the exponent of the time from tracking store to comparison tables, by number of runs."""
     base, turns = (100, 1) if quick else (500, 5)
 
     def work_of(n_runs: int) -> Work:

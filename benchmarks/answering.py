@@ -1,4 +1,4 @@
-"""What promises of answers hold over random splits of digits, and what a request costs with rules over one without."""
+"""How often promises of answers hold over random splits of digits, and what rules add to the cost of a request."""
 
 import base64
 import os
@@ -43,7 +43,7 @@ SIZES = (600, 800, 1300)  # train, validation, calibration, test: 600, 200, 500,
 
 
 def promises(folder: Path, quick: bool) -> list[Row]:
-    """Return how often sets and answers on digits hold what they promise, and how scores tell other images."""
+    """Return how often promises of sets and answers hold on digits, and how well scores detect other images."""
     inputs, items, test = _digits()
     splits = list(_splits(items, 10 if quick else N_SPLITS))
     return [*_sets(splits), *_answers(splits), *_others(inputs, items, test)]
@@ -63,7 +63,7 @@ def _splits(items: FeatureSplit, n_splits: int) -> Iterator[list[FeatureSplit]]:
 
 
 def _sets(splits: list[list[FeatureSplit]]) -> Iterator[Row]:
-    """Yield coverage of 90 % sets of the prototype head, which is right less often than that."""
+    """Yield coverage of 90 % sets of the prototype head, whose accuracy is below 90 %."""
     covered, inside, classes, sizes = [], 0, np.zeros((2, 10)), []
     for train, val, own, test in splits:
         head = build_head("prototype", {}, 0).fit(train.features, train.labels).calibrate(val.features, val.labels)
@@ -95,7 +95,7 @@ def _answers(splits: list[list[FeatureSplit]]) -> Iterator[Row]:
                 others, calibration, tested = (_confidences(head, one) for one in (val, own, test))
                 try:
                     threshold = fit_answering(calibration, others, answer_error).threshold
-                except InputError:  # these 500 images do not show it: nothing is answered
+                except InputError:  # these 500 images are not enough evidence: nothing is answered
                     threshold = np.inf
                 n_answered, n_wrong = tested.from_on(threshold)
                 held += n_wrong <= answer_error * n_answered
@@ -129,7 +129,7 @@ def _others(inputs: Inputs, items: FeatureSplit, test: FeatureSplit) -> Iterator
 
 
 def _other_images() -> tuple[NDArray[np.uint8], str]:
-    """Return 1000 images of 32 x 32 pixels and what they are: CIFAR-10's test images, where they can be had."""
+    """Return 1000 images of 32 x 32 pixels and their description: CIFAR-10's test images if available."""
     if source := os.environ.get("CIFAR10_FOLDER"):
         paths = sorted(Path(source, "test").rglob("*.jpg"))[::10][:1000]
         return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths]), f"{len(paths)} of CIFAR-10"
@@ -138,7 +138,7 @@ def _other_images() -> tuple[NDArray[np.uint8], str]:
 
 
 def request_cost(folder: Path, quick: bool) -> list[Row]:
-    """Return times of a served resnet18 without rules over those with all of them, for one photo and for 64."""
+    """Return the time of a served resnet18 without rules relative to that with all of them, for 1 and 64 photos."""
     files = [path.read_bytes() for path in sorted(make_photos(folder / "photos", 64).rglob("*.jpg"))]
     plain, ruled = _served()
     rows = []
@@ -152,7 +152,7 @@ def request_cost(folder: Path, quick: bool) -> list[Row]:
 
 
 def _served() -> tuple[ServedClassifier, ServedClassifier]:
-    """Return a served SVM of ten classes without and with rules, whose score keeps as many images as it may."""
+    """Return a served SVM of ten classes without and with rules; its score keeps the maximum number of images."""
     config = FitHeadConfig(weights="random")
     inputs = prepare(config)
     train = extract_untracked(config, inputs).splits["train"]

@@ -1,4 +1,4 @@
-"""Audits of planted faults: twins found again, scores without them, labels ranked and counted; time and memory."""
+"""Audits of planted faults: finding twins, scores without them, ranking and counting wrong labels; time and memory."""
 
 import os
 from functools import lru_cache
@@ -31,14 +31,14 @@ Images, Ints = NDArray[np.uint8], NDArray[np.int64]
 
 
 def twins(folder: Path, quick: bool) -> list[Row]:
-    """Return recall and precision of twins planted across train and test: a twentieth of the images."""
+    """Return recall and precision for twins planted across train and test, a twentieth of the images."""
     n_draws, n_images = (1, 1000) if quick else (3, N_IMAGES)
     images, _, what = pool(4 * n_images)
     recalls, precisions, others = [], [], 0
     for draw in range(n_draws):
         rng = np.random.default_rng(draw)
         own = images[rng.permutation(len(images))[: n_images - n_images // 20]]
-        # The data's own twins would count as false: their pictures are left out, by a looser rule than the one tried.
+        # The data's own twins would count as false: they are removed beforehand, with a looser threshold.
         own, n_own = _without_own_twins(own)
         originals = rng.permutation(len(own))[: n_images // 20]
         copies, _ = plant_twins(own, originals, draw)
@@ -57,7 +57,7 @@ def twins(folder: Path, quick: bool) -> list[Row]:
 
 
 def scores(folder: Path, quick: bool) -> list[Row]:
-    """Return in how many draws the score without twins lies in the interval of the clean data's score."""
+    """Return in how many draws the score without twins is in the interval of the clean data's score."""
     n_draws, n_images = (3, 500) if quick else (20, N_IMAGES)
     images, labels, what = pool(2 * n_images)
     originals = np.random.default_rng(0).permutation(len(images))[: n_images // 2]
@@ -87,7 +87,7 @@ def scores(folder: Path, quick: bool) -> list[Row]:
 
 
 def labels(folder: Path, quick: bool) -> list[Row]:
-    """Return the ranking's average precision over cleanlab's, and how often the count's interval holds the truth."""
+    """Return the average precision of the ranking relative to cleanlab's, and the coverage of the count's interval."""
     n_draws, n_images = (3, 1000) if quick else (20, N_IMAGES)
     images, classes, what = pool(4 * n_images)
     features = network_features(images, classes, folder)
@@ -127,7 +127,7 @@ def labels(folder: Path, quick: bool) -> list[Row]:
 
 
 def whole(folder: Path, quick: bool) -> list[Row]:
-    """Return time and memory of the entry point with features in the store, and how the time grows."""
+    """Return time and memory of the entry point with features in the store, and the growth of the time."""
     sizes = [500, 1000] if quick else [6250, 12_500, 25_000, 50_000]
     taken, memory = [], []
     for n_images in sizes:
@@ -163,7 +163,7 @@ def _without_own_twins(images: Images) -> tuple[Images, int]:
 
 
 def _draw_with_twins(n_pool: int, originals: Ints, n_images: int, draw: int) -> tuple[Ints, Ints]:
-    """Return rows of train, of a twentieth and three twentieths of test, and of copies of pictures of train."""
+    """Return rows of train, of a twentieth and three twentieths for test, and those of copies of training pictures."""
     rng = np.random.default_rng(1000 + draw)
     chosen = rng.permutation(len(originals))[: n_images // 20]
     others = rng.permutation(np.setdiff1d(np.arange(n_pool), originals[chosen]))
@@ -179,7 +179,7 @@ def _average_precision(ranking: Ints, wrong: NDArray[np.bool_]) -> float:
 
 @lru_cache(maxsize=2)
 def pool(n_images: int) -> tuple[Images, Ints, str]:
-    """Return images, labels and what they are: of CIFAR-10 those that ``audit_weights`` has not seen."""
+    """Return images, labels and their description: from CIFAR-10 only images that ``audit_weights`` has not seen."""
     source = os.environ.get("CIFAR10_FOLDER")
     if not source:
         rng = np.random.default_rng(3)
@@ -195,7 +195,7 @@ def pool(n_images: int) -> tuple[Images, Ints, str]:
 
 
 def weights() -> str:
-    """Return the weights of the features: ``AUDIT_WEIGHTS`` names a file of ``audit_weights``; else random ones."""
+    """Return the weights for the features: a file of ``audit_weights`` named by ``AUDIT_WEIGHTS``, else random ones."""
     return os.environ.get("AUDIT_WEIGHTS", "random")
 
 
@@ -211,12 +211,12 @@ def network_features(images: Images, labels: Ints, folder: Path) -> NDArray[np.f
 
 
 def grey(images: Images) -> Images:
-    """Return grey copies of images of 32 pixels, as an audit measures them."""
+    """Return grey copies of 32-pixel images, as an audit compares them."""
     return np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
 
 
 def _folder_of(folder: Path, n_images: int) -> Path:
-    """Return a class folder of as many images of CIFAR-10, or of pictures made here."""
+    """Return a folder of classes with that many images of CIFAR-10, or generated pictures."""
     source = os.environ.get("CIFAR10_FOLDER")
     if not source:
         return make_small(folder, n_images)

@@ -1,7 +1,7 @@
-"""A small ResNet-18 of CIFAR-10, for benchmarks whose labels must mean something: no weights need to be downloaded.
+"""A small ResNet-18 trained on CIFAR-10, for benchmarks that need meaningful labels but no downloaded weights.
 
-``python -m benchmarks.audit_weights FOLDER FILE`` takes some minutes on two cores. It sees the first 2400 images of
-each class of ``FOLDER/train``, so that the others are new to it.
+``python -m benchmarks.audit_weights FOLDER FILE`` takes some minutes on two cores. It trains on the first 2400
+images of each class of ``FOLDER/train``, so that the others are new to it.
 """
 
 import sys
@@ -42,7 +42,7 @@ def train(folder: Path, file: Path) -> None:
 
 
 def _batch(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Return images shifted by up to three pixels, half of them mirrored, normalised."""
+    """Return normalised images, shifted by up to three pixels, half of them mirrored."""
     padded = functional.pad(images.float() / 255, (3, 3, 3, 3), mode="reflect")
     top, left = rng.integers(0, 7, 2)
     cut = padded[:, :, top : top + 32, left : left + 32]

@@ -1,4 +1,4 @@
-"""Extraction with deeper networks, over the plain peer, over its tuned form and over timm's."""
+"""Speed of extraction relative to the plain peer, the tuned peer and timm, also with deeper networks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,26 +13,26 @@ from resnet_mlflow.backbones.weights import resolve_weights
 
 
 def tuned_peer(folder: Path, quick: bool) -> list[Row]:
-    """Return resnet18 over the peer with channels_last and bf16 autocast, at both sizes of image."""
+    """Return the speed of resnet18 relative to the peer with channels_last and bf16 autocast, at both image sizes."""
     return _over(folder, quick, "resnet18", {"channels_last, bf16 autocast": _tuned}, 1.0)
 
 
 def timm(folder: Path, quick: bool) -> list[Row]:
-    """Return resnet18 over timm's model and transform, at both sizes of image."""
+    """Return the speed of resnet18 relative to timm's model and transform, at both image sizes."""
     return _over(folder, quick, "resnet18", {"timm, eager float32": _timm}, 3.0)
 
 
 def resnet50(folder: Path, quick: bool) -> list[Row]:
-    """Return resnet50 over the plain and the tuned peer, at both sizes of image."""
+    """Return the speed of resnet50 relative to the plain and the tuned peer, at both image sizes."""
     return _over(folder, quick, "resnet50", {"eager float32": _plain, "channels_last, bf16 autocast": _tuned}, 1.0)
 
 
 def resnet101(folder: Path, quick: bool) -> list[Row]:
-    """Return resnet101 over the plain peer, at both sizes of image."""
+    """Return the speed of resnet101 relative to the plain peer, at both image sizes."""
     return _over(folder, quick, "resnet101", {"eager float32": _plain}, 1.0)
 
 
-# Small images and photos, fewer where the network takes longer.
+# Numbers of small images and photos, fewer for slower networks.
 N_IMAGES = {"resnet18": (4000, 192), "resnet50": (1500, 64), "resnet101": (750, 32)}
 Extraction = Callable[[Path, int, int], object]
 

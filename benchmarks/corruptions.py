@@ -1,4 +1,4 @@
-"""Corruptions: their time over that of the forward passes they are made for, and over one image at a time."""
+"""Corruptions: their time relative to the forward passes of their results, and to a loop over single images."""
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +28,9 @@ TURNS = 5
 
 
 def over_forward(folder: Path, quick: bool) -> list[Row]:
-    """Return the time of all 15 corruptions of some images over that of the forward passes of all 15 results.
+    """Return the time of all 15 corruptions of some images relative to that of the forward passes of all 15 results.
 
-    A corruption is timed next to a forward pass of what it made, one pass per core, which is the fastest there is.
+    Each corruption is timed together with a forward pass of its result, one pass per core, which is the fastest way.
     """
     n_images = 32 if quick else 256
     images = torch.from_numpy(_pictures(n_images)).permute(0, 3, 1, 2)
@@ -62,7 +62,7 @@ def over_forward(folder: Path, quick: bool) -> list[Row]:
 
 
 def over_loop(folder: Path, quick: bool) -> list[Row]:
-    """Return the time of a loop over images in NumPy over ours, all 15 corruptions together."""
+    """Return the time of a loop over images in NumPy relative to ours, for all 15 corruptions together."""
     n_ours, n_peer = (16, 1) if quick else (128, 4)
     pixels = _pictures(n_ours)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
@@ -85,7 +85,7 @@ def over_loop(folder: Path, quick: bool) -> list[Row]:
 
 def _pictures(n_images: int) -> Pixels:
     rng = np.random.default_rng(0)
-    # Different places of few pictures: what is in them hardly matters, and making them takes time.
+    # Shifted copies of a few pictures: their content hardly matters, and generating pictures takes time.
     few = [picture(rng, SIZE, SIZE) for _ in range(8)]
     return np.stack([np.roll(few[i % 8], (i, 2 * i), (0, 1)) for i in range(n_images)])
 

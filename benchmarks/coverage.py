@@ -1,4 +1,4 @@
-"""Whether intervals and decisions hold what they promise: by simulation, over sizes, classes, accuracies and seeds."""
+"""Whether intervals and decisions keep their level: simulations over sizes, classes, accuracies and seeds."""
 
 import csv
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from benchmarks.harness import Row
 
 N_SIMULATIONS = 2000
 CSV = Path(__file__).parent / "coverage.csv"
-# Two standard errors of a share of 5 % or 2.5 % in 2000 simulations.
+# The level of 5 % or 2.5 % plus two standard errors of such a share in 2000 simulations.
 MOST_FALSE = {0.05: 0.05 + 2 * (0.05 * 0.95 / N_SIMULATIONS) ** 0.5, 0.025: 0.025 + 2 * (0.025 * 0.975 / 2000) ** 0.5}
 SIZES = ((30, 2), (30, 10), (100, 2), (100, 10), (100, 100), (360, 10), (1000, 2), (1000, 10), (1000, 100))
 LARGE = ((1000, 1000), (10_000, 2), (10_000, 10), (10_000, 100), (10_000, 1000))
@@ -35,7 +35,7 @@ ACCURACIES = (0.5, 0.7, 0.9, 0.95, 0.99, 0.999)
 
 
 def coverage(folder: Path, quick: bool) -> list[Row]:
-    """Return least and largest coverage, false positives and power; writes the table and figure of the docs.
+    """Return smallest and largest coverage, false positives and power; write the table and figure of the docs.
 
     A quick run has 200 simulations of every eighth setting, and writes nothing.
     """

@@ -1,4 +1,4 @@
-"""Table and figure of the simulated coverage, as they stand in the docs."""
+"""Table and figure of the simulated coverage in the docs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ PARTS = (
 
 
 def write_report(results: Sequence[Result]) -> None:
-    """Write the tables into ``docs/statistics.md``, between their marks, and the figure beside it."""
+    """Write the tables into ``docs/statistics.md``, between their markers, and the figure."""
     page = DOCS / "statistics.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
@@ -59,7 +59,7 @@ def _decision_table(results: Sequence[Result]) -> list[str]:
 
 
 def _exceptions(results: Sequence[Result]) -> list[str]:
-    """Return how often each reason takes a coverage out of 93 to 98 %, and between which values."""
+    """Return how often each reason explains a coverage outside of 93 to 98 %, and the range of these values."""
     found: dict[tuple[str, str], list[float]] = {}
     for one in results:
         if one.part in PARTS and not LOW <= one.share <= HIGH:
@@ -73,7 +73,7 @@ def _exceptions(results: Sequence[Result]) -> list[str]:
 
 
 def reason_of(part: str, setting: Setting, *, below: bool) -> str:
-    """Return why a coverage is not between 93 and 98 %."""
+    """Return the reason why a coverage is not between 93 and 98 %."""
     per_class = setting.support().min()
     if part == "macro-F1" and below:
         return "fewer than 10 images in a class: F1 itself is biased"
@@ -94,7 +94,7 @@ def reason_of(part: str, setting: Setting, *, below: bool) -> str:
 
 
 def coverage_figure(results: Sequence[Result]) -> "Figure":
-    """Return coverage against the number of errors that a setting expects, a panel per part."""
+    """Return a figure of coverage against the expected number of errors of a setting, one panel per part."""
     figure = new_figure(6.2)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(2, 3, sharey=True, sharex=True).ravel()

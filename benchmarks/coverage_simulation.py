@@ -1,7 +1,7 @@
-"""Classifiers drawn from known accuracies, and how often intervals and decisions about them are right.
+"""Simulated classifiers of known accuracy, and how often intervals and decisions about them are correct.
 
-Every function takes a setting and gives the share of simulations in which the interval holds the truth, or in which a
-decision was made. They call what the project itself calls, many simulations at once.
+Every function takes a setting and returns the share of simulations in which the interval contains the truth, or in
+which a decision was made. They call the same functions as the project itself, for many simulations at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,31 +32,31 @@ from resnet_mlflow.statistics import (
     strata_of,
 )
 
-# Largest over smallest class of a long-tailed test split.
+# Size of the largest class of a long-tailed test split, divided by that of the smallest.
 TAIL = 50.0
-# Values that a batch of simulations may hold.
+# Maximum number of values in a batch of simulations.
 BATCH_VALUES = 4_000_000
-# What of an item's chance to be right, on the scale of a probit, all seeds of one method have in common, others not.
+# Share of the variance of an item's difficulty, on the probit scale, that is common to all seeds of one method only.
 METHOD_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is simulated.
+    """A setting to simulate.
 
     Attributes:
-        n_items: Test items.
-        n_classes: Classes; 1 means that classes play no part.
-        accuracy: Expected accuracy of each class on average; of the first method where there are two.
-        tail: Whether classes have a long tail of test items, else as many each.
-        falling: Whether errors grow towards the last class, else all classes have the same recall.
+        n_items: Number of test items.
+        n_classes: Number of classes; 1 means that classes are not considered.
+        accuracy: Expected accuracy, averaged over classes; that of the first method if there are two.
+        tail: Whether test items per class have a long tail; otherwise all classes have equally many.
+        falling: Whether errors increase towards the last class; otherwise all classes have the same recall.
         hard_tail: Whether only the last fifth of the classes, those with the fewest items, has errors.
-        n_seeds: Seeds.
+        n_seeds: Number of seeds.
         seed_deviation: Standard deviation of accuracy over seeds.
-        own_share: What of an item's chance to be right, on the scale of a probit, each seed has of its own.
+        own_share: Share of the variance of an item's difficulty, on the probit scale, that is specific to each seed.
         gain: First accuracy minus second.
         disagreement: Share of the possible items on which two classifiers differ by chance.
-        held_out: What seeds hold out of common training items, over what they train on.
+        held_out: Shared training items that a seed holds out, divided by those it trains on.
     """
 
     n_items: int
@@ -73,7 +73,7 @@ class Setting:
     held_out: float = 0.0
 
     def support(self) -> Ints:
-        """Return the test items of each class, ``(n_classes,)``."""
+        """Return the number of test items of each class, ``(n_classes,)``."""
         if not self.tail:
             return np.bincount(np.arange(self.n_items) % self.n_classes, minlength=self.n_classes)
         shares = TAIL ** (-np.arange(self.n_classes) / max(self.n_classes - 1, 1))
@@ -97,7 +97,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found for one setting: ``share`` is a coverage, or how often a decision was made."""
+    """The result for one setting: ``share`` is a coverage, or how often a decision was made."""
 
     part: str
     setting: Setting
@@ -108,14 +108,14 @@ Simulate = Callable[[Setting, int, np.random.Generator], float]
 
 
 def balanced_accuracy_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often the interval of balanced accuracy holds it; of one class that of accuracy."""
+    """Return the coverage of the interval of balanced accuracy, or of accuracy if there is one class."""
     support, recalls = setting.support(), setting.recalls()
     hits = rng.binomial(support, recalls, size=(n_simulations, len(support)))
     return _share_holding(recall_limits(hits, support), float(recalls.mean()))
 
 
 def macro_f1_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often the interval of macro-F1 holds that of the expected confusions; errors are spread evenly."""
+    """Return how often the interval contains the macro-F1 of the expected confusions; errors are spread evenly."""
     support, recalls = setting.support(), setting.recalls()
     n_classes = len(support)
     shares = np.repeat((1 - recalls)[:, None] / (n_classes - 1), n_classes, axis=1)
@@ -128,7 +128,7 @@ def macro_f1_coverage(setting: Setting, n_simulations: int, rng: np.random.Gener
 
 
 def seeded_score_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often the interval over seeds and items together holds the expected accuracy."""
+    """Return how often the interval over seeds and items together contains the expected accuracy."""
     weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     held = []
     for correct, _ in _seeded(setting, n_simulations, rng):
@@ -138,7 +138,7 @@ def seeded_score_coverage(setting: Setting, n_simulations: int, rng: np.random.G
 
 
 def difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often the interval of a difference of two runs holds it."""
+    """Return the coverage of the interval of the difference between two runs."""
     values, _, _ = _paired_values(setting, n_simulations, rng)
     return _share_holding(difference_reach(values, 1).together, setting.gain)
 
@@ -152,7 +152,7 @@ def false_gains(setting: Setting, n_simulations: int, rng: np.random.Generator) 
 
 
 def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often the interval of a difference over seeds and items holds it."""
+    """Return the coverage of the interval of a difference over seeds and items."""
     weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     held = []
     for first, second in _seeded(setting, n_simulations, rng):
@@ -163,7 +163,7 @@ def seeded_difference_coverage(setting: Setting, n_simulations: int, rng: np.ran
 
 
 def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 3) -> float:
-    """Return how often one of several equal methods over seeds is significantly better than the others, so bold."""
+    """Return how often one of several equal methods over seeds is significantly better than the others, and so bold."""
     weights, labels = item_weights(int(setting.support().sum()), _labels(setting))
     found = 0
     for methods in _seeded(setting, n_simulations, rng, n_methods):
@@ -183,7 +183,7 @@ def false_winners(setting: Setting, n_simulations: int, rng: np.random.Generator
 
 
 def false_slices(setting: Setting, n_simulations: int, rng: np.random.Generator) -> float:
-    """Return how often slices with the same accuracy differ significantly; classes stand for slices."""
+    """Return how often slices with the same accuracy differ significantly; classes serve as slices."""
     slices = np.repeat(np.arange(setting.n_classes), setting.support())
     drawn = (rng.random(len(slices)) < setting.accuracy for _ in range(n_simulations))
     return float(np.mean([slices_p_value(right, slices, seed) <= 0.05 for seed, right in enumerate(drawn)]))
@@ -205,7 +205,7 @@ def promotions(setting: Setting, n_simulations: int, rng: np.random.Generator) -
 
 
 def _share_holding(limits: tuple[Floats, Floats], truth: float) -> float:
-    # Truths such as 0.9 are no floating-point numbers.
+    # True values such as 0.9 have no exact floating-point representation.
     return float(np.mean((limits[0] <= truth + 1e-12) & (truth - 1e-12 <= limits[1])))
 
 
@@ -216,11 +216,11 @@ def _labels(setting: Setting) -> NDArray[np.int64] | None:
 def _paired_values(
     setting: Setting, n_simulations: int, rng: np.random.Generator
 ) -> tuple[Crossed, Floats, Callable[[int], Floats]]:
-    """Return moments of what one run gains over another, the items' weights, and what gives a simulation's gains."""
+    """Return moments of one run's gains over another, the items' weights, and a function from simulation to gains."""
     support, gain = setting.support(), setting.gains()
     second = setting.recalls() - gain
     first = second + gain
-    # By chance each is right alone on as many items as the other; at most on those that one of both has wrong.
+    # Apart from the gain, each is correct alone on equally many items, at most on those that either gets wrong.
     chance = setting.disagreement * np.minimum(second, 1 - first)
     shape = (n_simulations, len(support))
     gained = rng.binomial(support, gain + chance, size=shape)
@@ -240,7 +240,7 @@ def _paired_values(
 
 
 def _stratum(gained: Ints, lost: Ints, support: Ints, classes: Ints) -> Stratum:
-    """Return the moments of single runs' gains, ``(n_simulations,)``, of some classes."""
+    """Return the moments of single runs' gains on some classes, ``(n_simulations,)``."""
     n, b, c = support[classes], gained[:, classes], lost[:, classes]
     influence = 1 / n / (1 / n).sum()
     mean, square = ((b - c) / n).mean(axis=1), (b + c) / n @ influence
@@ -251,11 +251,11 @@ def _stratum(gained: Ints, lost: Ints, support: Ints, classes: Ints) -> Stratum:
 def _seeded(
     setting: Setting, n_simulations: int, rng: np.random.Generator, n_methods: int = 2
 ) -> Iterator[list[Floats]]:
-    """Yield batches of what methods get right, ``(n_batch, n_seeds, n_items)`` each.
+    """Yield batches of which items methods classify correctly, ``(n_batch, n_seeds, n_items)`` each.
 
-    Items are hard or easy for all methods, by ``METHOD_SHARE`` for a method with all its seeds, and by ``own_share``
-    for each of these; seeds shift a method's accuracy. Of seeds with common training items a part of the shift is
-    common, Nadeau and Bengio's ``n_test / (n_test + n_train)``.
+    The difficulty of items has a part common to all methods, one specific to a method with all its seeds
+    (``METHOD_SHARE``), and one specific to each seed (``own_share``). Seeds also shift a method's accuracy. If seeds
+    share training items, a part of the shift is common, Nadeau and Bengio's ``n_test / (n_test + n_train)``.
     """
     n_seeds, n_items = setting.n_seeds, int(setting.support().sum())
     shared = setting.held_out / (1 + setting.held_out)

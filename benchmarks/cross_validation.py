@@ -1,7 +1,7 @@
-"""Whether cross-validation is worth its price: its error beside that of a single 20 % split, on samples of 300 images.
+"""Whether cross-validation is worth its cost: its error compared with a single 20 % split, on samples of 300 images.
 
-The truth about a sample is the accuracy, on the thousands of images that are not in it, of the head fitted on the whole
-sample. Both estimates see the sample alone, and choose their validation images within what they train on.
+The true accuracy for a sample is that of the head fitted on the whole sample, on the thousands of images outside it.
+Both estimates use only the sample, and draw their validation images from their training images.
 """
 
 import csv
@@ -28,7 +28,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """One sample: the truth about it, and both estimates with their 95 % intervals."""
+    """One sample: its true accuracy, and both estimates with their 95 % intervals."""
 
     head: str
     sample: int
@@ -42,7 +42,7 @@ class Estimate:
 
 
 class Sample:
-    """Images drawn from many; the others tell the truth."""
+    """Images drawn from a larger set; the others determine the true accuracy."""
 
     def __init__(self, X: NDArray[np.float32], y: Rows, head: str, number: int) -> None:
         self.X, self.y, self.head, self.number = X, y, head, number
@@ -50,7 +50,7 @@ class Sample:
         self.rows, self.others = np.sort(drawn[:N_IMAGES]), drawn[N_IMAGES:]
 
     def hits(self, train: Rows, test: Rows, seed: int) -> NDArray[np.bool_]:
-        """Return which test rows a head gets right that was fitted on the training rows without validation."""
+        """Return which test rows a head classifies correctly; some of the training rows are its validation."""
         fitted, validation = split_validation(self.y[train], VAL_FRACTION, seed)
         a, b = train[fitted], train[validation]
         head = build_head(self.head, {}, seed).fit(self.X[a], self.y[a], self.X[b], self.y[b])
@@ -73,7 +73,7 @@ class Sample:
 
 
 def estimates(folder: Path, quick: bool) -> list[Row]:
-    """Return the error of a cross-validated estimate over that of a single split, per head, and its coverage."""
+    """Return the error of a cross-validated estimate relative to that of a single split, per head, and its coverage."""
     X, y, what = features(folder, 2000 if quick else 6000)
     found = [
         Sample(X, y, head, number).estimate()
@@ -108,6 +108,6 @@ def _rows(head: str, found: list[Estimate], what: str) -> list[Row]:
 
 
 def _interval(own: list[Estimate], name: str, truth: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how often intervals hold the truth, and their mean width."""
+    """Return how often intervals contain the truth, and their mean width."""
     low, high = (np.array([getattr(one, f"{name}_{end}") for one in own]) for end in ("low", "high"))
     return float(np.mean((low <= truth) & (truth <= high))), float(np.mean(high - low))

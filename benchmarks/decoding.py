@@ -1,4 +1,4 @@
-"""Folders of images to batches: over Pillow in a plain loop, which decodes and resizes one file after the other."""
+"""Speed from folders of images to batches, relative to a plain loop that decodes and resizes with Pillow."""
 
 import io
 from functools import partial
@@ -17,7 +17,7 @@ IMAGE_SIZE = 224
 
 
 def folders(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s of PNG and JPEG photos, and of small PNG files, over the plain loop's."""
+    """Return images/s for PNG and JPEG photos, and for small PNG files, relative to the plain loop."""
     n_photos, n_small = (64, 500) if quick else (256, 4000)
     return [
         _over_loop(folder / "png", "PNG", 500, 375, n_photos, IMAGE_SIZE, quick),

@@ -1,4 +1,4 @@
-"""Exported forms of a classifier over the classifier itself: images/s, and what of its accuracy they keep."""
+"""Exported forms of a classifier compared with the classifier itself: images/s, and loss of accuracy."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 
 def int8(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s of int8 files over ours in fp32, resnet18 with a linear head on digits enlarged to 224 pixels."""
+    """Return images/s of int8 files relative to ours in fp32: resnet18, linear head, digits enlarged to 224 pixels."""
     size = 64 if quick else 224
     config = FitHeadConfig(weights="random", precision="fp32", image_size=size)
     inputs = prepare(config)

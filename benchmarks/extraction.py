@@ -1,4 +1,4 @@
-"""Images to features: over the plain peer, and over the forward passes alone."""
+"""Speed from images to features, relative to the plain peer and to forward passes alone."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from resnet_mlflow.features.store import FeatureStore
 from resnet_mlflow.features.streaming import images_per_task
 from resnet_mlflow.process import one_thread
 
-# Those of all earlier measurements.
+# The same weights as in all earlier measurements.
 RANDOM = "random:library"
 WEIGHTS = resolve_weights("resnet18", RANDOM, 0)
 WORKERS = (0, 2)
@@ -33,7 +33,7 @@ OURS = "from the folder to the feature store"
 
 
 def photos(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s at 224 px over the peer's, and over the forward passes alone."""
+    """Return images/s at 224 px relative to the peer, and to forward passes alone."""
     n_images = 96 if quick else 384
     images = make_photos(folder / "photos", n_images)
     return [
@@ -43,7 +43,7 @@ def photos(folder: Path, quick: bool) -> list[Row]:
 
 
 def small(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s of 32 px files at 64 px over the peer's."""
+    """Return images/s for 32 px files at 64 px, relative to the peer."""
     n_images = 1000 if quick else 5000
     images, what = small_folder(folder / "small", n_images)
     return [over_peer(images, 64, n_images, f"JPEG files of 32 px ({what})", quick)]
@@ -66,10 +66,10 @@ def over_peer(images: Path, image_size: int, n_images: int, what: str, quick: bo
 
 
 def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> list[Row]:
-    """Return extraction over nothing but forward passes of the same network, in batches and one pass per core.
+    """Return the speed of extraction relative to forward passes of the same network, in batches and one pass per core.
 
-    The plain denominator is the network as one calls it: batches of 128 over all threads. One pass per core is
-    faster, and what extraction does; it leaves no time on these cores for decoding.
+    The plain reference is a usual call of the network: batches of 128 with all threads. One pass per core is faster,
+    and what extraction does, but leaves these cores no time for decoding.
     """
     precision = pick_precision("auto", "cpu")
     form = inference_form(build_backbone("resnet18", WEIGHTS), precision)
@@ -89,7 +89,7 @@ def over_forward(images: Path, image_size: int, n_images: int, quick: bool) -> l
 
 
 def stored(folder: Path, quick: bool) -> list[Row]:
-    """Return how much faster features are had that the store holds, folder read and checksums compared."""
+    """Return the speed of loading stored features, with reading and comparing the folder, relative to extraction."""
     n_images = 300 if quick else 5000
     images, what = small_folder(folder / "small", n_images)
     extract(images, 64, folder / "warm")
@@ -108,7 +108,7 @@ def stored(folder: Path, quick: bool) -> list[Row]:
 def extract(
     images: Path, image_size: int, store: Path, backbone: str = "resnet18", device: str = "cpu"
 ) -> tuple[ImageDataset, FeatureSet]:
-    """Return a class folder and its features: read, hashed, and extracted where the store has none."""
+    """Return the dataset of a folder and its features: read, hashed, and extracted if the store has none."""
     dataset = load_dataset(f"folder:{images}", data_dir=store / "data")
     config = FeatureConfig(weights=RANDOM, device=device, image_size=image_size, backbone=backbone)
     weights = resolve_weights(backbone, RANDOM, 0)
@@ -116,7 +116,7 @@ def extract(
 
 
 def turns_of(images: Path, image_size: int, backbone: str = "resnet18", device: str = "cpu") -> Callable[[], object]:
-    """Return an extraction that finds nothing of the one before."""
+    """Return an extraction that reuses nothing from the previous turn."""
 
     def turn() -> None:
         extract(images, image_size, Path(tempfile.mkdtemp(prefix="store-", dir=images.parent)), backbone, device)

@@ -1,4 +1,4 @@
-"""Fine-tuning ``fc`` on features that are extracted once, ``layer4`` on maps, and all layers, over plain loops."""
+"""Fine-tuning of ``fc`` on extracted features, ``layer4`` on maps, and all layers, relative to plain loops."""
 
 import shutil
 import tempfile
@@ -27,12 +27,12 @@ EPOCHS = 10
 N_CLASSES = 10
 N_FEATURES = 512
 IMAGE_SIZE = 64
-# Ours wants a test split; the peer does without, so it is next to nothing.
+# Ours needs a test split, the peer does not, so it is tiny.
 N_TEST_PER_CLASS = 2
 
 
 def fc(folder: Path, quick: bool) -> list[Row]:
-    """Return ten epochs of ``fc`` over the peer's, extraction included."""
+    """Return the speed of ten epochs of ``fc``, including extraction, relative to the peer."""
     n_images = 300 if quick else 5000
     root, what = _train_and_test(folder, n_images)
     network = plain.backbone("resnet18", build_backbone("resnet18", WEIGHTS).state_dict())
@@ -57,12 +57,12 @@ def fc(folder: Path, quick: bool) -> list[Row]:
 
 
 def all_layers(folder: Path, quick: bool) -> list[Row]:
-    """Return one epoch of all layers over the peer's with channels_last, and bf16 autocast where native."""
+    """Return the speed of an epoch of all layers relative to the peer with channels_last (and bf16 if native)."""
     return [_over_plain_loop(folder, 200 if quick else 4000, "all", 1, 0.95, 3 if quick else 5)]
 
 
 def layer4(folder: Path, quick: bool) -> list[Row]:
-    """Return ten epochs of ``layer4`` without augmentation over the same peer, its other stages frozen."""
+    """Return the speed of ten epochs of ``layer4``, not augmented, relative to that peer with other stages frozen."""
     return [_over_plain_loop(folder, 200 if quick else 2000, "layer4", EPOCHS, 3, 3)]
 
 
@@ -71,7 +71,7 @@ FROZEN = {"all": (), "layer4": ("conv1", "bn1", "layer1", "layer2", "layer3")}
 
 def _over_plain_loop(folder: Path, n_images: int, train_layers: str, epochs: int, target: float, n_turns: int) -> Row:
     root, what = _train_and_test(folder, n_images)
-    # Workers start slowly, which a short turn shows too much of.
+    # Workers start slowly, which would dominate a short turn.
     numbers = (0, 2) if n_images * epochs >= 4000 else (0,)
     ways = [
         partial(_train_plainly, root / "train", n_workers, train_layers, epochs if len(numbers) == 1 else 1)
@@ -113,7 +113,7 @@ def _train_images(root: Path, store: Path, train_layers: str, epochs: int) -> No
     dataset = load_dataset(config.dataset, data_dir=store / "data")
     layer = build_linear(N_FEATURES, N_CLASSES, config.seed)
     network = FinetuneNetwork(build_backbone("resnet18", WEIGHTS), layer, train_layers)
-    # The few test images stand in for validation, which the peer does without.
+    # Validation uses the few test images, because the peer does not validate.
     trained = finetune_on_images(
         network,
         dataset.splits["train"],

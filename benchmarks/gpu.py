@@ -1,4 +1,4 @@
-"""Extraction on a GPU, over what its forward passes allow and over the tuned peer; no rows where there is no GPU."""
+"""Extraction on a GPU, relative to its forward passes alone and to the tuned peer; no rows without a GPU."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ BATCH_SIZE = 128
 
 
 def gpu(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s of photos to features on the GPU over forward passes alone, and over the tuned peer's."""
+    """Return images/s from photos to features on the GPU, relative to forward passes alone and to the tuned peer."""
     if not torch.cuda.is_available():
         return []
     name = torch.cuda.get_device_name()
@@ -34,7 +34,7 @@ def rows_on(device: str, device_name: str, images: Path, backbone: str, turns: i
 
     Args:
         device: ``cuda`` or ``cpu``.
-        device_name: As the rows are to call it.
+        device_name: Name of the device in the rows.
         images: A folder of photos.
         backbone: A ResNet.
         turns: How often each is timed.
@@ -67,4 +67,4 @@ def rows_on(device: str, device_name: str, images: Path, backbone: str, turns: i
 def _forward(form: nn.Module, pixels: Tensor, n_images: int) -> None:
     for start in range(0, n_images, len(pixels)):
         features: Tensor = form(pixels[: n_images - start])
-    features.cpu()  # waits for all that was asked for
+    features.cpu()  # waits for all pending work

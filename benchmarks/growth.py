@@ -1,4 +1,4 @@
-"""How cost grows with the work: measured at 1, 2, 4 and 8 times it, with the exponent that fits."""
+"""Growth of cost with the amount of work: measured at 1, 2, 4 and 8 times the base, with the fitted exponent."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +18,12 @@ from resnet_mlflow.heads import build_head
 from resnet_mlflow.longtail.fitting import fit_method
 
 FACTORS = (1, 2, 4, 8)
-# By scikit-learn's own account a kernel SVM lies between the square and the cube of the rows.
+# According to scikit-learn's documentation, a kernel SVM is between quadratic and cubic in the rows.
 HEAD_LIMITS = {"knn": 1.05, "prototype": 1.05, "linear": 1.05, "svm": 2.0}
 
 
 def fit_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """Return the slope of the least-squares line through the logarithms: 1 where cost is proportional to size.
+    """Return the slope of the least-squares line through the logarithms: 1 if cost is proportional to size.
 
     Example:
         >>> round(fit_exponent([1, 2, 4], [3, 12, 48]), 6)
@@ -33,13 +33,13 @@ def fit_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def growth_row(what: str, limit: float, costs: Mapping[int, Sequence[float]], *, unit: str = "s") -> Row:
-    """Return the row of an exponent: the median over the turns, each of which went through all sizes.
+    """Return the row of an exponent: the median over turns, each of which covers all sizes.
 
     Args:
         what: Name of the row.
-        limit: Largest exponent that will do.
-        costs: By size of the work, the cost of each turn; all sizes have as many.
-        unit: Of the costs.
+        limit: Largest acceptable exponent.
+        costs: Cost of each turn, by size of the work; all sizes have the same number of turns.
+        unit: Unit of the costs.
     """
     sizes = sorted(costs)
     turns = list(zip(*(costs[size] for size in sizes), strict=True))
@@ -59,10 +59,10 @@ def growth_row(what: str, limit: float, costs: Mapping[int, Sequence[float]], *,
 
 
 def time_growth(work_of: Callable[[int], Work], base: int, turns: int) -> dict[int, list[float]]:
-    """Return seconds by size, for 1, 2, 4 and 8 times ``base``; every turn goes through all sizes.
+    """Return seconds by size, for 1, 2, 4 and 8 times ``base``; every turn covers all sizes.
 
     Args:
-        work_of: Size to the work of that size; called once per size, and its work once before it counts.
+        work_of: Returns the work of a size; called once per size. The smallest work runs once as a warm-up.
         base: The smallest size.
         turns: How often each size is timed.
     """
@@ -76,7 +76,7 @@ def time_growth(work_of: Callable[[int], Work], base: int, turns: int) -> dict[i
 
 
 def listing(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponents of listing a folder with its files: the first time, and later when nothing has changed."""
+    """Return the exponents of listing a folder, by number of files: the first time, and later without changes."""
     base, turns = (500, 1) if quick else (5000, 3)
     costs: dict[str, dict[int, list[float]]] = {"the first time": {}, "later, unchanged": {}}
     for n_files in (factor * base for factor in FACTORS):
@@ -90,7 +90,7 @@ def listing(folder: Path, quick: bool) -> list[Row]:
 
 
 def extraction(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponent of extraction's time with the images."""
+    """Return the exponent of extraction's time, by number of images."""
     base, turns = (100, 1) if quick else (1000, 5)
 
     def work_of(n_images: int) -> Work:
@@ -101,7 +101,7 @@ def extraction(folder: Path, quick: bool) -> list[Row]:
 
 
 def heads(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponents of fitting heads with the rows."""
+    """Return the exponents of fitting heads, by number of rows."""
     base, turns = (250, 1) if quick else (1250, 5)
     X, y, what = clusters(8 * base)
 
@@ -109,7 +109,7 @@ def heads(folder: Path, quick: bool) -> list[Row]:
         fit = partial(build_head(head, {}, seed=0).fit, X[:n_rows], y[:n_rows])
         if head != "knn":
             return fit
-        # Its fit keeps the rows; what grows is the search.
+        # Its fit only stores the rows; the search grows.
         return partial(fit().predict, X[:500])
 
     rows = []
@@ -121,7 +121,7 @@ def heads(folder: Path, quick: bool) -> list[Row]:
 
 
 def longtail(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponent of a long-tail method's time with the rows it is fitted on."""
+    """Return the exponent of a long-tail method's time, by number of training rows."""
     base, turns = (500, 1) if quick else (5000, 5)
     X, y, what = clusters(8 * base + 1000)
     ids = np.array([f"{i:032x}" for i in range(len(X))])
@@ -137,7 +137,7 @@ def longtail(folder: Path, quick: bool) -> list[Row]:
 
 
 def memory(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponent of the peak memory of `extract` with the images."""
+    """Return the exponent of the peak memory of `extract`, by number of images."""
     base, turns = (500, 1) if quick else (2500, 5)
     peaks = {
         factor * base: [extract_in_process(folder, factor * base, turn).peak_rss_mib for turn in range(turns)]

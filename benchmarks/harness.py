@@ -1,4 +1,4 @@
-"""Measures two ways of doing the same work, turn by turn, so that a noisy machine disturbs both alike."""
+"""Measurements of two ways of doing the same work in alternate turns, so that noise affects both alike."""
 
 import os
 import statistics
@@ -17,13 +17,13 @@ class Row:
 
     Attributes:
         what: Name of the row, with the sizes that were measured.
-        measured: The figure, as a rule the median of the turns.
-        target: What it should be.
-        unit: Of both.
-        at_least: Whether more is better.
-        spread: Lowest and highest of the turns.
-        ours: What ran on our side, and how fast.
-        peer: The same of what it is compared with.
+        measured: The figure, usually the median of the turns.
+        target: The required value.
+        unit: Unit of both.
+        at_least: Whether higher is better.
+        spread: Lowest and highest value of the turns.
+        ours: What we ran, and its speed.
+        peer: The same for the reference implementation.
     """
 
     what: str
@@ -47,13 +47,13 @@ def seconds(work: Work) -> float:
 
 
 def alternate(ours: Work, peer: Work, turns: int, *, warm_up: bool = True) -> tuple[list[float], list[float]]:
-    """Return seconds of both, taken in turns; one turn of each before counts for nothing.
+    """Return seconds of both, timed in alternate turns, after one turn of each as a warm-up.
 
     Args:
-        ours: Our way.
-        peer: The other way.
+        ours: Our implementation.
+        peer: The reference implementation.
         turns: How often each is timed.
-        warm_up: Whether there is a turn before; not where the caller has had one.
+        warm_up: Whether to warm up; not needed if the caller has done so.
     """
     if warm_up:
         ours()
@@ -66,7 +66,7 @@ def alternate(ours: Work, peer: Work, turns: int, *, warm_up: bool = True) -> tu
 
 
 def fastest(candidates: Sequence[Work]) -> int:
-    """Return which of several ways of the peer is the fastest, by one turn of each after one that warms up."""
+    """Return which of several variants of the peer is the fastest, by one turn of each after a warm-up."""
     candidates[0]()
     taken = [seconds(work) for work in candidates]
     return taken.index(min(taken))
@@ -81,15 +81,15 @@ def ratio_row(
     n_items: int = 0,
     names: tuple[str, str] = ("", ""),
 ) -> Row:
-    """Return the row of a ratio: the peer's time over ours, turn by turn, by its median.
+    """Return the row of a ratio: the median over turns of the peer's time divided by ours.
 
     Args:
         what: Name of the row.
-        target: Smallest ratio that will do.
+        target: Smallest acceptable ratio.
         ours: Seconds per turn.
         peer: Seconds per turn, for the same work.
         n_items: Images per turn, for images/s; 0 shows seconds.
-        names: What ran, for the columns of absolute figures.
+        names: What was run, for the columns with absolute figures.
     """
     ratios = sorted(theirs / own for own, theirs in zip(ours, peer, strict=True))
     shown = [rate(statistics.median(taken), n_items) for taken in (ours, peer)]
@@ -104,7 +104,7 @@ def ratio_row(
 
 
 def limit_row(what: str, limit: float, values: list[float], *, unit: str, ours: str = "", peer: str = "") -> Row:
-    """Return the row of a figure that should stay below a limit, by its median."""
+    """Return the row of a figure whose median should stay below a limit."""
     return Row(
         f"{what} ({len(values)} turns)" if len(values) > 1 else f"{what} (one turn)",
         statistics.median(values),
@@ -117,24 +117,24 @@ def limit_row(what: str, limit: float, values: list[float], *, unit: str, ours: 
     )
 
 
-# Share of the processor that others may have: above it, figures are not to be trusted.
+# Share of the processor that other processes may use: above it, figures are unreliable.
 DISTURBED = 0.1
 
 
 class Disturbance:
-    """How much of the machine others take while this is measured."""
+    """How much of the machine other processes use during a measurement."""
 
     def __init__(self) -> None:
         self._before = _processor_times()
 
     def share(self) -> float:
-        """Return the share of all cores' time that other processes had since this was made; 0 where unknown."""
+        """Return the share of all cores' time that other processes have used since this was created; 0 if unknown."""
         busy, total, own = (now - then for now, then in zip(_processor_times(), self._before, strict=True))
         return max(0.0, (busy - own) / total) if total else 0.0
 
 
 def _processor_times() -> tuple[float, float, float]:
-    """Return seconds of all cores in use, of all cores, and of this process with its ended children."""
+    """Return busy seconds of all cores, total seconds, and those of this process with its finished children."""
     own = sum(os.times()[:4])
     stat = Path("/proc/stat")
     if not stat.exists():
@@ -146,7 +146,7 @@ def _processor_times() -> tuple[float, float, float]:
 
 
 def rate(taken_s: float, n_items: int = 0) -> str:
-    """Return seconds in words, or images/s where a number of images is given.
+    """Return seconds as text, or images/s if a number of images is given.
 
     Example:
         >>> rate(2.0, 500), rate(0.25)

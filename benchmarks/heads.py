@@ -1,4 +1,4 @@
-"""Heads on features over scikit-learn's and faiss', and how long a fitted head takes to become a logged model."""
+"""Speed of heads relative to scikit-learn and faiss, and the time to log a fitted head as a model."""
 
 from functools import partial
 from pathlib import Path
@@ -20,37 +20,37 @@ from resnet_mlflow.tracking import log_head
 
 N_QUERIES = 5000
 LEAST_TURN_S = 0.2
-# As many epochs as the peer trains, none of the rows held out.
+# The same number of epochs as the peer, with no rows held out.
 HEAD_PARAMS = {"mlp": {"epochs": 10, "patience": 0, "batch_size": 256, "dropout": 0.0}}
 
 
 def svc_5000(folder: Path, quick: bool) -> list[Row]:
-    """Return the fit of the svm head on 5 000 rows over scikit-learn's."""
+    """Return the speed of fitting the svm head on 5 000 rows, relative to scikit-learn."""
     return [_over_sklearn(folder, 1000 if quick else 5_000, 5.0, 5)]
 
 
 def svc_20000(folder: Path, quick: bool) -> list[Row]:
-    """Return the fit of the svm head on 20 000 rows over scikit-learn's."""
+    """Return the speed of fitting the svm head on 20 000 rows, relative to scikit-learn."""
     return [_over_sklearn(folder, 4000 if quick else 20_000, 8.0, 1 if quick else 5)]
 
 
 def heads_5000(folder: Path, quick: bool) -> list[Row]:
-    """Return fit and predict of every head on 5 000 rows over scikit-learn's."""
+    """Return the speed of fit and predict of every head on 5 000 rows, relative to scikit-learn."""
     return _every_head(folder, 1000 if quick else 5_000, 3 if quick else 5, ("knn", "prototype", "linear", "mlp"))
 
 
 def heads_20000(folder: Path, quick: bool) -> list[Row]:
-    """Return fit and predict of every head on 20 000 rows over scikit-learn's."""
+    """Return the speed of fit and predict of every head on 20 000 rows, relative to scikit-learn."""
     return _every_head(folder, 2000 if quick else 20_000, 1 if quick else 5, ("knn", "prototype", "linear", "mlp"))
 
 
 def heads_50000(folder: Path, quick: bool) -> list[Row]:
-    """Return fit and predict of every head on 50 000 rows over scikit-learn's."""
+    """Return the speed of fit and predict of every head on 50 000 rows, relative to scikit-learn."""
     return _every_head(folder, 4000 if quick else 50_000, 1 if quick else 5, ("knn", "prototype", "linear", "mlp"))
 
 
 def svc_predict(folder: Path, quick: bool) -> list[Row]:
-    """Return predictions of the svm head, fitted on 5 000 rows, over scikit-learn's."""
+    """Return the speed of predictions of the svm head, fitted on 5 000 rows, relative to scikit-learn."""
     n_rows = 1000 if quick else 5_000
     X, y, what = features(folder, 2 * n_rows)
     ours = build_head("svm", {}, seed=0).fit(X[:n_rows], y[:n_rows])
@@ -59,7 +59,7 @@ def svc_predict(folder: Path, quick: bool) -> list[Row]:
 
 
 def log_model(folder: Path, quick: bool) -> list[Row]:
-    """Return how long logging a fitted svm head as a model takes, for as many rows as digits trains on."""
+    """Return the time to log a fitted svm head as a model, with as many rows as the training split of digits."""
     X, y, what = features(folder, 1438)
     taken: dict[str, list[float]] = {}
     mlflow.set_experiment("bench")
@@ -86,7 +86,7 @@ def _every_head(folder: Path, n_rows: int, turns: int, names: tuple[str, ...]) -
     for name in names:
         ours = build_head(name, HEAD_PARAMS.get(name, {}), seed=0)
         peer = sklearn_heads.build(name)
-        if name != "knn":  # whose fit keeps the rows, on both sides
+        if name != "knn":  # its fit only stores the rows, here and in the peer
             rows.append(_fit_row(name, ours, peer, X, y, what, turns))
         ours.fit(X, y)
         rows.append(_predict_row(name, ours, peer.fit(X, y), queries, len(X), what, turns))
@@ -114,7 +114,7 @@ def _predict_row(
     turns: int,
     library: str = "scikit-learn",
 ) -> Row:
-    # A call of milliseconds is at the mercy of threads that the one before left waiting: several make a turn.
+    # A call of milliseconds is disturbed by threads that the previous call left spinning: a turn is several calls.
     n_calls = max(1, round(LEAST_TURN_S / seconds(partial(ours.predict, queries))))
     taken = alternate(*(partial(_repeat, n_calls, model.predict, queries) for model in (ours, peer)), turns)
     taken = tuple([turn / n_calls for turn in side] for side in taken)

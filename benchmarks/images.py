@@ -1,4 +1,4 @@
-"""Folders of images that the benchmarks work on."""
+"""Folders of images for the benchmarks."""
 
 import io
 import os
@@ -11,13 +11,13 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
-# Cells across and amplitude of the layers of a picture: large shapes, then ever finer ones.
+# Number of cells per side and amplitude of a picture's layers, from large shapes to fine ones.
 _LAYERS = ((4, 60), (16, 30), (64, 15))
 _GRAIN = 14
 
 
 def make_photos(folder: Path, n_images: int) -> Path:
-    """Return a class folder of JPEG files of 500 x 375 pixels and about 110 kB each."""
+    """Return a folder with classes of JPEG files of 500 x 375 pixels and about 110 kB each."""
     rng = np.random.default_rng(0)
     for i in range(n_images):
         path = _place(folder, i, n_classes=4)
@@ -26,7 +26,7 @@ def make_photos(folder: Path, n_images: int) -> Path:
 
 
 def make_small(folder: Path, n_images: int, n_classes: int = 10) -> Path:
-    """Return a class folder of JPEG files of 32 x 32 pixels, the classes distinguished by a tint."""
+    """Return a folder with classes of JPEG files of 32 x 32 pixels; classes differ in their tint."""
     rng = np.random.default_rng(1)
     tints = rng.integers(-40, 41, (n_classes, 3))
     for i in range(n_images):
@@ -36,9 +36,9 @@ def make_small(folder: Path, n_images: int, n_classes: int = 10) -> Path:
 
 
 def make_many(folder: Path, n_images: int, n_classes: int = 10) -> Path:
-    """Return a class folder of JPEG files of 32 x 32 pixels that are cheap to make and all differ in content.
+    """Return a folder with classes of JPEG files of 32 x 32 pixels that are cheap to create and all differ in content.
 
-    The pictures repeat; a comment in each file makes its bytes unique, as files are told apart.
+    The pictures repeat; a comment in each file makes its bytes unique, because content ids depend on bytes.
     """
     rng = np.random.default_rng(2)
     pictures = [_jpeg(picture(rng, 32, 32)) for _ in range(200)]
@@ -46,13 +46,13 @@ def make_many(folder: Path, n_images: int, n_classes: int = 10) -> Path:
         text = f"{i:08d}".encode()
         comment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
         data = pictures[i % len(pictures)]
-        # The comment goes right behind the start mark.
+        # The comment follows directly after the start marker.
         _place(folder, i, n_classes).write_bytes(data[:2] + comment + data[2:])
     return folder
 
 
 def small_folder(folder: Path, n_images: int) -> tuple[Path, str]:
-    """Return a class folder of 32 px JPEG images and what it is: CIFAR-10's own, where they can be had.
+    """Return a folder with classes of 32 px JPEG images and its description: CIFAR-10's own if available.
 
     ``CIFAR10_FOLDER`` names a folder with ``train/<class>/*.jpg``.
     """
@@ -68,7 +68,7 @@ def small_folder(folder: Path, n_images: int) -> tuple[Path, str]:
 
 
 def picture(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """Return random shapes from coarse to fine with grain over them, ``(height, width, 3)``."""
+    """Return a picture of random shapes, from coarse to fine, with grain, ``(height, width, 3)``."""
     pixels = np.full((height, width, 3), 128.0)
     for cells, amplitude in _LAYERS:
         coarse = rng.integers(0, 256, (max(1, cells * 3 // 4), cells, 3), dtype=np.uint8)

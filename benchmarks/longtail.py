@@ -1,4 +1,4 @@
-"""Long-tail comparisons: all methods on stored features, and a method over the network run in every epoch."""
+"""Long-tail comparisons: all methods on stored features, and one method relative to the network run in every epoch."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ VAL_FRACTION = 0.2
 
 
 def all_methods(folder: Path, quick: bool) -> list[Row]:
-    """Return seconds of every method with three seeds on a linear head, features present, tracking included."""
-    # A fifth becomes test, a fifth of the rest validates: 5000 images of the largest class stay, 12406 of all.
+    """Return seconds for all methods with three seeds on a linear head, with stored features, including tracking."""
+    # A fifth becomes test, a fifth of the rest validation: the largest class keeps 5000 images, all classes 12406.
     n_images, factor = (2_000, 20) if quick else (78_125, 100)
     make_many(folder / "images", n_images)
     data = ("--dataset", f"folder:{folder / 'images'}", "--image_size", str(IMAGE_SIZE), "--weights", "random")
@@ -32,7 +32,7 @@ def all_methods(folder: Path, quick: bool) -> list[Row]:
 
 
 def one_method(folder: Path, quick: bool) -> list[Row]:
-    """Return the fit of a method on stored features over the network run in every epoch, for as many images."""
+    """Return the speed of fitting a method on stored features, relative to running the network in every epoch."""
     n_images = 300 if quick else 2_000
     images, what = small_folder(folder / "ours", n_images)
     _, found = extract(images, IMAGE_SIZE, folder / "store")

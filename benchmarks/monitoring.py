@@ -1,4 +1,4 @@
-"""How often monitor alarms where nothing has changed, and how its power grows with the change and with the batch."""
+"""False alarms of monitor without change, and how its power grows with the change and with the batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg_compression")
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """What all digits give under a corruption."""
+    """Features and picture measures of all digits under a corruption."""
 
     features: NDArray[np.float32]
     pictures: NDArray[np.float32]
@@ -63,7 +63,7 @@ class _Digits:
         return _Images(features, meter.pictures)
 
     def pools(self, seed: int, others: Sequence[_Images]) -> list[Pool]:
-        """Return, of one random split, the images that are neither trained on nor reference, under each corruption."""
+        """Return the images of a random split that are neither training nor reference images, under each corruption."""
         order = np.random.default_rng(seed).permutation(len(self._split))
         train, own, rest = np.split(order, [N_TRAIN, N_TRAIN + N_REFERENCE])
         head = build_head("svm", {}, 0).fit(self.clean.features[train], self._split.labels[train])
@@ -75,7 +75,7 @@ class _Digits:
 
 
 def false_alarms(folder: Path, quick: bool) -> list[Row]:
-    """Return how often batches without change alarm: first looks, and any of the looks at one version."""
+    """Return how often batches without change raise an alarm: in first looks, and in any look at one version."""
     digits, n_splits = _Digits(), 10 if quick else 200
     levels = [level_of_alarm(1 + look, FALSE_ALARMS) for look in range(N_LOOKS)]
     first, any_look = 0, 0
@@ -100,7 +100,7 @@ def _share(what: str, n_alarms: int, n: int) -> Row:
 
 
 def power(folder: Path, quick: bool) -> list[Row]:
-    """Return the least gain of power by severity and by size of the batch, with the power of the largest batches."""
+    """Return the smallest gain in power by severity and by size of the batch, with the power of all batches."""
     digits, n_batches = _Digits(), 10 if quick else 100
     rows = []
     for corruption in CORRUPTIONS:
@@ -117,7 +117,7 @@ def power(folder: Path, quick: bool) -> list[Row]:
 
 
 def _power(digits: _Digits, changed: Sequence[_Images], n_batches: int) -> NDArray[np.float64]:
-    """Return the share of batches that alarm at a first look, ``(n_severities, n_sizes)``; ten splits take turns."""
+    """Return the share of batches with an alarm in a first look, ``(n_severities, n_sizes)``, over ten splits."""
     level, noticed = level_of_alarm(1, FALSE_ALARMS), np.zeros((len(changed), len(SIZES)))
     for seed in range(10):
         for row, pool in enumerate(digits.pools(seed, changed)):

@@ -1,4 +1,4 @@
-"""Faults of a known number, planted into images and labels: what an audit is to find again."""
+"""A known number of faults, planted into images and labels, which an audit should find."""
 
 import io
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def _flipped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return 90 % of each side, from anywhere, at the size of the whole."""
+    """Return a random crop with 90 % of each side, resized to the full size."""
     width, height = image.size
     new = (round(0.9 * width), round(0.9 * height))
     left, top = (int(rng.integers(0, side - part + 1)) for side, part in zip(image.size, new, strict=True))
@@ -29,7 +29,7 @@ def _compressed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _resized(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return the image at 60 % of its size and back: the detail is gone."""
+    """Return the image, resized to 60 % and back, which removes detail."""
     small = image.resize((round(0.6 * image.width), round(0.6 * image.height)), Image.Resampling.BILINEAR)
     return small.resize(image.size, Image.Resampling.BICUBIC)
 
@@ -48,12 +48,12 @@ CHANGES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = 
 
 
 def plant_twins(images: Images, originals: NDArray[np.int64], seed: int) -> tuple[Images, NDArray[np.str_]]:
-    """Return a changed copy of each of the originals, as equally many of each change as can be, and what was done.
+    """Return a changed copy of each of the originals, and the name of each change; changes take turns.
 
     Args:
         images: uint8, ``(n_images, height, width, 3)``.
         originals: Rows to copy.
-        seed: Of the places of crops and the like.
+        seed: Determines positions of crops and the like.
     """
     rng = np.random.default_rng(seed)
     names = np.array(list(CHANGES))[np.arange(len(originals)) % len(CHANGES)]
@@ -64,7 +64,7 @@ def plant_twins(images: Images, originals: NDArray[np.int64], seed: int) -> tupl
 
 
 def flip_labels(labels: NDArray[np.int64], n_wrong: int, n_classes: int, seed: int) -> NDArray[np.int64]:
-    """Return the labels with that many replaced by another class, any with the same probability."""
+    """Return the labels with that many replaced by another class, all with equal probability."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(labels))[:n_wrong]
     wrong = labels.copy()

@@ -1,4 +1,4 @@
-"""Whole entry points in fresh processes: peak memory of extraction, and a second fit from start to exit."""
+"""Entry points in new processes: peak memory of extraction, and a second fit from start to exit."""
 
 import statistics
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.workspace import Finished, run_entry_point
 
 
 def memory(folder: Path, quick: bool) -> list[Row]:
-    """Return the peak memory of extracting 50 000 images over that of 5 000."""
+    """Return the peak memory of extracting 50 000 images relative to that for 5 000."""
     few, many = (1_000, 10_000) if quick else (5_000, 50_000)
     peaks = {
         n_images: [extract_in_process(folder, n_images, turn) for turn in range(1 if quick else 5)]
@@ -29,7 +29,7 @@ def memory(folder: Path, quick: bool) -> list[Row]:
 
 
 def second_fit(folder: Path, quick: bool) -> list[Row]:
-    """Return seconds of `fit_head` whose features are there, from the start of the process to its exit."""
+    """Return seconds of `fit_head` with stored features, from the start of the process to its exit."""
     run_entry_point("fit_head", "--weights", "random")
     done = [run_entry_point("fit_head", "--weights", "random") for _ in range(3 if quick else 5)]
     return [
@@ -44,11 +44,11 @@ def second_fit(folder: Path, quick: bool) -> list[Row]:
 
 
 def extract_in_process(folder: Path, n_images: int, turn: int) -> Finished:
-    """Return what the entry point takes for so many images of 32 px, none of them extracted before."""
+    """Return the time and memory of the entry point for so many images of 32 px, none of them extracted before."""
     images = folder / f"many-{n_images}"
     if not images.exists():
         make_many(images, n_images)
-    # A cache of its own per turn: otherwise the features of the turn before are found.
+    # Each turn has its own cache, otherwise it would find the features of the previous turn.
     return run_entry_point(
         *("extract", "--dataset", f"folder:{images}", "--image_size", "32", "--weights", "random"),
         *("--cache_dir", str(folder / f"cache-{n_images}-{turn}"), "--share_features", "false"),

@@ -1,4 +1,4 @@
-"""What depth does to random weights, on digits: ``python -m benchmarks.random_backbones [RECIPE]``."""
+"""The effect of depth on random weights, on digits: ``python -m benchmarks.random_backbones [RECIPE]``."""
 
 import sys
 
@@ -21,7 +21,7 @@ Features = dict[str, NDArray[np.float32]]
 
 
 def describe(name: str, weights: str) -> list[str]:
-    """Return a network's row: spread and condition of its features, and what a linear head makes of them."""
+    """Return a network's row: spread and condition of its features, and the accuracy of a linear head on them."""
     network = build_backbone(name, resolve_weights(name, weights, 0)).eval()
     splits = load_digits().splits
     labels = {split: images.labels for split, images in splits.items()}
@@ -41,7 +41,7 @@ def describe(name: str, weights: str) -> list[str]:
 
 
 def shape(features: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the part of features that differs between images, and the ratio of their 1st to 100th singular value."""
+    """Return the share of features that differs between images, and the ratio of their 1st to 100th singular value."""
     centred = features - features.mean(axis=0)
     values = np.linalg.svd(centred.astype(np.float64), compute_uv=False)
     return float(np.linalg.norm(centred) / np.linalg.norm(features)), float(values[0] / values[99])

@@ -1,4 +1,4 @@
-"""The tables of results, one per processor: Markdown, written line by line, so that a part can be measured again."""
+"""The tables of results, one per processor, as Markdown with one line per result, so that parts can be remeasured."""
 
 import os
 import platform
@@ -29,16 +29,16 @@ those that miss their target do.
 Each processor has a table of its own. Rows whose code, or libraries, changed since they were measured are marked stale.
 """
 STALE = "**stale**, "
-# At the end of a line: its benchmark, and the digest of the code that was measured.
+# At the end of a line: its benchmark, and the digest of the measured code.
 _MARK = re.compile(r" <!-- (?P<name>\S+)(?: (?P<code>\w+))? --> \|$")
-# By the flags of /proc/cpuinfo, the first that is there.
+# By flag in /proc/cpuinfo; the first that is present counts.
 _SETS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
-# They let libraries use fewer instructions than the processor has.
+# Variables that restrict libraries to fewer instructions than the processor has.
 _FORCING = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
 
 
 def table(rows: list[Row], when: str = "") -> list[str]:
-    """Return the lines of the table, its header first."""
+    """Return the lines of the table, starting with its header."""
     return [*HEADER, *(_line(row, when) for row in rows)]
 
 
@@ -60,12 +60,12 @@ def _line(row: Row, when: str) -> str:
 
 
 def _digits(value: float) -> str:
-    # A cosine of 0.99996 must not read as 1.
+    # A cosine of 0.99996 must not be rounded to 1.
     return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.3g}"
 
 
 def title() -> str:
-    """Return what tells this machine's table from others': the instructions that libraries use, and the processor."""
+    """Return the title of this machine's table: the instructions that libraries use, and the processor."""
     forced = [f"{name}={os.environ[name]}" for name in _FORCING if name in os.environ]
     instructions = next((shown for flag, shown in _SETS.items() if flag in cpu_info("flags").split()), "")
     shown = f"{instructions}: {_processor()}" if instructions else _processor()
@@ -73,7 +73,7 @@ def title() -> str:
 
 
 def machine() -> list[str]:
-    """Return what the latest figures of a table rest on, as lines of a list."""
+    """Return processor, system and libraries of the latest figures, as lines of a list."""
     versions = [f"{name} {version(name)}" for name in LIBRARIES]
     return [
         f"- processor: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB of memory",
@@ -83,12 +83,12 @@ def machine() -> list[str]:
 
 
 def write(path: Path, measured: dict[str, tuple[list[Row], str]], codes: dict[str, str]) -> None:
-    """Write the results; lines of benchmarks that did not run this time stay, and so do tables of other processors.
+    """Write the results; lines of benchmarks that were not run are kept, as are tables of other processors.
 
     Args:
         path: A Markdown file.
-        measured: By benchmark its rows, and when and how they came about.
-        codes: Of all benchmarks, in the order of the table, the digests of their code.
+        measured: Rows by benchmark, with time and commit.
+        codes: Digests of the code of all benchmarks, in the order of the table.
     """
     tables = _read(path)
     about, lines = tables.get(title(), ([], {}))
@@ -104,7 +104,7 @@ def write(path: Path, measured: dict[str, tuple[list[Row], str]], codes: dict[st
 
 
 def _judged(line: str, codes: dict[str, str]) -> str:
-    """Return a line that says whether it is stale."""
+    """Return a line, marked as stale if its code has changed."""
     mark = _MARK.search(line)
     assert mark is not None
     cells = line[: mark.start()].split(" | ")
@@ -114,7 +114,7 @@ def _judged(line: str, codes: dict[str, str]) -> str:
 
 
 def stale(path: Path, codes: dict[str, str]) -> list[str]:
-    """Return the benchmarks of which this processor's table has no line, or one whose code has changed since."""
+    """Return the benchmarks that are missing or stale in this processor's table."""
     _, lines = _read(path).get(title(), ([], {}))
     return [
         name
@@ -124,7 +124,7 @@ def stale(path: Path, codes: dict[str, str]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, tuple[list[str], dict[str, list[str]]]]:
-    """Return a file's tables by their titles: what their figures rest on, and their lines by benchmark."""
+    """Return a file's tables by their titles: lines about the machine, and lines by benchmark."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     tables = {}
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
@@ -138,7 +138,7 @@ def _read(path: Path) -> dict[str, tuple[list[str], dict[str, list[str]]]]:
 
 
 def stamp() -> str:
-    """Return the time and the commit, for the last column."""
+    """Return time and commit, for the last column."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} {_commit()}"
 
 
@@ -151,7 +151,7 @@ def _memory_gib() -> float:
 
 
 def _commit() -> str:
-    """Return the commit, marked where the working tree differs from it in more than the table being written."""
+    """Return the commit, marked as dirty if files other than the table of results differ from it."""
     commit = _git("describe", "--always")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results.md")
     return f"{commit}-dirty" if changed else commit

@@ -1,4 +1,4 @@
-"""A robustness test of several classifiers on one backbone over the test of one, and how it grows with the images."""
+"""A robustness test of several classifiers on one backbone relative to that of one, and its growth with the images."""
 
 import shutil
 from pathlib import Path
@@ -20,9 +20,9 @@ SMALL, LARGE = 64, 224
 
 
 def heads_together(folder: Path, quick: bool) -> list[Row]:
-    """Return the time of a sweep with five heads over that with one, runs in MLflow aside: small images, then photos.
+    """Return the time of a sweep with five heads relative to one, without MLflow: small images, then photos.
 
-    The images differ in what the network costs beside the heads: 1.3 and 17 ms each.
+    They differ in the cost of the network, compared with that of the heads: 1.3 and 17 ms per image.
     """
     small, what = small_folder(folder / "small", 500 if quick else 5_000)
     rows = [_together(folder, small, f"images ({what})", SMALL, 3 if quick else 5)]
@@ -32,7 +32,7 @@ def heads_together(folder: Path, quick: bool) -> list[Row]:
 
 
 def growth(folder: Path, quick: bool) -> list[Row]:
-    """Return the exponent of a sweep's time with the images tested."""
+    """Return the exponent of a sweep's time, by number of tested images."""
     # A fifth becomes test, from which samples are drawn.
     base, turns = (25, 1) if quick else (125, 5)
     images, what = small_folder(folder / "growing", 5 * 8 * base)
@@ -67,7 +67,7 @@ def _fit(images: Path, image_size: int, head: str) -> str:
 
 
 def _sweep(folder: Path, classifiers: list[RunClassifier], max_images: int = 0) -> None:
-    """Run all cells anew."""
+    """Run all cells again."""
     shutil.rmtree(folder / "cache" / "robustness", ignore_errors=True)
     config = RobustnessConfig(max_images=max_images)
     (group,) = group_classifiers(classifiers)

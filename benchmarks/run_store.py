@@ -1,4 +1,4 @@
-"""Many runs written to a SQLite store at once, as MLflow itself would have written them one by one."""
+"""Bulk writing of runs to a SQLite store, equal to what MLflow itself would write one by one."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Record:
-    """A run as it is to be found in the store."""
+    """A run to write to the store."""
 
     name: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -29,13 +29,13 @@ class Record:
 
 
 def write_records(uri: str, experiment: str, records: Iterable[Record]) -> list[str]:
-    """Write runs to an experiment, which is made where it is missing, and return their ids; each starts 1 s later."""
+    """Write runs to an experiment, which is created if missing, and return their ids; starts are 1 s apart."""
     client = mlflow.MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     experiment_id = found.experiment_id if found else client.create_experiment(experiment)
     run_ids: list[str] = []
     with sqlalchemy.create_engine(uri).begin() as connection:
-        # Written in one go: MLflow's own API takes a request per hundred values.
+        # Written at once: MLflow's own API needs a request per hundred values.
         remaining = iter(records)
         while batch := list(itertools.islice(remaining, BATCH)):
             ids = [uuid4().hex for _ in batch]

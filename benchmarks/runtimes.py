@@ -1,4 +1,4 @@
-"""Forward passes alone, decoded images in memory: ours over ONNX Runtime's and OpenVINO's."""
+"""Speed of forward passes alone, on decoded images in memory, relative to ONNX Runtime and OpenVINO."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ BATCH_SIZE = 64
 
 
 def runtimes(folder: Path, quick: bool) -> list[Row]:
-    """Return images/s of the forward pass over other runtimes', in float32 and in bf16 where both have it."""
+    """Return images/s of the forward pass relative to other runtimes, in float32, and in bf16 if both support it."""
     precisions = ("fp32", "bf16") if pick_precision("auto", "cpu") == "bf16" else ("fp32",)
     sizes = ((64, 128),) if quick else ((64, 2048), (224, 192))
     return [

@@ -1,4 +1,4 @@
-"""A classifier packaged, loaded and served over HTTP, against the same classifier called in the same process."""
+"""A classifier packaged, loaded and served over HTTP, compared with the same classifier called in-process."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ STARTS_WITHIN_S = 120
 
 
 def serving(folder: Path, quick: bool) -> list[Row]:
-    """Return times of packaging, loading, a batch and a single image, for resnet18 on photos at 224 px."""
+    """Return times for packaging, loading, a batch and a single image, with resnet18 on photos at 224 px."""
     dataset = f"folder:{make_photos(folder / 'photos', 80 if quick else 160)}"
     names = [f"classifier-{turn}" for turn in range(1 if quick else 3)]
     run_fit_head(FitHeadConfig(dataset=dataset, head="linear", weights="random"))
@@ -66,7 +66,7 @@ def _batch(classifier: Any, files: list[bytes], post: Callable[[bytes], Any], tu
 
 
 def _single(classifier: Any, files: list[bytes], post: Callable[[bytes], Any], turns: int) -> Row:
-    """Return the latency of one photo; the HTTP share is what the same call in-process does not take."""
+    """Return the latency of one photo; the HTTP share is the difference from the same call in-process."""
     body = request(files[:1])
     ours, peer = alternate(lambda: post(body), lambda: classifier.predict_proba(files[:1]), turns)
     share = 1 - statistics.median(peer) / statistics.median(ours)
@@ -82,20 +82,20 @@ def _single(classifier: Any, files: list[bytes], post: Callable[[bytes], Any], t
 
 
 def request(files: list[bytes]) -> bytes:
-    """Return the body of a request for some image files."""
+    """Return the body of a request with image files."""
     rows = [{"image": base64.b64encode(file).decode()} for file in files]
     return json.dumps({"dataframe_records": rows, "params": {"top_k": 1}}).encode()
 
 
 @contextlib.contextmanager
 def served(uri: str) -> Iterator[Callable[[bytes], Any]]:
-    """Yield what posts a body to ``mlflow models serve`` and returns the predictions; the server ends afterwards."""
+    """Yield a function that posts a body to ``mlflow models serve`` and returns the predictions; stop it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     port = address.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--port", port]
-    # Scripts that MLflow starts, uvicorn among them, are found beside this python.
+    # MLflow starts scripts such as uvicorn, which are next to this python.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryFile("w+") as output:
         server = subprocess.Popen(
@@ -106,7 +106,7 @@ def served(uri: str) -> Iterator[Callable[[bytes], Any]]:
                 output.seek(0)
                 raise RuntimeError(f"{' '.join(command)} failed: {output.read()[-2000:]}")
             yield partial(_post, f"{address}/invocations")
-            # Each process ends before its parent, so that their time counts as this benchmark's own.
+            # Each process ends before its parent, so that their processor time counts as this benchmark's own.
             for process in reversed(psutil.Process(server.pid).children(recursive=True)):
                 process.terminate()
             server.wait(STARTS_WITHIN_S)

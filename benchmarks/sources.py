@@ -1,4 +1,4 @@
-"""Which code a benchmark's figures rest on: where it has changed since, they are stale."""
+"""The code behind a benchmark's figures: if it has changed since the measurement, they are stale."""
 
 import ast
 import copy
@@ -12,14 +12,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "scikit-learn-intelex", "mlflow", "numpy", "pillow")
 _OURS = re.compile(r"(resnet_mlflow|analysis|entrypoints|benchmarks)(\.\w+)*")
-# They write down what others measure.
+# These modules only record what others measure.
 _NOT_MEASURED = frozenset({"benchmarks.report", "benchmarks.suite", "benchmarks.sources", "benchmarks.__main__"})
 
 
 def code_digest(module: str) -> str:
-    """Return a digest of a module, of all of ours that it imports or names, and of the libraries' versions.
+    """Return a digest of a module, all project modules that it imports or names, and the libraries' versions.
 
-    Comments and docstrings do not count.
+    Comments and docstrings are ignored.
 
     Args:
         module: Such as ``benchmarks.extraction``.
@@ -33,7 +33,7 @@ def code_digest(module: str) -> str:
 
 
 def version(library: str) -> str:
-    """Return the version that is installed."""
+    """Return the installed version."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ def _closure(module: str) -> set[str]:
 
 @cache
 def _named_in(module: str) -> tuple[str, ...]:
-    """Return our modules that a module imports, or names in a text as commands and rows of the registry do."""
+    """Return the project modules that a module imports, or names in strings, as commands and registry rows do."""
     names = {name for node in ast.walk(_tree(module)) for name in _names(node)}
     return tuple(sorted(filter(None, map(_module, names))))
 
@@ -67,7 +67,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _module(name: str) -> str | None:
-    """Return the longest beginning of a dotted name that is a module of ours; None where none is."""
+    """Return the longest prefix of a dotted name that is a project module; None if there is none."""
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         if _file(".".join(parts[:end])) is not None:

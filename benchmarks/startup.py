@@ -1,4 +1,4 @@
-"""How long entry points take to start: their help, and the import of the stage behind them."""
+"""Startup time of entry points: their help, and the import of their stages."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ from benchmarks.harness import Row, limit_row, seconds
 from benchmarks.workspace import project_path
 from resnet_mlflow.config import ENTRY_POINTS
 
-# compare reads runs only: its code is the package `analysis`.
+# compare only reads runs: its code is the package `analysis`.
 _STAGES = Path(__file__).parents[1] / "resnet_mlflow" / "stages"
 
 
 def helps(folder: Path, quick: bool) -> list[Row]:
-    """Return seconds of ``--help`` of every entry point, from the start of the process to its exit."""
+    """Return seconds for ``--help`` of every entry point, from the start of the process to its exit."""
     return [
         _started(f"`python -m entrypoints.{name} --help`", 1.0, ["-m", f"entrypoints.{name}", "--help"], quick)
         for name in ENTRY_POINTS
@@ -22,7 +22,7 @@ def helps(folder: Path, quick: bool) -> list[Row]:
 
 
 def stages(folder: Path, quick: bool) -> list[Row]:
-    """Return seconds to import the stage behind every entry point, libraries included, in a fresh process."""
+    """Return seconds to import the stage of every entry point, including libraries, in a new process."""
     return [
         _started(f"import of stage `{name}`", 5.0, ["-c", f"import resnet_mlflow.stages.{name}"], quick)
         for name in ENTRY_POINTS

@@ -1,4 +1,4 @@
-"""All benchmarks by name, and what one of them measures."""
+"""All benchmarks by name, and a function that runs one of them."""
 
 from importlib import import_module
 
@@ -63,7 +63,7 @@ BENCHMARKS = {
     "audit": ("audit", "whole"),
 }
 
-# What --quick leaves out, so that the rest takes under 3 minutes.
+# Benchmarks that --quick skips, so that the rest takes under 3 minutes.
 NOT_QUICK = frozenset(
     {
         *("tuned", "timm", "resnet50", "resnet101", "runtimes", "fc"),
@@ -86,12 +86,12 @@ NOT_QUICK = frozenset(
 
 
 def codes() -> dict[str, str]:
-    """Return of every benchmark the digest of the code that it measures, in the order of the table."""
+    """Return the digest of the measured code of every benchmark, in the order of the table."""
     return {name: code_digest(f"benchmarks.{module}") for name, (module, _) in BENCHMARKS.items()}
 
 
 def measure(name: str, quick: bool) -> tuple[list[Row], float]:
-    """Return a benchmark's rows, and the share of the processor that others had meanwhile."""
+    """Return a benchmark's rows, and the share of the processor that other processes used meanwhile."""
     module, function = BENCHMARKS[name]
     disturbance = Disturbance()
     with workspace() as folder:

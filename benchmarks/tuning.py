@@ -1,4 +1,4 @@
-"""What a trial costs beside its fit, and what a study chooses beside scikit-learn's searches in the same time."""
+"""The cost of a trial in addition to its fit, and a study's choice compared with scikit-learn's searches."""
 
 import time
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ MOST_TRIALS = 10_000
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a search chose, refitted on train."""
+    """The result of a search, refitted on train."""
 
     name: str
     n_tried: int
@@ -36,7 +36,7 @@ class Chosen:
 
 
 def overhead(folder: Path, quick: bool) -> list[Row]:
-    """Return what MLflow and Optuna add to a trial, on SQLite and the default storage."""
+    """Return the time that MLflow and Optuna add to a trial, on SQLite and the default storage."""
     taken = []
     for seed in range(1 if quick else 3):
         config = FitHeadConfig(weights="random", head="prototype", n_trials=10 if quick else 50, seed=seed)
@@ -47,7 +47,7 @@ def overhead(folder: Path, quick: bool) -> list[Row]:
 
 
 def against_searches(folder: Path, quick: bool) -> list[Row]:
-    """Return validation accuracy of `fit_head` with trials less that of scikit-learn's searches in the same time."""
+    """Return validation accuracy of `fit_head` with trials minus that of scikit-learn's searches in the same time."""
     n_images, budget_s = (600, 5.0) if quick else (6_000, 60.0)
     images, what = small_folder(folder / "images", n_images)
     photos = {"dataset": f"folder:{images}", "image_size": 64}
@@ -59,7 +59,7 @@ def against_searches(folder: Path, quick: bool) -> list[Row]:
 
 
 def _compare(config: FitHeadConfig, budget_s: float, what: str) -> list[Row]:
-    _, splits = load_splits(config, prepare(config))  # features are there before the time runs
+    _, splits = load_splits(config, prepare(config))  # so that features are stored before timing starts
     metrics = mlflow.get_run(run_fit_head(config).run_id).data.metrics
     n_trials = int(metrics["tuning/n_complete"])
     ours = Chosen("fit_head", n_trials, metrics["val/accuracy"], metrics["test/accuracy"])
@@ -78,10 +78,10 @@ def _compare(config: FitHeadConfig, budget_s: float, what: str) -> list[Row]:
 
 
 def _search(search_class: Any, splits: dict[str, FeatureSplit], budget_s: float) -> Chosen:
-    """Search in rounds of twice the candidates until the time is used up, and keep the best of validation.
+    """Search in rounds, doubling the candidates, until the time is used up, and keep the best on validation.
 
-    RandomizedSearchCV judges on the validation split, as trials do. Halving draws subsets of the training rows, so it
-    judges on two folds of them, and its winners are compared on validation.
+    RandomizedSearchCV evaluates on the validation split, as trials do. Halving draws subsets of the training rows, so
+    it evaluates on two folds of these, and its winners are compared on validation.
     """
     train, val = splits["train"], splits["val"]
     halving = search_class is HalvingRandomSearchCV
@@ -96,7 +96,7 @@ def _search(search_class: Any, splits: dict[str, FeatureSplit], budget_s: float)
         best = max(best, _scores(_pipeline().set_params(**search.best_params_), splits))
         n_tried += size
         spent = time.perf_counter() - start
-        # No more than what is left allows, at the pace so far.
+        # No more candidates than the remaining time allows at the pace so far.
         size = min(2 * size, int(n_tried * (budget_s - spent) / spent))
     return Chosen(search_class.__name__, n_tried, *best)
 

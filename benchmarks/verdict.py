@@ -1,21 +1,21 @@
-"""Whether quick figures are worse than the last ones of the same processor."""
+"""Comparison of quick figures with the previous ones of the same processor."""
 
 import json
 from pathlib import Path
 
 from benchmarks.harness import Row
 
-# Below this share of what it was, a figure has become worse: turns of the same code differ by less.
+# A figure has become worse if it is below this share of the previous one: turns of the same code differ by less.
 WORSE = 0.9
 
 
 def compare(path: Path, title: str, rows: list[Row], when: str) -> list[str]:
-    """Return what is to be said of figures beside the last ones of this processor, and keep them as the last ones.
+    """Return remarks on figures compared with the previous ones of this processor, and store them as the latest.
 
     Args:
-        path: A JSON file; made where it is not there.
-        title: The processor's.
-        rows: What was measured.
+        path: A JSON file; created if missing.
+        title: Title of the processor's table.
+        rows: The measured rows.
         when: Time and commit.
     """
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

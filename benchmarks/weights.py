@@ -1,4 +1,4 @@
-"""Reading a weights file, over torch's reader alone."""
+"""Speed of reading a weights file, relative to torch's reader alone."""
 
 import statistics
 from pathlib import Path
@@ -14,7 +14,7 @@ from resnet_mlflow.files.digests import forget_digests
 
 
 def load_file(folder: Path, quick: bool) -> list[Row]:
-    """Return the time to resolve, check and load resnet50 from a file, over that of torch.load."""
+    """Return the time to resolve, check and load resnet50 from a file, relative to that of torch.load."""
     with torch.random.fork_rng(devices=[]):
         own = torchvision.models.resnet50(weights=None).state_dict()
     moco = {"state_dict": {f"module.encoder_q.{name}": tensor for name, tensor in own.items()}}

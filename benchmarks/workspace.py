@@ -1,4 +1,4 @@
-"""A temporary folder with a feature store and a tracking store of its own, and processes that use them."""
+"""A temporary folder with its own feature store and tracking store, and processes that use them."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ _UNSET = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 
 @dataclass(frozen=True)
 class Finished:
-    """What a process took."""
+    """Time and memory of a process."""
 
     taken_s: float
     peak_rss_mib: float
@@ -24,7 +24,7 @@ class Finished:
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
-    """Yield an empty folder that is the working folder, with stores of its own; all of it goes at the end."""
+    """Yield an empty working folder with its own stores; all of it is deleted at the end."""
     before, environment = Path.cwd(), dict(os.environ)
     for noisy in ("alembic", "mlflow", "resnet_mlflow", "sklearnex"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -47,13 +47,13 @@ def run_entry_point(name: str, *arguments: str) -> Finished:
     """Return time and peak memory of ``python -m entrypoints.<name>``, from its start to its exit.
 
     Raises:
-        RuntimeError: If it fails; tells the end of its output.
+        RuntimeError: If it fails; with the end of its output.
     """
     command = [sys.executable, "-m", f"entrypoints.{name}", *arguments]
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | project_path())
-        # wait4, because only it tells the memory of this one child.
+        # Only wait4 returns the memory of this one child.
         _, status, usage = os.wait4(process.pid, 0)
         taken = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -65,5 +65,5 @@ def run_entry_point(name: str, *arguments: str) -> Finished:
 
 
 def project_path() -> dict[str, str]:
-    """Return the variable that lets a process find the project from a temporary folder."""
+    """Return the environment variable with which a process in a temporary folder finds the project."""
     return {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -14,7 +14,7 @@ ANALYSIS = "analysis"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the subcommand that arguments name, and exit as it does; 2 where there is none of that name."""
+    """Run the subcommand given by the arguments, and exit with its code; 2 if there is no such subcommand."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(_help())

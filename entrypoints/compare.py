@@ -6,7 +6,7 @@ from resnet_mlflow.config import CompareConfig
 
 def run(config: CompareConfig) -> None:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from analysis.compare import run_compare
 
     run_compare(config)

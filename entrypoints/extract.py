@@ -6,7 +6,7 @@ from resnet_mlflow.config import ExtractConfig
 
 def run(config: ExtractConfig) -> None:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from resnet_mlflow.stages.extract import run_extract
 
     run_extract(config)

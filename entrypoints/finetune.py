@@ -7,7 +7,7 @@ from resnet_mlflow.process import rank
 
 def run(config: FinetuneConfig) -> None:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     if rank():
         from resnet_mlflow.stages.network_runs import assist_training
 

@@ -6,7 +6,7 @@ from resnet_mlflow.config import MainConfig
 
 def run(config: MainConfig) -> bool:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from analysis.compare import check_output, report_here
     from resnet_mlflow.stages.main import run_main
 

@@ -6,8 +6,8 @@ from resnet_mlflow.process import ExitCode
 
 
 def run(config: MonitorConfig) -> ExitCode | None:
-    """Run the stage with a checked configuration; an alert has an exit code of its own."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    """Run the stage with a checked configuration; an alert has its own exit code."""
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from resnet_mlflow.stages.monitor import run_monitor
 
     return ExitCode.ALERT if run_monitor(config).alert else None

@@ -6,7 +6,7 @@ from resnet_mlflow.config import PredictConfig
 
 def run(config: PredictConfig) -> None:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from resnet_mlflow.stages.predict import run_predict
 
     run_predict(config)

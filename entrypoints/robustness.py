@@ -6,7 +6,7 @@ from resnet_mlflow.config import RobustnessConfig
 
 def run(config: RobustnessConfig) -> bool:
     """Run the stage with a checked configuration."""
-    # Imported late, so that --help and refusals need none of the libraries behind a stage.
+    # Imported late, so that --help and rejected parameters do not load the libraries of a stage.
     from resnet_mlflow.stages.robustness import run_robustness
 
     return run_robustness(config)

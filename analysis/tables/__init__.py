@@ -1,4 +1,4 @@
-"""The comparison tables: each a file whose row holds its question, its builder, its chart and what it needs."""
+"""The comparison tables: one file each, with a row that has its question, builder, chart and requirements."""
 
 import pandas as pd
 
@@ -55,11 +55,11 @@ TABLES: Registry[TableRow] = Registry(
 
 
 def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
-    """Return a table for each dataset digest of the runs, leaving out those without runs for it.
+    """Return a table for each dataset digest that has runs for it.
 
     Args:
         name: One of ``TABLES``.
-        frame: Runs, of any number of datasets.
+        frame: Runs on any number of datasets.
     """
     row = TABLES.find(name)
     frames = [frame] if row.over_datasets else split_by_dataset(frame).values()
@@ -67,7 +67,7 @@ def build_all(name: str, frame: pd.DataFrame) -> list[Table]:
 
 
 def row_of(table: Table) -> TableRow:
-    """Return the row that a table was built by; a table of one of several datasets is called by both names."""
+    """Return the registry row of a table; if there are several datasets, its name contains that of its dataset."""
     return TABLES[table.name.split("-")[0]]
 
 

@@ -19,7 +19,7 @@ PARTS = ("", " std", " n", " low", " high")
 def ablation(frame: pd.DataFrame) -> Table | None:
     """Return test accuracy of every backbone with every head on frozen features: backbones down, heads across.
 
-    Where a pair was run with several settings, the one of the best validation accuracy stands for it. A head's
+    If a pair was run with several settings, the one with the best validation accuracy is shown. A head's
     column ``x`` comes with ``x std``, ``x n``, ``x low``, ``x high`` and ``x run_ids``.
     """
     cells = frozen_or_tuned(frame)
@@ -29,7 +29,7 @@ def ablation(frame: pd.DataFrame) -> Table | None:
     best = best_settings(cells, ["backbone", "head"], [METRIC])
     heads = [head for head in HEADS if head in set(best["head"])]
     seen = set(map(str, best["backbone"]))
-    # timm's, which the registry does not count, after its own.
+    # timm's backbones are not counted by the registry, so they follow its own.
     backbones = [*(name for name in BACKBONES if name in seen), *sorted(seen - set(BACKBONES))]
     grid = pd.DataFrame([_grid_row(backbone, heads, best) for backbone in backbones])
     found = separate(best, ("backbone",), [METRIC])

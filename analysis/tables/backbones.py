@@ -1,4 +1,4 @@
-"""Backbones under one setting."""
+"""Backbones with equal settings."""
 
 from functools import partial
 
@@ -12,9 +12,9 @@ from analysis.tables.row import TableRow
 
 
 def backbones(frame: pd.DataFrame) -> Table | None:
-    """Return scores per backbone for every setting that has several, backbones of a setting competing."""
+    """Return scores per backbone for every setting with several backbones, which compete within it."""
     cells = frozen_or_tuned(frame)
-    # Settings that differ in more than the backbone are no fair comparison of backbones.
+    # A comparison of backbones is unfair if settings differ in more than the backbone.
     cells = cells.assign(
         setting_but_backbone=variants(cells.drop(columns="config.backbone", errors="ignore"), ["head", "strategy"])
     )

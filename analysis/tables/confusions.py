@@ -15,7 +15,7 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.tracking import ConfusionMatrix, load_confusion_matrix
 
 LABELS = ("backbone", "head", "strategy")
-# More than these are shown by those with the most errors: a matrix of 100 classes cannot be read.
+# If there are more classes, only those with the most errors are shown: a matrix of 100 classes is unreadable.
 MOST_CLASSES = 20
 REST = "other classes"
 
@@ -23,10 +23,11 @@ REST = "other classes"
 def confusions(frame: pd.DataFrame) -> Table | None:
     """Return the confusion matrix of the classifier that is best on validation data: labels down, predictions across.
 
-    Counts of test items are summed over its seeds. Of more than 20 classes, those with the most errors are shown.
+    Counts of test items are summed over its seeds. If there are more than 20 classes, those with the most errors are
+    shown.
 
     Raises:
-        InputError: If one of its runs holds no confusion matrix, or its seeds have other classes.
+        InputError: If one of its runs has no confusion matrix, or its seeds have different classes.
     """
     best = best_by_validation(frame, LABELS)
     if best is None:
@@ -55,7 +56,7 @@ def _summed(matrices: Sequence[ConfusionMatrix]) -> ConfusionMatrix:
 
 
 def _most_confused(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the classes that are shown, in their order: those of most errors, as label or prediction."""
+    """Return the classes to show, in their order: those with the most errors, as label or prediction."""
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diagonal(counts)
     return np.sort(np.argsort(-errors, kind="stable")[:MOST_CLASSES])
 
@@ -74,7 +75,7 @@ def _notes(best: "pd.Series[Any]", matrix: ConfusionMatrix, n_shown: int) -> lis
 
 
 def _shares_chart(table: Table) -> HeatMap:
-    """Return the shares of each label's items that were taken for each class, as a grid."""
+    """Return a chart of the shares of each label's items that were predicted as each class, as a grid."""
     columns = table.columns[1:]
     counts = table.frame[[column.name for column in columns]].to_numpy(dtype=np.float64)
     support = counts.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What accuracy costs: time, work and size."""
+"""The cost of accuracy: time, work and size."""
 
 from typing import Any
 
@@ -29,10 +29,10 @@ COLUMNS = (
 
 
 def cost(frame: pd.DataFrame) -> Table | None:
-    """Return accuracy beside fitting time (s), images per second, parameters, MACs and size, and the Pareto front.
+    """Return accuracy with fitting time (s), images per second, parameters, MACs and size, and the Pareto front.
 
-    A row is on the Pareto front if no other beats it: at least as accurate on validation data for at most the same
-    MACs and fit seconds, and better in one of them.
+    A row is on the Pareto front if no other row dominates it, that is, is at least as accurate on validation data with
+    at most the same MACs and fitting time, and better in one of these.
     """
     cells = frozen_or_tuned(frame)
     countable = {name: is_countable(str(name)) for name in cells["backbone"].unique()}

@@ -21,7 +21,7 @@ from resnet_mlflow.statistics import Pair, needed_over_folds
 ORDERED_BY = "cv_val_accuracy"
 ACCURACY = "cv_accuracy"
 LABELS = ("division", "training", "backbone", "head", "strategy", "method")
-# Rows compete where folds and training images are the same.
+# Rows compete if folds and training images are the same.
 WITHIN = ("division", "training")
 SCORES = (
     Column(ORDERED_BY, "val accuracy", "number"),
@@ -34,7 +34,7 @@ SCORES = (
 
 
 def cross_validation(frame: pd.DataFrame) -> Table | None:
-    """Return scores over folds per configuration, those on the same folds competing; nothing without such runs."""
+    """Return scores over folds per configuration; those on the same folds compete. Nothing without such runs."""
     cells = cross_validated_cells(frame)
     cells = cells[~((cells["stage"] == "longtail") & cells["method"].isna())]
     if cells.empty:
@@ -58,7 +58,7 @@ def _division(run: "pd.Series[Any]") -> str:
 
 
 def _training(run: "pd.Series[Any]") -> str:
-    """Return how training parts are cut; nothing where they are whole."""
+    """Return how training parts are reduced; nothing if they are complete."""
     if run["stage"] == "longtail" and run["config.profile"] != "natural":
         return f"{run['config.profile']} {run['config.imbalance_factor']:g}"
     shots = run.get("config.shots")
@@ -72,7 +72,7 @@ def _rows(cells: pd.DataFrame) -> pd.DataFrame:
         rows[name] = cells[name].astype(float)
         for end in ("low", "high"):
             if f"{name}_ci_{end}" in cells:
-                # The interval is over folds, and that is all of it.
+                # The only interval is that over folds.
                 rows[f"{name} {end}"] = rows[f"{name} folds {end}"] = cells[f"{name}_ci_{end}"].astype(float)
     rows[SEEDS] = [[int(seed)] for seed in cells["seed"]]
     rows[RUN_IDS] = [[run_id] for run_id in cells["run_id"]]

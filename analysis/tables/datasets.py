@@ -29,15 +29,15 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Methods ranked over datasets: what a critical-difference diagram shows.
+    """Methods ranked over datasets: the content of a critical-difference diagram.
 
     Attributes:
         methods: Names, best mean rank first.
         ranks: Mean rank of each, 1 being best.
-        friedman: Test of all being equal.
+        friedman: Test that all methods are equal.
         critical_difference: By how much mean ranks must differ (Nemenyi).
-        p_values: Wilcoxon's after Holm, ``(n_methods, n_methods)``; NaN where n is too small.
-        cliques: Groups of methods, by position, of which no two differ significantly: Wilcoxon with Holm, or the
+        p_values: P values of Wilcoxon's test after Holm, ``(n_methods, n_methods)``; NaN if n is too small.
+        cliques: Groups of methods, by position, in which no two differ significantly: Wilcoxon with Holm, or the
             critical difference if n is too small for Wilcoxon.
     """
 
@@ -53,7 +53,7 @@ def rank_methods(scores: pd.DataFrame) -> Ranking:
     """Return the ranking of methods over datasets.
 
     Args:
-        scores: Datasets down, methods across; more is better, none missing.
+        scores: Datasets as rows, methods as columns; higher is better, none missing.
     """
     order = np.argsort(average_ranks(scores).mean(axis=0), kind="stable")
     ordered = scores.iloc[:, order]
@@ -67,17 +67,17 @@ def rank_methods(scores: pd.DataFrame) -> Ranking:
     difference = nemenyi_critical_difference(k, n)
     ranks = np.array(test.ranks)
     by_rank = np.abs(ranks[:, None] - ranks[None, :]) > difference
-    # Pairs whose scores are equal everywhere have no p value either, and do not differ significantly.
+    # Pairs with equal scores on all datasets have no p value either, and do not differ significantly.
     separated = by_rank if n < WILCOXON_MIN_PAIRS else np.nan_to_num(p_values, nan=1.0) < ALPHA
     names = tuple(map(str, ordered.columns))
     return Ranking(names, test.ranks, test, difference, p_values, tuple(cliques(ranks.tolist(), separated)))
 
 
 def scores_by_dataset(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Return test accuracy with datasets down and methods across, and the runs behind each method.
+    """Return test accuracy with datasets as rows and methods as columns, and the runs behind each method.
 
-    A method is a backbone with a head and what of it was trained; of several settings the best on validation data
-    stands for it. Methods that a dataset lacks are left out.
+    A method is a backbone with a head and its trained layers; of several settings, the best on validation data is
+    used. Methods that are missing on a dataset are omitted.
     """
     rows: dict[str, dict[str, float]] = {}
     run_ids: dict[str, list[str]] = {}
@@ -96,9 +96,9 @@ def scores_by_dataset(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list
 
 
 def datasets(frame: pd.DataFrame) -> Table | None:
-    """Return methods by their mean rank over datasets; nothing where not two datasets share two methods.
+    """Return methods by their mean rank over datasets; nothing unless two datasets share two methods.
 
-    The only table that may hold several dataset digests: it compares ranks within each, never scores across them.
+    The only table that may contain several dataset digests: it compares ranks within each, never scores across them.
     """
     scores, run_ids = scores_by_dataset(frame)
     if min(scores.shape) < 2:

@@ -14,7 +14,7 @@ from analysis.tables.row import TableRow
 def few_shots(frame: pd.DataFrame) -> Table | None:
     """Return test accuracy per head and number of labelled images per class; nothing without such runs.
 
-    Each seed is another sample of images, so the interval over seeds is that over samples.
+    Each seed is another sample of images, so the interval over seeds covers samples.
     """
     cells = finished_cells(frame, "fit_head")
     cells = cells[few_shot(cells)]

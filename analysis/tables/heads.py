@@ -14,7 +14,7 @@ TIME = Column("time/fit_s", "fit s", "seconds")
 
 
 def heads(frame: pd.DataFrame) -> Table | None:
-    """Return scores per head and frozen backbone, heads of one backbone competing; nothing without such runs."""
+    """Return scores per head and frozen backbone; heads on the same backbone compete. Nothing without such runs."""
     cells = frozen_or_tuned(frame)
     question = Question(
         ROW.name,

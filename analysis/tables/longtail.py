@@ -23,13 +23,13 @@ SCORES = (
 
 
 def longtail_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the finished runs of single methods: those of whole comparisons have no method."""
+    """Return the finished runs of single methods; runs of whole comparisons have no method."""
     cells = finished_cells(frame, "longtail")
     return cells[cells["method"].notna()].assign(profile=lambda runs: [_profile(run) for _, run in runs.iterrows()])
 
 
 def longtail(frame: pd.DataFrame) -> Table | None:
-    """Return scores by class size per method, methods on the same tail competing, and their gain over ``none``."""
+    """Return scores by class size per method, and gains over ``none``; methods on the same tail compete."""
     cells = longtail_cells(frame)
     question = Question(
         ROW.name,

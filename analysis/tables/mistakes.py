@@ -32,7 +32,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
     """Return the worst mistakes of the classifier that is best on validation data, over its seeds.
 
     Raises:
-        InputError: If one of its runs holds no predictions, or its seeds were tested on other items.
+        InputError: If one of its runs has no predictions, or its seeds were tested on different items.
     """
     best = best_by_validation(frame, LABELS)
     if best is None:
@@ -42,7 +42,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
     check_same_items(predictions)
     leads = np.mean([_leads(one) for one in predictions], axis=0)
     wrong = np.sum([~one.correct for one in predictions], axis=0)
-    # Of the worst of one seed, that nearest in the others; a mistake of any seed is one.
+    # A mistake of any seed counts: first those of most seeds, then those with the largest leads.
     rows = np.flatnonzero(wrong > 0)
     rows = rows[np.lexsort((-leads[rows], -wrong[rows]))][:N_SHOWN]
     thumbnails = _thumbnails(best[RUN_IDS])
@@ -65,7 +65,7 @@ def mistakes(frame: pd.DataFrame) -> Table | None:
 
 
 def _leads(one: Predictions) -> "np.ndarray[Any, Any]":
-    """Return how far the prediction is above the label in probability; 0 if it is correct."""
+    """Return by how much the probability of the prediction exceeds that of the label; 0 if it is correct."""
     column = {name: index for index, name in enumerate(one.class_names)}
     places = np.arange(len(one.labels))
     of_prediction, of_label = (
@@ -75,7 +75,7 @@ def _leads(one: Predictions) -> "np.ndarray[Any, Any]":
 
 
 def _usual(predictions: Sequence[Predictions], row: Any) -> str:
-    """Return what an item was taken for by most of the seeds that are wrong."""
+    """Return the most common wrong prediction of an item over seeds."""
     said = [str(one.predictions[row]) for one in predictions if not one.correct[row]]
     return max(said, key=said.count)
 
@@ -83,7 +83,7 @@ def _usual(predictions: Sequence[Predictions], row: Any) -> str:
 def _thumbnails(run_ids: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for run_id in run_ids:
-        with suppress(InputError, MlflowException, OSError):  # of an earlier version, or gone: a table without images
+        with suppress(InputError, MlflowException, OSError):  # from an earlier version, or deleted: no images
             found |= load_thumbnails(run_id)
     return found
 

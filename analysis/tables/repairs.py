@@ -1,4 +1,4 @@
-"""What correcting a dataset gained: the same training before and after corrections, image by image."""
+"""The gain from correcting a dataset: the same training before and after corrections, image by image."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from resnet_mlflow.tracking import Predictions
 
 LABELS = ("dataset", "backbone", "head", "strategy")
 CORRECTED = "corrected_from"
-# Equal for runs that differ in nothing but their seed and the corrections.
+# Equal for runs that differ only in their seed and the corrections.
 TRAINING = "training"
 
 
 def repairs(frame: pd.DataFrame) -> Table | None:
-    """Return what each kind of training gains by corrections, on the test images that both have, by corrected labels.
+    """Return the gain of each kind of training from corrections, on common test images, by corrected labels.
 
-    Nothing where no run on corrected data has its like before the corrections.
+    Nothing if no run on corrected data has a counterpart from before the corrections.
     """
     whole = frame[~cross_validated(frame)]
     done = whole[whole["stage"].isin(["fit_head", "finetune"]) & (whole["status"] == "FINISHED")]
@@ -59,7 +59,7 @@ def repairs(frame: pd.DataFrame) -> Table | None:
 
 
 def _training(row: "pd.Series[Any]") -> str:
-    """Return what is equal for runs of one training before and after corrections."""
+    """Return values that are equal for runs of the same training before and after corrections."""
     config = {str(name).removeprefix(CONFIG): str(row[name]) for name in row.index if str(name).startswith(CONFIG)}
     return setting_of(
         str(row["stage"]), {name: text for name, text in config.items() if name != "corrections"}, str(row["weights"])
@@ -67,7 +67,7 @@ def _training(row: "pd.Series[Any]") -> str:
 
 
 def _row(group: pd.DataFrame, done: pd.DataFrame) -> dict[str, Any]:
-    """Return the row of a setting on corrected data; nothing where its like before is missing."""
+    """Return the row of a setting on corrected data; nothing if its counterpart from before is missing."""
     first = group.iloc[0]
     like = done[(done[TRAINING] == first[TRAINING]) & (done["dataset_digest"] == first[CORRECTED])]
     if like.empty:
@@ -102,7 +102,7 @@ def _stacked(pairs: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> tuple[Any,
 
 
 def _aligned(before: Predictions, after: Predictions) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return what runs after and before got right of the images that both have, by the labels after, ``(2, n)``."""
+    """Return which common images runs after and before classify correctly by the labels after, ``(2, n)``."""
     _, mine, theirs = np.intersect1d(after.item_ids, before.item_ids, return_indices=True)
     labels = after.labels[mine]
     return np.array([after.predictions[mine] == labels, before.predictions[theirs] == labels])

@@ -1,4 +1,4 @@
-"""Classifiers under corrupted test images."""
+"""Classifiers on corrupted test images."""
 
 from functools import partial
 
@@ -22,9 +22,9 @@ GROUPS = ("many", "medium", "few")
 def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the finished robustness runs, named by the classifiers they tested.
 
-    What a run does not say of its classifier is taken from the classifier's own run, and so is the clean accuracy.
+    Facts that a run does not contain, and the clean accuracy, are taken from the classifier's own run.
     """
-    # The run above them has no classifier; of several tests of one classifier the newest counts.
+    # Their parent run has no classifier; if a classifier was tested several times, the latest test is used.
     cells = finished_cells(frame[frame["classifier_run"].notna()], "robustness").drop_duplicates("classifier_run")
     tested = frame.drop_duplicates("run_id").set_index("run_id").reindex(cells["classifier_run"])
     for name in ("backbone", "head", "strategy", "method"):
@@ -32,9 +32,10 @@ def robustness_cells(frame: pd.DataFrame) -> pd.DataFrame:
         cells = cells.assign(**{name: cells[name].where(cells[name].notna(), of_classifier)})
     if CLEAN.name not in cells and "test/accuracy" in tested:
         cells = cells.assign(**{CLEAN.name: tested["test/accuracy"].set_axis(cells.index)})
-    # What sets rows apart is how the classifiers were trained, not how and with whom they were tested.
+    # Rows are distinguished by how the classifiers were trained, not by how and with which others they were tested.
     known = tested["stage"].notna().to_numpy()
-    # The weights too: of a network trained whole they are its own here, and what it started from there.
+    # Weights come from there as well: for a fully trained network, this run names the trained weights, the
+    # classifier's own run those it started from.
     for name in ("stage", "weights", *(column for column in map(str, frame) if column.startswith(CONFIG))):
         cells = cells.assign(**{name: tested[name].set_axis(cells.index).where(known, cells[name])})
     return cells.assign(setting=settings_of_tested(cells, frame))
@@ -53,7 +54,7 @@ def robustness_families(frame: pd.DataFrame) -> Table | None:
 
 
 def tail_robustness(frame: pd.DataFrame) -> Table | None:
-    """Return accuracy of many, medium and few classes under corruption, of classifiers trained on a long tail."""
+    """Return accuracy on many, medium and few classes under corruption, for classifiers trained on a long tail."""
     cells = robustness_cells(frame)
     scores = tuple(_score(f"{tier}/accuracy_{group}", f"{tier} {group}") for tier in TIERS for group in GROUPS)
     return _answer(TAIL_ROW, cells[cells["method"].fillna("") != ""], scores)

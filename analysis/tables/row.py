@@ -1,4 +1,4 @@
-"""What a row of ``TABLES`` says of a comparison table."""
+"""A row of ``TABLES``, which describes a comparison table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class TableRow:
     """One comparison table.
 
     Attributes:
-        name: What files and the command line call it; letters, digits and underscores.
-        question: What it answers: its title.
-        needs: Which finished runs answer it, as in "there are no ..." and "needs ...".
-        build: Runs of one dataset to the table, or to None where they do not answer the question.
-        chart: A table of two rows or more to the chart above it, or to None where a chart would tell no more.
-        over_datasets: Whether it compares datasets, and so is built from the runs of all of them; others refuse to mix.
-        filters: Columns by which a page filters the table, which can be sorted there, too; empty for none.
+        name: Its name in files and on the command line; letters, digits and underscores.
+        question: The question that it answers: its title.
+        needs: The finished runs that it needs, as in "there are no ..." and "needs ...".
+        build: Builds the table from runs of one dataset; returns None if they do not answer the question.
+        chart: Returns the chart above a table of at least two rows; None if a chart would show no more.
+        over_datasets: Whether it compares datasets and is built from the runs of all of them; others reject a mixture.
+        filters: Columns by which a page filters the table, which can then be sorted as well; may be empty.
     """
 
     name: str
@@ -36,5 +36,5 @@ class TableRow:
             raise ValueError(f"a table's name must consist of letters, digits and underscores, got {self.name!r}")
 
     def __call__(self, frame: pd.DataFrame) -> Table | None:
-        """Return the table of runs, or None where they do not answer its question."""
+        """Return the table of runs, or None if they do not answer its question."""
         return self.build(frame)

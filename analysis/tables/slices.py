@@ -1,4 +1,4 @@
-"""On which slices of the test split the best classifier is good, and on which it is not."""
+"""Scores of the best classifier on slices of the test split."""
 
 from typing import Any
 
@@ -26,10 +26,10 @@ COLUMNS = (
 
 
 def slices(frame: pd.DataFrame) -> Table | None:
-    """Return the scores of the classifier that is best on validation data by slice, over its seeds.
+    """Return the scores by slice of the classifier that is best on validation data, over its seeds.
 
     Raises:
-        InputError: If one of its runs holds no predictions, or its seeds were tested on other items.
+        InputError: If one of its runs has no predictions, or its seeds were tested on different items.
     """
     best = best_by_validation(frame, LABELS)
     if best is None:

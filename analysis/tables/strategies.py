@@ -22,9 +22,9 @@ SCORES = (
 
 
 def strategies(frame: pd.DataFrame) -> Table | None:
-    """Return scores of a linear head on frozen features and of fine-tunings by their layers, and what those gain.
+    """Return scores of a linear head on frozen features and of fine-tunings by layers, with the gains of the latter.
 
-    Nothing where no backbone has both.
+    Nothing unless a backbone has both.
     """
     cells = frozen_or_tuned(frame)
     cells = cells[cells["head"] == "linear"]

@@ -1,4 +1,4 @@
-"""Tuned against default hyperparameters."""
+"""Tuned compared with default hyperparameters."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from analysis.tables.strategies import SCORES
 
 
 def tuning(frame: pd.DataFrame) -> Table | None:
-    """Return scores of tuned classifiers beside the same with default hyperparameters; nothing without tuned ones."""
+    """Return scores of tuned classifiers and of the same with default hyperparameters; nothing without tuned ones."""
     cells = frozen_or_tuned(frame)
     cells = cells.assign(trials=config_column(cells, "n_trials", 0).astype(int))
     labels = ["backbone", "head", "strategy"]

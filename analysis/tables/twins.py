@@ -21,7 +21,7 @@ ALL, APART = "all", "without twins"
 
 
 def twins(frame: pd.DataFrame) -> Table | None:
-    """Return accuracies on all test images and on those without a twin in train; nothing without an audit of the data.
+    """Return accuracies on all test images and on those without a twin in train; nothing if the data were not audited.
 
     Raises:
         InputError: If the audit's table of twins cannot be read.
@@ -51,7 +51,7 @@ def twins(frame: pd.DataFrame) -> Table | None:
 
 
 def _both_scores(row: "pd.Series[Any]", twin_ids: NDArray[np.str_]) -> dict[str, float]:
-    """Return both accuracies with their intervals; nothing where predictions are missing, or all images have twins."""
+    """Return both accuracies with their intervals; nothing if predictions are missing, or all images have twins."""
     try:
         runs = [item_scores(run_id) for run_id in runs_by_seed(row).values()]
     except MissingPredictions:

@@ -25,12 +25,12 @@ COLUMNS = (
 
 
 def unlike(frame: pd.DataFrame) -> Table | None:
-    """Return AUROC and FPR at 95 % of the own images kept, per classifier, other images and score."""
+    """Return AUROC, and FPR with 95 % of its own images accepted, per classifier, other images and score."""
     tried = frame[(frame["stage"] == "promote") & (frame["status"] == "FINISHED")]
     if CLEAN not in tried or not tried[CLEAN].notna().any():
         return None
     names = [(name, found) for name in map(str, tried) if (found := _METRIC.fullmatch(name))]
-    # Newest first: of several trials of one classifier and source the newest counts.
+    # Newest first: if a classifier was tested several times on a source, the latest test is used.
     rows = [_row(run, name, found) for _, run in tried.iterrows() for name, found in names if pd.notna(run[name])]
     table = pd.DataFrame(rows).drop_duplicates([*LABELS, "candidate", "source", "score"])
     table = table.sort_values(["source", *LABELS, AUROC], ascending=[True] * 4 + [False], kind="stable")

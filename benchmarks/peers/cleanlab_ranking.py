@@ -1,6 +1,6 @@
-"""cleanlab's ranking of labels, in an environment of its own: its licence (AGPL) keeps it out of this project's.
+"""cleanlab's ranking of labels, in a separate environment because of its licence (AGPL).
 
-``CLEANLAB_PYTHON`` names a Python that has it: ``python -m venv peer && peer/bin/pip install cleanlab``.
+``CLEANLAB_PYTHON`` names a Python with cleanlab installed: ``python -m venv peer && peer/bin/pip install cleanlab``.
 """
 
 import os
@@ -25,7 +25,7 @@ np.savez(sys.argv[2], **{
 
 
 def scores(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]] | None:
-    """Return the quality of each label by method, low where it is suspicious; None where there is no cleanlab."""
+    """Return the quality of each label by method, low if it is suspicious; None without cleanlab."""
     python = os.environ.get("CLEANLAB_PYTHON")
     if not python:
         return None

@@ -1,8 +1,8 @@
-"""Every corruption once more: one image at a time, in float64, by NumPy, SciPy, Pillow and OpenCV, from its definition.
+"""A second implementation of every corruption from its definition: single images, float64, common libraries.
 
-The tests compare pixels and distributions with it, the benchmark time. Nothing here comes from the package. A function
-takes pixels, uint8 of shape (height, width, 3), a source of random numbers with NumPy's names (``uniform``,
-``standard_normal``, ``integers``, ``poisson``) and the constants.
+It uses NumPy, SciPy, Pillow and OpenCV. Tests compare pixels and distributions with it, the benchmark compares time.
+Nothing here uses the package. A function takes pixels, uint8 of shape (height, width, 3), a source of random numbers
+with NumPy's method names (``uniform``, ``standard_normal``, ``integers``, ``poisson``) and the constants.
 """
 
 import io
@@ -98,7 +98,7 @@ def snow(
 
 
 def frost(pixels: Pixels, rng: Any, image_weight: float, frost_weight: float) -> Pixels:
-    """The frost texture is this project's own; see ``docs/corruptions.md``."""
+    """Frost with this project's own texture; see ``docs/corruptions.md``."""
     height, width = pixels.shape[:2]
     noise = rng.uniform(-1, 1, (3, _next_power(height, width) ** 2 - 1))
     clouds = zip(noise, (2.0, 1.6, 1.35), strict=True)
@@ -175,7 +175,7 @@ def elastic_transform(pixels: Pixels, rng: Any, strength: float, sigma: float, r
     centre, size = np.array([width // 2, height // 2]), min(height, width) // 3
     corners = np.array([centre + size, [centre[0] + size, centre[1] - size], centre - size], dtype=np.float64)
     targets = corners + rng.uniform(-reach, reach, (3, 2))
-    # OpenCV's own warp rounds places to 1/32 pixel, so only the map is taken from it.
+    # OpenCV's own warp rounds positions to 1/32 pixel, so only its map is used.
     back = cv2.getAffineTransform(targets.astype(np.float32), corners.astype(np.float32))
     y, x = np.mgrid[:height, :width]
     x_from, y_from = (row[0] * x + row[1] * y + row[2] for row in back)

@@ -1,4 +1,4 @@
-"""A vote of nearest neighbours by faiss' exact search, with all its threads."""
+"""k nearest neighbours with faiss' exact search, with all its threads."""
 
 import faiss
 import numpy as np
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 class FaissKNN:
-    """k nearest neighbours by ``IndexFlatL2``; votes as scikit-learn's, the first of equal ones."""
+    """k nearest neighbours with ``IndexFlatL2``; votes like scikit-learn: in a tie, the first class wins."""
 
     def __init__(self, k: int) -> None:
         self.k = k

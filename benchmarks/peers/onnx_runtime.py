@@ -1,4 +1,4 @@
-"""Forward passes by ONNX Runtime of an exported network; on x86 its CPU kernels have no bf16 convolution."""
+"""Forward passes of an exported network in ONNX Runtime, whose CPU kernels have no bf16 convolution on x86."""
 
 import tempfile
 import warnings
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class OnnxForward:
-    """A network as an ONNX Runtime session with all cores and all graph optimisations: its defaults."""
+    """A network as an ONNX Runtime session with its defaults: all cores and all graph optimisations."""
 
     def __init__(self, network: nn.Module, image_size: int) -> None:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

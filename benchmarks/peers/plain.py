@@ -1,4 +1,4 @@
-"""Feature extraction and fine-tuning of ``fc`` as a plain torchvision script does them."""
+"""Feature extraction and fine-tuning of ``fc`` in a plain torchvision script."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 
 def loader(folder: Path, image_size: int, num_workers: int, *, shuffle: bool = False) -> DataLoader[tuple[Tensor, int]]:
-    """Return batches of a class folder: PIL, float, normalised; photos are resized to 8/7 and cropped."""
+    """Return batches of images, read by PIL, as normalised floats; photos are resized to 8/7 and cropped."""
     small = image_size < 128
     steps = [
         transforms.Resize(image_size if small else round(image_size * 8 / 7)),
@@ -32,7 +32,7 @@ def backbone(name: str, state: dict[str, Tensor]) -> nn.Module:
 
 
 def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int) -> Tensor:
-    """Return the features of every image of a class folder."""
+    """Return the features of all images in a folder with classes."""
     with torch.no_grad():
         return torch.cat([network(images) for images, _ in loader(folder, image_size, num_workers)])
 
@@ -40,7 +40,7 @@ def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int)
 def finetune_fc(
     network: nn.Module, n_features: int, n_classes: int, folder: Path, image_size: int, epochs: int
 ) -> Iterator[float]:
-    """Yield the loss of each epoch of training a linear layer, the whole network run in every epoch."""
+    """Yield the loss of each epoch of training a linear layer; every epoch runs the whole network."""
     layer = nn.Linear(n_features, n_classes)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-3)
     batches = loader(folder, image_size, 0, shuffle=True)

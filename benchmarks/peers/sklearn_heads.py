@@ -1,4 +1,4 @@
-"""Heads as scikit-learn has them, with the settings that give ours the same results."""
+"""scikit-learn's equivalents of heads, with settings that give the same results as ours."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 
 
 def build(head: str) -> Any:
-    """Return an unfitted estimator for one of our heads' names, with our defaults."""
+    """Return an unfitted estimator for the name of one of our heads, with our defaults."""
     if head == "svm":
         return SVC(C=9.0)
     if head == "knn":
@@ -20,5 +20,5 @@ def build(head: str) -> Any:
         return NearestCentroid()
     if head == "linear":
         return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    # As many epochs as ours trains; early stopping is off on both sides.
+    # The same number of epochs as ours; neither stops early.
     return make_pipeline(StandardScaler(), MLPClassifier((512,), max_iter=10, batch_size=256, n_iter_no_change=10))

@@ -1,4 +1,4 @@
-"""Feature extraction as timm's documentation shows it: its model without a classifier, its own transform."""
+"""Feature extraction as in timm's documentation: its model without a classifier, and its own transform."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def network(name: str) -> nn.Module:
 
 
 def extract(model: nn.Module, folder: Path, image_size: int, num_workers: int) -> Tensor:
-    """Return the features of every image of a class folder."""
+    """Return the features of all images in a folder with classes."""
     config = timm.data.resolve_data_config({"input_size": (3, image_size, image_size)}, model=model)
     dataset = ImageFolder(str(folder), timm.data.create_transform(**config))
     with torch.inference_mode():

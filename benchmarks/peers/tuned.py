@@ -1,4 +1,4 @@
-"""The plain script with what PyTorch's own guide advises: channels_last, and bf16 autocast where it is native."""
+"""The plain script tuned as PyTorch's own guide advises: channels_last, and bf16 autocast if it is native."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from resnet_mlflow.devices import pick_precision
 
 
 def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int, device: str = "cpu") -> Tensor:
-    """Return the features of every image of a class folder; ``network`` is ``plain.backbone``'s, on the device."""
+    """Return the features of all images in a folder of classes; ``network`` is ``plain.backbone``'s, on the device."""
     network = network.to(memory_format=torch.channels_last)
     features = []
     with torch.no_grad(), _autocast(device):
@@ -22,7 +22,7 @@ def extract(network: nn.Module, folder: Path, image_size: int, num_workers: int,
 
 
 def _autocast(device: str) -> torch.autocast:
-    # Without instructions for it, bf16 is several times slower than float32.
+    # Without native instructions, bf16 is several times slower than float32.
     return torch.autocast(device, torch.bfloat16, enabled=pick_precision("auto", device) == "bf16")
 
 
@@ -35,7 +35,7 @@ def finetune(
     num_workers: int,
     frozen: Sequence[str] = (),
 ) -> Iterator[float]:
-    """Yield the loss of each epoch of training a torchvision network, all layers but the frozen ones."""
+    """Yield the loss of each epoch of training a torchvision network, except its frozen layers."""
     network = models.get_model(name, weights=None, num_classes=n_classes).to(memory_format=torch.channels_last)
     for layer in frozen:
         network.get_submodule(layer).requires_grad_(False).eval()
