@@ -1,5 +1,6 @@
 """k nearest neighbours on features: one search serves every k."""
 
+from collections import deque
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.heads.base import Array, HeadBase, Validation
+from resnet_mlflow.heads.blocks import thread_per_block
 from resnet_mlflow.heads.portable import accelerated
 from resnet_mlflow.heads.preprocessing import unit_length
 
@@ -24,6 +26,7 @@ Neighbours = tuple[Array, Array]
 SPARE = 8  # neighbours beyond k that the search returns: it may misplace near-ties by rounding
 SEARCH_ROWS = 4096
 BLOCK_VALUES = 2**17  # feature differences held at once: 512 KiB in float32, which a core's cache holds
+THREAD_ROWS = 256  # items whose distances a thread computes at a time
 SMALLEST_VOTE = 1e-6  # of a class without neighbours: its logit must be finite
 
 
@@ -190,7 +193,13 @@ knn-dino:
     def _squared_distances(self, X: Array, candidates: Array) -> Array:
         distances = np.empty(candidates.shape)
         n_rows = max(1, BLOCK_VALUES // (candidates.shape[1] * X.shape[1]))
-        for rows in gen_batches(len(X), n_rows):
-            difference = self.features_[candidates[rows]] - X[rows, np.newaxis]
-            distances[rows] = np.einsum("ikd,ikd->ik", difference, difference)
+
+        def fill(part: slice) -> None:
+            for rows in gen_batches(part.stop - part.start, n_rows):
+                here = slice(part.start + rows.start, part.start + rows.stop)
+                difference = self.features_[candidates[here]] - X[here, np.newaxis]
+                distances[here] = np.einsum("ikd,ikd->ik", difference, difference)
+
+        with thread_per_block() as in_order:
+            deque(in_order(fill, gen_batches(len(X), THREAD_ROWS)), maxlen=0)
         return distances
