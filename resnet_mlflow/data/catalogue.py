@@ -37,7 +37,7 @@ def load_dataset(
         group_by: What images of one group have in common, see ``grouping.group_images``; if empty, only copies form
             groups.
         duplicates: ``keep`` or ``drop_from_train``: what to do about copies across the dataset's own splits.
-            crossing_groups: The same for groups.
+        crossing_groups: The same for groups.
 
     Raises:
         InputError: If the name is unknown, or the dataset is not available or not usable.

@@ -65,7 +65,7 @@ class ImageSplit:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Return the number of each image's group, ``(n_images,)``: no draw parts a group; equal content is always one.
+        """Return each image's group number, ``(n_images,)``: no draw splits a group; copies are always one group.
 
         Numbers are valid across the dataset, so that groups can be found in several splits.
         """
@@ -178,7 +178,7 @@ class ImageDataset:
 
     @property
     def n_groups_across_splits(self) -> dict[str, int]:
-        """Return how many images of the second split are of a group that the first has, too, for pairs with any."""
+        """Return how many images of the second split are in a group that the first also has, for pairs with any."""
         return _shared({name: split.groups for name, split in self.splits.items()})
 
     @property

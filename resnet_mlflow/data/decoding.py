@@ -63,8 +63,8 @@ def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) 
 
     Args:
         path: The file; named in errors.
-        data: Its content, if already read. max_pixels: Maximum number of pixels by the header, which is checked before
-            memory is allocated.
+        data: Its content, if already read.
+        max_pixels: Maximum number of pixels by the header, which is checked before memory is allocated.
 
     Raises:
         BadImageError: If the file is damaged, cannot be decoded, or is too large.
@@ -106,7 +106,8 @@ def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXEL
 
     Args:
         path: The file; named in errors.
-        data: Its content, if already read. max_pixels: Maximum number of pixels by the header.
+        data: Its content, if already read.
+        max_pixels: Maximum number of pixels by the header.
 
     Raises:
         BadImageError: If the file cannot be read, has no image header, or is too large.

@@ -27,7 +27,8 @@ def draw_folds(
     Args:
         labels: Class indices, shape ``(n_items,)``.
         folds: Number of folds, at least 2.
-        seed: Seed of the draw. class_names: Names of all classes, for errors.
+        seed: Seed of the draw.
+        class_names: Names of all classes, for errors.
         groups: Items with equal numbers stay in one fold, shape ``(n_items,)``; None means that each item is its own
             group.
 
@@ -123,7 +124,7 @@ def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
     Args:
         dataset: The dataset whose pool is divided.
         folds: Number of folds, at least 2.
-        seed: What the draw depends on.
+        seed: Seed of the draw.
 
     Raises:
         InputError: As ``draw_folds``.
