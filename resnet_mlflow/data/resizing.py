@@ -1,4 +1,4 @@
-"""Images resized and cropped to the network's input, as ``registry.preprocessing`` says: a change needs a new text."""
+"""Resizes and crops images to the network's input by ``registry.preprocessing``; a change needs a new text there."""
 
 import numpy as np
 import torch
