@@ -1,4 +1,4 @@
-"""Scores that detect images unlike the training images: a row each; functions in ``resnet_mlflow.uncertainty``."""
+"""Scores that detect images unlike the training images: one row each; functions in ``resnet_mlflow.uncertainty``."""
 
 from dataclasses import dataclass
 

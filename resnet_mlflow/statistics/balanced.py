@@ -1,4 +1,4 @@
-"""Intervals of scores that weigh classes alike: balanced accuracy and macro-F1, also with few images per class.
+"""Intervals of scores with equal class weights, balanced accuracy and macro-F1, also for few images per class.
 
 A bootstrap within classes fails there: resampling the ``n`` items of a class gives ``(n - 1) / n`` of their variance,
 and none if the class has no error. Here the variance is that of recalls shrunk towards their common mean, and at least

@@ -222,7 +222,7 @@ def _clipped(limits: tuple[Floats, Floats], least: float) -> tuple[Floats, Float
 
 
 def _alike(square: Floats, moments: Moments, n_items: float) -> Floats:
-    """Return a mean square over that of single runs: 1 where seeds err on the same items, less where on others."""
+    """Return a mean square relative to that of single runs: 1 if seeds err on the same items, less if on others."""
     return np.asarray((n_items * square + ALIKE_ITEMS) / (n_items * moments.square + ALIKE_ITEMS))
 
 

@@ -1,4 +1,4 @@
-"""Scores over seeds, and differences of two methods over the same seeds: intervals by part and together, and tests."""
+"""Scores over seeds, and differences of two methods over the same seeds: intervals by part and in total, and tests."""
 
 import math
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class SeededScore:
 
 @dataclass(frozen=True)
 class SeededDifference:
-    """First score minus second over the same seeds and items; ``interval`` and ``p_value`` cover the chance of both.
+    """First score minus second over the same seeds and items; ``interval`` and ``p_value`` cover both sources.
 
     Attributes:
         difference: Difference of the means over the seeds that differ.

@@ -45,7 +45,7 @@ def tango_interval(n_only_first: float, n_only_second: float, n_items: float, co
 def tango_limits(
     n_only_first: ArrayLike, n_only_second: ArrayLike, n_items: ArrayLike, z: float
 ) -> tuple[Floats, Floats]:
-    """Return the ends of Tango's intervals of many pairs at once; counts may be effective ones, no whole numbers."""
+    """Return the limits of Tango's intervals of many pairs at once; effective counts need not be integers."""
     b, c, n = (np.asarray(value, dtype=np.float64) for value in (n_only_first, n_only_second, n_items))
     observed = (b - c) / n
     ends = []
