@@ -88,7 +88,7 @@ def adjust(head: HeadBase, offsets: ArrayLike, factor: float = 1.0) -> AdjustedH
 
 
 def logit_factor(head: HeadBase, val_logits: Array, val_labels: Array) -> float:
-    """Return what turns the head's logits into log-probabilities: 1 where they are, else one over a temperature.
+    """Return the factor that makes the head's logits log-probabilities: 1 if they are, else 1 / temperature.
 
     Args:
         head: A fitted head.

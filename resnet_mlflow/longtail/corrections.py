@@ -72,7 +72,7 @@ def logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation)
 
 
 def tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
-    """Return what divides the rows of the last layer by a power of their norms; see ``posthoc.tau_normalize``."""
+    """Return the correction that divides last-layer rows by a power of their norms; see ``posthoc.tau_normalize``."""
     weight, bias = last_layer(head)
     scores = layer_inputs(head, val[0]).astype(np.float64) @ weight.T
     return Correction(

@@ -75,7 +75,7 @@ def class_counts_figure(
 
 
 def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str]) -> "Figure":
-    """Return a panel per method: test accuracy of each class from the largest to the smallest, beside ``none``.
+    """Return a figure, one panel per method: test accuracy by class from largest to smallest, next to ``none``.
 
     Lines are means over seeds. Classes are named if every seed has the same order of sizes.
 
@@ -194,7 +194,7 @@ def _frame_panel(axes: "Axes", method: str, n_classes: int, *, first: bool) -> N
 
 
 def _class_labels(class_names: Sequence[str], n_labels: int = 20) -> tuple[list[str], float]:
-    """Return names for a class axis, empty where they are thinned out, and the inches that they need below it."""
+    """Return names for a class axis, empty where thinned out, and the inches that they need below it."""
     step = 1 if len(class_names) <= MAX_NAMED_CLASSES else tick_step(len(class_names), n_labels)
     names = [name if i % step == 0 else "" for i, name in enumerate(display_names(class_names, 14))]
     return names, 0.2 + max(text_inches(name) for name in names if name)

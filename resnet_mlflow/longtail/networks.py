@@ -101,7 +101,7 @@ def train_network(
 def fit_on_loss(
     head: Any, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
 ) -> HeadBase:
-    """Return the head fitted by gradient descent on any loss, by what its class has below; see ``fit_linear``.
+    """Return the head fitted by gradient descent on any loss, by the function for its class; see ``fit_linear``.
 
     Raises:
         TypeError: If there is none for its class.

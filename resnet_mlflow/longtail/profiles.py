@@ -144,7 +144,7 @@ def _wanted(
     profile: str,
     imbalance_factor: float,
 ) -> NDArray[np.int64]:
-    """Return how many images each class keeps: the profile from the largest head that every class has images for."""
+    """Return the number of images each class keeps: the profile with the largest head for which all have enough."""
 
     def wanted(n_max: int) -> NDArray[np.int64]:
         return np.array(long_tail_counts(n_max, len(names), imbalance_factor, profile))[places]

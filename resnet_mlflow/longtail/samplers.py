@@ -35,12 +35,12 @@ def class_probabilities(counts: ArrayLike, power: float) -> Floats:
 
 
 def progressive_probabilities(counts: ArrayLike, epoch: int, n_epochs: int) -> Floats:
-    """Return the shares of an epoch that moves from images alike in the first to classes alike in the last.
+    """Return an epoch's class shares, from uniform over images in the first to uniform over classes in the last.
 
     Args:
         counts: Training images by class, of shape (n_classes,).
         epoch: Number of the epoch, from 1.
-        n_epochs: Epochs of the training.
+        n_epochs: Number of training epochs.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 2.
@@ -90,7 +90,7 @@ def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
 
 
 def balanced_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws uniform over classes; arguments as for ``build_row_sampler``."""
+    """Return draws with all classes equally likely; arguments as for ``build_row_sampler``."""
     return _draws(labels, class_probabilities(counts, 0.0), seed, n_rows)
 
 
@@ -100,7 +100,7 @@ def sqrt_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows:
 
 
 def progressive_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws that go from images alike to classes alike; the arguments are those of ``build_row_sampler``."""
+    """Return draws that move from images to classes being equally likely; arguments as for ``build_row_sampler``."""
     return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
 
 
@@ -121,7 +121,7 @@ def build_row_sampler(
         parts: The combined methods, see ``selection.method_parts``.
         labels: Class indices of the training items, of shape (n_items,).
         n_classes: Number of classes, each with at least one item.
-        n_epochs: Epochs of the training.
+        n_epochs: Number of training epochs.
         seed: Seed of the draws.
         n_rows: Rows per epoch; None means the number of items.
         params: Hyperparameters by name; omitted ones have the method's default.

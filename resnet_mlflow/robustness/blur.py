@@ -149,7 +149,7 @@ def zoom_centre(planes: Tensor, factor: float) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _zoom_taps(side: int, factor: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return between which two pixels each enlarged one lies, int64 of shape (side,), and how far, float32."""
+    """Return the two source pixels of each enlarged one, int64 of shape (side,), and the weight, float32."""
     crop = math.ceil(side / factor)
     enlarged = round(crop * factor)
     start, trim = (side - crop) // 2, (enlarged - side) // 2

@@ -37,7 +37,7 @@ PICTURES_PER_LINE = 8
 
 
 def severity_curves_figure(tried: Sequence[TriedClassifier]) -> "Figure":
-    """Return a panel per corruption: accuracy by severity with its 95 % interval, from the clean accuracy at 0.
+    """Return a figure, one panel per corruption: accuracy by severity with its 95 % interval, clean accuracy at 0.
 
     Args:
         tried: Up to six classifiers, tested on the same cells.

@@ -65,7 +65,7 @@ def _signs(random: ItemRandom) -> Tensor:
 
 
 def _turn_and_scale(images: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Return images read, bilinear, at places turned and scaled about the centre; both of shape (n,)."""
+    """Return images sampled bilinearly at positions rotated and scaled about the centre; both of shape (n,)."""
     height, width = images.shape[2:]
     ys = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
     xs = torch.arange(width, device=images.device) - (width - 1) / 2

@@ -117,7 +117,7 @@ def distance_to(edges: Tensor) -> Tensor:
 
 
 def _neighbours(planes: Tensor, reach: int, outside: float) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield each offset down and right and the planes shifted by it, so that a pixel sees its neighbour."""
+    """Yield each offset (down, right) and the planes shifted by it, so that a pixel is aligned with its neighbour."""
     height, width = planes.shape[2:]
     padded = F.pad(planes, (reach,) * 4, value=outside)
     for y in range(-reach, reach + 1):
