@@ -29,7 +29,7 @@ class Pace:
             self._seconds.setdefault(name, []).append(seconds)
 
     def left(self, rest: Iterable[Likeness]) -> float:
-        """Return the seconds that work takes, each piece the median of its closest likes; NaN where none is known."""
+        """Return the estimated seconds for the rest, each piece by the median of the most similar; NaN if unknown."""
         return sum((self._one(work) for work in rest), 0.0)
 
     def _one(self, work: Likeness) -> float:

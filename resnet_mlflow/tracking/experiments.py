@@ -102,7 +102,7 @@ def reach_store() -> None:
 
 
 def create_repeat(run: Run) -> str:
-    """Return the id of a new run beside another one, for an entry point to use; it names what it repeats.
+    """Create a run next to another one, for an entry point to use, and return its id; it names the original.
 
     Args:
         run: The run to repeat.

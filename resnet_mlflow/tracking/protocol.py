@@ -1,4 +1,4 @@
-"""By which protocol a run was scored: only scores of one protocol are compared, in tables as in MLflow's lists."""
+"""The protocol that scored a run: only scores of the same protocol are compared, in tables and MLflow's lists."""
 
 from collections.abc import Mapping
 from typing import Literal

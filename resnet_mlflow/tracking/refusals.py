@@ -95,7 +95,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def stop_retrying() -> None:
-    """Let what MLflow still does in this process, such as ending runs, fail at once: the store is known to be away."""
+    """Make further MLflow calls in this process, such as ending runs, fail at once: the store is unavailable."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
