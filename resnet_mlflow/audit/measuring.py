@@ -148,7 +148,7 @@ def _levels(grey: NDArray[np.uint8], *shares: float) -> list[float]:
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:
-    """Return how steep the steepest edges are: 1 for a step from pixel to pixel, 1/8 for a slope over 8 of 256 pixels.
+    """Return the steepness of the steepest edges: 1 for a step between pixels, 1/8 for a slope over 8 of 256 pixels.
 
     It is the ratio of the largest differences of neighbours to those over a 32nd of the shorter side. Contrast cancels,
     flat objects count by their outline, and the original size does not matter, since the image is given at 256 pixels.

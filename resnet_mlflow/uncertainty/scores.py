@@ -40,7 +40,7 @@ def knn(arrays: Arrays, features: Floats, logits: Floats) -> Floats:
 
 
 def fit_mahalanobis(features: Floats, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """Return what whitens the features within classes, ``(n_features, n_features)``, and the whitened class means.
+    """Return the within-class whitening matrix, ``(n_features, n_features)``, and the whitened class means.
 
     The covariance is shrunk by Ledoit and Wolf's rule, so that it also exists for fewer images than features.
     """
