@@ -1,4 +1,4 @@
-"""Heads: scikit-learn estimators on features, one per file.
+"""Heads: one scikit-learn estimator on features per file.
 
 Nothing here imports torch; the heads that train with it do so in ``fit``.
 """

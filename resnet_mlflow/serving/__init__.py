@@ -1,4 +1,4 @@
-"""A complete classifier from image to label: its folder, its form in MLflow, and the decision to promote it."""
+"""A complete classifier, image in and label out: its folder, its form in MLflow, the decision to promote it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

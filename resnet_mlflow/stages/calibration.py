@@ -195,7 +195,7 @@ def fitted_splits(classifier: RunClassifier) -> dict[str, FeatureSplit]:
 
 
 def inputs_as_fitted(classifier: RunClassifier) -> Inputs:
-    """Return the inputs of a classifier with the splits that it was fitted on: of a refit, all images train."""
+    """Return the inputs of a classifier with the splits that it was fitted on: in a refit, all are for training."""
     is_refit = classifier.run.data.tags.get("stage") == "refit"
     return refit_part(classifier.inputs, {}) if is_refit else classifier.inputs
 

@@ -99,7 +99,7 @@ def _withdrawn(model_name: str) -> dict[str, str]:
 
 
 def _of_equals(runs: Sequence[Run], metric: str, score: float) -> tuple[Run, str]:
-    """Return which of runs with one validation score is taken, and by what rule: fewest multiply-adds, then oldest."""
+    """Return the run to take among equal validation scores, and the rule: fewest multiply-adds, then oldest."""
     chosen = min(runs, key=lambda run: (_multiply_adds(run), run.info.start_time))
     if len(runs) == 1:
         return chosen, ""

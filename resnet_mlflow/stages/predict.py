@@ -40,7 +40,7 @@ class PredictedFolder:
 
 
 def run_predict(config: PredictConfig) -> PredictedFolder:
-    """Return the file with path, label, probability and class scores of every readable image of a folder.
+    """Write path, label, probability and class scores of all readable images in a folder; return the result.
 
     Raises:
         InputError: If the folder has no images, the model does not exist, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""A cross-validated configuration fitted on all images, to be served: cross-validation yields no classifier."""
+"""Fits a cross-validated configuration on all images for serving: cross-validation yields no classifier."""
 
 import dataclasses
 import logging

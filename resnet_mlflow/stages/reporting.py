@@ -197,7 +197,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.Data
 
 
 def _write_predictions(folder: Path, frame: "pd.DataFrame") -> None:
-    """Write predictions: scores byte by byte, as no two of them are equal and dictionaries only make them longer."""
+    """Write predictions, with scores in byte-stream encoding: without repeats, dictionaries would only add size."""
     scores = list(frame.select_dtypes("float32"))
     others = [name for name in frame if name not in scores]
     path = folder / "predictions.parquet"

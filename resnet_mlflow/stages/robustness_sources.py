@@ -109,7 +109,7 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
-    """Return the classifiers by backbone, weights, preprocessing and precision, in the order of their first ones."""
+    """Return the classifiers grouped by backbone, weights, preprocessing and precision, in their original order."""
     groups: dict[tuple[object, ...], list[RunClassifier]] = {}
     for one in classifiers:
         how = one.inputs.identity

@@ -1,4 +1,4 @@
-"""Features in the tracking store, for other machines: files that are sent and fetched one by one, and go on."""
+"""Features in the tracking store for other machines: files are sent and fetched one by one and can resume."""
 
 import json
 import logging

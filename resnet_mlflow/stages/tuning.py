@@ -98,8 +98,8 @@ def enter_shared_run(
 ) -> StageRun:
     """Return the run that all processes of a study work on, created by the first of them; call it under a lock.
 
-    It is left when the stack is, and ends only when no other process works on it. A run that has been evaluated is
-    closed: more trials of its study lie under a new one.
+    It is left with the stack, and ends only if no other process works on it. A run that has been evaluated is closed:
+    further trials of its study get a new parent.
     """
     known = {"study_name": study.task.name, "study_storage": study.storage.place}
     if study.is_concluded:

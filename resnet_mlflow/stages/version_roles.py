@@ -13,7 +13,7 @@ VERSION_TAGS = ("model_name", "model_version")
 
 
 def give_roles(champion: ModelVersion | None, challenger: ModelVersion | None) -> None:
-    """Give the aliases, the challenger's first: whoever is served changes last. None: the alias stays where it is."""
+    """Move the aliases, the challenger's first, so that the served version changes last. None leaves an alias."""
     if challenger is not None:
         move_alias(challenger, CHALLENGER)
     if champion is not None:
