@@ -77,8 +77,8 @@ def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, f
     """Return a progress bar with the time left, which a terminal shows until it is closed.
 
     Args:
-        total: How many units there are.
-        unit: What is counted, such as ``images``.
+        total: Number of units.
+        unit: Name of the unit, such as ``images``.
         what: Label before the bar.
         in_files: Whether a log file gets a line from time to time as well, unless the work belongs to a larger task.
         form: Like tqdm's ``bar_format``.

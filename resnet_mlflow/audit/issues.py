@@ -27,7 +27,7 @@ class IssueKind:
     Attributes:
         name: Name in tables.
         title: Title for readers.
-        advice: What to do, as a sentence.
+        advice: Advice, as a sentence.
     """
 
     name: str

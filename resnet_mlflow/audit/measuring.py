@@ -33,10 +33,10 @@ class ImageFacts:
     """Facts about each image; NaN, and a black copy, if it cannot be read.
 
     Attributes:
-        numbers: Of shape (n_images, n_numbers), in the order of ``NUMBERS``: width and height in pixels, bytes of the
-            file, mean luminance, its 5th and 95th percentiles and their distance in [0, 1], sharpness in (0, 1] (see
-            ``sharpness_of``) and that of the softer direction, the 0.5th and 99.5th percentile of the luminance and the
-            mean of each channel in [0, 1].
+        numbers: Measurements, of shape (n_images, n_numbers), in the order of ``NUMBERS``: width and height in pixels,
+            bytes of the file, mean luminance, its 5th and 95th percentiles and their distance in [0, 1], sharpness in
+            (0, 1] (see ``sharpness_of``) and that of the softer direction, the 0.5th and 99.5th percentile of the
+            luminance and the mean of each channel in [0, 1].
         formats: Name of the file's format, empty for arrays in memory.
         thumbs: Grey copies, uint8, ``(n_images, 32, 32)``; the whole image, whatever its aspect.
         errors: Errors of unreadable images, by row.

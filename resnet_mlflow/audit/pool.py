@@ -21,7 +21,7 @@ class NoImage(NamedTuple):
         split: Split that it would be in; empty if splits are drawn.
         path: Path relative to the dataset's folder.
         label: Name of its class.
-        reason: What is wrong with it.
+        reason: Why it is not an image.
     """
 
     split: str

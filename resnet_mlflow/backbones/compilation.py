@@ -1,4 +1,4 @@
-"""Compiling a backbone's forward pass, and deciding when that pays off."""
+"""Compiles a backbone's forward pass, and decides when that pays off."""
 
 import logging
 import shutil

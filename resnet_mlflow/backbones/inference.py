@@ -101,7 +101,7 @@ class InferenceForm(nn.Module):
     Args:
         backbone: Images to features or, without its pooling, to maps; it is copied, not modified.
         precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
+        device: Device that it runs on.
     """
 
     def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
@@ -128,6 +128,6 @@ def inference_form(backbone: nn.Module, precision: str, device: torch.device | s
     Args:
         backbone: Result of ``build_backbone``; it is not modified.
         precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
+        device: Device that it runs on.
     """
     return InferenceForm(backbone, precision, device)

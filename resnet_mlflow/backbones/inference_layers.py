@@ -44,7 +44,7 @@ def product_matrix(weight: Tensor, side: int) -> Tensor:
     """Return the matrix that convolves a whole map, ``(side * side * n_out, side * side * n_in)``.
 
     Args:
-        weight: Of a 3 x 3 convolution with padding 1, ``(n_out, n_in, 3, 3)``.
+        weight: Weight of a 3 x 3 convolution with padding 1, ``(n_out, n_in, 3, 3)``.
         side: Side of the map, 1 or 2 pixels: on a larger one, the kernel does not connect all pixels.
 
     Example:

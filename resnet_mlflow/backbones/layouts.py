@@ -77,7 +77,7 @@ class Group:
 
     @property
     def place(self) -> str:
-        """Return where it lies in the file, such as ``state_dict/module.encoder_q.*``."""
+        """Return its place in the file, such as ``state_dict/module.encoder_q.*``."""
         return f"{self.prefix}*"
 
     @property

@@ -98,9 +98,9 @@ class Bottleneck(nn.Module):
     Args:
         n_in: Input channels.
         planes: A quarter of the output channels.
-        stride: Of the 3x3 convolution and the shortcut.
-        groups: Of the 3x3 convolution.
-        width_per_group: Its channels per group where ``planes`` is 64, and in proportion elsewhere.
+        stride: Stride of the 3x3 convolution and the shortcut.
+        groups: Groups of the 3x3 convolution.
+        width_per_group: Its channels per group if ``planes`` is 64; other values are in proportion.
     """
 
     expansion = 4

@@ -35,7 +35,7 @@ def standardize_weights(network: nn.Module, seed: int) -> None:
 
     Args:
         network: A network on the CPU; its memory may be uninitialised.
-        seed: At least 0.
+        seed: Seed, at least 0.
 
     References:
         He et al. (2015), Delving Deep into Rectifiers: variance. Brock et al. (2021), Characterizing Signal Propagation

@@ -42,7 +42,7 @@ class ResolvedWeights:
     """Weights that are known to exist.
 
     Attributes:
-        label: What the ``weights`` tag shows, such as ``ResNet18_Weights.IMAGENET1K_V1`` or
+        label: Text for the ``weights`` tag, such as ``ResNet18_Weights.IMAGENET1K_V1`` or
             ``random-standardized-seed0``.
         digest: Identity of the values: the start of the file's SHA-256, or recipe and seed of random weights.
         path: The file, if there is one.

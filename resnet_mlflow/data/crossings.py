@@ -26,7 +26,7 @@ def leave_out(dataset: ImageDataset, *, copies: bool, groups: bool) -> ImageData
     Validation loses its images that are also in test.
 
     Args:
-        dataset: With its groups.
+        dataset: The dataset with its groups.
         copies: Whether to leave out images of equal content.
         groups: Whether to leave out images whose group is also in a held-out split, copies included.
 

@@ -106,7 +106,7 @@ class Skipped(NamedTuple):
 
     Attributes:
         path: Where it is, or where it was expected.
-        reason: What is wrong with it.
+        reason: Why it is not an image.
         split: The split that it would be in: one of the dataset's own, or ``all``.
         label: Class index.
     """

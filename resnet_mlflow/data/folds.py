@@ -127,7 +127,7 @@ def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
         seed: Seed of the draw.
 
     Raises:
-        InputError: As ``draw_folds``.
+        InputError: As for ``draw_folds``.
     """
     splits = [dataset.splits[name] for name in pool_names(dataset)]
     labels, groups = (np.concatenate([getattr(split, name) for split in splits]) for name in ("labels", "groups"))

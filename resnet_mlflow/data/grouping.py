@@ -29,8 +29,8 @@ def group_images(dataset: ImageDataset, group_by: str) -> ImageDataset:
     Args:
         dataset: The dataset from its loader.
         group_by: Name of a column of its table; ``exif_burst``, the camera and the minute of a picture; or a regular
-            expression, of which images share the captured groups (or the whole match) in their path relative to the
-            dataset's folder. Each image without a value is its own group.
+            expression for the path relative to the dataset's folder: images with equal captured groups (or whole match)
+            form a group. Each image without a value is its own group.
 
     Raises:
         InputError: If no image has a value, all images are one group, or groups keep a class on one side of a draw.

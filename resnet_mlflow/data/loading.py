@@ -97,15 +97,15 @@ def iterate_batches(
     Neither ``num_workers`` nor ``batch_size`` changes a pixel.
 
     Args:
-        split: Where the images come from.
+        split: The images.
         image_size: Side of the images in pixels, see ``resize_crop``.
         batch_size: Rows per batch; a batch with skipped rows has fewer images, and empty batches are omitted.
         num_workers: Number of threads; -1 means one per core, 0 means that the caller's thread does the work.
-        rows: Which rows, in which order; None means all.
+        rows: Rows to load, in order; None means all.
         skip_bad: Whether to leave out images that cannot be decoded.
         on_skip: Called with the row and the error of each skipped image, in order.
         change: Applied to the decoded images before they are resized, in the threads.
-        preprocessing: How they are resized.
+        preprocessing: The preprocessing, which decides how they are resized.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``skip_bad`` is False; the first in order.

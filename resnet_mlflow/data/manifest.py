@@ -25,7 +25,7 @@ class Manifest:
     """A table with one row per file.
 
     Attributes:
-        paths: As text.
+        paths: Paths as text.
         stamps: ``(n_files, 4)``, see ``STAMPS``.
         ids: Content ids, ``(n_files,)``.
         facts: ``(n_files, 3)``, see ``FACTS``.

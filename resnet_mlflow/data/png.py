@@ -86,7 +86,7 @@ def decode_plain(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def check_filled(data: bytes, chunks: Sequence[Chunk], pixels: NDArray[np.generic]) -> None:
-    """Refuse a file whose compressed data end before all pixels of its header.
+    """Refuse a file with too few compressed data for the pixels in its header.
 
     Args:
         data: The file.

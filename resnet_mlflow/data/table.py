@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Hugging Face's image folders call it file_name.
 _PATH_COLUMNS = ("path", "file_name")
 _METADATA = "metadata"
-# As long as the name of a class folder may be.
+# The maximum length of a class folder's name.
 _MOST_CHARACTERS = 255
 # No system supports longer ones, and a small Parquet file can repeat a long one many times.
 _MOST_OF_A_PATH = 4096
@@ -214,7 +214,7 @@ def _by_split(place: Path, listing: _Listing, class_names: Sequence[str]) -> dic
 
 
 def _folders(listing: _Listing) -> list[str]:
-    """Return each file's folder below the common parent, if these are named like splits; otherwise nothing."""
+    """Return each file's folder below the common parent, if these are named like splits; otherwise an empty list."""
     # The common prefix of the first and the last in order is common to all.
     common = os.path.commonpath([min(listing.paths), max(listing.paths)])
     n_common = len(common.rstrip(os.sep)) + 1

@@ -142,7 +142,7 @@ def _title(confusion: NDArray[np.int64]) -> str:
 
 
 def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the share of each label's items; NaN where a label has none."""
+    """Return shares of each label's items; NaN for labels without items."""
     support = confusion.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0))
 

@@ -31,7 +31,7 @@ def locating_stage(image_size: int) -> str:
 def grad_cam(
     backbone: nn.Module, head: nn.Module, images: Tensor, targets: ArrayLike, stage: str = "layer4"
 ) -> NDArray[np.float32]:
-    """Return a map per image of where a stage of the backbone supports a class, scaled to a maximum of 1.
+    """Return a map per image that shows where a stage of the backbone supports a class, scaled to a maximum of 1.
 
     The channels of the stage are weighted by the mean gradient of the class's logit and summed; negative sums are set
     to zero, and the map is resized bilinearly to the image. A map without support is all zero. The backbone runs in

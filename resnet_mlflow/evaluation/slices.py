@@ -44,8 +44,8 @@ class SliceScores:
     """Scores of all slices.
 
     Attributes:
-        scores: By column, then by value.
-        p_values: By column, of equal accuracy in all its slices, after Holm over columns.
+        scores: Scores, ordered by column, then by value.
+        p_values: P values by column for equal accuracy in all its slices, after Holm over columns.
     """
 
     scores: tuple[SliceScore, ...]

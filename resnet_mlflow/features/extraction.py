@@ -59,7 +59,7 @@ def extract_features(
     Args:
         dataset: The images.
         config: Backbone, image size, precision, device, batch size, threads and ``on_bad_image``.
-        store: Where features are looked up and written.
+        store: The feature store.
         resolved: The backbone's weights.
         identity: Result of ``identify`` for these arguments, if the caller has it.
         show_progress: Whether a bar shows images per second and the time left.

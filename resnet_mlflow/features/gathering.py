@@ -68,7 +68,7 @@ def gather_features(
         dataset: The images.
         identity: Identity of the features.
         resolved: The backbone's weights.
-        store: Where features are looked up and written.
+        store: The feature store.
         bring: Yields the missing shards in order of arrival.
 
     Raises:

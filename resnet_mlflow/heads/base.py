@@ -44,8 +44,8 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: The labels, sorted; columns of logits and probabilities follow their order.
         temperature_: Divisor of the logits before the softmax; 1 until ``calibrate``.
         temperature_bound_: ``low`` or ``high`` if the best temperature lies at that end of its range.
-        offset_: What preprocessing subtracts, of shape (n_features,).
-        scale_: What preprocessing divides by, of shape (n_features,).
+        offset_: Offset that preprocessing subtracts, of shape (n_features,).
+        scale_: Scale that preprocessing divides by, of shape (n_features,).
     """
 
     # YAML: the space named after the head is searched by default; others are named ``head-suffix``.
@@ -186,7 +186,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _item_weights(self, indices: Array, sample_weight: Array | None) -> Array | None:
-        """Return sample weight times class weight, or ``None`` where neither is given."""
+        """Return sample weight times class weight, or ``None`` if neither is given."""
         if self.class_weight is None:
             return sample_weight
         _check_class_weight(self.class_weight, self.classes_)
@@ -251,7 +251,7 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     standard deviation.
 
     Args:
-        logits: Of shape (n_items, n_classes).
+        logits: Logits, of shape (n_items, n_classes).
         labels: Columns of the true classes, of shape (n_items,).
 
     Example:
@@ -273,7 +273,7 @@ def temperature_bound(logits: Array, labels: Array, temperature: float) -> str:
     Without errors the likelihood rises towards the lower end, and is flat to the last digit before it is reached.
 
     Args:
-        logits: Of shape (n_items, n_classes).
+        logits: Logits, of shape (n_items, n_classes).
         labels: Columns of the true classes, of shape (n_items,).
         temperature: Result of ``fit_temperature``.
 
@@ -291,7 +291,7 @@ def temperature_bound(logits: Array, labels: Array, temperature: float) -> str:
 
 
 def _temperature_range(logits: Array) -> tuple[float, float]:
-    """Return the lowest and the highest temperature of calibration; 0 and infinity where all logits are equal."""
+    """Return the lowest and the highest temperature of calibration; 0 and infinity if all logits are equal."""
     spread = float(logits.std())
     return (spread * SHARPEST, spread * SOFTEST) if spread > 0 else (0.0, float("inf"))
 

@@ -53,7 +53,7 @@ class SquaredDistances(nn.Module):
     """Squared distances to points, by one matrix product.
 
     Args:
-        points: Of shape (n_points, n_features).
+        points: Points, of shape (n_points, n_features).
     """
 
     def __init__(self, points: Array) -> None:
@@ -99,7 +99,7 @@ class NeighbourLogits(nn.Module):
     Args:
         features: Features of the training items, of unit length for the cosine, of shape (n_train, n_features).
         labels: Their classes, of shape (n_train,).
-        n_classes: How many classes there are.
+        n_classes: Number of classes.
         k: Neighbours that vote.
         spare: Extra neighbours that the search returns.
         metric: ``euclidean`` or ``cosine``.
@@ -150,7 +150,7 @@ class Kernel(nn.Module):
         name: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
         gamma: Coefficient of all but the linear kernel.
         coef0: Constant of ``poly`` and ``sigmoid``.
-        degree: Of ``poly``.
+        degree: Degree of ``poly``.
     """
 
     def __init__(self, vectors: Array, name: str, gamma: float, coef0: float, degree: int) -> None:

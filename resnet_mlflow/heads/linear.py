@@ -180,8 +180,8 @@ def from_linear(weight: ArrayLike, bias: ArrayLike, classes: ArrayLike) -> Linea
     """Return a fitted head that gives the logits of a trained linear layer.
 
     Args:
-        weight: Of shape (n_classes, n_features), on the CPU, without gradients.
-        bias: Of shape (n_classes,).
+        weight: Weight, of shape (n_classes, n_features), on the CPU, without gradients.
+        bias: Bias, of shape (n_classes,).
         classes: Labels of the layer's outputs, sorted, of shape (n_classes,).
 
     Raises:

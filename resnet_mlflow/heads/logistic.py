@@ -19,7 +19,7 @@ _OUT_OF_ITERATIONS = 1  # SciPy's status
 _ROWS, _LOGITS = 1024, 1 << 18
 # Centred items and probabilities are kept if the logits of all items have at most this many numbers: 8 MB.
 _LOGITS_OF_ALL = 1 << 20
-# Steps that L-BFGS remembers, each as two vectors of all weights; SciPy's default, and fewer where weights are many.
+# Steps that L-BFGS remembers, each as two vectors of all weights: SciPy's default, and fewer for many weights.
 _PAIRS, _PAIRS_OF_MANY, _FEW_WEIGHTS = 10, 3, 1 << 18
 # Gradient at which Newton's steps take over from L-BFGS.
 _ROUGH_TOL = 1e-3
@@ -48,7 +48,7 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
     searched there.
 
     Args:
-        X: Of shape (n_items, n_features).
+        X: Features, of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
         weights: One per item, above 0, or ``None``.
         C: Inverse strength of the penalty, above 0.
@@ -104,7 +104,7 @@ def _near(problem: "_Problem", max_iter: int, tol: float) -> tuple[_Point, int, 
 
 
 def _newton(problem: "_Problem", point: _Point, max_steps: int, tol: float) -> tuple[_Point, int, bool]:
-    """Return where Newton steps lead, how many were taken, and whether they came to an end by themselves.
+    """Return the point that Newton steps reach, their number, and whether they ended by themselves.
 
     They end at ``tol``, or where the decrement no longer falls, which is the limit of the arithmetic. Losses and
     gradients are in float64 here, so that float32 features cost digits only where they themselves lack them.
@@ -195,9 +195,9 @@ class _Problem:
     """Mean loss and penalty of weights and intercepts on centred items.
 
     Attributes:
-        n_classes: How many there are.
-        n_features: Likewise.
-        mean: Of the items, by their weights.
+        n_classes: Number of classes.
+        n_features: Number of features.
+        mean: Weighted mean of the items.
     """
 
     def __init__(self, X: Array, labels: Array, weights: Array | None, C: float, in_order: InOrder) -> None:
@@ -211,7 +211,7 @@ class _Problem:
         self._blocks = _Blocks(X, self.mean, self.n_classes, in_order)
 
     def loss_and_gradient(self, point: _Point, exact: bool = False) -> tuple[float, _Point]:
-        """Return the loss and its gradient at a point, computed in float64 where they are to be exact."""
+        """Return the loss and its gradient at a point, computed in float64 if ``exact``."""
         coef, intercept = point
 
         def of_block(block: _Block) -> tuple[Array, ...]:

@@ -96,7 +96,7 @@ def train(
         network: Maps features to logits, in the precision to train in.
         X: Preprocessed features, of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
-        weights: How much each item counts, or ``None``.
+        weights: Weight of each item, or ``None``.
         validation: Preprocessed features and labels that are not trained on.
         options: Optimizer, schedule, epochs, patience.
         n_classes: Columns of the logits.

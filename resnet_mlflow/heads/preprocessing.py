@@ -17,7 +17,7 @@ def fit_preprocessing(name: str, X: Array, weights: Array | None) -> tuple[Array
         name: ``none``, ``standardize`` (mean 0, variance 1; constant features are centred only),
             ``l2`` (unit length) or ``cl2n`` (centred by the training mean, then unit length).
         X: Training features, of shape (n_items, n_features).
-        weights: One per item, or ``None`` where all count alike.
+        weights: One per item, or ``None`` for equal weights.
 
     References:
         Wang et al. (2019), SimpleShot, section 3: CL2N.

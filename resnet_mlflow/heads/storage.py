@@ -60,7 +60,7 @@ def read_head(path: Path) -> HeadBase:
         _try(head)
     except InputError:
         raise
-    except Exception as error:  # skops, zipfile, NumPy and scikit-learn raise anything where numbers do not fit
+    except Exception as error:  # skops, zipfile, NumPy and scikit-learn can raise anything on inconsistent files
         text = (str(error).splitlines() or [""])[0][:150]
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {text})") from None
     return head  # type: ignore[no-any-return]

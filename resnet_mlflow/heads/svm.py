@@ -158,8 +158,8 @@ svm-vissl:
     def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
         """Return ``logits``, and each class's smallest decision against another class; see ``HeadBase``.
 
-        Most items win all votes for one class, sure or not, so votes, and with them logits and probabilities, do not
-        rank them.
+        For most items one class wins all its votes, however sure the head is, so votes, and the logits and
+        probabilities based on them, do not rank items by confidence.
         """
         if self.loss == "squared_hinge" or len(self.classes_) == 2:
             return super().logits_and_leads(X)

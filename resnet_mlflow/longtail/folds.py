@@ -99,7 +99,7 @@ def folds_markdown(table: "pd.DataFrame", heading: str, n_folds: int, repeats: i
         table: Result of ``build_folds_table``.
         heading: First line.
         n_folds: Number of folds in one repeat.
-        repeats: How often folds were drawn.
+        repeats: Number of repeats.
         failures: Reasons by name for methods that did not finish.
     """
     shown = [title for title in SCORES if title in table]

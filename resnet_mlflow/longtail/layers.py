@@ -32,8 +32,8 @@ def with_last_layer(head: LayeredHead, weight: ArrayLike, bias: ArrayLike) -> La
 
     Args:
         head: A fitted head.
-        weight: Of shape (n_classes, n_inputs).
-        bias: Of shape (n_classes,).
+        weight: Weight, of shape (n_classes, n_inputs).
+        bias: Bias, of shape (n_classes,).
     """
     changed = copy(head)
     coef, intercept = np.array(weight, dtype=np.float64), np.array(bias, dtype=np.float64)

@@ -62,7 +62,7 @@ def smote(
     single item is repeated instead.
 
     Args:
-        features: Of shape (n_items, n_features).
+        features: Features, of shape (n_items, n_features).
         labels: Class indices, of shape (n_items,).
         seed: Seed of the new items.
 

@@ -114,7 +114,7 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float
     Args:
         runs: Finished runs of all methods, ``none`` among them.
         seeds: The requested seeds; each row lists its missing ones.
-        held_out: As ``compute_gain``.
+        held_out: As for ``compute_gain``.
 
     Returns:
         Columns ``method``, ``n seeds`` (with different results), ``repeated seeds`` (with the results of another one),

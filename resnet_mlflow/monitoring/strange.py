@@ -52,7 +52,7 @@ def strangest(pool: Pool, changes: Sequence[Change], paths: Sequence[str], n_ima
     single images do not have.
 
     Args:
-        pool: The batch, beside its reference.
+        pool: The batch, with its reference.
         changes: Results of the tests.
         paths: Paths of its images.
         n_images: Number of images to return.

@@ -18,7 +18,7 @@ class Rule(Generic[SubjectT]):
         name: Its code, such as ``W01``; codes are never reused.
         title: The problem in a few words.
         when: When it applies.
-        advice: What to do about it, as a sentence.
+        advice: Advice, as a sentence.
         check: Maps the reviewed subject to one clause per finding; empty if there are none.
     """
 

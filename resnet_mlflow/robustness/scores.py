@@ -90,8 +90,7 @@ def mean_over_items(correct: NDArray[np.bool_]) -> tuple[float, Interval]:
 
     All cells hold the same images, so an image's share of right cells is one observation, not one per cell. The
     interval is Wilson's for the number of images that gives the variance of the shares. One image that is wrong in all
-    cells is added when the similarity of cells is estimated. The interval has a positive width even if all images are
-    right.
+    cells is added to estimate how similar cells are. The interval has a positive width even if all images are right.
 
     Args:
         correct: Whether each item is right in each cell, shape ``(n_cells, n_items)``.

@@ -49,7 +49,7 @@ class TriedClassifier:
         name: Name in tables; the same for all seeds of a method.
         seed: Its seed.
         labels: True classes, ``(n_items,)``.
-        n_classes: How many there are.
+        n_classes: Number of classes.
         results: Results by cell, including the clean images.
         tiers: Severity of each tier.
         size_groups: Classes in the training groups many, medium and few, if it was trained on a long tail.

@@ -63,7 +63,7 @@ class Classifier:
     Args:
         description: Network, image size and preprocessing.
         backbone: Result of ``build_backbone``.
-        head: Fitted on the backbone's features; its classes are indices of the class names.
+        head: Head fitted on the backbone's features; its classes are indices of the class names.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         rules: Rules for withholding an answer; None means that it always answers.
 

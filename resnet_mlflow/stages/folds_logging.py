@@ -47,7 +47,7 @@ def log_folds(
 
     Args:
         run: The run of the configuration.
-        inputs: Of the whole dataset.
+        inputs: Inputs for the whole dataset.
         config: Gives the number of folds.
         folds: Folds of all repeats.
         title: First words of the note.

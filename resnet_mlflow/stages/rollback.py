@@ -1,4 +1,4 @@
-"""Action `rollback` of stage `promote`: an earlier version becomes champion again, whatever scores say."""
+"""Action `rollback` of stage `promote`: an earlier version becomes champion again, regardless of scores."""
 
 import logging
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, co
     Args:
         found: The observed difference.
         n_rivals: Number of comparisons that share the level.
-        held_out: As ``difference_over_seeds``.
+        held_out: As for ``difference_over_seeds``.
         confidence: Confidence level of the set of the best.
 
     References:

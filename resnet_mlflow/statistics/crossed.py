@@ -133,7 +133,7 @@ def score_reach(
         correct: Right or wrong, shape ``(..., n_seeds, n_items)``.
         weights: Result of ``item_weights``, like ``labels``.
         labels: Class of each item, from 0.
-        held_out: As ``score_over_seeds``.
+        held_out: As for ``score_over_seeds``.
         confidence: Coverage, in (0, 1).
     """
     k, by_seed = correct.shape[-2], correct @ weights
@@ -229,7 +229,8 @@ def _alike(square: Floats, moments: Moments, n_items: float) -> Floats:
 def _effective_pairs(stratum: Stratum, square: Floats, n_seeds: int) -> tuple[Floats, Floats]:
     """Return the number of pairs of single runs with the variance of a mean square, and their discordant share.
 
-    This is the number of runs if each seed differs on other items, and the number of items if all differ on the same.
+    It is the number of all pairs of runs and items if each seed differs on other items, and the number of items if all
+    differ on the same ones.
     """
     moments = stratum.moments
     n_times = 1 / np.clip(_alike(square, moments, stratum.n_items), 1 / n_seeds, 1)

@@ -68,7 +68,7 @@ def accuracy_interval(n_correct: int, n_items: int, confidence: float = 0.95) ->
         confidence: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``wilson_interval``.
+        InputError: As for ``wilson_interval``.
 
     References:
         Brown, Cai and DasGupta (2001), Interval Estimation for a Binomial Proportion, section 4.1.1.
@@ -91,7 +91,7 @@ def proportion_upper_bound(n_events: int, n_items: int, confidence: float = 0.95
         confidence: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``wilson_interval``.
+        InputError: As for ``wilson_interval``.
 
     References:
         Clopper and Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.

@@ -115,7 +115,7 @@ def difference_over_seeds(
         first: Items that the first method gets right, ``(n_seeds, n_items)``, or ``(n_items,)`` for one seed.
         second: The same for the second, with the same seeds on the same items.
         classes: Label of each item, ``(n_items,)``; with it the scores are balanced accuracies.
-        held_out: As ``score_over_seeds``.
+        held_out: As for ``score_over_seeds``.
         confidence: Coverage, in (0, 1).
 
     Raises:

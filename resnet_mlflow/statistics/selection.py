@@ -34,9 +34,9 @@ def images_for_luck(luck: float, n_tried: int, n_items: int, accuracy: float) ->
 
     Args:
         luck: Target value, in (0, 1).
-        n_tried: As ``luck_of_the_best``.
-        n_items: As ``luck_of_the_best``.
-        accuracy: As ``luck_of_the_best``.
+        n_tried: As for ``luck_of_the_best``.
+        n_items: As for ``luck_of_the_best``.
+        accuracy: As for ``luck_of_the_best``.
     """
     return math.ceil((expected_largest(n_tried) / luck) ** 2 * _variance(n_items, accuracy) - 4)
 

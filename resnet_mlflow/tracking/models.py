@@ -64,7 +64,7 @@ def load_head_of_run(run: Run) -> HeadBase:
     """Return the head of a finished run.
 
     Raises:
-        InputError: As ``load_head``.
+        InputError: As for ``load_head``.
     """
     # Earlier runs have no such tag, and used this name for every model.
     name = _NO_NAME.sub("_", run.data.tags.get(MODEL_TAG, "head"))

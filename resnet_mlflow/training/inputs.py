@@ -49,7 +49,7 @@ class ImageSource:
         config: Settings of batches, augmentation and threads, and the seed.
         image_size: Side of the images in pixels.
         preprocessing: The preprocessing that the network's weights expect.
-        device: Where the batches go.
+        device: Device for the batches.
         frozen: The part that computes the trained part's inputs from images; None if everything is trained.
         skipped: Files left out.
     """
@@ -107,7 +107,7 @@ class KeptSource:
         labels: ``(n_images,)``.
         is_there: Which images could be decoded, ``(n_images,)``.
         batch_size: Batch size of ``in_order``.
-        device: Where the batches go.
+        device: Device for the batches.
     """
 
     inputs: Tensor

@@ -246,8 +246,8 @@ def tensor_batches(features: Tensor, labels: Tensor, batch_size: int, seed: int)
     """Return a function that maps an epoch's number to shuffled batches of in-memory tensors.
 
     Args:
-        features: Of shape (n_items, ...).
-        labels: Of shape (n_items,).
+        features: Features, of shape (n_items, ...).
+        labels: Labels, of shape (n_items,).
         batch_size: Items per batch; the last may be smaller.
         seed: Seed of the order, which differs between epochs.
 

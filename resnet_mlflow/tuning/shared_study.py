@@ -34,7 +34,7 @@ class Task:
         space: Search space.
         defaults: The method's own parameters; the first trial uses those that are in the space.
         identity: Values that make two trials comparable, by name; a study with another identity is refused.
-        n_epochs: Epochs of a trial, at most; 0 where trials have none.
+        n_epochs: Maximum number of epochs of a trial; 0 if trials have none.
     """
 
     name: str

@@ -13,8 +13,8 @@ from resnet_mlflow.statistics import Interval, accuracy_interval, proportion_upp
 
 Floats = NDArray[np.floating[Any]]
 
-# Confidence level of a guaranteed error rate. With 0.95 the true rate holds in 95 % of cases, but error counts on a few
-# hundred images have their own sampling error: docs/decisions/0140-what-promises-are-calibrated-on.md.
+# Confidence level of a guaranteed error rate. With 0.95, the true rate is within the bound in 95 % of cases, but error
+# counts on a few hundred images have their own sampling error: docs/decisions/0140-what-promises-are-calibrated-on.md.
 CONFIDENCE = 0.99
 _N_TRIED = 40
 # A threshold below every confidence that JSON can represent.
@@ -113,7 +113,7 @@ class Confidences:
         """Return the confidences of answers.
 
         Args:
-            leads: How sure the head is of each class, ``(n_images, n_classes)``.
+            leads: The head's confidence in each class, ``(n_images, n_classes)``.
             answers: Columns of the labels that would be answered, ``(n_images,)``.
             labels: Columns of the true labels, ``(n_images,)``.
         """

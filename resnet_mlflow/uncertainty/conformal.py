@@ -81,7 +81,7 @@ def check_enough_for_sets(n_images: int, coverage: float) -> None:
     """Refuse a number of calibration images for which only the set of all classes has the guarantee.
 
     Raises:
-        InputError: If there are too few; says how many are needed.
+        InputError: If there are too few; the message gives the number needed.
     """
     if n_images < n_needed(coverage):
         raise InputError(
@@ -101,7 +101,7 @@ def conformal_quantile(scores: Floats, coverage: float) -> float:
         coverage: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``check_enough_for_sets``.
+        InputError: As for ``check_enough_for_sets``.
 
     References:
         Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World; Lei et al. (2018), Distribution-Free
@@ -138,7 +138,7 @@ def fit_sets(
             None means all rows.
 
     Raises:
-        InputError: As ``conformal_quantile``; also if no class, or no group, has enough images for sets ``per`` it.
+        InputError: As for ``conformal_quantile``; also if no class, or no group, has enough images for sets ``per`` it.
 
     References:
         Sadinle, Lei and Wasserman (2019), Least Ambiguous Set-Valued Classifiers with Bounded Error Levels: the score,
