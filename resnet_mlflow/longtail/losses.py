@@ -67,7 +67,7 @@ class FocalLoss(LongTailLoss):
         """Return the mean loss, a scalar."""
         logits = _wide(logits)
         of_truth = -functional.cross_entropy(logits, labels, reduction="none")
-        # expm1 keeps 1 - p from rounding to a negative number; near 0, below 1e-12, the power's slope would be
+        # expm1 keeps 1 - p from rounding to a negative number; without the limit of 1e-12 the power's slope would be
         # infinite.
         doubt = (-torch.expm1(of_truth)).clamp_min(1e-12) ** self.gamma
         weights = None if self.weights is None else self.weights.to(logits)

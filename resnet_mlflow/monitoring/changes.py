@@ -73,7 +73,7 @@ class Pool:
             level: Level of the look, in [0, 1].
 
         References:
-            Holm (1979): all tests together report a change without one with a probability of at most ``level``.
+            Holm (1979): all tests together report a non-existent change with a probability of at most ``level``.
         """
         tests = self._tests(np.arange(len(self.images)))
         p_values = [test.p_value() for test in tests]
