@@ -99,7 +99,7 @@ class InferenceForm(nn.Module):
     """A frozen backbone for inference only: normalized images to float32 features.
 
     Args:
-        backbone: Images to features or, without its pooling, to maps; it is copied, not modified.
+        backbone: Maps images to features or, without its pooling, to maps; it is copied, not modified.
         precision: ``fp32`` or ``bf16``.
         device: Device that it runs on.
     """

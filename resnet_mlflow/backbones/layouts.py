@@ -94,7 +94,7 @@ def find_groups(tensors: Mapping[str, Tensor], network: nn.Module) -> list[Group
     """Return the groups that could be a network's tensors: those that fit first, then the nearest.
 
     Args:
-        tensors: All of a file, by path, see ``weight_files.tensors_in``.
+        tensors: All tensors of a file, by path, see ``weight_files.tensors_in``.
         network: A network without its last layer; only its shapes are read, not its values.
     """
     wanted = network.state_dict()

@@ -37,7 +37,7 @@ class LoadedBackbone:
 
     Attributes:
         network: See ``build_backbone``.
-        taken: The tensors of the file that were loaded and ignored, in words; empty if there is nothing to say.
+        taken: Which tensors of the file were loaded and which were ignored, in words; empty if there is nothing to say.
     """
 
     network: nn.Module
@@ -76,7 +76,7 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
 
 
 def _owned(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of a file that a network may keep: of its types, each with exactly its own memory.
+    """Return tensors of a file in a form that a network may keep: with its types, each with exactly its own memory.
 
     Most already qualify: copying them would take as long as reading the file.
     """
@@ -132,7 +132,7 @@ def without_numbers(name: str) -> nn.Module:
 def with_memory(module: nn.Module) -> None:
     """Give a module on the meta device uninitialised memory on the CPU; ``Module.to_empty`` would take a second.
 
-    It imports sympy, by way of the meta device's ``empty_like``.
+    The reason is that it imports sympy through the meta device's ``empty_like``.
     """
     module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
 

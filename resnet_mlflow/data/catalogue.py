@@ -32,7 +32,7 @@ def load_dataset(
             torchvision.
         data_dir: Folder for downloads and for the cache of file hashes.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are not images.
-        max_pixels: Maximum number of pixels by an image's header; larger files do not count as images.
+        max_pixels: Maximum number of pixels according to an image's header; larger files do not count as images.
         corrections: Table of verdicts to apply, see ``corrections.apply_corrections``; empty means none.
         group_by: What images of one group have in common, see ``grouping.group_images``; if empty, only copies form
             groups.

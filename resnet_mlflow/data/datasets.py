@@ -35,7 +35,7 @@ class ImageSplit:
         images: ``(n_images, height, width)`` or ``(n_images, height, width, 3)`` uint8, or None.
         paths: One file per image, or None.
         encoded: The file content per image, or None.
-        max_pixels: Files with more pixels by their header are refused before they are decoded.
+        max_pixels: Files with more pixels according to their header are refused before they are decoded.
         columns: Further columns of a table as texts, by name, such as ``group``.
         group_numbers: Values of ``groups``, if known; shape ``(n_images,)``.
         items: Numbers of the images in the dataset, counted over its splits; None if there is no dataset.
@@ -128,7 +128,7 @@ class ImageDataset:
         splits: ``train`` and ``test``, and ``val`` if the dataset has its own.
         digest: 32 hexadecimal digits over class names, and the item ids and labels of every split.
         default_image_size: Side in pixels to resize to, unless the user sets one.
-        source: Where the images come from, for readers.
+        source: Where the images come from, for display.
         skipped: Files left out because they are not images.
         given: The splits before another was drawn from them or images were left out; ``all`` if there were none.
         root: The folder that paths are relative to; None if images are not files.

@@ -64,7 +64,7 @@ def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) 
     Args:
         path: The file; named in errors.
         data: Its content, if already read.
-        max_pixels: Maximum number of pixels by the header, which is checked before memory is allocated.
+        max_pixels: Maximum number of pixels according to the header, which is checked before memory is allocated.
 
     Raises:
         BadImageError: If the file is damaged, cannot be decoded, or is too large.
@@ -107,7 +107,7 @@ def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXEL
     Args:
         path: The file; named in errors.
         data: Its content, if already read.
-        max_pixels: Maximum number of pixels by the header.
+        max_pixels: Maximum number of pixels according to the header.
 
     Raises:
         BadImageError: If the file cannot be read, has no image header, or is too large.

@@ -59,7 +59,7 @@ def splits_of_files(
         listed: Files and labels per split.
         manifest: File that caches the ids of unchanged files.
         on_bad_image: ``fail`` or ``skip``.
-        max_pixels: Maximum number of pixels by an image's header.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
         BadImageError: If a file is not an image or too large, and ``on_bad_image`` is ``fail``.

@@ -37,7 +37,7 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
         data_dir: Where the hashes of files are cached.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are not images or too large, and about folders
             that cannot be read.
-        max_pixels: Maximum number of pixels by an image's header.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
         InputError: If the folder is missing or empty, or the classes of its splits differ.

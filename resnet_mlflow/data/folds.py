@@ -84,7 +84,7 @@ def _check_training_parts(
 
 
 def pool_names(dataset: ImageDataset) -> tuple[str, ...]:
-    """Return the splits whose images form the pool: all except a test split of the dataset's own."""
+    """Return the splits whose images form the pool: all except the dataset's own test split, if any."""
     return tuple(name for name in ("train", "val", "test") if name in dataset.splits and _is_of_pool(dataset, name))
 
 
@@ -93,7 +93,7 @@ def _is_of_pool(dataset: ImageDataset, split: str) -> bool:
 
 
 def pool_of(dataset: ImageDataset) -> ImageSplit:
-    """Return the images that cross-validation predicts: all except a test split of the dataset's own."""
+    """Return the images that cross-validation predicts: all except the dataset's own test split, if any."""
     return joined([dataset.splits[name] for name in pool_names(dataset)])
 
 

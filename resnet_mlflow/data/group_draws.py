@@ -117,7 +117,7 @@ class _Draw:
         self.drawn[group] = sign > 0
 
     def draw(self, group: int, *, at_any_price: bool = False) -> bool:
-        """Draw a group if that leaves enough groups of its classes and is a gain, or at any price."""
+        """Draw a group if that is a gain, or ``at_any_price``, and leaves enough groups of its classes."""
         classes, counts = self.table.entries(group)
         if (self.staying[classes] <= self.n_keep).any() or not (at_any_price or self.gain(classes, counts) > 0):
             return False

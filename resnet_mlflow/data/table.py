@@ -61,7 +61,7 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
         name: ``table:FILE``, or ``table:FOLDER`` for a ``metadata.csv`` or similar in it or in each of its splits.
         data_dir: Folder that paths may be relative to, and where the hashes of files are cached.
         on_bad_image: ``fail`` or ``skip``: what to do about files that are not images, missing or too large.
-        max_pixels: Maximum number of pixels by an image's header.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
         InputError: If the table is missing, damaged or too large, or rows break a rule; the message names the rows.

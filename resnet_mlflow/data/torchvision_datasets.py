@@ -136,7 +136,7 @@ def load_torchvision(
         name: A key of ``TABLE``.
         data_dir: Holds the dataset in a folder with its name, or in torchvision's layout.
         on_bad_image: ``fail`` or ``skip``.
-        max_pixels: Maximum number of pixels by an image's header.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
         InputError: If it is missing and cannot be downloaded, or is not usable.

@@ -103,7 +103,7 @@ class NeighbourLogits(nn.Module):
         k: Neighbours that vote.
         spare: Extra neighbours that the search returns.
         metric: ``euclidean`` or ``cosine``.
-        sharpness: One over the temperature of the vote; 0 means that all count alike.
+        sharpness: One over the temperature of the vote; 0 means that all votes have equal weight.
         smallest: Vote share of a class without neighbours.
     """
 

@@ -43,7 +43,7 @@ class KNNHead(HeadBase):
 
     References:
         Wu et al. (2018), Unsupervised Feature Learning via Non-Parametric Instance Discrimination, section 3.4:
-        the vote weighted by exp(similarity / T), with T = 0.07; DINO (Caron et al., 2021) evaluates so.
+        the vote weighted by exp(similarity / T), with T = 0.07; DINO (Caron et al., 2021) is evaluated like this.
 
     Example:
         >>> head = KNNHead(k=2).fit([[0.0], [1.0], [5.0]], ["a", "a", "b"])

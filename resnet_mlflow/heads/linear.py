@@ -28,8 +28,8 @@ class LinearHead(WeightedHead):
         C: Inverse strength of the L2 penalty on the sum of losses, above 0.
         max_iter: Maximum number of ``lbfgs`` iterations, Newton steps included.
         tol: Root of twice the amount by which the mean loss may still fall, above 0; see ``heads.logistic``.
-        learning_rate: For SGD with Nesterov momentum 0.9, per 256 items of a batch, in (0, 100]; follows a cosine
-            schedule.
+        learning_rate: Learning rate of SGD with Nesterov momentum 0.9, per 256 items of a batch, in (0, 100]; follows a
+            cosine schedule.
         weight_decay: In [0, 10]; the bias is exempt.
         epochs: Passes over the items, in [1, 10000].
         batch_size: Items per step, at least 1.
@@ -37,7 +37,7 @@ class LinearHead(WeightedHead):
             validation data the last weights are kept. Above 0, a tenth of each class is held out if none is given.
         class_weight: ``None``, ``balanced``, or a weight per label.
         preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. A backbone's features vary little between images
-            compared with their means; once standardized, one ``C`` and one learning rate suit every backbone.
+            compared with their means; if they are standardized, one ``C`` and one learning rate suit every backbone.
         seed: Seed of the order of items and of the held-out items of ``sgd``.
 
     Attributes:

@@ -42,10 +42,10 @@ def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, ma
     """Return the minimum of ``C`` times the losses plus half of ``|w|^2``, as scikit-learn defines it.
 
     Features of a backbone are correlated, and gradient methods zigzag along the narrow directions. Both solvers
-    therefore optimise ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor. L-BFGS, which leads near
+    therefore optimise ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor. L-BFGS, which gets near
     the minimum, uses the Hessian at ``w = 0``; each Newton step uses the Hessian where it starts, since the Hessian
-    shrinks as classes separate. With fewer items than features, the weights lie in the span of the items and are
-    searched there.
+    shrinks as classes separate. With fewer items than features, the weights are in the span of the items, so the search
+    is limited to it.
 
     Args:
         X: Features, of shape (n_items, n_features).

@@ -30,7 +30,7 @@ class MLPHead(HeadBase):
             validation data, a tenth of each class is held out.
         class_weight: ``None``, ``balanced``, or a weight per label.
         preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. A backbone's features vary little between images
-            compared with their means; once standardized, the same learning rate suits every backbone.
+            compared with their means; if they are standardized, the same learning rate suits every backbone.
         seed: Seed of the initial weights, the order of items, dropout and the held-out items.
 
     Attributes:

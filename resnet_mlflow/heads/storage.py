@@ -36,7 +36,7 @@ _TORCH_SHIM = "sklearn.externals.array_api_compat.torch"
 
 @cache
 def head_types() -> tuple[str, ...]:
-    """Return the full names of the classes that a stored head may have.
+    """Return the full names of the permitted classes of a stored head.
 
     Example:
         >>> "resnet_mlflow.heads.svm.SVMHead" in head_types()

@@ -89,9 +89,10 @@ class WitnessTest:
 def witness_test(own: Floats, cross: Floats, other: Floats) -> WitnessTest:
     """Return the test that a batch has the same distribution as the reference.
 
-    Half of each set gives the witness function of the maximum mean discrepancy, ``mean k(z, batch) - mean k(z,
-    reference)``. The other halves are compared on it by the Mann-Whitney test, which requires only exchangeability and
-    reaches levels that permutations do not. Then the halves swap roles; the p value is twice the smaller one.
+    One half of each set gives the witness function of the maximum mean discrepancy,
+    ``mean k(z, batch) - mean k(z, reference)``. The other halves are compared on it by the Mann-Whitney test, which
+    requires only exchangeability and reaches levels that permutations do not. Then the halves swap roles; the p value
+    is twice the smaller one.
 
     Args:
         own: Kernel of the reference with itself, ``(n_own, n_own)``.

@@ -95,7 +95,7 @@ class Classifier:
 
         Args:
             images: ``(n_images, height, width, 3)`` uint8, or one file, or one file's content, per image; at least one.
-            max_pixels: Maximum number of pixels by a file's header.
+            max_pixels: Maximum number of pixels according to a file's header.
 
         Raises:
             BadImageError: If an image cannot be decoded.

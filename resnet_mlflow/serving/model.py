@@ -26,7 +26,7 @@ class ServedClassifier:
 
     Args:
         classifier: The classifier that predicts.
-        max_pixels: Maximum number of pixels of an image in a request, by its header.
+        max_pixels: Maximum number of pixels of an image in a request, according to its header.
     """
 
     def __init__(self, classifier: Classifier, max_pixels: int = MAX_PIXELS) -> None:

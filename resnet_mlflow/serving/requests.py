@@ -45,7 +45,7 @@ def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
 
     Args:
         model_input: A request after MLflow's parsers.
-        max_pixels: Maximum number of pixels of an image, by its header.
+        max_pixels: Maximum number of pixels of an image, according to its header.
 
     Raises:
         InputError: If it holds anything but images.

@@ -70,8 +70,9 @@ def best_set(n_rows: int, pairs: Sequence[Pair], confidence: float = 0.95) -> tu
 def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, confidence: float = 0.95) -> Needed:
     """Return the number of test items, or of seeds, that would separate two methods.
 
-    Both parts of the uncertainty must be smaller together than the difference: ``d^2 >= (q_seeds s_seeds)^2 + (q_items
-    s_items)^2``, where ``q`` is the quantile of the level plus that of the power, from Student's t for seeds.
+    The two parts of the uncertainty together must be smaller than the difference:
+    ``d^2 >= (q_seeds s_seeds)^2 + (q_items s_items)^2``, where ``q`` is the quantile of the level plus that of the
+    power, from Student's t for seeds.
 
     Args:
         found: The observed difference.

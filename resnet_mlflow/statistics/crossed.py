@@ -268,9 +268,9 @@ def seed_factor(n_seeds: int, held_out: float) -> float:
 def nadeau_bengio_test(differences: ArrayLike, n_train: int, n_test: int) -> tuple[float, float]:
     """Return t and the two-sided p value of differences from training splits that overlap.
 
-    The plain t test treats these differences as independent and rejects too often. The variance of the mean is ``(1/n +
-    n_test/n_train)`` times the sample variance, instead of ``1/n``. If all differences are equal, they count as those
-    of one split, which has no variance: p is then 1.
+    The plain t test treats these differences as independent and rejects too often. The variance of the mean is
+    ``(1/n + n_test/n_train)`` times the sample variance, instead of ``1/n``. If all differences are equal, they count
+    as those of one split, which has no variance: p is then 1.
 
     Args:
         differences: One per split, at least two.

@@ -117,8 +117,8 @@ def proportion_limits(share: ArrayLike, n_items: ArrayLike, confidence: float = 
     """Return the limits of modified Wilson intervals for many proportions, with effective numbers of items.
 
     The plain Wilson interval covers only 84 % if about 0.2 errors are expected: its limit for one error is above that.
-    For ``x`` errors, fewer than four, this limit is replaced by the one-sided Poisson limit at twice the tail, ``chi2(2
-    x, alpha) / 2``.
+    For ``x`` errors, fewer than four, this limit is replaced by the one-sided Poisson limit at twice the tail,
+    ``chi2(2 x, alpha) / 2``.
 
     Args:
         share: Share of right items, in [0, 1].
