@@ -2,8 +2,7 @@
 
 The builder is a text ``module:attribute``, imported on first use. Depending on the kind, it is called as
 
-- ``sampling``: ``(labels, counts, n_epochs, seed, n_rows, **params)`` -> a function from an epoch's number, from 1, to
-its rows
+- ``sampling``: ``(labels, counts, n_epochs, seed, n_rows, **params)`` -> a function from an epoch, from 1, to its rows
 - ``resampling``: ``(labels, seed, **params)`` -> the rows to keep, possibly repeated
 - ``synthesis``: ``(features, labels, seed, **params)`` -> features and labels, including synthetic ones
 - ``weighting``: ``(counts, **params)`` -> class weights of mean 1, of shape (n_classes,)

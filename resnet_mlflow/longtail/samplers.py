@@ -90,17 +90,17 @@ def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
 
 
 def balanced_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws with all classes equally likely; arguments as for ``build_row_sampler``."""
+    """Return draws that are uniform over classes; see ``build_row_sampler``."""
     return _draws(labels, class_probabilities(counts, 0.0), seed, n_rows)
 
 
 def sqrt_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws of classes by the square root of their size; arguments as for ``build_row_sampler``."""
+    """Return draws of classes by the square root of their size; see ``build_row_sampler``."""
     return _draws(labels, class_probabilities(counts, 0.5), seed, n_rows)
 
 
 def progressive_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws that move from images to classes being equally likely; arguments as for ``build_row_sampler``."""
+    """Return draws that change from uniform over images to uniform over classes; see ``build_row_sampler``."""
     return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
 
 

@@ -112,7 +112,7 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float
     """Return one row per method, best validation balanced accuracy first.
 
     Args:
-        runs: Finished runs of all methods, ``none`` among them.
+        runs: Finished runs of all methods, including ``none``.
         seeds: The requested seeds; each row lists its missing ones.
         held_out: As for ``compute_gain``.
 

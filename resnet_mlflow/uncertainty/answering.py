@@ -17,7 +17,7 @@ Floats = NDArray[np.floating[Any]]
 # counts on a few hundred images have their own sampling error: docs/decisions/0140-what-promises-are-calibrated-on.md.
 CONFIDENCE = 0.99
 _N_TRIED = 40
-# A threshold below every confidence that JSON can represent.
+# A threshold that is below every confidence and that JSON can represent.
 ALWAYS = -1e300
 
 

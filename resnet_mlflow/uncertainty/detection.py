@@ -19,7 +19,8 @@ class Detection:
     """How well other images are detected.
 
     Attributes:
-        auroc: Probability that of an own and an other image the other has the higher score; 0.5 means no separation.
+        auroc: Probability that a random other image has a higher score than a random own image; 0.5 means no
+            separation.
         auroc_interval: 95 % interval over both sides' images.
         fpr95: Share of other images that are accepted when 95 % of the own are.
         fpr95_interval: The same.

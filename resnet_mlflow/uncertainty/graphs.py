@@ -1,4 +1,4 @@
-"""Rules and scores of unlike images as torch modules for exported graphs."""
+"""Rules, and scores of images unlike the training images, as torch modules for exported graphs."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ class RulesGraph(nn.Module):
 
 
 def score_graph(name: str, arrays: Arrays) -> nn.Module:
-    """Return a module that maps features and logits to a score of unlike images, of shape ``(n_images,)``.
+    """Return a module that maps features and logits to a score of ``OOD_SCORES``, of shape ``(n_images,)``.
 
     Args:
         name: Name of a row of ``OOD_SCORES``.

@@ -69,7 +69,7 @@ def explain(light: Light, limits: Mapping[str, float]) -> NDArray[np.str_]:
 
     Args:
         light: Brightness of the pictures, ``(n_images, 4)``.
-        limits: Result of ``fit_limits``; causes without a limit are omitted.
+        limits: Result of ``fit_limits``; causes without a limit are ignored.
     """
     known = [cause for cause in CAUSES if cause.name in limits]
     holds = [_beyond(cause)(light[:, cause.column], limits[cause.name]) for cause in known]
