@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # By name: the jobs of workers import stages that import this module.
 ANSWER = "resnet_mlflow.stages.jobs:answer"
 FINISHED_BEFORE = "finished before"
-# Other parts wait for features: above the priority of all other parts.
+# Above all other priorities, because other parts wait for features.
 FIRST = 100
 
 

@@ -71,7 +71,7 @@ def log_classifier(
             code_paths=[str(PACKAGE)],
             signature=_signature(with_rules),
             input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
-            # Named here, since MLflow would find them in a subprocess that takes seconds.
+            # Listed here, since MLflow would detect them in a subprocess that takes seconds.
             pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
             model_config=dict(model_config),
         )
