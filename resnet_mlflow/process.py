@@ -113,9 +113,10 @@ def one_thread() -> Iterator[None]:
     """Let torch compute on one thread, here and in threads started meanwhile, and restore the setting.
 
     Threads that share small work spin while they wait for each other: for the steps of a head, two threads save a third
-    at best, and take ten times as long on a busy machine. If each core has its own work, they only take its time.
+    at best, and take ten times as long on a busy machine. If each core already has its own work, they only slow it
+    down.
     """
-    import torch  # takes seconds, which callers that only need the process's name are spared
+    import torch  # takes seconds; callers that only need the process's name do not wait for it
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -166,7 +166,7 @@ def _warped(images: Floats, boxes: NDArray[np.float64]) -> Floats:
 
 
 def _step(warped: Floats, target: Floats, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the changes of windows that bring grey values, times a gain, nearest to the target's."""
+    """Return the changes of windows that bring grey values, times a gain, closest to those of the target."""
     place = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
     shares = boxes.astype(np.float32)
     # Per unit of the whole picture: a window's pixel is its share divided by the number of pixels.

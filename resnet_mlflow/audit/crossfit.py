@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 N_FOLDS = 5
-# Penalty strengths to try, on a sample. Stronger ones make all probabilities similar, which hides wrong labels: of 250
+# Penalty strengths to try on a sample. Stronger ones make all probabilities similar, which hides wrong labels: of 250
 # among 5000 images of CIFAR-10, 0.001 counts 180.
 _C_TRIED, _C_SAMPLE = (0.01, 0.1, 1.0), 5000
 
@@ -23,7 +23,7 @@ class CrossFitted:
 
     Attributes:
         probabilities: Probabilities of the classes, ``(n_images, n_classes)``; rows sum to 1.
-        judged: Which images have a class that was known to their head, ``(n_images,)``.
+        judged: Which images have a class known to their head, ``(n_images,)``.
         C: Inverse penalty strength of the linear heads.
     """
 

@@ -14,8 +14,8 @@ Floats = NDArray[np.float64]
 # A fault in a larger share of the images characterises the dataset and is not a fault of single pictures.
 MOST_OF_A_FAULT = 0.2
 _FEWEST_OF_A_CLASS = 10
-# Shares of full luminance: the difference by which the most extreme half percent of pixels shows content, such as a
-# ring on a plain background; and the luminance below which they are ink, not remains of an overexposure.
+# Shares of full luminance: the difference from which the most extreme half percent of pixels counts as content, such as
+# a ring on a plain background; and the luminance below which they are ink, not remains of an overexposure.
 _STANDS_OUT, _INK = 0.2, 0.5
 
 

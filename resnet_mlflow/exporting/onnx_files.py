@@ -93,7 +93,7 @@ def quantise(source: Path, path: Path, batches: Iterable[Pixels]) -> None:
     """Write a copy of a float32 graph with int8 convolutions in its backbone.
 
     Weights have one scale per channel; each activation has one scale, from its smallest and largest value on the given
-    images. The head stays in float32: it takes little time, and distances need the digits.
+    images. The head stays in float32: it takes little time, and distances need the precision.
 
     Args:
         source: An fp32 graph from ``write_graph``.

@@ -24,7 +24,7 @@ def at_edge_of_space(facts: RunFacts) -> Iterator[str]:
 
 
 def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
-    """Yield by how much chance alone may have raised the score of the best trial, if it is much."""
+    """Yield the amount by which chance alone may have raised the score of the best trial, if it is large."""
     if not facts.n_judged_on:
         return
     luck = luck_of_the_best(facts.n_trials, facts.n_judged_on, facts.val_accuracy)

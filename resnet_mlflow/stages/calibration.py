@@ -53,7 +53,7 @@ class Calibration:
         items: Features and labels of the images.
         probabilities: ``(n_images, n_classes)``.
         confidences: Confidences in the labels that would be answered.
-        unlikeness: Score of images unlike those of training, ``(n_images,)``; zeros without a score.
+        unlikeness: How much each image differs from the training images, ``(n_images,)``; zeros without a score.
     """
 
     items: FeatureSplit

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-# Keys of similarity of a piece of work, the closest first; the last may be common to all.
+# Keys shared with similar pieces of work, the most specific first; the last may be common to all.
 Likeness = Sequence[str]
 
 

@@ -11,7 +11,7 @@ from resnet_mlflow.tuning.search_space import SearchSpace
 if TYPE_CHECKING:
     import optuna
 
-TRIAL = 3  # stream of random numbers, besides those of training
+TRIAL = 3  # stream of random numbers, separate from those of training
 # Median pruner: this many trials run to completion first, and every trial runs for this many epochs.
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 3
 

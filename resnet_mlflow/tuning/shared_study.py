@@ -98,7 +98,7 @@ class SharedStudy:
         return self.optuna.user_attrs.get(PARENT)
 
     def set_parent(self, run_id: str) -> None:
-        """Share the parent run of the trials with all processes; call it under the lock."""
+        """Share the parent run of the trials with all processes; call this while holding the lock."""
         self.optuna.set_user_attr(PARENT, run_id)
 
     @property

@@ -45,13 +45,13 @@ class SharedStorage(Protocol):
         """Return a context that excludes all other processes; it is not reentrant."""
 
     def claim(self, trial: "optuna.Trial") -> None:
-        """Mark a trial as this process's; call it under the lock."""
+        """Mark a trial as this process's; call this while holding the lock."""
 
     def beating(self, trial: "optuna.Trial") -> AbstractContextManager[None]:
         """Return a context that shows that the process of the trial is alive."""
 
     def fail_dead(self, study: "optuna.Study") -> None:
-        """Fail running trials of dead processes; call it under the lock."""
+        """Fail running trials of dead processes; call this while holding the lock."""
 
 
 def open_storage(url: str, default: Path, heartbeat_s: int) -> SharedStorage:
