@@ -1,7 +1,7 @@
 """Image classification with ResNet backbones, tracked in MLflow.
 
-``load``, ``extract`` and ``fit`` are all that a notebook needs: see ``resnet_mlflow.api``, which is imported with the
-first of them, since the libraries behind it take seconds.
+``load``, ``extract`` and ``fit`` are all that a notebook needs, see ``resnet_mlflow.api``. It is imported on first use
+of one of them, since the libraries behind it take seconds.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """The Python API, from a folder of images to a classifier: ``load``, ``extract`` and ``fit``.
 
-Parameters are those of the entry point ``fit_head`` (docs/parameters.md), and so are their rules, defaults and errors.
+Parameters, with their rules, defaults and errors, are those of the entry point ``fit_head`` (docs/parameters.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Data:
 
     Attributes:
         dataset: Splits, class names, and a digest of the content.
-        parameters: What it was loaded with.
+        parameters: The parameters it was loaded with.
     """
 
     dataset: ImageDataset
@@ -58,10 +58,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Features:
-    """Images as a frozen backbone sees them.
+    """Features of images from a frozen backbone.
 
     Attributes:
-        config: What they were made with.
+        config: The configuration they were made with.
         inputs: Dataset, weights and digests.
         splits: Features ``(n_images, n_features)`` and labels, named ``train``, ``val`` and ``test``.
     """
@@ -75,11 +75,11 @@ def load(dataset: str, **parameters: Any) -> Data:
     """Return images with labels.
 
     Args:
-        dataset: Such as ``folder:/data/birds``, ``table:list.csv``, ``digits`` or ``cifar10``.
-        **parameters: How it is read, such as ``on_bad_image="skip"`` or ``group_by="patient"``.
+        dataset: For example ``folder:/data/birds``, ``table:list.csv``, ``digits`` or ``cifar10``.
+        **parameters: Options for reading it, such as ``on_bad_image="skip"`` or ``group_by="patient"``.
 
     Raises:
-        InputError: If it cannot be had, or a parameter breaks its rule.
+        InputError: If the dataset is not available, or a parameter breaks its rule.
     """
     given = {"dataset": dataset, **parameters}
     config = validate(FitHeadConfig, given)
@@ -87,15 +87,16 @@ def load(dataset: str, **parameters: Any) -> Data:
 
 
 def extract(data: Data, backbone: str = "resnet18", **parameters: Any) -> Features:
-    """Return the features of a dataset by a frozen backbone, from the store if they have been computed before.
+    """Return a dataset's features from a frozen backbone; they come from the store if they were computed before.
 
     Args:
-        data: As ``load`` gives it.
-        backbone: Such as ``resnet50``.
-        **parameters: Such as ``weights="imagenet"``, ``image_size=224``, ``val_fraction=0.1`` or ``seed=1``.
+        data: Result of ``load``.
+        backbone: For example ``resnet50``.
+        **parameters: Further parameters, such as ``weights="imagenet"``, ``image_size=224``, ``val_fraction=0.1`` or
+            ``seed=1``.
 
     Raises:
-        InputError: If the weights cannot be had, or a parameter breaks its rule.
+        InputError: If the weights are not available, or a parameter breaks its rule.
     """
     config = validate(FitHeadConfig, {**data.parameters, "backbone": backbone, **parameters})
     inputs = prepare(config)
@@ -105,16 +106,16 @@ def extract(data: Data, backbone: str = "resnet18", **parameters: Any) -> Featur
 
 
 def fit(features: Features, head: str = "svm", *, track: bool = False, **params: Any) -> "Fitted":
-    """Return a classifier: a head fitted on the training features, its probabilities calibrated on validation.
+    """Return a classifier: a head fitted on the training features and calibrated on the validation split.
 
     Args:
-        features: As ``extract`` gives them.
+        features: Result of ``extract``.
         head: ``svm``, ``knn``, ``mlp``, ``prototype`` or ``linear``.
-        track: Whether it is logged to MLflow, exactly as the entry point ``fit_head`` does.
-        **params: Of the head, such as ``C=1.0``.
+        track: Whether to log it to MLflow, exactly as the entry point ``fit_head`` does.
+        **params: Parameters of the head, such as ``C=1.0``.
 
     Raises:
-        InputError: If the head or a parameter of it is unknown, or breaks its rule.
+        InputError: If the head or one of its parameters is unknown, or a parameter breaks its rule.
     """
     text = yaml.safe_dump(params, default_flow_style=True, width=10_000).strip()
     config = validate(FitHeadConfig, {**features.config.model_dump(), "head": head, "head_params": text})
@@ -131,13 +132,13 @@ def fit(features: Features, head: str = "svm", *, track: bool = False, **params:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier: a backbone and the head that was fitted on its features.
+    """A classifier: a backbone and a head fitted on its features.
 
     Attributes:
-        config: What it was made with.
-        features: What it was fitted on.
+        config: The configuration it was made with.
+        features: The features it was fitted on.
         head: A scikit-learn estimator on features.
-        run_id: Its run in MLflow; empty if it is not tracked.
+        run_id: ID of its MLflow run; empty if it is not tracked.
     """
 
     config: FitHeadConfig
@@ -146,17 +147,17 @@ class Fitted:
     run_id: str = ""
 
     def evaluate(self, split: str = "test") -> Evaluation:
-        """Return the scores of a split: ``metrics`` by name, and ``intervals``, their 95 % intervals.
+        """Return the scores of a split: ``metrics`` by name, and their 95 % ``intervals``.
 
         Args:
-            split: ``val`` or ``test``. Choose by ``val``: whoever chooses by ``test`` has none left.
+            split: ``val`` or ``test``. Choose models by ``val``: scores on ``test`` are biased once it guides a choice.
         """
         if split not in self.features.splits:
             raise InputError(f"split must be one of {', '.join(self.features.splits)}, got {split!r}")
         return evaluate_head(self.head, self.features.splits[split], self._class_names)
 
     def confusion_matrix(self, split: str = "test") -> "Figure":
-        """Return the confusion matrix of a split as a figure of matplotlib; ``evaluate`` has it as numbers."""
+        """Return the confusion matrix of a split as a matplotlib figure; ``evaluate`` returns it as numbers."""
         from resnet_mlflow.evaluation.figures import confusion_matrix_figure
 
         return confusion_matrix_figure(self.evaluate(split).confusion, self._class_names)
@@ -166,14 +167,14 @@ class Fitted:
         return self._classifier.predict(_paths(images))
 
     def predict_proba(self, images: File | Sequence[File]) -> NDArray[np.floating[Any]]:
-        """Return the probabilities of the classes per image file, ``(n_images, n_classes)``."""
+        """Return the class probabilities of each image file, ``(n_images, n_classes)``."""
         return self._classifier.predict_proba(_paths(images))
 
     def grad_cam(self, image: File) -> "Figure":
-        """Return an image file next to a heat map of what supports its predicted class.
+        """Return a figure of an image next to a heat map of the regions that support its predicted class.
 
         Raises:
-            InputError: If the head has no gradients: ``linear``, ``mlp`` and others like them do.
+            InputError: If the head has no gradients. ``linear`` and ``mlp`` are among those that have them.
         """
         from resnet_mlflow.evaluation.grad_cam import grad_cam, locating_stage
         from resnet_mlflow.evaluation.image_figures import map_figure

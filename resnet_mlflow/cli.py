@@ -16,25 +16,25 @@ from resnet_mlflow.files.scratch import process_scratch
 from resnet_mlflow.process import ExitCode, claim, listen_for_stop, n_ranks, rank, stop_asked
 from resnet_mlflow.terminal import VERBOSE, start_logging
 
-# Characters of an error; the longest of ours, with all parameters of a head, has 800.
+# Maximum length of an error; our longest, with all parameters of a head, has 800 characters.
 MAX_LINE = 2000
 GRACE_S = 30
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours to print."""
+    """An argument parser that leaves the printing of errors to us."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
 
 def parse(config_class: type[ConfigT], argv: Sequence[str], prog: str = "") -> ConfigT:
-    """Return the configuration that command-line arguments spell.
+    """Return the configuration from command-line arguments.
 
     Args:
         config_class: The entry point's model; ``--name value`` sets its field ``name``.
         argv: Arguments without the program's name.
-        prog: The command, as help shows it; by default the script of ``python -m``.
+        prog: The command as shown in help; by default the script of ``python -m``.
 
     Raises:
         InputError: If a parameter is unknown, or a value breaks its rule.
@@ -76,15 +76,15 @@ def run_entry_point(
 
     Args:
         config_class: The entry point's model.
-        stage: Called with the configuration; a false ``bool`` as its result means that a part of it failed, an
-            ``ExitCode`` is what it says.
+        stage: Called with the configuration; the result ``False`` means that a part of it failed, and an ``ExitCode``
+            is used as the exit code.
         argv: Arguments without the program's name; None means those of this process.
         prog: As for ``parse``.
     """
     given = without_verbose(sys.argv[1:] if argv is None else argv)
     start_logging()
     claim()
-    # A polite kill ends runs as Ctrl-C does: with their true status.
+    # SIGTERM ends runs like Ctrl-C, with their true status.
     listen_for_stop()
     try:
         config = parse(config_class, given, prog)
@@ -110,7 +110,7 @@ def run_entry_point(
 
 
 def without_verbose(argv: Sequence[str]) -> list[str]:
-    """Return arguments without ``-v`` or ``--verbose``, which this process and those it starts keep to from now on."""
+    """Return arguments without ``-v`` or ``--verbose``, which take effect in this process and its children."""
     kept = [argument for argument in argv if argument not in ("-v", "--verbose")]
     if len(kept) < len(argv):
         os.environ[VERBOSE] = "1"
@@ -123,7 +123,7 @@ def _check_ranks(config: Config) -> None:
     if not problem:
         return
     if rank():
-        # Until torchrun ends it: if this process ended first, torchrun would report it instead of the real error.
+        # Wait until torchrun ends it: if this process ended first, torchrun would report it instead of the real error.
         time.sleep(GRACE_S)
         sys.exit(2)
     name = _script_of(type(config))
@@ -137,7 +137,7 @@ def _script_of(config_class: type[Config]) -> str:
 
 
 def _bounded(line: str) -> str:
-    """Return a line whose middle is left out where it is long: values and paths from outside may be of any length."""
+    """Return a line without its middle if it is long: values and paths from outside may have any length."""
     half = (MAX_LINE - len(" ... ")) // 2
     return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a spreadsheet takes for the beginning of a formula.
+# Characters that a spreadsheet interprets as the start of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_of(frame: "pd.DataFrame") -> str:
-    """Return a frame as CSV in which no text is a formula to a spreadsheet: one that begins like it gets a quote.
+    """Return a frame as CSV in which no text is a formula for spreadsheets: texts that start like one get a quote.
 
     Example:
         >>> import pandas as pd
@@ -29,7 +29,7 @@ def csv_of(frame: "pd.DataFrame") -> str:
 
 
 def without_quote(text: str) -> str:
-    """Return a text as it was before ``csv_of`` put a quote before it.
+    """Return a text without the quote that ``csv_of`` added.
 
     Example:
         >>> without_quote("'=a.png"), without_quote("'a.png"), without_quote("a.png")

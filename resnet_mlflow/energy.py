@@ -4,17 +4,17 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Of the kernel: Intel's running average power limit, which AMD's processors tell by the same name.
+# Provided by the kernel: Intel's running average power limit, with the same name for AMD's processors.
 ROOT = Path("/sys/class/powercap")
-# What runs log.
+# Name of the logged metric.
 METRIC = "energy/processors_j"
 _PER_JOULE = 1_000_000
 
 
 def read_counters(root: Path = ROOT) -> dict[str, tuple[int, int]]:
-    """Return each processor's counter and where it starts again at 0, in microjoules; nothing where none can be read.
+    """Return each processor's counter and the value at which it wraps, in microjoules; empty if none is readable.
 
-    Parts of a processor (``intel-rapl:0:0``) are in the counter of the whole, and left out.
+    Parts of a processor (``intel-rapl:0:0``) are included in the counter of the whole, and omitted.
     """
     found: dict[str, tuple[int, int]] = {}
     for folder in sorted(root.glob("intel-rapl:*")):
@@ -29,10 +29,10 @@ def read_counters(root: Path = ROOT) -> dict[str, tuple[int, int]]:
 
 @dataclass
 class EnergyMeter:
-    """Adds up what counters rise by; a counter that starts again must be looked at once in between.
+    """Adds up the increases of counters; a counter must be read at least once before it wraps again.
 
     Attributes:
-        root: Where the counters are.
+        root: Folder of the counters.
     """
 
     root: Path = ROOT
@@ -44,7 +44,7 @@ class EnergyMeter:
         self._last = read_counters(self.root)
 
     def look(self) -> None:
-        """Take note of the counters; they start again after half an hour at the earliest."""
+        """Read the counters; they wrap after half an hour at the earliest."""
         with self._one_at_a_time:
             now = read_counters(self.root)
             for name, (counter, most) in now.items():
@@ -53,6 +53,6 @@ class EnergyMeter:
             self._last = now
 
     def joules(self) -> float | None:
-        """Return what was taken since the start, or None where it cannot be measured."""
+        """Return the energy used since the start, or None if it cannot be measured."""
         self.look()
         return self._sum / _PER_JOULE if self._last else None

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-# What a full, protected or oddly named place says. Anything else that the system refuses is a bug of ours.
+# System errors for full, protected or badly named places. Any other system error is a bug of ours.
 _OF_PLACES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or an empty string where nothing known is near.
+    """Return ``"; did you mean 'x'?"``, or an empty string if no known name is close.
 
     Example:
         >>> nearest("resnet81", ["resnet18", "svm"])
@@ -38,7 +38,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object, most: int = 100) -> str:
-    r"""Return a value as errors quote it: in one line, and cut where it is long.
+    r"""Return a value as quoted in errors: in one line, and truncated if long.
 
     Example:
         >>> print(shown("a\nb"), shown([0] * 1000, most=12))
@@ -46,15 +46,15 @@ def shown(value: object, most: int = 100) -> str:
     """
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # of a number of thousands of digits
+    except (ValueError, RecursionError):  # for a number with thousands of digits
         text = f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def printable(text: str) -> str:
-    r"""Return a text that fits one line of any log: control characters and what is not Unicode are escaped.
+    r"""Return a text that fits on one line of any log: control characters and invalid Unicode are escaped.
 
-    Names of files and classes come from outside, and may hold line breaks or bytes that are not UTF-8.
+    Names of files and classes come from outside, and may contain line breaks or bytes that are not UTF-8.
 
     Example:
         >>> printable("crow\n2"), printable("caf\udce9.png")
@@ -79,7 +79,7 @@ def of_place(error: BaseException) -> InputError | None:
     """
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _OF_PLACES:
-            place = cause.filename2 or cause.filename  # of a copy, where it goes to
+            place = cause.filename2 or cause.filename  # for a copy, its destination
             where = f" at {place}" if place else ""
             return _no_room(f"{cause.strerror}{where}")
         for said in _OF_DATABASES:

@@ -8,10 +8,10 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""Return the lines of a table, cells padded to their column's width.
+    r"""Return the lines of a table, with cells padded to their column's width.
 
     Args:
-        titles: One per column.
+        titles: One title per column.
         rows: Cells, as many per row as there are titles.
 
     Example:
@@ -26,7 +26,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 
 def two_digits(number: float) -> str:
-    """Return a number of 1 or more to two digits, which is as many as an estimate of a size has.
+    """Return a number of 1 or more to two digits, the precision of an estimated size.
 
     Example:
         >>> two_digits(1234.5), two_digits(98)
@@ -37,10 +37,10 @@ def two_digits(number: float) -> str:
 
 
 def plus_minus(mean: str, std: float, digits: int) -> str:
-    """Return a mean with its standard deviation; the mean alone where the deviation is NaN.
+    """Return a mean with its standard deviation; only the mean if the deviation is NaN.
 
     Args:
-        mean: As it is written.
+        mean: The mean as text.
         std: Its standard deviation.
         digits: Decimals of the deviation.
 
@@ -52,9 +52,9 @@ def plus_minus(mean: str, std: float, digits: int) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Return a text for Markdown in one line, without HTML or links of its own.
+    r"""Return a text for Markdown in one line, with HTML and links disabled.
 
-    Names of classes, runs and datasets are chosen by others, and MLflow's pages and browsers show Markdown.
+    Names of classes, runs and datasets come from outside, and MLflow's pages and browsers render Markdown.
 
     Example:
         >>> print(plain("<img src=x> < 0.001 [here](javascript:x)\n# new"))

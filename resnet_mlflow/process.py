@@ -20,7 +20,7 @@ from types import FrameType, ModuleType
 # Names of glibc's malloc.h, and the highest values that it reaches by itself in a process without settings.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_MMAP_BYTES = 32 * 2**20
-# After which a stop that came amid a statement of a database is tried again.
+# Delay after which a stop that arrived during a database statement is retried.
 LATER_S = 0.02
 
 _stop_asked = threading.Event()
@@ -42,13 +42,13 @@ def process_name() -> str:
 def process_mark() -> str:
     """Return what identifies this process, such as ``3f1c9a0b:4711:88213``: machine, number, start.
 
-    Numbers are given again, and containers on one machine count for themselves.
+    Process numbers are reused, and each container on a machine counts its own.
     """
     return f"{_machine()}:{os.getpid()}:{_start_of(os.getpid())}"
 
 
 def is_gone(mark: str) -> bool | None:
-    """Return whether the process of a mark has ended; ``None`` where it ran on another machine, or if that is unknown.
+    """Return whether the process of a mark has ended; ``None`` if it ran on another machine, or if that is unknown.
 
     Example:
         >>> is_gone(process_mark()), is_gone("elsewhere:1:1")
@@ -67,7 +67,7 @@ def machine() -> str:
 
 
 def process_exists(number: int) -> bool:
-    """Return whether this machine has a process of that number."""
+    """Return whether this machine has a process with this number."""
     import psutil
 
     return psutil.pid_exists(number)
@@ -83,7 +83,7 @@ def _machine() -> str:
 
 
 def _start_of(number: int) -> str:
-    """Return when a process started, in the system's own unit; empty where there is none, or only its ashes."""
+    """Return when a process started, in the system's own unit; empty if it does not exist or is a zombie."""
     import psutil
 
     try:
@@ -94,7 +94,7 @@ def _start_of(number: int) -> str:
 
 
 def n_ranks() -> int:
-    """Return how many processes ``torchrun`` started for one extraction; 1 without it."""
+    """Return the number of processes that ``torchrun`` started; 1 without it."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
@@ -114,12 +114,13 @@ def leave_ranks() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, here and in threads that start meanwhile, and put back what it was.
+    """Let torch compute on one thread, here and in threads started meanwhile, and restore the setting.
 
-    Threads that share small work wait for each other, spinning: for the steps of a head two of them save a third at
-    best, and on a busy machine cost ten times as much. Where each core has work of its own they only take its time.
+    Threads that share small work spin while they wait for each other: for the steps of a head, two threads save a third
+    at best, and take ten times as long on a busy machine. If each core already has its own work, they only slow it
+    down.
     """
-    import torch  # takes seconds, which callers that only ask for the process's name need not wait
+    import torch  # takes seconds; callers that only need the process's name do not wait for it
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -135,15 +136,15 @@ def quiet_libraries() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Database errors are raised and reported in one line; MLflow would also log them, with all statements.
     logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
-    # Outside the main thread, where its threads are limited once for the process.
+    # Raised outside the main thread, where threads are already limited for the whole process.
     warnings.filterwarnings("ignore", message="'Threading' parallel backend is not supported", category=UserWarning)
-    # Dask sets a level for each of its modules. We report workers that die ourselves.
+    # Dask sets a level for each of its modules. We report dead workers ourselves.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def claim() -> None:
-    """Mark this process as running only one of the project's commands: it may import less than others would need."""
+    """Mark this process as running only one of the project's commands, so that it may import less."""
     _claimed.set()
 
 
@@ -173,16 +174,17 @@ def is_worker() -> bool:
 
 
 def is_claimed() -> bool:
-    """Return whether this process runs one of the project's commands only."""
+    """Return whether this process runs only one of the project's commands."""
     return _claimed.is_set()
 
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """Let libraries be imported without ``torch._dynamo``, which they ask for and which takes seconds.
+    """Import libraries without ``torch._dynamo``, which they request and which takes seconds.
 
-    Lightning Fabric asks whether a network is compiled, torchvision marks functions that are not to be: no network is
-    given to them compiled in a process that runs our commands only. The true module is imported by who needs it later.
+    Lightning Fabric checks whether a network is compiled, and torchvision marks functions that must not be: in a
+    process that runs only our commands, they never get a compiled network. Code that needs the real module imports it
+    later.
     """
     if not is_claimed() or "torch._dynamo" in sys.modules:
         yield
@@ -200,13 +202,13 @@ def without_compiler() -> Iterator[None]:
 
 
 def listen_for_stop() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, and remember either.
+    """Let SIGTERM end this process like Ctrl-C, and remember either.
 
-    An exception that a signal raises can be lost: compiled code that calls Python turns it into an error of its own
-    (torch.save: "unexpected pos"), or prints it and goes on. Who goes on after an error asks ``reason_of``.
+    An exception raised by a signal can be lost: compiled code that calls Python turns it into its own error
+    (torch.save: "unexpected pos"), or prints it and continues. Code that continues after an error calls ``reason_of``.
     """
     signal.signal(signal.SIGTERM, _stop)
-    # Processes that a shell put in the background ignore SIGINT, and go on doing so.
+    # Background processes of a shell ignore SIGINT, and continue to do so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
 
@@ -214,7 +216,7 @@ def listen_for_stop() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     _stop_asked.set()
     if _in_database(frame):
-        # Cut short, a statement would go on holding its lock, and what ends runs would wait for it without end.
+        # An interrupted statement would keep its lock, and the code that ends runs would wait for it forever.
         again = threading.Timer(LATER_S, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
@@ -229,17 +231,17 @@ def _in_database(frame: FrameType | None) -> bool:
 
 
 def ask_stop(stop: bool = True) -> None:
-    """Ask what this process does to end as soon as it can, without a signal; or take that back."""
+    """Request the work of this process to end as soon as possible, without a signal; or withdraw the request."""
     (_stop_asked.set if stop else _stop_asked.clear)()
 
 
 def stop_asked() -> bool:
-    """Return whether somebody asked this process to stop."""
+    """Return whether this process has been asked to stop."""
     return _stop_asked.is_set()
 
 
 def raise_if_stopped() -> None:
-    """Raise ``KeyboardInterrupt`` where this process was asked to stop, and the first exception was lost."""
+    """Raise ``KeyboardInterrupt`` if this process was asked to stop and the first exception was lost."""
     if _stop_asked.is_set():
         raise KeyboardInterrupt
 
@@ -248,7 +250,7 @@ def reason_of(error: Exception) -> str:
     """Return why something failed, in one line.
 
     Raises:
-        KeyboardInterrupt: If this process was asked to stop: that is why.
+        KeyboardInterrupt: If this process was asked to stop, which is the reason.
     """
     if _stop_asked.is_set():
         raise KeyboardInterrupt from error

@@ -39,7 +39,7 @@ def render_project_file() -> str:
 
 
 def _entry_point(name: str, config_class: type[Config]) -> dict[str, object]:
-    # Every type is "string": MLflow checks no other one, and would turn numbers into floats.
+    # Every type is "string": MLflow checks no other type, and would turn numbers into floats.
     parameters = {
         field_name: {"type": "string", "default": _as_text(field.default)}
         for field_name, field in config_class.model_fields.items()
@@ -58,7 +58,7 @@ def render_parameters() -> str:
     fields: dict[tuple[str, str], FieldInfo] = {}
     for entry_point, config_class in ENTRY_POINTS.items():
         for name, field in config_class.model_fields.items():
-            # Parameters that share a name but not a meaning get a row each.
+            # Parameters with the same name but different meanings get separate rows.
             fields.setdefault((name, field.description or ""), field)
             users.setdefault(f"{name}{field.description}", []).append(f"`{entry_point}`")
     lines = ["| parameter | meaning | default | of |", "|---|---|---|---|"]
@@ -71,7 +71,7 @@ def render_parameters() -> str:
 
 
 def with_parameters(page: str) -> str:
-    """Return the text of docs/parameters.md with the table between its marks brought up to date."""
+    """Return the text of docs/parameters.md with the table between its markers updated."""
     return _between(page, TABLE_START, render_parameters(), TABLE_END)
 
 
@@ -81,10 +81,10 @@ def _between(page: str, start: str, text: str, end: str) -> str:
 
 
 def render_layers(project: Path) -> str:
-    """Return the packages by layer, from the top down, with what each is for: its docstring's first line.
+    """Return the packages by layer, from the top down, each with the first line of its docstring.
 
     Args:
-        project: The checkout, whose ``pyproject.toml`` says which package stands above which.
+        project: The checkout; its ``pyproject.toml`` defines the order of packages.
     """
     contracts = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (packages,) = [contract["layers"] for contract in contracts if "containers" in contract]
@@ -103,27 +103,27 @@ def _purpose(project: Path, package: str) -> str:
 
 
 def with_layers(page: str, project: Path) -> str:
-    """Return the text of ARCHITECTURE.md with the table between its marks brought up to date."""
+    """Return the text of ARCHITECTURE.md with the table between its markers updated."""
     return _between(page, LAYERS_START, render_layers(project), LAYERS_END)
 
 
 def render_decisions(folder: Path) -> str:
-    """Return the list of decision pages by their numbers, each with its title.
+    """Return the list of decision pages by number, each with its title.
 
     Args:
-        folder: Where they lie, as ``0001-name.md``.
+        folder: Folder of the pages, named like ``0001-name.md``.
     """
     pages = {path.name: path.read_text().splitlines()[0].removeprefix("# ") for path in folder.glob("[0-9]*.md")}
     return "".join(f"- [{pages[name]}]({name})\n" for name in sorted(pages))
 
 
 def with_decisions(page: str, folder: Path) -> str:
-    """Return the text of docs/decisions/README.md with the list between its marks brought up to date."""
+    """Return the text of docs/decisions/README.md with the list between its markers updated."""
     return _between(page, DECISIONS_START, render_decisions(folder), DECISIONS_END)
 
 
 def render_search_spaces() -> str:
-    """Return the text of ``search_spaces.yaml``: every search space, to read and to copy from."""
+    """Return the text of ``search_spaces.yaml``: every search space, for reading and copying."""
     from resnet_mlflow.tuning.search_space import spaces_as_written  # scikit-learn, which the rest does not need
 
     return SPACES_HEADER + "\n".join(f"{text}\n" for text in spaces_as_written())

@@ -32,7 +32,7 @@ def shows_details() -> bool:
 
 @contextmanager
 def within_larger_task() -> Iterator[None]:
-    """Print only warnings and errors while inside: the larger task prints one line for all of it."""
+    """Print only warnings and errors within the block: the larger task prints one line for all of it."""
     _parts.append(None)
     try:
         yield
@@ -56,7 +56,7 @@ def start_logging() -> None:
         for ours in ("resnet_mlflow", "analysis"):
             logging.getLogger(ours).setLevel(logging.DEBUG)
     else:
-        # MLflow sets its loggers' levels by this when it is imported.
+        # MLflow sets its loggers' levels from this on import.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     quiet_libraries()
 
@@ -77,11 +77,11 @@ def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, f
     """Return a progress bar with the time left, which a terminal shows until it is closed.
 
     Args:
-        total: How many units there are.
-        unit: What is counted, such as ``images``.
-        what: Stands before the bar.
+        total: Number of units.
+        unit: Name of the unit, such as ``images``.
+        what: Label before the bar.
         in_files: Whether a log file gets a line from time to time as well, unless the work belongs to a larger task.
-        form: As tqdm's ``bar_format``.
+        form: Like tqdm's ``bar_format``.
     """
     from tqdm import tqdm
 
@@ -91,11 +91,11 @@ def progress(total: int, unit: str, what: str = "", *, in_files: bool = False, f
         desc=what or None,
         unit=f" {unit}",
         mininterval=BAR_S if on_terminal else LINE_S,
-        # A file cannot take a line back.
+        # Lines in a file cannot be overwritten.
         leave=not on_terminal,
         dynamic_ncols=True,
         bar_format=form,
-        # Bars of several processes would write over each other.
+        # Bars of several processes would overwrite each other.
         disable=is_worker() or not (on_terminal or (in_files and shows_details())),
     )
 

@@ -1,7 +1,7 @@
-"""How similar two images are after alignment: flipped, rotated, and cropped as fits best.
+"""Similarity of two images after the best alignment by flipping, rotating and cropping.
 
-Pictures are compared by the correlation of their grey values, which brightness and contrast leave as it is. What is
-smooth all over is taken out before: skies and studio backgrounds would make all pictures alike.
+Pictures are compared by the correlation of their grey values, which does not depend on brightness and contrast. Smooth
+components are removed first: skies and studio backgrounds would make all pictures similar.
 """
 
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from resnet_mlflow.audit.signatures import ORIENTATIONS, oriented
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-# Sides of the comparisons: of all candidates, and of those that are near.
+# Side lengths for comparison: of all candidates, and of near ones.
 COARSE, FINE = 16, 24
 _SMOOTH_DEGREE = 4
-# Windows, as shares of the side, and how far apart they lie.
+# Windows, as shares of the side, and their spacing.
 _SHARES, _STEP = (1.0, 0.95, 0.9, 0.85, 0.8), 0.05
 _FINE_STEPS, _MOST_STEP = 7, 0.05
 _SMALLEST_SHARE = 0.7
-# Grey levels of deviation that a picture has beside what is smooth: below, noise of the compression is compared.
+# Minimum standard deviation, in grey levels, without smooth components: below it, compression noise would be compared.
 LEAST_DETAIL = 3.0
 _BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of pictures; the first is the one that is cropped to fit the second.
+    """Pairs of pictures; the first is cropped to fit the second.
 
     Attributes:
         first: Rows, ``(n_pairs,)``.
         second: Rows, ``(n_pairs,)``.
-        orientation: Of the second, an index into ``signatures.ORIENTATIONS``.
+        orientation: Orientation of the second, an index into ``signatures.ORIENTATIONS``.
     """
 
     first: Ints
@@ -45,18 +45,18 @@ class Pairs:
         return len(self.first)
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Pairs":
-        """Return these pairs only."""
+        """Return only these pairs."""
         return Pairs(self.first[rows], self.second[rows], self.orientation[rows])
 
 
 def window_matrices(start: NDArray[np.float64], share: NDArray[np.float64], size_in: int, size_out: int) -> Floats:
-    """Return the matrices that take windows out of a line of pixels, each new pixel the mean of what it covers.
+    """Return the matrices that extract windows from a line of pixels; each new pixel is the mean of those it covers.
 
     Args:
-        start: Of each window as shares of the line, ``(n_windows,)``.
+        start: Start of each window as a share of the line, ``(n_windows,)``.
         share: Length of each window, in (0, 1].
-        size_in: Pixels of the line.
-        size_out: Pixels of the result.
+        size_in: Number of pixels in the line.
+        size_out: Number of pixels in the result.
 
     Returns:
         ``(n_windows, size_out, size_in)``, rows sum to 1.
@@ -70,14 +70,14 @@ def window_matrices(start: NDArray[np.float64], share: NDArray[np.float64], size
 
 @lru_cache(maxsize=4)
 def detail_basis(side: int) -> Floats:
-    """Return an orthonormal basis of what is smooth: polynomials of degree 4 over the picture."""
+    """Return an orthonormal basis of smooth components: polynomials of degree 4 over the picture."""
     x = np.linspace(-1, 1, side)
     terms = [np.outer(x**i, x**j).ravel() for i in range(_SMOOTH_DEGREE + 1) for j in range(_SMOOTH_DEGREE + 1 - i)]
     return np.asarray(np.linalg.qr(np.array(terms).T)[0], dtype=np.float32)
 
 
 class Aligner:
-    """Compares pictures of a collection.
+    """Compares pictures in a collection.
 
     Args:
         thumbs: Grey copies, uint8, ``(n_images, side, side)``.
@@ -97,7 +97,7 @@ class Aligner:
         self._targets = flat.reshape(-1, COARSE, COARSE)
 
     def coarse(self, pairs: Pairs) -> tuple[Floats, Ints]:
-        """Return the best correlation of each pair over all windows of the first, and which window that is.
+        """Return the best correlation of each pair over all windows of the first, and the index of that window.
 
         Args:
             pairs: Sorted by their first rows.
@@ -123,7 +123,7 @@ class Aligner:
         return best, window
 
     def fine(self, pairs: Pairs, window: Ints) -> tuple[Floats, NDArray[np.float64]]:
-        """Return the correlation of each pair at the best window near the one given, and that window.
+        """Return the correlation of each pair at the best window near the given one, and that window.
 
         Returns:
             Correlations ``(n_pairs,)``, and windows ``(n_pairs, 4)``: top, height, left and width as shares.
@@ -137,7 +137,7 @@ class Aligner:
         return scores, boxes
 
     def _refined(self, pairs: Pairs, boxes: NDArray[np.float64]) -> tuple[Floats, NDArray[np.float64]]:
-        """Move and stretch windows by Gauss-Newton steps, and return the best that was met.
+        """Move and stretch windows by Gauss-Newton steps, and return the best found.
 
         References:
             Evangelidis and Psarakis (2008), Parametric image alignment using enhanced correlation coefficient.
@@ -166,10 +166,10 @@ def _warped(images: Floats, boxes: NDArray[np.float64]) -> Floats:
 
 
 def _step(warped: Floats, target: Floats, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the changes of windows after which grey values, times a gain, are nearest to the target's."""
+    """Return the changes of windows that bring grey values, times a gain, closest to those of the target."""
     place = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
     shares = boxes.astype(np.float32)
-    # Per share of the whole picture, of which a window's pixel is its share over their number.
+    # Per unit of the whole picture: a window's pixel is its share divided by the number of pixels.
     by_row = np.gradient(warped, axis=1) * FINE / shares[:, 1, None, None]
     by_column = np.gradient(warped, axis=2) * FINE / shares[:, 3, None, None]
     slopes = (by_row, by_row * place[:, None], by_column, by_column * place, warped)
@@ -184,7 +184,7 @@ def _step(warped: Floats, target: Floats, boxes: NDArray[np.float64]) -> NDArray
 
 
 def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return windows that lie within the picture."""
+    """Return the windows moved inside the picture."""
     boxes = boxes.copy()
     for axis in (0, 2):
         boxes[:, axis + 1] = np.clip(boxes[:, axis + 1], _SMALLEST_SHARE, 1.0)
@@ -193,7 +193,7 @@ def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _windows() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return starts ``(n_windows, 2)`` and shares ``(n_windows,)`` of the windows that are tried."""
+    """Return starts ``(n_windows, 2)`` and shares ``(n_windows,)`` of the windows to try."""
     found = []
     for share in _SHARES:
         starts = np.arange(round((1 - share) / _STEP) + 1) * _STEP
@@ -203,7 +203,7 @@ def _windows() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _window_warps(starts: NDArray[np.float64], shares: NDArray[np.float64]) -> Floats:
-    """Return the matrix from small pictures to all their windows without what is smooth, laid side by side."""
+    """Return the matrix from small pictures to all their windows without smooth components, side by side."""
     down = window_matrices(starts[:, 0], shares, COARSE, COARSE)
     across = window_matrices(starts[:, 1], shares, COARSE, COARSE)
     warps = np.einsum("woi,wpj->wopij", down, across).reshape(len(shares), COARSE * COARSE, COARSE * COARSE)
@@ -213,7 +213,7 @@ def _window_warps(starts: NDArray[np.float64], shares: NDArray[np.float64]) -> F
 
 
 def _without_smooth(flat: Floats, side: int) -> tuple[Floats, Floats]:
-    """Return pictures without what is smooth in them, at length 1, and how much detail they had, in grey levels."""
+    """Return pictures without smooth components, normalised to length 1, and their amount of detail in grey levels."""
     basis = detail_basis(side)
     rest = flat - (flat @ basis) @ basis.T
     length = np.linalg.norm(rest, axis=1, keepdims=True)

@@ -22,25 +22,25 @@ from resnet_mlflow.features.identity import FeatureSet
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-# Called with what is done next.
+# Called with the name of the next step.
 OnStep = Callable[[str], object]
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found in a dataset.
+    """Findings in a dataset.
 
     Attributes:
         pool: The images of all splits.
         issues: One row per image and kind of issue, see ``issues.build_issues``.
         twins: Pairs that show one picture.
-        groups: Equal for copies and twins, ``(n_images,)``.
-        wrong: What is said of labels; of the images that have features, see ``rows``.
+        groups: Group numbers, equal for copies and twins, ``(n_images,)``.
+        wrong: Findings on labels of the images that have features, see ``rows``.
         rows: Images that have features.
         judged: Which of these could be judged.
         overlaps: Classes that overlap, the worst first.
-        cues: What light, size and the like tell of labels.
-        traits: Faults of so many images that they are how the dataset is, with their share.
+        cues: How well brightness, size and similar cues predict labels.
+        traits: Faults so common that they characterise the dataset, with their share.
     """
 
     pool: Pool
@@ -99,15 +99,15 @@ def audit_dataset(
     on_images: Callable[[int], object] = int,
     on_fold: Callable[[int], object] = int,
 ) -> Audit:
-    """Return what is wrong with a dataset.
+    """Return the problems found in a dataset.
 
     Args:
         dataset: Images and labels.
-        features: Of the same images, those left out that cannot be decoded.
-        seed: Of folds and samples.
+        features: Features of the same images, except those that cannot be decoded.
+        seed: Seed of folds and samples.
         num_workers: Number of threads that decode images; -1 means one per core.
         on_step: Called with the name of each step as it begins.
-        on_images: Called with a number of images whenever as many more were measured.
+        on_images: Called with the number of newly measured images.
         on_fold: Called with 1 after each fit of a head.
     """
     on_step("measuring images")
@@ -116,7 +116,7 @@ def audit_dataset(
     pool = pool_images(dataset, {row: error.reason for row, error in facts.errors.items()})
     rows, table = _pooled_features(pool, features)
     twins, groups = _find_groups(pool, facts, rows, table, on_step)
-    # Images of one patient or burst confirm each other's label as near-duplicates do.
+    # Images of one patient or burst confirm each other's label, like near-duplicates.
     together = number_groups(groups, np.concatenate([dataset.splits[name].groups for name in pool.splits]))
     on_step("checking labels")
     fitted = cross_fit(table, pool.labels[rows], together[rows], len(pool.class_names), seed, on_fold)
@@ -133,7 +133,7 @@ def audit_dataset(
 
 
 def _pooled_features(pool: Pool, features: FeatureSet) -> tuple[Ints, Floats]:
-    """Return the rows of the images that have features, and these."""
+    """Return the rows of the images that have features, and the features."""
     skipped = {(item["split"], int(item["row"])) for item in features.meta["skipped"]}
     has_any = np.array(
         [(pool.split_of(row), int(pool.rows[row])) not in skipped for row in range(len(pool))], dtype=bool
@@ -143,9 +143,9 @@ def _pooled_features(pool: Pool, features: FeatureSet) -> tuple[Ints, Floats]:
 
 
 def _find_groups(pool: Pool, facts: ImageFacts, rows: Ints, table: Floats, on_step: OnStep) -> tuple[Twins, Ints]:
-    """Return twins, one of each content taken, and the groups that twins and copies form."""
+    """Return twins among distinct contents, and the groups that twins and copies form."""
     _, firsts = np.unique(pool.item_ids, return_index=True)
-    # Of equal files one is compared: the others are copies already.
+    # Only one of several equal files is compared: the others are known copies.
     candidates = np.intersect1d(firsts, rows)
     sides = np.minimum(facts.column("width"), facts.column("height"))[candidates]
     own = np.searchsorted(rows, candidates)
@@ -188,7 +188,7 @@ def _worst_first(rows: Ints, figures: Floats) -> Ints:
 
 
 def _few(rows: Ints, n_images: int) -> Ints:
-    """Return rows, or none where they are so many that the heads understand nothing."""
+    """Return rows, or none if there are so many that the heads are not reliable."""
     return rows if len(rows) <= MOST_OF_A_FAULT * n_images else rows[:0]
 
 

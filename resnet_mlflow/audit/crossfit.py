@@ -1,4 +1,4 @@
-"""Predictions by heads for images that they were not fitted on, nor on copies or near-duplicates of them."""
+"""Predictions for images by heads that were fitted neither on them nor on their copies or near-duplicates."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 N_FOLDS = 5
-# Strengths of the penalty that are tried, on a sample. Stronger ones make all probabilities alike, which hides labels
-# that are wrong: of 250 among 5000 images of CIFAR-10, 0.001 counts 180.
+# Penalty strengths to try on a sample. Stronger ones make all probabilities similar, which hides wrong labels: of 250
+# among 5000 images of CIFAR-10, 0.001 counts 180.
 _C_TRIED, _C_SAMPLE = (0.01, 0.1, 1.0), 5000
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """Predictions by heads that saw neither the image nor its near-duplicates.
+    """Predictions by heads that were fitted neither on the image nor on its near-duplicates.
 
     Attributes:
-        probabilities: Of the given labels' classes, ``(n_images, n_classes)``; rows sum to 1.
-        judged: Which images' class was known to the head that judged them, ``(n_images,)``.
-        C: Of the linear heads.
+        probabilities: Probabilities of the classes, ``(n_images, n_classes)``; rows sum to 1.
+        judged: Which images have a class known to their head, ``(n_images,)``.
+        C: Inverse penalty strength of the linear heads.
     """
 
     probabilities: Floats
@@ -40,14 +40,14 @@ def cross_fit(
     seed: int = 0,
     on_fold: Callable[[int], object] = int,
 ) -> CrossFitted:
-    """Return predictions of every image by a linear head that was fitted on the folds it does not lie in.
+    """Return predictions for every image by a linear head fitted on the other folds.
 
     Args:
         features: ``(n_images, n_features)``.
-        labels: Class indices as given, ``(n_images,)``.
-        groups: Images of one number stay in one fold, ``(n_images,)``.
+        labels: Given class indices, ``(n_images,)``.
+        groups: Images with equal numbers stay in one fold, ``(n_images,)``.
         n_classes: Number of classes.
-        seed: Of the folds.
+        seed: Seed of the folds.
         on_fold: Called with 1 after each of ``N_FOLDS`` fits.
     """
     folds = draw_folds(labels, groups, seed)
@@ -65,7 +65,7 @@ def cross_fit(
 
 
 def draw_folds(labels: Ints, groups: Ints, seed: int, n_folds: int = N_FOLDS) -> Ints:
-    """Return a fold per image: a group stays together, and classes are spread evenly by the first of each group.
+    """Return a fold per image: groups stay together, and classes are spread evenly by the first image of each group.
 
     Example:
         >>> draw_folds(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 2, 3, 4]), seed=0, n_folds=2).tolist()
@@ -83,11 +83,11 @@ def draw_folds(labels: Ints, groups: Ints, seed: int, n_folds: int = N_FOLDS) ->
 def _predict(
     features: NDArray[np.float32], labels: Ints, held_out: NDArray[np.bool_], n_classes: int, C: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return probabilities of the images held out, and which classes the head knew."""
+    """Return probabilities of the held-out images, and the classes known to the head."""
     if len(np.unique(labels[~held_out])) < 2:
-        # All of a class, or nearly all images, are twins of each other: nobody is left to judge them.
+        # All images of a class, or nearly all images, are twins of each other: no data are left to judge them.
         return np.full((int(held_out.sum()), n_classes), 1 / n_classes), np.zeros(n_classes, dtype=bool)
-    # 1e-3: losses do not resolve more, and the last tenth of the way takes half of the steps.
+    # 1e-3: losses do not resolve more, and the last tenth of the progress takes half of the steps.
     head = build_head("linear", {"C": C, "tol": 1e-3}, 0).fit(features[~held_out], labels[~held_out])
     probabilities = np.zeros((int(held_out.sum()), n_classes))
     probabilities[:, head.classes_] = head.predict_proba(features[held_out])
@@ -102,7 +102,7 @@ def _choose_strength(
     seed: int,
     tried: Sequence[float] = _C_TRIED,
 ) -> float:
-    """Return the penalty under which labels of a sample are likeliest to heads that did not see them."""
+    """Return the penalty that maximises the held-out likelihood of labels on a sample."""
     rows = np.random.default_rng(seed).permutation(len(labels))[:_C_SAMPLE]
     held_out = folds[rows] == 0
     if not held_out.any():

@@ -19,7 +19,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "file": ("n_bytes", "format"),
 }
 _MOST_IMAGES = 20_000
-# What the lower end of the interval must exceed chance by for a cue to be called one.
+# Amount by which the lower limit of the interval must exceed chance for a cue to count.
 GIVES_AWAY = 0.1
 
 
@@ -29,9 +29,9 @@ class Cue:
 
     Attributes:
         name: A key of ``CUES``.
-        accuracy: Balanced accuracy on images that it did not see, in [0, 1].
+        accuracy: Balanced accuracy on held-out images, in [0, 1].
         interval: Its 95 % interval.
-        chance: What guessing gets, one over the number of classes.
+        chance: Accuracy of guessing, one over the number of classes.
     """
 
     name: str
@@ -49,11 +49,11 @@ def measure_cues(facts: ImageFacts, labels: Ints, groups: Ints, n_classes: int, 
     """Return how well each cue alone predicts labels, by cross-fitted decision trees.
 
     Args:
-        facts: Of the images.
-        labels: As given, ``(n_images,)``.
-        groups: Equal for copies and twins, which stay in one fold, ``(n_images,)``.
+        facts: Facts about the images.
+        labels: Given labels, ``(n_images,)``.
+        groups: Group numbers, equal for copies and twins, which stay in one fold, ``(n_images,)``.
         n_classes: Number of classes.
-        seed: Of the folds, and of the sample where there are over 20 000 images.
+        seed: Seed of the folds, and of the sample if there are over 20 000 images.
     """
     rows = np.flatnonzero(facts.readable)
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_IMAGES])
@@ -62,7 +62,7 @@ def measure_cues(facts: ImageFacts, labels: Ints, groups: Ints, n_classes: int, 
     for name, columns in CUES.items():
         table = _table(facts, columns)[rows]
         if (table == table[:1]).all():
-            continue  # all images are alike in it
+            continue  # all images have the same value
         predictions = _cross_fit(table, labels[rows], folds)
         present = np.bincount(labels[rows], minlength=n_classes) > 0
         confusion = np.zeros((n_classes, n_classes), dtype=np.int64)

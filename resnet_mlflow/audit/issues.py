@@ -1,4 +1,4 @@
-"""The findings of an audit as one table: a row per image and kind of issue."""
+"""The findings of an audit as one table: one row per image and kind of issue."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class IssueKind:
-    """What a kind of issue is called, and what to do about it.
+    """A kind of issue: its names, and what to do about it.
 
     Attributes:
-        name: In tables.
-        title: For people.
-        advice: What to do, as a sentence.
+        name: Name in tables.
+        title: Title for readers.
+        advice: Advice, as a sentence.
     """
 
     name: str
@@ -82,14 +82,14 @@ def build_issues(
     Args:
         pool: The images of all splits.
         twins: Pairs that show one picture.
-        same: Pairs with equal content, as ``twins.copies`` gives them.
-        labels: What is said of labels, and the rows of suspects.
+        same: Pairs with equal content, result of ``twins.copies``.
+        labels: Findings on labels, and the rows of suspects.
         lonely: Rows of outliers, and the loneliness of all images.
-        lost: Rows that no class fits, and the highest probability of all images.
-        faults: Of pictures.
+        lost: Rows that fit no class, and the highest class probability of each image.
+        faults: Faults of pictures.
 
     Returns:
-        Columns ``kind``, ``split``, ``path`` (from the dataset's folder), ``label``, ``suggested``, ``score``,
+        Columns ``kind``, ``split``, ``path`` (relative to the dataset's folder), ``label``, ``suggested``, ``score``,
         ``details``, ``other_split``, ``other_path``, ``other_label`` (of a twin), ``verdict`` (empty, to be filled in
         by hand), ``item_id`` and ``other_item_id``.
     """
@@ -120,7 +120,7 @@ def _suspect(judged: WrongLabels, row: int, names: Sequence[str]) -> _Issue:
 def _pairs(
     pool: Pool, word: str, first: Ints, second: Ints, score: Iterable[float], change: Iterable[str]
 ) -> Iterator[_Issue]:
-    """Yield an issue for the later of two images in the order of splits, and for both where labels contradict."""
+    """Yield an issue for the later of two images in the order of splits, and for both if their labels contradict."""
     pairs = zip(first.tolist(), second.tolist(), score, change, strict=True)
     for one, other, likeness, how in pairs:
         across = pool.split_index[one] != pool.split_index[other]
@@ -131,7 +131,7 @@ def _pairs(
 
 
 def _nearest_of_each(issues: Iterable[_Issue]) -> list[_Issue]:
-    """Return the most alike pair of each image and kind, those first: a burst of 20 pictures has 190 pairs."""
+    """Return the most similar pair of each image and kind, most similar first: a burst of 20 pictures has 190 pairs."""
     found: dict[tuple[str, int], _Issue] = {}
     for issue in sorted(issues, key=lambda issue: -issue.score):
         found.setdefault((issue.kind, issue.row), issue)

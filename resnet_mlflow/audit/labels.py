@@ -1,6 +1,6 @@
 """Labels that look wrong: ranked, counted with an interval, and the classes that overlap.
 
-The ranking is by the probability that heads which did not see an image give to its label. The count is the part of the
+The ranking uses the probability of an image's label by heads that were not fitted on it. The count is the part of the
 labels that no softmax explains: see ``count_wrong``.
 """
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _SHARPNESSES = np.geomspace(0.5, 2.5, 17)
 _SHARES = expit(np.linspace(logit(1e-5), logit(0.6), 400))
-# Of a noise of that share, how much a head has learned and says again of every image: nothing, half, all of it.
+# Share of the label noise that a head has learned and repeats for every image: none, half or all of it.
 _LEARNED, _MOST_LEARNED = (0.0, 0.5, 1.0), 0.9
 _N_BINS = 400
 _FLOOR = 1e-7
@@ -29,15 +29,15 @@ _PROFILE_DROP = 1.9207
 
 @dataclass(frozen=True, eq=False)
 class WrongLabels:
-    """What seems wrong with labels, according to heads.
+    """Labels that seem wrong according to heads.
 
     Attributes:
         count: Estimated number of wrong labels.
         interval: Its 95 % interval.
         wrong: Probability that the label is wrong, ``(n_images,)``.
-        self_confidence: Probability of the given label by heads that did not see the image, ``(n_images,)``.
-        margin: The same less the probability of the best other class, in [-1, 1].
-        suggested: Class that heads hold for likeliest, ``(n_images,)``.
+        self_confidence: Probability of the given label by heads not fitted on the image, ``(n_images,)``.
+        margin: The same minus the probability of the best other class, in [-1, 1].
+        suggested: Most probable class according to the heads, ``(n_images,)``.
     """
 
     count: float
@@ -49,15 +49,15 @@ class WrongLabels:
 
     @property
     def ranking(self) -> Ints:
-        """Return rows, the most suspicious label first; equal ones by their order."""
+        """Return rows, the most suspicious label first; ties keep their order."""
         return np.asarray(np.argsort(self.self_confidence, kind="stable"))
 
     def suspects(self, judged: NDArray[np.bool_], labels: Ints) -> Ints:
-        """Return as many rows as labels are estimated to be wrong, the most suspicious first; others are no suspects.
+        """Return as many rows as the estimated number of wrong labels, the most suspicious first.
 
         Args:
             judged: Which images can be judged.
-            labels: As given.
+            labels: Given labels.
         """
         order = self.ranking
         order = order[judged[order] & (self.suggested[order] != labels[order])]
@@ -68,8 +68,8 @@ def judge_labels(probabilities: Floats, labels: Ints) -> WrongLabels:
     """Return how suspicious each label is, and how many are wrong.
 
     Args:
-        probabilities: By heads that did not see the image, ``(n_images, n_classes)``.
-        labels: As given, ``(n_images,)``.
+        probabilities: Probabilities by heads not fitted on the image, ``(n_images, n_classes)``.
+        labels: Given labels, ``(n_images,)``.
 
     References:
         Northcutt, Jiang and Chuang (2021), Confident learning, section 3 and appendix C: self-confidence and the
@@ -84,20 +84,21 @@ def judge_labels(probabilities: Floats, labels: Ints) -> WrongLabels:
 
 
 def count_wrong(probabilities: Floats, labels: Ints) -> tuple[float, Interval, Floats]:
-    """Return the estimated number of wrong labels, its 95 % interval, and the probability of each to be wrong.
+    """Return the estimated number of wrong labels, its 95 % interval, and the probability that each is wrong.
 
-    A label is taken to be the true class with probability ``1 - share``, else any other class. The true class follows
-    a softmax whose sharpness is fitted with the share, by maximum likelihood, so that images which are merely hard are
-    not counted: those get a low probability on every side, a wrong label gets one where the head is sure. The interval
-    is that of the profile likelihood. A head that was fitted on wrong labels says some of them again, which hides
-    as many; how much it has learned cannot be known, so that the interval reaches from nothing to all of it.
+    A label is modelled as the true class with probability ``1 - share``, and any other class otherwise. The true class
+    follows a softmax with a sharpness that is fitted together with the share, by maximum likelihood. Images that are
+    merely hard are therefore not counted: all their classes have low probabilities, whereas a wrong label has a low
+    probability although the head is confident. The interval is that of the profile likelihood. A head fitted on wrong
+    labels repeats some of them, which hides as many; how much it has learned is unknown, so the interval covers
+    everything from none to all.
 
-    The share is one for all classes and images: wrong labels that concentrate on what is hard, or all say the same
+    The share is the same for all classes and images: wrong labels that concentrate on hard images, or all name the same
     other class, are undercounted.
 
     Args:
-        probabilities: By heads that did not see the image, ``(n_images, n_classes)``.
-        labels: As given, ``(n_images,)``.
+        probabilities: Probabilities by heads not fitted on the image, ``(n_images, n_classes)``.
+        labels: Given labels, ``(n_images,)``.
 
     References:
         Patrini et al. (2017), Making deep neural networks robust to label noise, section 4: forward correction.
@@ -106,14 +107,14 @@ def count_wrong(probabilities: Floats, labels: Ints) -> tuple[float, Interval, F
     n_images, n_classes = probabilities.shape
     share, found = 0.0, []
     for learned in _LEARNED:
-        for _ in range(2):  # the share that was learned is that of the round before
+        for _ in range(2):  # uses the share from the previous round
             fitted = _fit(probabilities, labels, min(_MOST_LEARNED, learned * share * n_classes / (n_classes - 1)))
             share = fitted.share
         found.append(fitted)
     middle = found[len(found) // 2]
     wrong = _posterior(middle.own, middle.share, n_classes)
     ends = [end for one in found for end in one.interval]
-    # Images are whole.
+    # The number of images is an integer.
     interval = (float(np.floor(n_images * min(ends))), float(np.ceil(n_images * max(ends))))
     return n_images * middle.share, interval, wrong
 
@@ -126,14 +127,14 @@ class _Fitted:
 
 
 def _fit(probabilities: Floats, labels: Ints, learned: float) -> _Fitted:
-    """Return the likeliest share of wrong labels where heads say that much of the noise of every image."""
+    """Return the maximum-likelihood share of wrong labels if heads repeat this share of the noise for every image."""
     n_classes = probabilities.shape[1]
     own = _own_probabilities(probabilities, labels, learned)
     likelihood = np.stack([_log_likelihood(column, n_classes) for column in own.T])
     profile = likelihood.max(axis=0)
     best = int(profile.argmax())
     inside = np.flatnonzero(profile >= profile[best] - _PROFILE_DROP)
-    # One step outwards: the ends lie between the values that were tried. The first stands for none at all.
+    # One step outwards: the limits are between the values tried. The first means none at all.
     low, high = max(inside[0] - 1, 0), min(inside[-1] + 1, len(_SHARES) - 1)
     interval = (0.0 if low == 0 else float(_SHARES[low]), float(_SHARES[high]))
     return _Fitted(float(_SHARES[best]), interval, own[:, int(likelihood[:, best].argmax())])
@@ -173,15 +174,14 @@ def _posterior(own: Floats, share: float, n_classes: int) -> Floats:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two classes that heads cannot separate well.
+    """Two classes that heads do not separate well.
 
     Attributes:
         first: Class index.
         second: Class index above the first.
-        error: Share of both classes' images that a head holds for the other of the two rather than for its own; 0.5
-            would be guessing.
+        error: Share of both classes' images for which a head prefers the other class of the two; 0.5 would be guessing.
         interval: Its 95 % interval.
-        n_images: Of both classes.
+        n_images: Number of images of both classes.
     """
 
     first: int
@@ -192,12 +192,12 @@ class Overlap:
 
 
 def class_overlaps(probabilities: Floats, labels: Ints, least: float = 0.2) -> list[Overlap]:
-    """Return pairs of classes whose error among the two is at least ``least`` for sure, the worst first.
+    """Return pairs of classes with an error between the two that is reliably at least ``least``, the worst first.
 
     Args:
-        probabilities: By heads that did not see the image, ``(n_images, n_classes)``.
-        labels: As given, ``(n_images,)``.
-        least: What the lower end of the interval must reach.
+        probabilities: Probabilities by heads not fitted on the image, ``(n_images, n_classes)``.
+        labels: Given labels, ``(n_images,)``.
+        least: Minimum lower limit of the interval.
     """
     found = [pair for pair in _overlaps(probabilities, labels) if pair.interval[0] >= least]
     return sorted(found, key=lambda pair: -pair.error)
@@ -206,7 +206,7 @@ def class_overlaps(probabilities: Floats, labels: Ints, least: float = 0.2) -> l
 def _overlaps(probabilities: Floats, labels: Ints) -> Iterator[Overlap]:
     n_classes = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels][:, None]
-    # Images of each class that are held for each other class rather than for their own.
+    # Images of each class for which each other class is preferred to their own.
     lost = np.stack([(probabilities > own)[labels == label].sum(axis=0) for label in range(n_classes)])
     sizes = np.bincount(labels, minlength=n_classes)
     for first in range(n_classes):

@@ -1,4 +1,4 @@
-"""What one pass over the image files measures: size, brightness, sharpness, and a small grey copy of each."""
+"""Measures size, brightness and sharpness of images, with a small grey copy of each, in one pass over the files."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +15,11 @@ from resnet_mlflow.data.formats import N_HEAD, image_format
 from resnet_mlflow.devices import n_cores
 
 THUMB = 32
-# Light and sharpness are judged at this size: a photograph of 24 megapixels is soft at its own, crisp where it is used.
+# Brightness and sharpness are measured at this size: a photo of 24 megapixels is soft at full size but crisp when used.
 _SHORTER_SIDE = 256
-# Below this, no edge is long enough to tell soft from small.
+# Below this, no edge is long enough to distinguish soft from small.
 _LEAST_FOR_SHARPNESS = 64
-# Of the larger differences of the two directions: below, a direction has no edges that could be soft.
+# Share of the larger differences of the two directions: below it, a direction has no edges that could be soft.
 _HAS_EDGES = 1 / 3
 _CHUNK = 64
 NUMBERS = (
@@ -30,16 +30,16 @@ NUMBERS = (
 
 @dataclass(frozen=True, eq=False)
 class ImageFacts:
-    """What is known of each image; NaN, and a black copy, where it cannot be read.
+    """Facts about each image; NaN, and a black copy, if it cannot be read.
 
     Attributes:
-        numbers: Of shape (n_images, n_numbers), in the order of ``NUMBERS``: width and height in pixels, bytes of the
-            file, mean luminance, its 5th and 95th percentile and the distance of both in [0, 1], sharpness in (0, 1]
-            (see ``sharpness_of``) and that of the softer direction, the 0.5th and 99.5th percentile of the luminance
-            and the mean of each channel in [0, 1].
+        numbers: Measurements, of shape (n_images, n_numbers), in the order of ``NUMBERS``: width and height in pixels,
+            bytes of the file, mean luminance, its 5th and 95th percentiles and their distance in [0, 1], sharpness in
+            (0, 1] (see ``sharpness_of``) and that of the softer direction, the 0.5th and 99.5th percentile of the
+            luminance and the mean of each channel in [0, 1].
         formats: Name of the file's format, empty for arrays in memory.
         thumbs: Grey copies, uint8, ``(n_images, 32, 32)``; the whole image, whatever its aspect.
-        errors: What is wrong with unreadable images, by row.
+        errors: Errors of unreadable images, by row.
     """
 
     numbers: NDArray[np.float64]
@@ -51,7 +51,7 @@ class ImageFacts:
         return len(self.formats)
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """Return one of ``NUMBERS`` of all images."""
+        """Return one of ``NUMBERS`` for all images."""
         return self.numbers[:, NUMBERS.index(name)]
 
     @property
@@ -67,8 +67,8 @@ def measure_images(
 
     Args:
         split: The images.
-        num_workers: Threads; -1 means one per core.
-        on_done: Called with a number of images whenever as many more are done.
+        num_workers: Number of threads; -1 means one per core.
+        on_done: Called with the number of newly finished images.
     """
     n_images = len(split)
     facts = ImageFacts(
@@ -132,7 +132,7 @@ def _read(split: ImageSplit, row: int) -> tuple[NDArray[np.uint8], float, str]:
 
 
 def light_of(grey: NDArray[np.uint8]) -> list[float]:
-    """Return mean, 5th and 95th percentile of the luminance, and how far these two are apart, in [0, 1].
+    """Return mean, 5th and 95th percentiles of the luminance, and the distance of these two, in [0, 1].
 
     Args:
         grey: Luminance, uint8, ``(height, width)``.
@@ -142,22 +142,22 @@ def light_of(grey: NDArray[np.uint8]) -> list[float]:
 
 
 def _levels(grey: NDArray[np.uint8], *shares: float) -> list[float]:
-    """Return the luminance that these shares of the pixels do not exceed, in [0, 1]."""
+    """Return the luminance values that these shares of the pixels do not exceed, in [0, 1]."""
     counts = np.bincount(grey.ravel(), minlength=256)
     return [int(level) / 255 for level in np.searchsorted(counts.cumsum(), np.array(shares) * grey.size)]
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:
-    """Return how steep the steepest edges are: 1 for a step from pixel to pixel, 1/8 for a slope over 8 of 256 pixels.
+    """Return the steepness of the steepest edges: 1 for a step between pixels, 1/8 for a slope over 8 of 256 pixels.
 
     It is the ratio of the largest differences of neighbours to those over a 32nd of the shorter side. Contrast cancels,
-    flat objects count by their outline, and the size of the file does not matter, since the image comes at 256 pixels.
+    flat objects count by their outline, and the original size does not matter, since the image is given at 256 pixels.
 
     Args:
         grey: Luminance, uint8, ``(height, width)``.
 
     Returns:
-        NaN where the image is under 64 pixels or has no edge.
+        NaN if the image is under 64 pixels or has no edge.
 
     References:
         Crete et al. (2007), The blur effect: perception and estimation with a new no-reference perceptual blur metric,
@@ -172,16 +172,16 @@ def _sharpness(edges: Sequence[tuple[float, float]]) -> float:
 
 
 def _sharpness_one_way(edges: Sequence[tuple[float, float]]) -> float:
-    """Return the sharpness of the softer of both directions: a camera that moved leaves edges along its way sharp.
+    """Return the sharpness of the softer direction: a moving camera leaves edges along its motion sharp.
 
-    A direction whose differences are under a third of the other's has no edges: stripes are not soft along themselves.
+    A direction with differences under a third of the other's has no edges: stripes are not soft along their length.
     """
     least = max([far for _, far in edges], default=0.0) * _HAS_EDGES
     return min((min(1.0, near / far) for near, far in edges if far > 0 and far >= least), default=float("nan"))
 
 
 def _edges(grey: NDArray[np.uint8]) -> list[tuple[float, float]]:
-    """Return the largest differences of neighbours, and of pixels further apart, down and across; nothing if small."""
+    """Return the largest differences of neighbours, and of pixels further apart, down and across; empty if small."""
     shorter = min(grey.shape)
     if shorter < _LEAST_FOR_SHARPNESS:
         return []
@@ -192,6 +192,6 @@ def _edges(grey: NDArray[np.uint8]) -> list[tuple[float, float]]:
 
 
 def _steepest(differences: NDArray[np.int16]) -> float:
-    """Return the size of the difference that one pixel in a thousand exceeds: noise of single pixels is no edge."""
+    """Return the size of the difference that one pixel in a thousand exceeds: noise of single pixels is not an edge."""
     sizes = np.abs(differences).ravel()
     return float(np.partition(sizes, -max(1, len(sizes) // 1000))[-max(1, len(sizes) // 1000)])

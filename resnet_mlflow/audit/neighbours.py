@@ -1,4 +1,4 @@
-"""Nearest neighbours of unit vectors in a time that grows with their number, not with its square."""
+"""Nearest neighbours of unit vectors in time that grows with their number, not with its square."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,17 @@ _BLOCK = 8192
 def nearest(base: Floats, queries: Floats, k: int, seed: int = 0) -> tuple[Ints, Floats]:
     """Return the ``k`` rows of ``base`` with the largest inner product per query, best first, and these products.
 
-    The base is parted into lists of some 256 rows around centres, and a query looks into the eight lists whose centres
-    are nearest. Up to 2048 rows that is all of them, and so exact.
+    The base is divided into lists of about 256 rows around centres, and a query searches the eight lists with the
+    nearest centres. Up to 2048 rows these are all lists, and the result is exact.
 
     Args:
         base: Unit vectors, ``(n_base, n_numbers)``.
         queries: Unit vectors, ``(n_queries, n_numbers)``.
-        k: Neighbours per query.
-        seed: Of the centres.
+        k: Number of neighbours per query.
+        seed: Seed of the centres.
 
     Returns:
-        Rows, -1 where there are fewer than ``k``, and products, ``(n_queries, k)``.
+        Rows, -1 beyond the number found, and products, ``(n_queries, k)``.
 
     References:
         Johnson et al. (2019), Billion-scale similarity search with GPUs, section 3: inverted lists.
@@ -57,7 +57,7 @@ def _look(base: Floats, members: Ints, asking: Floats, rows: Ints, products: Flo
 
 
 def _best(values: Floats, k: int) -> Ints:
-    """Return the columns of the ``k`` largest values per row, in no order."""
+    """Return the columns of the ``k`` largest values per row, unordered."""
     return (
         np.argpartition(-values, k - 1, axis=1)[:, :k]
         if k < values.shape[1]

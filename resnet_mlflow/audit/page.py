@@ -19,7 +19,7 @@ from resnet_mlflow.data.decoding import BadImageError
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SIDE, _QUALITY = 160, 80
-# Of a hundred classes that features tell badly apart there are thousands of pairs.
+# A hundred classes that features separate badly have thousands of pairs.
 _MOST_OVERLAPS = 20
 _SHOWN = ("kind", "split", "path", "label", "suggested", "score", "details", "other_split", "other_path", "other_label",
           "item_id", "other_item_id")  # fmt: skip
@@ -29,11 +29,11 @@ def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDa
     """Return the page.
 
     Args:
-        title: Its heading.
-        facts: What the findings rest on; small lines below the heading.
-        audit: What was found.
-        dataset: Where the pictures are read from.
-        n_shown: Issues with pictures; of each kind the worst, kinds in turn.
+        title: Heading of the page.
+        facts: Basis of the findings; small lines below the heading.
+        audit: The findings.
+        dataset: The dataset to read pictures from.
+        n_shown: Number of issues with pictures; the worst of each kind, kinds in turn.
     """
     issues = audit.issues
     pictures = _Pictures(dataset)
@@ -63,7 +63,7 @@ def render_page(title: str, facts: Sequence[str], audit: Audit, dataset: ImageDa
 
 
 def _kinds(audit: Audit) -> list[dict[str, Any]]:
-    """Return the kinds of issue that were found, as the page shows them."""
+    """Return the kinds of issue found, in the form for the page."""
     counts = audit.issues["kind"].value_counts()
     return [
         {"name": kind.name, "title": kind.title, "count": int(counts[kind.name]), "advice": kind.advice}
@@ -86,7 +86,7 @@ def _overlaps(audit: Audit) -> list[dict[str, Any]]:
 
 
 def remarks_of(audit: Audit) -> list[str]:
-    """Return remarks on the dataset, a sentence each."""
+    """Return remarks on the dataset, one sentence each."""
     low, high = audit.wrong.interval
     remarks = [
         f"Wrong labels: about {audit.wrong.count:,.0f} of {len(audit.rows):,} ({low:,.0f} to {high:,.0f})."
@@ -112,7 +112,7 @@ def remarks_of(audit: Audit) -> list[str]:
 
 
 def _chosen(kinds: Sequence[str], n_shown: int) -> list[int]:
-    """Return places of issues: the worst of every kind, then the next of each, in the order of the table."""
+    """Return positions of issues: the worst of every kind, then the next of each, in the order of the table."""
     seen: dict[str, int] = {}
     rank = []
     for kind in kinds:
@@ -131,7 +131,7 @@ def _entry(issue: Any, place: int, pictures: "_Pictures") -> dict[str, Any]:
 
 
 class _Pictures:
-    """Pictures as addresses of data, each once."""
+    """Pictures as data URLs, each once."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
@@ -146,7 +146,7 @@ class _Pictures:
         self._known: dict[tuple[str, str, str], int] = {}
 
     def add(self, split: str, path: str, item_id: str) -> int:
-        """Return the number of an image's picture; an empty address where it cannot be read."""
+        """Return the number of an image's picture; its URL is empty if it cannot be read."""
         place = (split, path, item_id)
         if place not in self._known:
             self._known[place] = len(self.urls)
@@ -165,5 +165,5 @@ class _Pictures:
 
 
 def _json(value: object) -> Markup:
-    # A name that holds </script> must not end the script.
+    # A name that contains </script> must not end the script.
     return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

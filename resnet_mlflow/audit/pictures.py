@@ -1,4 +1,4 @@
-"""Faulty images: tiny, blurred, dark, blown out, flat, of an odd shape, or of an odd size for their class."""
+"""Faulty images: tiny, blurred, dark, overexposed, flat, or of unusual shape or size for their class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from resnet_mlflow.audit.measuring import ImageFacts
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-# A fault of more of the images than this is how the dataset is, not a fault of single pictures.
+# A fault in a larger share of the images characterises the dataset and is not a fault of single pictures.
 MOST_OF_A_FAULT = 0.2
 _FEWEST_OF_A_CLASS = 10
-# Of full light: what half a percent of the pixels differs by from all others if they show something, a ring on a plain
-# ground; and below what they are ink, not what an exposure left over.
+# Shares of full luminance: the difference from which the most extreme half percent of pixels counts as content, such as
+# a ring on a plain background; and the luminance below which they are ink, not remains of an overexposure.
 _STANDS_OUT, _INK = 0.2, 0.5
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a picture can be at fault.
+    """A possible fault of a picture.
 
     Attributes:
         name: Kind of the issue.
-        shown: What its figure is, for people; the figure stands where ``{:g}`` is.
-        measure: From facts and labels to a figure per image, NaN where there is none.
-        is_faulty: From figures to which images are at fault.
+        shown: Text for readers with its figure in place of ``{:g}``.
+        measure: Maps facts and labels to a figure per image, NaN if there is none.
+        is_faulty: Maps figures to which images are faulty.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Fault:
 
 @dataclass(frozen=True, eq=False)
 class Faulty:
-    """What one fault was found in.
+    """Images with one fault.
 
     Attributes:
-        fault: Which.
-        rows: Images, the worst first.
-        figures: Of these images.
-        share: Of all images; above ``MOST_OF_A_FAULT`` there are no rows.
+        fault: The fault.
+        rows: Rows of the images, the worst first.
+        figures: Figures of these images.
+        share: Share of all images; above ``MOST_OF_A_FAULT`` there are no rows.
     """
 
     fault: Fault
@@ -54,10 +54,10 @@ class Faulty:
 
 
 def find_faults(facts: ImageFacts, labels: NDArray[np.int64]) -> Iterator[Faulty]:
-    """Yield what each fault was found in.
+    """Yield the images with each fault.
 
     Args:
-        facts: Of the images.
+        facts: Facts about the images.
         labels: Class indices, ``(n_images,)``.
     """
     for fault in FAULTS:
@@ -71,7 +71,7 @@ def find_faults(facts: ImageFacts, labels: NDArray[np.int64]) -> Iterator[Faulty
 
 
 def _badness(fault: Fault, figures: Floats) -> Floats:
-    """Return figures in the order of reading, the worst first: large ones where large is bad."""
+    """Return sort keys of figures, the worst first: large figures first if large is bad."""
     return -figures if fault.name in ("blown_out", "odd_aspect", "odd_size") else figures
 
 
@@ -84,23 +84,23 @@ def _sharpness(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
 
 
 def _is_tiny(sides: Floats) -> Flags:
-    # Of CIFAR-10 no image is tiny, among photographs one of 32 pixels is.
+    # No image of CIFAR-10 is tiny, but among photographs an image of 32 pixels is.
     return np.asarray((sides < 16) | ((sides < 64) & (sides < np.nanmedian(sides) / 4)))
 
 
 def _blown_out(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
-    """Return the light that 95 % of the pixels exceed; NaN where something dark stands out, as ink does on paper."""
+    """Return the luminance that 95 % of the pixels exceed; NaN if something dark stands out, like ink on paper."""
     return np.where(facts.column("black_point") < _INK, np.nan, facts.column("darkest"))
 
 
 def _contrast(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
-    """Return how far grey values are apart but for the outer tenth; NaN where something small stands out."""
+    """Return the range of grey values without the outer tenth; NaN if something small stands out."""
     reach = facts.column("white_point") - facts.column("black_point")
     return np.where(reach > _STANDS_OUT, np.nan, facts.column("contrast"))
 
 
 def _is_blurred(figures: Floats) -> Flags:
-    # A Gaussian blur of 3.3 pixels where the shorter side has 256; grain and compression keep sharp pictures far off.
+    # A Gaussian blur of 3.3 pixels at a shorter side of 256; grain and compression keep sharp pictures far from it.
     return np.asarray(figures < 0.165)
 
 
@@ -114,7 +114,7 @@ def _is_odd_aspect(ratios: Floats) -> Flags:
 
 
 def _times_usual_size(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
-    """Return how many times larger or smaller an image is than its class's median; NaN in small classes."""
+    """Return the factor by which an image is larger or smaller than its class's median; NaN in small classes."""
     side = np.sqrt(facts.column("width") * facts.column("height"))
     found = np.full(len(labels), np.nan)
     for label in np.unique(labels):
@@ -124,12 +124,12 @@ def _times_usual_size(facts: ImageFacts, labels: NDArray[np.int64]) -> Floats:
         logs = np.log(side[own])
         middle, spread = np.median(logs), np.subtract(*np.percentile(logs, [75, 25]))
         off = np.abs(logs - middle)
-        # Photographs differ in size by nature: what counts is beyond what the class itself varies by.
+        # Photographs naturally vary in size: only differences beyond the variation within the class count.
         found[own] = np.where(off > 3 * spread, np.exp(off), 1.0)
     return found
 
 
-# Thresholds: docs/audit.md says what they let pass, and tests hold them to it.
+# Thresholds: docs/audit.md describes their effect, and tests check it.
 FAULTS = (
     Fault("tiny", "{:g} pixels on the shorter side", _shorter_side, _is_tiny),
     Fault("blurred", "edge sharpness {:.2f} of a perfect step", _sharpness, _is_blurred),

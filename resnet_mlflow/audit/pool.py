@@ -15,13 +15,13 @@ Ints = NDArray[np.int64]
 
 
 class NoImage(NamedTuple):
-    """A file that is no image.
+    """A file that is not an image.
 
     Attributes:
-        split: That it would be in; empty where splits are drawn.
-        path: From the dataset's folder.
+        split: Split that it would be in; empty if splits are drawn.
+        path: Path relative to the dataset's folder.
         label: Name of its class.
-        reason: What is wrong with it.
+        reason: Why it is not an image.
     """
 
     split: str
@@ -35,15 +35,15 @@ class Pool:
     """Images of all splits.
 
     Attributes:
-        class_names: Of the labels.
+        class_names: Names of the classes.
         splits: Names of the splits, in order.
-        split_index: Which of them an image is of, ``(n_images,)``.
+        split_index: Index of each image's split, ``(n_images,)``.
         rows: Row of the image in its split, ``(n_images,)``.
         labels: Class indices, ``(n_images,)``.
-        item_ids: Digests of the content, ``(n_images,)``.
-        paths: Files, from the dataset's folder; empty for arrays.
+        item_ids: Content digests, ``(n_images,)``.
+        paths: Files relative to the dataset's folder; empty for arrays.
         unreadable: Reasons, by row, of images that cannot be decoded.
-        no_images: Files that were left out of the splits: what of an image is known of them, and the reason.
+        no_images: Files left out of the splits, with the known facts and the reason.
     """
 
     class_names: tuple[str, ...]
@@ -68,7 +68,7 @@ class Pool:
         return self.class_names[int(self.labels[row])]
 
     def of_split(self, name: str) -> NDArray[np.bool_]:
-        """Return which images are of a split, ``(n_images,)``."""
+        """Return which images are in a split, ``(n_images,)``."""
         return np.asarray(self.split_index == (self.splits.index(name) if name in self.splits else -1))
 
 
@@ -76,7 +76,7 @@ def pool_images(dataset: ImageDataset, unreadable: Mapping[int, str]) -> Pool:
     """Return all images of a dataset.
 
     Args:
-        dataset: Its splits come in the order train, val, test.
+        dataset: The dataset; its splits follow in the order train, val, test.
         unreadable: Reasons by row of the pool.
     """
     splits = tuple(name for name in ("train", "val", "test") if name in dataset.splits)
@@ -103,7 +103,7 @@ def _no_images(dataset: ImageDataset) -> tuple[NoImage, ...]:
 
 
 def join_facts(parts: list[ImageFacts]) -> ImageFacts:
-    """Return the facts of several splits as those of their images one after the other."""
+    """Return the facts of several splits concatenated."""
     errors: dict[int, BadImageError] = {}
     n_before = 0
     for part in parts:

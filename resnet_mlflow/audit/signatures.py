@@ -1,7 +1,7 @@
-"""Perceptual signatures of images: their lowest frequencies, as a DCT hash has them before it is cut to bits.
+"""Perceptual signatures of images: their lowest frequencies, as in a DCT hash before it is reduced to bits.
 
-Bits would be smaller; what is kept here tells a copy that was cropped from its neighbours, and the signature of a
-flipped image follows from that of the image by signs alone.
+Bits would be smaller, but these numbers distinguish a cropped copy from its neighbours, and flipping an image only
+changes signs in its signature.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 
 _SIDE = 7
 _ORDER = np.add.outer(np.arange(_SIDE), np.arange(_SIDE))
-# All frequencies up to the sixth order, but brightness.
+# All frequencies up to the sixth order, except brightness.
 _KEPT = (_ORDER <= _SIDE - 1) & (_ORDER > 0)
 _SIGNS = (-1.0) ** np.arange(_SIDE)
 _ROWS, _COLUMNS = np.nonzero(_KEPT)
@@ -33,7 +33,7 @@ ORIENTATIONS = (
 
 
 def signatures(thumbs: NDArray[np.uint8]) -> Floats:
-    """Return unit vectors of 27 numbers, near for images that look alike; zeros for flat images.
+    """Return unit vectors of 27 numbers, close for images that look alike; zeros for flat images.
 
     Contrast and brightness cancel.
 

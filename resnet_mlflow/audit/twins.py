@@ -15,17 +15,17 @@ from resnet_mlflow.audit.signatures import ORIENTATIONS, oriented_signatures, si
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-# Neighbours of an image that are looked at: by signature in each orientation, and by the network's features.
+# Number of neighbours of an image that are checked: by signature in each orientation, and by the network's features.
 _BY_SIGNATURE, _BY_FEATURES = 6, 6
 _LEAST_SIGNATURE, _LEAST_WITH_FEATURES = 0.75, 0.5
-# Pixels of the shorter side: the 64 of a digit are too few to tell a copy from its like.
+# Minimum of the shorter side in pixels: the 64 pixels of a digit are too few to tell a copy from a similar image.
 LEAST_SIDE = 24
-# Correlations from which a pair is looked at closely, and from which it is one picture. Chosen on CIFAR-10, see
-# docs/audit.md; where all pictures are alike, as digits are, a pair must also stand out from its neighbours.
+# Correlations from which a pair is examined closely, and from which it is one picture. Chosen on CIFAR-10, see
+# docs/audit.md; if all pictures are similar, like digits, a pair must also stand out from its neighbours.
 _LEAST_COARSE, LEAST_SCORE = 0.75, 0.92
 _STANDS_OUT, _FEWEST_TO_TELL = 0.4, 6
 _MOST_COMPONENTS = 64
-# Orientation that undoes one: turning is undone by turning back.
+# Orientation that undoes each one: a rotation is undone by rotating back.
 _INVERSE = np.array([0, 1, 2, 3, 4, 6, 5, 7])
 
 
@@ -36,8 +36,8 @@ class Twins:
     Attributes:
         first: Rows, ``(n_pairs,)``, ascending.
         second: Rows above the first ones.
-        score: Correlation of both laid over each other, in (0, 1].
-        change: What was done to one of them, in words, where it shows: ``flipped``, ``cropped to 81 %``.
+        score: Correlation of the two after alignment, in (0, 1].
+        change: Visible change of one of them, in words: ``flipped``, ``cropped to 81 %``.
     """
 
     first: Ints
@@ -58,13 +58,14 @@ def find_twins(
     """Return all pairs of images that show one picture.
 
     Candidates are nearest neighbours, by a perceptual signature in eight orientations and by features; a pair is a twin
-    if one, cropped as fits best, has the grey values of the other but for noise.
+    if one of them, optimally cropped, has the grey values of the other except for noise.
 
     Args:
         thumbs: Grey copies, uint8, ``(n_images, 32, 32)``.
-        features: Of the same images, ``(n_images, n_features)``; None means that the signature alone finds candidates.
-        usable: Which images are compared, ``(n_images,)``; None means all.
-        on_step: Called with what is done next.
+        features: Features of the same images, ``(n_images, n_features)``; None means that only the signature finds
+            candidates.
+        usable: Which images to compare, ``(n_images,)``; None means all.
+        on_step: Called with the name of the next step.
     """
     on_step("finding near-duplicates")
     aligner = Aligner(thumbs)
@@ -81,20 +82,20 @@ def find_twins(
 
 
 def twin_groups(n_images: int, first: Ints, second: Ints) -> Ints:
-    """Return the number of a group for each image, equal for images that twins of twins lead to; ``(n_images,)``."""
+    """Return a group number per image, equal for images connected by twins; ``(n_images,)``."""
     links = coo_array((np.ones(len(first)), (first, second)), shape=(n_images, n_images))
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
 def copies(item_ids: NDArray[np.str_]) -> tuple[Ints, Ints]:
-    """Return pairs of rows with equal content: each with the first of its kind."""
+    """Return pairs of rows with equal content, each with the first occurrence."""
     _, where, kind = np.unique(item_ids, return_index=True, return_inverse=True)
     second = np.flatnonzero(where[kind] != np.arange(len(item_ids)))
     return where[kind][second].astype(np.int64), second
 
 
 def _candidates(thumbs: NDArray[np.uint8], features: Floats | None, usable: NDArray[np.bool_]) -> Pairs:
-    """Return pairs worth a look in both directions, sorted by their first rows, each once."""
+    """Return candidate pairs in both directions, sorted by their first rows, each once."""
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return Pairs(*(np.zeros(0, np.int64) for _ in range(3)))
@@ -117,7 +118,7 @@ def _candidates(thumbs: NDArray[np.uint8], features: Floats | None, usable: NDAr
 
 
 def _by_signature(found: Floats, turned: Floats) -> tuple[Ints, Ints, Ints]:
-    """Return neighbours by signature: first, second, and the orientation of the second that is like the first."""
+    """Return neighbours by signature: first, second, and the orientation of the second that resembles the first."""
     lists = [nearest(found, queries, _BY_SIGNATURE + 1) for queries in turned]
     near, likeness = (np.concatenate(part, axis=1) for part in zip(*lists, strict=True))
     n_each = near.shape[1] // len(turned)
@@ -142,7 +143,7 @@ def _by_features(features: Floats, found: Floats, turned: Floats) -> tuple[Ints,
 
 
 def compact_features(features: Floats) -> Floats:
-    """Return the principal components of features as unit vectors: what all images share is no likeness."""
+    """Return the principal components of features as unit vectors, without what all images share."""
     centred = features - features.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     kept = vectors[:, ::-1][:, : min(_MOST_COMPONENTS, int((values > 1e-9 * values.max()).sum()))]
@@ -151,12 +152,12 @@ def compact_features(features: Floats) -> Floats:
 
 
 def _usual_score(pairs: Pairs, score: Floats, n_images: int) -> Floats:
-    """Return what images usually score with their neighbours: per pair the larger of both images' medians."""
+    """Return the usual score of images with their neighbours: per pair, the larger of both images' medians."""
     order = np.lexsort((score, pairs.first))
     bounds = np.searchsorted(pairs.first[order], np.arange(n_images + 1))
     middle = (bounds[:-1] + bounds[1:] - 1) // 2
     known = np.diff(bounds) >= _FEWEST_TO_TELL
-    # An image with few neighbours is like no other, and needs not stand out.
+    # An image with few neighbours resembles no other, and need not stand out.
     usual = np.zeros(n_images, dtype=np.float32)
     usual[known] = score[order][middle[known]]
     return np.maximum(usual[pairs.first], usual[pairs.second])

@@ -1,4 +1,4 @@
-"""Compiling a backbone's forward pass, and when that pays off."""
+"""Compiles a backbone's forward pass, and decides when that pays off."""
 
 import logging
 import shutil
@@ -12,12 +12,12 @@ from resnet_mlflow.backbones.inference import InferenceForm
 
 logger = logging.getLogger(__name__)
 
-# What one core does in bf16; an order of magnitude is all the rule needs.
+# Speed of one core in bf16; the rule needs only its order of magnitude.
 _GMACS_PER_S = 100.0
-# Share of the forward pass that compiling saves, and what it costs, as measured: docs/performance.md.
+# Share of the forward pass that compiling saves, and its cost, as measured: docs/performance.md.
 _SAVED = 0.02
 _COMPILE_S = 25.0
-# Only well beyond the break-even: on another machine either may be off by half.
+# Only well beyond break-even: on another machine either may be off by half.
 _MARGIN = 2.0
 _COMPILERS = ("g++", "clang++")
 
@@ -25,15 +25,15 @@ _COMPILERS = ("g++", "clang++")
 def repays_compiling(backbone: str, image_size: int, n_images: int, precision: str, n_cores: int) -> bool:
     """Return whether compiling saves at least twice the time that it takes.
 
-    It depends on what is asked for alone, never on the clock: features must not depend on how busy the machine was.
-    float32 is never compiled, so that its features stay the same to the bit.
+    The answer depends only on the request, never on timings: features must not depend on how busy the machine was.
+    float32 is never compiled, so that its features stay bit-identical.
 
     Args:
         backbone: One of ``registry.backbones.BACKBONES``.
         image_size: Side of the network's input in pixels.
-        n_images: Images still to come.
+        n_images: Images left to process.
         precision: ``fp32`` or ``bf16``.
-        n_cores: Forward passes at a time.
+        n_cores: Concurrent forward passes.
 
     Example:
         >>> [repays_compiling("resnet18", 224, n, "bf16", 2) for n in (200_000, 400_000)]
@@ -47,13 +47,13 @@ def repays_compiling(backbone: str, image_size: int, n_images: int, precision: s
 
 
 class _CompiledStages(nn.Module):
-    """Stages compiled for batches of one shape; others, such as a split's last, run as they are."""
+    """Stages compiled for batches of one shape; other batches, such as a split's last, run uncompiled."""
 
     def __init__(self, stages: nn.Module, example: Tensor) -> None:
         super().__init__()
         self.stages = stages
         self._shape = example.shape
-        # Weights become constants. One thread per pass, see features.streaming: the number is compiled in.
+        # Weights become constants. One thread per pass (see features.streaming): the number of threads is compiled in.
         self._compiled = torch.compile(stages, options={"freezing": True, "cpp.threads": 1}, dynamic=False)
         with torch.inference_mode():
             self._compiled(example)
@@ -64,7 +64,7 @@ class _CompiledStages(nn.Module):
 
 
 def compile_stages(form: InferenceForm, n_images: int, image_size: int) -> bool:
-    """Compile the form in place for batches of one size; return whether this machine could.
+    """Compile the form in place for batches of one size; return whether this machine can.
 
     Args:
         form: A backbone on the CPU.

@@ -1,4 +1,4 @@
-"""Size and work of ResNet backbones, counted from their structure: none of torchvision's is built for it."""
+"""Size and work of ResNet backbones, counted from their structure without building torchvision's networks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a backbone, without its last linear layer, takes.
+    """Size and work of a backbone without its last linear layer.
 
     Attributes:
         n_parameters: Weights of convolutions and BatchNorm.
@@ -35,7 +35,7 @@ class _Convolution:
     n_in: int
     n_out: int
     kernel: int
-    side: int  # of its output
+    side: int  # side of its output
     groups: int = 1
 
     @property
@@ -70,7 +70,7 @@ def backbone_complexity(backbone: str, image_size: int) -> Complexity:
 
 
 def is_countable(backbone: str) -> bool:
-    """Return whether there is such a backbone on this machine: a run of another may have one of timm's."""
+    """Return whether this machine knows the backbone: a run from elsewhere may use one of timm's."""
     try:
         BACKBONES.find(backbone)
     except InputError:
@@ -103,7 +103,7 @@ def _convolutions(row: Backbone, image_size: int) -> Iterator[_Convolution]:
 
 @cache
 def _counted(row: Backbone, image_size: int) -> Complexity:
-    """Return what a network comes to whose structure no row knows, by a pass of shapes through its layers."""
+    """Return size and work of a network whose structure no row describes, by passing shapes through its layers."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,4 +1,4 @@
-"""The type of a weights file, by its content: its name is not used. Does not import torch."""
+"""The type of a weights file, by its content and not its name. Does not import torch."""
 
 import re
 import zipfile
@@ -8,7 +8,7 @@ from pathlib import Path
 from resnet_mlflow.errors import InputError
 
 _HEAD_BYTES = 512
-# Of the longest header that safetensors itself reads.
+# Length of the longest header that safetensors itself reads.
 _LONGEST_HEADER = 100_000_000
 
 
@@ -42,7 +42,7 @@ _NUMPY_ARCHIVE = _Kind("an archive of NumPy arrays", _CONVERT)
 _ZIP = _Kind("a zip archive not written by torch.save", _UNPACK)
 _EMPTY = _Kind("the empty", "copy or download it again")
 _PICKLE = _Kind("a pickle not written by torch.save", "save model.state_dict() with torch.save")
-# The number that torch.save wrote first until it wrote zip archives, as a pickle has it.
+# The magic number, pickled, at the start of files from torch.save before it wrote zip archives.
 _TORCH_OF_OLD = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 _MARKUP = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<error")
 # Tags of ONNX's second field: producer's name and version, domain, model version, doc, graph, operator sets.
@@ -50,13 +50,13 @@ _ONNX_NEXT = b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 
 def refuse_other_kinds(path: Path) -> None:
-    """Raise where a file is positively of a kind that holds no named tensors.
+    """Raise an error if a file is recognised as a kind that holds no named tensors.
 
     Args:
         path: A file that exists.
 
     Raises:
-        InputError: If it cannot be read, or is such a file; says which kind, and what to do.
+        InputError: If it cannot be read, or is such a file; the message names the kind and a remedy.
     """
     try:
         with path.open("rb") as file:
@@ -73,14 +73,14 @@ def refuse_other_kinds(path: Path) -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors do: the length of a JSON header, then the header."""
+    """Return whether a file begins like safetensors: the length of a JSON header, then the header."""
     with path.open("rb") as file:
         head = file.read(9)
     return _is_safetensors(head)
 
 
 def text_of(path: Path) -> str:
-    """Return the first line of a file of text, shortened; empty where the file is none."""
+    """Return the first line of a text file, shortened; empty if the file is not text."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     try:
@@ -114,13 +114,13 @@ def _kind_of(head: bytes, path: Path) -> _Kind | None:
 
 
 def _is_onnx(head: bytes) -> bool:
-    """Return whether a file begins with ONNX's version of itself, a small number, and the tag of a later field."""
+    """Return whether a file begins with ONNX's format version, a small number, and the tag of a later field."""
     begins = head[:1] == b"\x08" and len(head) > 2 and 1 <= head[1] < 64
     return begins and head[2:3] in _ONNX_NEXT and not _is_safetensors(head)
 
 
 def _kind_of_zip(path: Path) -> _Kind | None:
-    """Return what a zip archive is, None where torch.save wrote it or it is cut off: torch.load then says so."""
+    """Return the kind of a zip archive, or None if torch.save wrote it or it is truncated, which torch.load reports."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.rpartition("/")[2] if name.count("/") == 1 else name for name in archive.namelist()]

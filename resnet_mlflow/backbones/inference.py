@@ -1,7 +1,7 @@
-"""Frozen backbones in the form that infers fastest: BatchNorm folded, channels last, small maps as one product.
+"""Frozen backbones in the form that infers fastest: BatchNorm folded, channels last, small maps as one matrix product.
 
-That form is known for networks whose layers act one after the other in the order of their names: torchvision's ResNets
-and timm's of that class. Any other runs as it is.
+This form exists for networks whose layers act one after the other in the order of registration: torchvision's ResNets,
+and timm's of the same class. Any other network runs unchanged.
 """
 
 import copy
@@ -18,21 +18,21 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:
-    """Return a frozen copy in which every convolution has taken in the BatchNorm registered right after it.
+    """Return a frozen copy with each BatchNorm folded into the convolution registered right before it.
 
-    Tensors that stay as they are share their memory with the module's.
+    Unchanged tensors share their memory with the module's.
 
     Args:
-        module: A network in eval mode; it is left as it is.
+        module: A network in eval mode; it is not modified.
     """
-    # Weights are not copied, because folding makes new ones anyhow.
+    # Weights are not copied, because folding creates new ones anyway.
     shared = {id(parameter): nn.Parameter(parameter.detach(), False) for parameter in module.parameters()}
     buffers = {id(buffer): buffer for buffer in module.buffers()}
     folded = copy.deepcopy(module, memo=shared | buffers)
     for parent in list(folded.modules()):
         children = list(parent.named_children())
         for (_, first), (next_name, second) in pairwise(children):
-            # By their very type: subclasses of both do more, such as an activation.
+            # By exact type: subclasses of either do more, such as an activation.
             if type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d:
                 _take_in(first, second)
                 setattr(parent, next_name, nn.Identity())
@@ -73,7 +73,7 @@ def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
 
 
 def stages_in_order(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers that act one after the other and whose last maps' mean the features are; none where unknown."""
+    """Return the layers that act in sequence up to the maps whose mean gives the features; empty if unknown."""
     kind = (type(backbone).__module__, type(backbone).__name__)
     if isinstance(backbone, ResNet) or kind == ("torchvision.models.resnet", "ResNet"):
         rest = ("avgpool", "fc")
@@ -85,10 +85,10 @@ def stages_in_order(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def plain_form(backbone: nn.Module) -> nn.Module:
-    """Return a frozen copy of a backbone, BatchNorm folded where its order is known: images to maps or features.
+    """Return a frozen copy of a backbone, with BatchNorm folded if its order is known: images to maps or features.
 
     Args:
-        backbone: In eval mode; it is left as it is.
+        backbone: A network in eval mode; it is not modified.
     """
     if not stages_in_order(backbone):
         return nn.Sequential(copy.deepcopy(backbone).requires_grad_(False))
@@ -99,15 +99,15 @@ class InferenceForm(nn.Module):
     """A frozen backbone for inference only: normalized images to float32 features.
 
     Args:
-        backbone: Images to features or, without its pooling, to maps; it is copied and left as it is.
+        backbone: Maps images to features or, without its pooling, to maps; it is copied, not modified.
         precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
+        device: Device that it runs on.
     """
 
     def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
         super().__init__()
         self.dtype = _DTYPES[precision]
-        # At once, so that weights are copied once.
+        # In one call, so that weights are copied only once.
         self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu" and stages_in_order(backbone):
             _multiply_small_maps(self.stages)
@@ -118,7 +118,7 @@ class InferenceForm(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return ``(n_images, n_features)`` float32 of normalized ``(n_images, 3, side, side)``."""
         maps: Tensor = self.stages(images.to(self.dtype, memory_format=torch.channels_last)).float()
-        # The mean is taken in float32: it costs nothing, and bf16 would round it once more.
+        # The mean is taken in float32: this costs nothing, and bf16 would round once more.
         return maps.mean(dim=(2, 3)) if maps.ndim == 4 else maps
 
 
@@ -126,8 +126,8 @@ def inference_form(backbone: nn.Module, precision: str, device: torch.device | s
     """Return the backbone in eval mode, BatchNorm folded, channels last, in the given precision.
 
     Args:
-        backbone: As ``build_backbone`` gives it; it is left as it is.
+        backbone: Result of ``build_backbone``; it is not modified.
         precision: ``fp32`` or ``bf16``.
-        device: Where it runs.
+        device: Device that it runs on.
     """
     return InferenceForm(backbone, precision, device)

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Of a map of 2 x 2 pixels, 4 of 9 taps of a 3 x 3 kernel lie within it; from 4 x 4 on, most do.
+# On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
 
 class SmallMapConv(nn.Module):
-    """A 3 x 3 convolution of stride 1 that multiplies one matrix where the map has at most 2 x 2 pixels.
+    """A 3 x 3 convolution of stride 1, computed as one matrix product if the map has at most 2 x 2 pixels.
 
-    There most of the kernel falls on padding, and a convolution takes more than twice the time. The matrix holds
-    the same weights, so the result is the same but for the order of its sums.
+    On maps this small most of the kernel falls on padding, and a convolution takes more than twice the time. The matrix
+    holds the same weights, so the result is the same up to the order of summation.
 
     Args:
         conv: 3 x 3, stride 1, padding 1, one group, with a bias; used as it is on larger maps.
@@ -31,7 +31,7 @@ class SmallMapConv(nn.Module):
         if height != width or height > _SMALL_SIDE:
             convolved: Tensor = self.conv(maps)
             return convolved
-        # Threads that come here at once make the same matrix.
+        # Threads that get here at the same time make the same matrix.
         if height not in self._matrices:
             self._matrices[height] = product_matrix(self.conv.weight, height)
         assert self.conv.bias is not None
@@ -44,8 +44,8 @@ def product_matrix(weight: Tensor, side: int) -> Tensor:
     """Return the matrix that convolves a whole map, ``(side * side * n_out, side * side * n_in)``.
 
     Args:
-        weight: Of a 3 x 3 convolution with padding 1, ``(n_out, n_in, 3, 3)``.
-        side: Of the map, 1 or 2 pixels: of a larger one, some pixels do not meet.
+        weight: Weight of a 3 x 3 convolution with padding 1, ``(n_out, n_in, 3, 3)``.
+        side: Side of the map, 1 or 2 pixels: on a larger one, the kernel does not connect all pixels.
 
     Example:
         >>> product_matrix(torch.arange(9.0).view(1, 1, 3, 3), 2).tolist()
@@ -60,25 +60,25 @@ def product_matrix(weight: Tensor, side: int) -> Tensor:
 
 
 class BitReLU(nn.Module):
-    """The ReLU of bf16 numbers, in place, by their bits as integers: a negative number is a negative integer.
+    """The ReLU of bf16 numbers, in place, on their bits as integers: negative numbers are negative integers.
 
-    torch turns each bf16 number into a float32 and back for it, which takes 3 to 7 times as long. A NaN that an
-    overflow made, whose sign bit is set, becomes 0.
+    torch's ReLU converts each bf16 number to float32 and back, which takes 3 to 7 times as long. A NaN from an
+    overflow, which has its sign bit set, becomes 0.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the maps, bf16 of any shape, changed in place."""
         if torch.compiler.is_compiling():
-            return functional.relu(maps)  # which the compiler takes into the convolution before
+            return functional.relu(maps)  # the compiler fuses it with the preceding convolution
         maps.view(torch.int16).clamp_(min=0)
         return maps
 
 
 class BitReLUMaxPool(nn.Module):
-    """ReLU, then the maximum of 3 x 3 pixels in steps of 2, of bf16 numbers, by their bits as integers.
+    """ReLU, then 3 x 3 max pooling of stride 2, of bf16 numbers, on their bits as integers.
 
-    Numbers of 0 and more come in the order of their bits, and the ReLU of a maximum is the maximum of ReLUs.
-    Maxima are taken along lines first, then across them.
+    Non-negative numbers have the same order as their bits, and the ReLU of a maximum is the maximum of ReLUs. Maxima
+    are taken along one axis, then along the other.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class BitReLUMaxPool(nn.Module):
 
 
 def _pool_lines(bits: Tensor, axis: int) -> Tensor:
-    """Return the maximum of each even place of the axis and its two neighbours."""
+    """Return the maximum of each even position of the axis and its two neighbours."""
     n_places = bits.shape[axis] // 2
     even, odd = (bits.movedim(axis, 0)[start::2] for start in (0, 1))
     pooled = torch.maximum(even, odd)

@@ -1,7 +1,7 @@
-"""Where in a file of tensors a network's own are, whatever they are nested in, prefixed with or named like.
+"""Finds a network's tensors in a file, whatever their nesting, prefix or naming scheme.
 
-One rule: of all tensors that share a beginning of their names, the rest of the names and the shapes must equal the
-network's, all of them. So a file is loaded to the bit or not at all.
+There is one rule: after a shared prefix, all names and shapes must equal the network's. So a file is loaded exactly or
+not at all.
 """
 
 import re
@@ -25,9 +25,9 @@ _STEMS: dict[str, dict[str, str]] = {
     "stem": {"conv1": "stem.conv1", "bn1": "stem.bn1"},
 }
 _HUGGING_FACE = "Hugging Face"
-# Where two groups fit, these words of their places decide, as the projects that store both document it: DINO evaluates
-# the teacher; torchvision, timm and MMPretrain the moving average of a model; MoCo, BYOL and their kin the encoder of
-# the query, which is trained, not that of the key, which follows it.
+# If two groups fit, these words in their places decide, as documented by the projects that store both: DINO evaluates
+# the teacher; torchvision, timm and MMPretrain the moving average of a model; MoCo, BYOL and similar methods the query
+# encoder, which is trained, not the key encoder, which follows it.
 _PREFERRED = frozenset({"teacher", "ema", "swa", "averaged"})
 _AVOIDED = frozenset({"student", "momentum", "k", "key", "target"})
 _N_SHOWN = 4
@@ -38,14 +38,14 @@ class Group:
     """Tensors of a file whose names share a prefix, compared with a network's.
 
     Attributes:
-        prefix: What they share: levels of nesting end in ``/``, parts of names in a dot.
-        scheme: Whose names they have after it.
-        state: Those found, by the network's names.
-        left_aside: Beginnings of all other names in the file, where the group fits.
-        missing: Names that the network has and the group has not.
+        prefix: The shared prefix: levels of nesting end in ``/``, parts of names in a dot.
+        scheme: Naming scheme of the rest of their names.
+        state: The tensors found, by the network's names.
+        left_aside: Prefixes of all other names in the file, if the group fits.
+        missing: Names in the network but not in the group.
         unexpected: Names in the group that belong to another network's body.
-        misshapen: Names and shapes, in words.
-        beside: Names in the group that neither has to do with; they hinder nothing.
+        misshapen: Names with wrong shapes, in words.
+        beside: Names in the group that belong to neither; they do no harm.
     """
 
     prefix: str
@@ -59,7 +59,7 @@ class Group:
 
     @property
     def fits(self) -> bool:
-        """Return whether names and shapes are the network's."""
+        """Return whether names and shapes match the network's."""
         return not (self.missing or self.unexpected or self.misshapen)
 
     @property
@@ -70,14 +70,14 @@ class Group:
 
     @property
     def has_small_stem(self) -> bool:
-        """Return whether the network's but for a first convolution of 3 x 3 pixels, as trainers on CIFAR have it."""
+        """Return whether only the first convolution differs: 3 x 3 pixels, as usual in training on CIFAR."""
         stem = self.state.get("conv1.weight")
         is_small = stem is not None and stem.shape[2:] == (3, 3)
         return is_small and len(self.misshapen) == 1 and not (self.missing or self.unexpected)
 
     @property
     def place(self) -> str:
-        """Return where it lies in the file, such as ``state_dict/module.encoder_q.*``."""
+        """Return its place in the file, such as ``state_dict/module.encoder_q.*``."""
         return f"{self.prefix}*"
 
     @property
@@ -91,11 +91,11 @@ class Group:
 
 
 def find_groups(tensors: Mapping[str, Tensor], network: nn.Module) -> list[Group]:
-    """Return the groups that could be a network's tensors, those that fit first, then the nearest.
+    """Return the groups that could be a network's tensors: those that fit first, then the nearest.
 
     Args:
-        tensors: All of a file, by path, see ``weight_files.tensors_in``.
-        network: Without its last layer; its shapes are read, not its numbers.
+        tensors: All tensors of a file, by path, see ``weight_files.tensors_in``.
+        network: A network without its last layer; only its shapes are read, not its values.
     """
     wanted = network.state_dict()
     hits: dict[tuple[str, str], dict[str, list[str]]] = {}
@@ -104,14 +104,14 @@ def find_groups(tensors: Mapping[str, Tensor], network: nn.Module) -> list[Group
         for start in _starts(path):
             for scheme, name in names.get(path[start:].replace("/", "."), ()):
                 hits.setdefault((path[:start], scheme), {}).setdefault(name, []).append(path)
-    # A group of a tenth of the names at most, such as all that end in 0.weight, is chance.
+    # A group with at most a tenth of the names, such as all that end in 0.weight, is chance.
     near = {key: found for key, found in hits.items() if len(found) > len(wanted) / 10}
     groups = [_compare(key, found, tensors, wanted, network, near) for key, found in near.items()]
     return sorted(groups, key=lambda group: (not group.fits, group.fits and _rank(group), -len(group.state)))
 
 
 def choose(groups: list[Group]) -> Group | None:
-    """Return the group to load of those that fit, first in order; None where two that differ are equally good."""
+    """Return the group to load, the first that fits; None if two different ones are equally good."""
     best, *others = [group for group in groups if group.fits]
     rivals = [group for group in others if _rank(group) == _rank(best)]
     return best if all(_same_numbers(best, rival) for rival in rivals) else None
@@ -123,7 +123,7 @@ def _starts(path: str) -> Iterable[int]:
 
 
 def _names_by_scheme(wanted: Collection[str]) -> dict[str, list[tuple[str, str]]]:
-    """Return, by the name in a file, the schemes in which a tensor of the network is called so, and its own name."""
+    """Map each name in a file to the schemes that use it for a tensor of the network, with the network's name."""
     names: dict[str, list[tuple[str, str]]] = {}
     for scheme in (*_STEMS, _HUGGING_FACE):
         for name in wanted:
@@ -139,7 +139,7 @@ def _renamed(name: str, children: Mapping[str, str]) -> str:
 
 
 def _hugging_face(name: str) -> str:
-    """Return a name of torchvision's as Hugging Face's ResNetModel has it.
+    """Return a torchvision name as Hugging Face's ResNetModel spells it.
 
     Example:
         >>> _hugging_face("layer2.0.bn3.weight")
@@ -168,7 +168,7 @@ def _compare(
     network: nn.Module,
     near: Collection[tuple[str, str]],
 ) -> Group:
-    """Return a group with all in which it differs from the network."""
+    """Return a group with all its differences from the network."""
     group = Group(*key)
     for name, like in wanted.items():
         paths = found.get(name, [])
@@ -179,13 +179,13 @@ def _compare(
         elif paths:
             group.unexpected.append(f"{paths[1]} beside {paths[0]}")
         elif name.endswith(_COUNTER):
-            group.state[name] = torch.tensor(0)  # counters, which old files lack, change no feature
+            group.state[name] = torch.tensor(0)  # counters, missing in old files, do not affect features
         else:
             group.missing.append(name)
     taken = {path for paths in found.values() for path in paths}
     rest = [path for path in tensors if path not in taken]
     body = _body(group.scheme, network)
-    # Within another group's place lies another network, whose layers are no layers of this one.
+    # Tensors at another group's place belong to another network, not to this one.
     inner = tuple(prefix for prefix, _ in near if prefix != group.prefix and prefix.startswith(group.prefix))
     for path in rest:
         name = path.removeprefix(group.prefix)
@@ -209,12 +209,12 @@ def _misfit(tensor: Tensor, like: Tensor) -> str:
 
 
 def _body(scheme: str, network: nn.Module) -> frozenset[str]:
-    """Return first parts of names that only the network itself may have after the prefix."""
+    """Return the first parts of names that, after the prefix, only the network itself may have."""
     if scheme == _HUGGING_FACE:
         return frozenset({"embedder", "encoder"})
     children = [name for name, child in network.named_children() if not _is_head(name, child)]
     renamed = {_renamed(name, _STEMS[scheme]).partition(".")[0] for name in children}
-    # Of a Sequential, ReLU and max pooling have numbers as well.
+    # In a Sequential, ReLU and max pooling are numbered as well.
     between = {"2", "3"} if scheme == "Sequential of children" else set()
     return frozenset(renamed | between)
 
@@ -224,18 +224,18 @@ def _is_head(name: str, child: nn.Module) -> bool:
 
 
 def _is_of_body(name: str, body: frozenset[str]) -> bool:
-    """Return whether a name after the prefix is of a layer that images pass, and this network lacks."""
+    """Return whether a name after the prefix belongs to a layer that images pass through and this network lacks."""
     first = _BOUNDARY.split(name, 1)[0]
     return first in body or re.fullmatch(r"(conv|bn|norm|layer|stage)\d+", first) is not None
 
 
 def _is_spatial(tensor: Tensor) -> bool:
-    """Return whether a tensor is of a layer that looks at neighbouring pixels, which no head does."""
+    """Return whether a tensor belongs to a layer that combines neighbouring pixels, which no head does."""
     return tensor.ndim == 4 and max(tensor.shape[2:]) > 1
 
 
 def _beginning(path: str, prefix: str) -> str:
-    """Return the shortest beginning of a path that is none of the prefix.
+    """Return the shortest prefix of a path that is not a prefix of ``prefix``.
 
     Example:
         >>> _beginning("state_dict/module.queue", "state_dict/module.encoder_q.")

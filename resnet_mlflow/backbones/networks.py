@@ -1,4 +1,4 @@
-"""ResNets without their last layer: built, and given their weights."""
+"""Builds ResNets without their last layer and loads their weights."""
 
 import hashlib
 import logging
@@ -33,11 +33,11 @@ _OTHER = "pass other weights: no backbone here has this structure"
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A backbone and where its numbers come from.
+    """A backbone and the source of its weights.
 
     Attributes:
         network: See ``build_backbone``.
-        taken: Which tensors of the file were taken, and what was left aside; empty where there is nothing to say.
+        taken: Which tensors of the file were loaded and which were ignored, in words; empty if there is nothing to say.
     """
 
     network: nn.Module
@@ -54,17 +54,17 @@ def build_backbone(name: str, resolved: ResolvedWeights) -> nn.Module:
         resolved: Its weights; seeded random ones follow their recipe.
 
     Raises:
-        InputError: If the file cannot be read, or holds weights of something else.
+        InputError: If the file cannot be read, or holds weights of another network.
     """
     return load_backbone(name, resolved).network
 
 
 def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
-    """Return what ``build_backbone`` does, and which tensors of the file it took."""
+    """Return the result of ``build_backbone``, and the tensors of the file that it used."""
     if resolved.path is None:
         return LoadedBackbone(_RECIPES[resolved.recipe](name, resolved.seed or 0))
     # Drawing numbers that a file then replaces would take longer than reading the file. Networks of other libraries may
-    # hold numbers that no file has, and are made whole.
+    # hold numbers that are in no file, so they are built in full.
     is_plain = bool(BACKBONES.find(name).blocks)
     backbone = without_numbers(name) if is_plain else _drawn(name, 0)
     tensors = tensors_in(read_weights_file(resolved.path))
@@ -76,9 +76,9 @@ def load_backbone(name: str, resolved: ResolvedWeights) -> LoadedBackbone:
 
 
 def _owned(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of a file as a network may keep them: of its types, each with memory of its own and no more.
+    """Return tensors of a file in a form that a network may keep: with its types, each with exactly its own memory.
 
-    Most are so: copying them would take as long as reading the file.
+    Most already qualify: copying them would take as long as reading the file.
     """
     taken: set[int] = set()
     owned = {}
@@ -104,13 +104,13 @@ def _headless(name: str) -> nn.Module:
 
 def _drawn(name: str, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would also seed the accelerators.
+        # Not torch.manual_seed, which would also seed the accelerators.
         torch.default_generator.manual_seed(seed)
         return _headless(name)
 
 
 def _standardized(name: str, seed: int) -> nn.Module:
-    # Other libraries' networks may have layers of which the recipe knows nothing.
+    # Other libraries' networks may have layers that the recipe does not cover.
     if BACKBONES.find(name).blocks:
         backbone = without_numbers(name)
         with_memory(backbone)
@@ -130,15 +130,15 @@ def without_numbers(name: str) -> nn.Module:
 
 
 def with_memory(module: nn.Module) -> None:
-    """Give a module that was made on the meta device memory on the CPU, not filled; ``Module.to_empty`` takes a second.
+    """Give a module on the meta device uninitialised memory on the CPU; ``Module.to_empty`` would take a second.
 
-    That imports sympy, by way of the meta device's ``empty_like``.
+    The reason is that it imports sympy through the meta device's ``empty_like``.
     """
     module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
 
 
 class _NoNumbers(TorchFunctionMode):
-    """Leaves tensors as they are where they would be drawn or filled: that is two thirds of building a network."""
+    """Skips drawing and filling of tensors, which is two thirds of the time to build a network."""
 
     _FILLING: ClassVar[set[Any]] = {
         *(torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_),
@@ -153,12 +153,12 @@ class _NoNumbers(TorchFunctionMode):
 
 @cache
 def _announce(message: str) -> None:
-    # Once: a study loads the same weights in every cell.
+    # Only once: a study loads the same weights in every cell.
     logger.info(message)
 
 
 def state_digest(state_dict: Mapping[str, Tensor]) -> str:
-    """Return a digest of names, shapes, types and numbers, 16 hexadecimal digits.
+    """Return a digest of names, shapes, types and values, of 16 hexadecimal digits.
 
     Example:
         >>> state_digest({"weight": torch.zeros(2)}) == state_digest({"weight": torch.zeros(1, 2)})
@@ -173,12 +173,12 @@ def state_digest(state_dict: Mapping[str, Tensor]) -> str:
 
 
 def save_backbone(backbone: nn.Module, path: Path, preprocessing: Preprocessing = PLAIN) -> None:
-    """Write the weights of a backbone as safetensors, written atomically.
+    """Write the weights of a backbone as safetensors, atomically.
 
     Args:
-        backbone: As ``build_backbone`` gives it.
-        path: Where to.
-        preprocessing: What the weights are used to; noted in the file where it is no plain one.
+        backbone: Result of ``build_backbone``.
+        path: Destination.
+        preprocessing: The preprocessing that the weights expect; noted in the file unless it is the plain one.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
     notes = None if preprocessing == PLAIN else {PREPROCESSING_NOTE: str(preprocessing)}
@@ -188,10 +188,10 @@ def save_backbone(backbone: nn.Module, path: Path, preprocessing: Preprocessing 
 
 
 def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, path: Path) -> Group:
-    """Return the group of a file's tensors that are a backbone's.
+    """Return the group of a file's tensors that belongs to a backbone.
 
     Raises:
-        InputError: If there is none, several that differ, or one with numbers that are not finite.
+        InputError: If there is none, if several differ, or if it has values that are not finite.
     """
     if not tensors:
         raise InputError(f"a weights file must contain named tensors, got none in {path}; save a state_dict()")
@@ -205,7 +205,7 @@ def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, pat
             f"weights must be those of one network, got {places} in {path}, which all fit {name} and differ; "
             "save the one you want as a separate file"
         )
-    with one_thread():  # memory is what sums wait for
+    with one_thread():  # sums are bound by memory bandwidth
         broken = next((key for key, tensor in group.state.items() if not _is_finite(tensor)), None)
     if broken:
         raise InputError(f"weights must be finite numbers, got NaN or infinity in {broken} of {path}; train again")
@@ -213,7 +213,7 @@ def _matching(tensors: Mapping[str, Tensor], backbone: nn.Module, name: str, pat
 
 
 def _refusal(tensors: Mapping[str, Tensor], nearest: Group | None, name: str, path: Path) -> str:
-    """Return what a file holds in place of a backbone's tensors, and what to do."""
+    """Return what a file holds instead of a backbone's tensors, and a remedy."""
     rule = f"weights must be those of {name}, got {path}"
     if any("attnpool." in tensor for tensor in tensors):
         return f"{rule}: those of CLIP's ResNet, with three convolutions in its stem and attention pooling; {_OTHER}"
@@ -234,5 +234,5 @@ def _refusal(tensors: Mapping[str, Tensor], nearest: Group | None, name: str, pa
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # A sum is finite where its terms are, unless it overflows: only then each number is looked at.
+    # A sum of finite terms is finite unless it overflows: only then is each number checked.
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

@@ -1,4 +1,4 @@
-"""Recipes of seeded random weights: their names, and the labels and digests of what they give. Free of torch."""
+"""Recipes of seeded random weights: their names, and the labels and digests of their weights. Does not import torch."""
 
 import importlib.metadata
 import re
@@ -12,12 +12,12 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a seed becomes weights; a change needs a new name, or old features would be used for new weights.
+    """A way to turn a seed into weights; a change needs a new name, or old features would be used for new weights.
 
     Attributes:
-        name: What users write after ``random:``.
-        label: Of its weights, to which the seed is added.
-        libraries: Those whose versions may change its numbers, for networks of torchvision.
+        name: The name that users write after ``random:``.
+        label: Label of its weights; the seed is appended.
+        libraries: Libraries whose versions may change its numbers, for torchvision's networks.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Recipe:
     libraries: tuple[str, ...] = ()
 
 
-# ``library`` was the only one in 0.1.0: the initialisation of torchvision or timm. Its labels stay as they were.
+# ``library``, the initialisation of torchvision or timm, was the only recipe in 0.1.0. Its labels do not change.
 LIBRARY = Recipe("library", "random-seed", ("torch",))
 STANDARDIZED = Recipe("standardized", "random-standardized-seed")
 RECIPES = {recipe.name: recipe for recipe in (STANDARDIZED, LIBRARY)}
@@ -37,10 +37,10 @@ def asks_for_random(weights: str) -> bool:
 
 
 def recipe_of(weights: str) -> Recipe:
-    """Return the recipe that ``random`` or ``random:NAME`` asks for.
+    """Return the recipe of the request ``random`` or ``random:NAME``.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If there is none with that name.
     """
     name = weights.removeprefix(RANDOM).removeprefix(":")
     if weights == RANDOM:
@@ -52,7 +52,7 @@ def recipe_of(weights: str) -> Recipe:
 
 
 def request_of(label: str) -> str:
-    """Return the request that gives weights of such a label again, empty where they are not random.
+    """Return the request that reproduces the weights of a label; empty if they are not random.
 
     Example:
         >>> request_of("random-seed3"), request_of("random-standardized-seed3"), request_of("file:0123")
@@ -66,13 +66,13 @@ def request_of(label: str) -> str:
 
 
 def digest_of_random(recipe: Recipe, backbone: str, seed: int) -> str:
-    """Return the identity of random weights: recipe, seed, and the versions of what may change their numbers.
+    """Return the identity of random weights: recipe, seed, and versions of the libraries that may change their numbers.
 
     Example:
         >>> digest_of_random(STANDARDIZED, "resnet18", 3)
         'random-standardized-seed3'
     """
-    # timm decides which layers its networks have, and what those that are no convolutions begin with.
+    # timm decides which layers its networks have, and the initial values of those that are not convolutions.
     libraries = ("torch", "timm") if backbone.startswith(TIMM) else recipe.libraries
     versions = (f"{name}{'.'.join(importlib.metadata.version(name).split('.')[:2])}" for name in libraries)
     return "-".join([f"{recipe.label}{seed}", *versions])

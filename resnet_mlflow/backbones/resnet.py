@@ -1,6 +1,6 @@
-"""The plain residual network, with the layers, names and initialisation of torchvision's, whose weights fit it.
+"""The plain residual network, with torchvision's layers, names and initialisation, so that its weights fit.
 
-Importing torchvision takes 2 s, nearly all of it for what networks have no use for.
+Importing torchvision takes 2 s, nearly all of it for parts that networks do not use.
 """
 
 from collections.abc import Sequence
@@ -67,13 +67,13 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; arguments as for ``Bottleneck``, of which the last two are not used."""
+    """Two 3x3 convolutions and a shortcut; arguments as for ``Bottleneck``, but the last two are not used."""
 
     expansion = 1
 
     def __init__(self, n_in: int, planes: int, stride: int, groups: int, width_per_group: int) -> None:
         super().__init__()
-        # Before the others, in whose order torchvision draws random numbers.
+        # Before the others: torchvision draws random numbers in this order.
         downsample = _shortcut(n_in, planes * self.expansion, stride)
         self.conv1 = _conv3x3(n_in, planes, stride)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -96,11 +96,11 @@ class Bottleneck(nn.Module):
     """A 1x1, a 3x3 and a 1x1 convolution, and a shortcut.
 
     Args:
-        n_in: Channels that come in.
-        planes: A quarter of the channels that go out.
-        stride: Of the 3x3 convolution and the shortcut.
-        groups: Of the 3x3 convolution.
-        width_per_group: Its channels per group where ``planes`` is 64, and in proportion elsewhere.
+        n_in: Input channels.
+        planes: A quarter of the output channels.
+        stride: Stride of the 3x3 convolution and the shortcut.
+        groups: Groups of the 3x3 convolution.
+        width_per_group: Its channels per group if ``planes`` is 64; other values are in proportion.
     """
 
     expansion = 4
@@ -134,7 +134,7 @@ def _conv3x3(n_in: int, n_out: int, stride: int = 1, groups: int = 1) -> nn.Conv
 
 
 def _shortcut(n_in: int, n_out: int, stride: int) -> nn.Sequential | None:
-    """Return the layers of a shortcut whose shape changes; None where maps pass as they are."""
+    """Return the layers of a shortcut that changes the shape; None if maps pass unchanged."""
     if stride == 1 and n_in == n_out:
         return None
     return nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride=stride, bias=False), nn.BatchNorm2d(n_out))

@@ -1,8 +1,8 @@
 """Seeded random weights with which a ResNet of any depth preserves variance and separates images.
 
-Each filter is standardised over its inputs, so that the mean which rectified channels share is cancelled, and variances
-stay 1: running means of 0 and variances of 1 are then the true ones, and BatchNorm does in eval mode what it does in
-training. Numbers follow from integers by single operations in float64: they are the same on every machine.
+Each filter is standardised over its inputs. This cancels the mean that rectified channels share, and keeps variances at
+1: running means of 0 and variances of 1 are then the true ones, and BatchNorm acts in eval mode as in training. Weights
+are derived from integers by single operations in float64, so they are the same on every machine.
 """
 
 from collections.abc import Iterator
@@ -13,29 +13,29 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-# Channels enter a ReLU with mean 1/2 and variance 1. Without a mean, each ReLU pulls apart images that are alike by a
-# factor of 1.21, and a deep network is chaotic; with it, depth changes little.
+# Channels enter a ReLU with mean 1/2 and variance 1. Without a mean, each ReLU increases the distance between similar
+# images by a factor of 1.21, and a deep network is chaotic; with it, depth changes little.
 _MEAN_BEFORE_RELU = 0.5
-# The variance of max(z, 0), z normal of mean 1/2 and variance 1.
+# The variance of max(z, 0) for z normal with mean 1/2 and variance 1.
 _RECTIFIED_VARIANCE = 0.5534407044535519
-# Variance that all blocks of a stage after its first add together, of 1 that the first gives: it is shared among them,
-# so that depth changes neither scale nor condition.
+# Total variance added by all blocks of a stage after the first, which gives 1. They share it, so that depth changes
+# neither scale nor conditioning.
 _SHARE_OF_BLOCKS = 0.25
-# Correlation of pixels of photos: falls with distance, and is near 1 between colours.
+# Correlation of pixels in photos: falls with distance, and is near 1 between colours.
 _CORRELATION_LENGTH, _CORRELATION_OF_COLOURS = 10.0, 0.9
 
 
 def standardize_weights(network: nn.Module, seed: int) -> None:
-    """Give a ResNet seeded random weights in place: convolutions and normalisations, all of torchvision's layers.
+    """Set seeded random weights in a ResNet in place: convolutions and normalisations, all of torchvision's layers.
 
-    Filters are uniform, without mean over their inputs, at each place of the kernel for itself: so borders and maps of
-    one pixel see no mean either. They are rounded to numbers that bf16 has, which takes a fifth off its noise. The last
-    normalisation of a block is scaled down, but for the first block of ``layer1`` to ``layer4``; networks whose stages
-    are not called so keep 1 there.
+    Filters are uniform with zero mean over their inputs, separately at each position of the kernel, so that borders and
+    maps of one pixel see no mean either. They are rounded to bf16 numbers, which takes a fifth off its noise. The last
+    normalisation of a block is scaled down, except in the first block of ``layer1`` to ``layer4``; networks whose
+    stages have other names keep 1 there.
 
     Args:
-        network: On the CPU; its numbers need not be filled.
-        seed: At least 0.
+        network: A network on the CPU; its memory may be uninitialised.
+        seed: Seed, at least 0.
 
     References:
         He et al. (2015), Delving Deep into Rectifiers: variance. Brock et al. (2021), Characterizing Signal Propagation
@@ -59,16 +59,16 @@ def standardize_weights(network: nn.Module, seed: int) -> None:
 
 
 def _draw(bits: np.random.PCG64, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return odd integers from ±65535: of the generator's raw bits, which no version of NumPy changes."""
+    """Return odd integers within ±65535, from the generator's raw bits, which are the same in all versions of NumPy."""
     n_draws = int(np.prod(shape))
     raw = bits.random_raw(-(-n_draws // 4)).astype("<u8", copy=False).view("<u2")[:n_draws]
     return raw.reshape(shape) * 2.0 - 65535
 
 
 def _inner_filters(draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return filters without mean over inputs, whose squares add up to what a rectified input asks for."""
+    """Return filters with zero mean over inputs, and the sum of squares that a rectified input needs."""
     n_inputs = draws.shape[1]
-    # Sums of integers below 2**53 are exact: their order, which vectors and threads change, is of no account.
+    # Sums of integers below 2**53 are exact: their order, which vectorisation and threads change, does not matter.
     sums = draws.sum(axis=1, keepdims=True) if n_inputs > 1 else np.zeros_like(draws)
     flat = draws.reshape(len(draws), -1)
     squares = n_inputs * np.einsum("oi,oi->o", flat, flat).astype(np.int64)
@@ -79,7 +79,7 @@ def _inner_filters(draws: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _stem_filters(draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return filters of the layer that sees images, without mean over all inputs, of variance 1 on photos."""
+    """Return filters of the layer that sees images: zero mean over all inputs, output variance 1 on photos."""
     centred = draws - draws.sum(axis=(1, 2, 3), keepdims=True) / draws[0].size
     flat = centred.reshape(len(draws), -1)
     variance = np.einsum("oi,ij,oj->o", flat, _photo_covariance(*draws.shape[1:]), flat)
@@ -105,12 +105,12 @@ def _scale_blocks(network: nn.Module) -> None:
         first, *others = stage.children()
         for block in (first, *others):
             if last := _last_norm(block):
-                last.bias.zero_()  # what it joins has the mean
+                last.bias.zero_()  # the branch that it joins has the mean
                 last.weight.fill_(1 if block is first else (_SHARE_OF_BLOCKS / len(others)) ** 0.5)
 
 
 def _last_norm(block: nn.Module) -> Any:
-    """Return the normalisation that ends a block's branch, None where it has none."""
+    """Return the normalisation at the end of a block's branch, or None."""
     branch = [child for name, child in block.named_children() if name != "downsample"]
     return next(reversed([norm for child in branch for norm in _norms(child)]), None)
 

@@ -1,4 +1,4 @@
-"""timm's ResNet family, ``timm:NAME``: rows made when they are asked for, as timm knows several hundred."""
+"""timm's ResNet family, ``timm:NAME``: rows are made on demand, as timm has several hundred."""
 
 import re
 from functools import lru_cache
@@ -16,13 +16,13 @@ _HUB = "https://huggingface.co/{}/resolve/main/{}"
 
 @lru_cache(maxsize=64)
 def timm_row(name: str) -> Backbone:
-    """Return the row of ``timm:NAME``; its weights are those that timm names, its default last.
+    """Return the row of ``timm:NAME``, with the weights that timm lists, its default last.
 
     Args:
-        name: With the prefix, such as ``timm:resnet50d``.
+        name: Name with the prefix, such as ``timm:resnet50d``.
 
     Raises:
-        InputError: If timm is not installed, or knows no ResNet of that name.
+        InputError: If timm is not installed, or has no ResNet with that name.
     """
     timm = _timm()
     wanted = name.removeprefix(TIMM)
@@ -63,7 +63,7 @@ def _timm() -> Any:
 
 
 def _configs(name: str) -> dict[str, Any]:
-    """Return what timm says of each of a network's weights, by tag, its default first."""
+    """Return timm's configuration of each of a network's weights, by tag, the default first."""
     from timm.models import get_pretrained_cfg
     from timm.models._registry import get_arch_pretrained_cfgs
 
@@ -74,9 +74,9 @@ def _configs(name: str) -> dict[str, Any]:
 
 
 def _file(config: Any) -> tuple[str, str]:
-    """Return name and address of a weights file, empty where there is none.
+    """Return name and address of a weights file, empty if there is none.
 
-    A name with the start of its SHA-256 comes first: such a file can be checked.
+    A name with the start of its SHA-256 is preferred, because the file can be checked.
     """
     address = config.url or ""
     if re.search(r"-[0-9a-f]{8,}\.pth$", address):

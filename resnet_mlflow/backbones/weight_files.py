@@ -1,4 +1,4 @@
-"""The content of a weights file, whatever its suffix: nested containers of tensors. Nothing is executed."""
+"""Reads a weights file, whatever its suffix, as nested containers of tensors. Nothing is executed."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ from resnet_mlflow.errors import InputError
 
 
 class _Inert:
-    """Stands for an object beside the tensors that nothing here reads."""
+    """Placeholder for an object in the file that is not read."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -32,7 +32,7 @@ class _Inert:
 
 
 class _AsDict:
-    """Stands for a subclass of dict, whose items a restricted reader puts into a plain one."""
+    """Placeholder for a subclass of dict: the restricted reader puts its items into a plain dict."""
 
     def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
         return {}
@@ -52,8 +52,8 @@ def _as_inert(*_: object) -> _Inert:
 
 _PATHS, _KINDS_OF_PATH = ("pathlib", "pathlib._local"), ("PosixPath", "WindowsPath", "Path")
 _CORES = ("core", "_core")
-# What training scripts store beside their tensors, by name. Only these are read besides torch's own short list; what
-# need not be looked at is read as something inert, so that NumPy's or another package's code never runs.
+# Types that training scripts store next to their tensors, by name. Only these are read, besides torch's own short list;
+# content that is not needed becomes an inert placeholder, so that code of NumPy or other packages never runs.
 _PLAIN: dict[str, Any] = {
     "argparse.Namespace": argparse.Namespace,  # timm's and torchvision's arguments
     "types.SimpleNamespace": types.SimpleNamespace,
@@ -74,7 +74,7 @@ _PLAIN: dict[str, Any] = {
     **dict.fromkeys(
         [f"{module}.{pure}{kind}" for module in _PATHS for pure in ("", "Pure") for kind in _KINDS_OF_PATH], _as_text
     ),
-    # Scores and states of random numbers.
+    # Scores and states of random number generators.
     **dict.fromkeys([f"numpy.{core}.multiarray.{f}" for core in _CORES for f in ("scalar", "_reconstruct")], _as_inert),
     "numpy.dtype": _as_inert,
     "numpy.ndarray": _Inert,
@@ -85,18 +85,18 @@ _PLAIN: dict[str, Any] = {
     "lightning_fabric.utilities.data.AttributeDict": _AsDict,
     "fastcore.foundation.L": _Inert,
 }
-# The list of allowed names is the process's.
+# The list of allowed names is global to the process.
 _LOCK = threading.Lock()
 
 
 def read_weights_file(path: Path) -> Any:
-    """Return what a weights file holds: a tensor, or containers of them.
+    """Return the content of a weights file: a tensor, or containers of tensors.
 
-    The content decides how it is read: safetensors, or torch's format, old or new, without unpickling anything but
-    tensors and plain containers.
+    The content decides the format: safetensors, or torch's format, old or new. Only tensors and plain containers are
+    unpickled.
 
     Raises:
-        InputError: If there is no such file, it is damaged, of another kind, or holds other objects.
+        InputError: If the file does not exist, is damaged or of another kind, or holds other objects.
     """
     if not path.is_file():
         raise InputError(f"weights must be an existing file, got {path}; check the path")
@@ -114,12 +114,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), _plain_containers(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # of pickles that it then refuses
-            # As a file without a name, because torch goes by that.
+            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            # As a file without a name, because torch decides by the name.
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(_refused(path, error)) from error
-    except Exception as error:  # damage leads the reader to any: EOFError, KeyError, struct.error, RecursionError
+    except Exception as error:  # a damaged file can raise any: EOFError, KeyError, struct.error, RecursionError
         raise InputError(_unreadable(path, error)) from error
 
 
@@ -143,8 +143,8 @@ def _refused(path: Path, error: Exception) -> str:
 
 
 def _first_global(path: Path) -> str:
-    """Return the type that the whole of a file is an object of, as its pickle names it; empty where it is none."""
-    # Of a file that was refused anyhow: whatever is wrong with it besides, there is no name.
+    """Return the type of the top-level object in a file, as its pickle names it; empty if there is none."""
+    # The file was refused anyway: if anything else is wrong with it, there is no name.
     with contextlib.suppress(Exception), _pickles(path) as (file, n_before):
         for _ in range(n_before):
             list(pickletools.genops(file))
@@ -158,7 +158,7 @@ def _first_global(path: Path) -> str:
 
 @contextlib.contextmanager
 def _pickles(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """Yield the pickles of a file of torch's, and how many precede that of the content."""
+    """Yield the pickles of a torch file, and how many of them precede that of the content."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             is_torch = file.read(16)[2:3] == b"\x8a"  # torch's magic number, a long
@@ -175,15 +175,15 @@ def _unreadable(path: Path, error: Exception) -> str:
     if first := text_of(path):
         return f"a weights file must contain named tensors, got a text that begins {first!r} in {path}; check the path"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if reason.startswith("Weights only load failed"):  # whose advice is to run whatever the file holds
+    if reason.startswith("Weights only load failed"):  # this message advises running whatever the file holds
         reason = "torch cannot read it"
     return f"a weights file must be complete, got {path} ({reason[:120]}); it may be truncated: copy it again"
 
 
 def tensors_in(content: Any) -> dict[str, Tensor]:
-    """Return all tensors of nested containers by their paths: levels are parted by ``/``, names keep their dots.
+    """Return all tensors of nested containers by their paths: ``/`` separates levels, names keep their dots.
 
-    Where two have the same path, ``{0: ..., "0": ...}``, neither goes by it.
+    If two have the same path, as in ``{0: ..., "0": ...}``, neither gets it.
 
     Example:
         >>> list(tensors_in({"model": {"module.fc.bias": torch.zeros(2)}, "epoch": 3}))
@@ -200,7 +200,7 @@ def tensors_in(content: Any) -> dict[str, Tensor]:
 
 
 def _walk(content: Any) -> Iterator[tuple[str, Tensor]]:
-    # A stack of our own, because a file may nest deeper than Python calls; each container once, because they may
+    # An explicit stack, because a file may nest deeper than Python calls can; each container once, because they may
     # refer to each other.
     waiting, seen = [("", content)], set()
     while waiting:

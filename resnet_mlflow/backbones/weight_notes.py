@@ -14,23 +14,23 @@ from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing, channels
 
 logger = logging.getLogger(__name__)
 
-# In the metadata of safetensors that this project writes.
+# Key in the metadata of safetensors that this project writes.
 PREPROCESSING_NOTE = "preprocessing"
 HUGGING_FACE_FILE, TIMM_FILE = "preprocessor_config.json", "config.json"
 _MOST_JSON_BYTES = 1 << 24
 _LARGEST_SIDE, _WARPED_FROM = 8192, 384
-# What timm's training script stores of its arguments; a file without the word needs no look into it.
+# Key of the arguments that timm's training script stores; a file without this word need not be read.
 _TIMM_WORD = b"crop_pct"
 _TIMM_NAMES = ("mean", "std", "interpolation", "crop_pct", "input_size", "img_size")
-# PIL's numbers, which Hugging Face stores.
+# PIL's codes, which Hugging Face stores.
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 def preprocessing_of(path: Path) -> tuple[Preprocessing, str]:
-    """Return what the weights of a file are used to, and why that cannot be had, where it cannot.
+    """Return the preprocessing that the weights in a file expect, or why this project cannot do it.
 
-    The file's own notes come first, then ``preprocessor_config.json`` and timm's ``config.json`` beside it. Without
-    any, images are prepared in the plain way.
+    The file's own metadata come first, then ``preprocessor_config.json`` and timm's ``config.json`` next to it. Without
+    any, the plain preprocessing applies.
 
     Args:
         path: An existing weights file.
@@ -69,7 +69,7 @@ def _safetensors_notes(path: Path) -> Mapping[str, Any]:
 
 
 def _training_arguments(path: Path) -> Mapping[str, Any]:
-    """Return the arguments that timm's training script stores as ``args``; empty where there are none."""
+    """Return the arguments that timm's training script stores as ``args``; empty if there are none."""
     if not _mentions_timm(path):
         return {}
     from resnet_mlflow.backbones.weight_files import read_weights_file  # torch takes seconds to import
@@ -92,13 +92,13 @@ def _mentions_timm(path: Path) -> bool:
 
 
 def timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing | None:
-    """Return what timm's names for it say, None where all are empty.
+    """Return the preprocessing in a timm configuration; None if all its values are empty.
 
     Args:
-        config: ``crop_pct``, ``input_size`` or ``img_size``, ``interpolation``, ``mean`` and ``std``, some of them.
+        config: Any of ``crop_pct``, ``input_size`` or ``img_size``, ``interpolation``, ``mean`` and ``std``.
 
     Raises:
-        InputError: If a value cannot be.
+        InputError: If a value is invalid.
     """
     given = {name: value for name, value in config.items() if value not in (None, "", [], ())}
     if not given:
@@ -118,16 +118,16 @@ def timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing | None:
 def _of_timm_file(path: Path) -> Preprocessing | None:
     content = _read_json(path)
     if not isinstance(content.get("architecture"), str):
-        return None  # of something else
+        return None  # a configuration of something else
     own = content.get("pretrained_cfg", content)
     return timm_preprocessing({name: own.get(name) for name in _TIMM_NAMES}) if isinstance(own, Mapping) else None
 
 
 def _of_hugging_face(path: Path) -> Preprocessing | None:
-    """Return what an image processor of transformers does.
+    """Return the preprocessing of an image processor of transformers.
 
     Raises:
-        InputError: If it warps images to a square, or resizes in another way than this project can.
+        InputError: If it warps images to a square, or resizes in a way that this project does not support.
     """
     content = _read_json(path)
     if not content:
@@ -136,7 +136,7 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
     edge = _side(size.get("shortest_edge") if isinstance(size, Mapping) else size, size)
     crop = content.get("crop_size", edge)
     crop = _side(crop.get("height") if isinstance(crop, Mapping) else crop, crop)
-    if share := content.get("crop_pct"):  # of its ResNets, whose shorter side is larger by this
+    if share := content.get("crop_pct"):  # for its ResNets: the shorter side is larger by this factor
         if edge >= _WARPED_FROM:
             raise InputError(f"images must keep their aspect ratio, got size {size}, to which they would be stretched")
         edge, crop = _enlarged(edge, share), edge
@@ -150,7 +150,7 @@ def _of_hugging_face(path: Path) -> Preprocessing | None:
 
 
 def _enlarged(side: int, share: object) -> int:
-    """Return the length of which a side is a share, rounded down."""
+    """Return the length of which ``side`` is the given share, rounded down."""
     if not isinstance(share, int | float) or not 0.1 <= share <= 1:
         raise InputError(f"crop_pct must be a fraction from 0.1 to 1, got {share!r}")
     return math.floor(side / share)

@@ -1,4 +1,4 @@
-"""Which weights a backbone gets, where they lie, and the digest that identifies them."""
+"""Resolves a backbone's weights: which ones, where they are stored, and the digest that identifies them."""
 
 import glob
 import hashlib
@@ -39,17 +39,17 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """Weights that are known to be there.
+    """Weights that are known to exist.
 
     Attributes:
-        label: What the ``weights`` tag shows, such as ``ResNet18_Weights.IMAGENET1K_V1`` or
+        label: Text for the ``weights`` tag, such as ``ResNet18_Weights.IMAGENET1K_V1`` or
             ``random-standardized-seed0``.
-        digest: Identity of the numbers: the start of the file's SHA-256, or recipe and seed of random weights.
-        path: The file, where there is one.
-        seed: The seed, where the weights are random.
-        recipe: What makes weights of the seed, one of ``recipes.RECIPES``.
-        preprocessing: What they are used to.
-        preprocessing_problem: Why it is not known, where their notes say something that cannot be done here.
+        digest: Identity of the values: the start of the file's SHA-256, or recipe and seed of random weights.
+        path: The file, if there is one.
+        seed: The seed, if the weights are random.
+        recipe: Recipe that turns the seed into weights, one of ``recipes.RECIPES``.
+        preprocessing: The preprocessing that they expect.
+        preprocessing_problem: Why it is unknown, if their metadata ask for something that is not supported.
         fell_back: Whether ``auto`` found no ImageNet weights and took random ones.
     """
 
@@ -66,18 +66,18 @@ class ResolvedWeights:
 def resolve_weights(
     backbone: str, weights: str, weights_seed: int, fetch_artifact: Callable[[str], Path] | None = None
 ) -> ResolvedWeights:
-    """Return the weights that a request comes to; nothing is loaded and torch is not imported.
+    """Return the weights that a request resolves to; nothing is loaded and torch is not imported.
 
     Args:
         backbone: One of ``registry.backbones.BACKBONES``.
         weights: ``auto``, ``imagenet``, a torchvision weights name, ``random``, ``random:RECIPE``, a file, ``runs:/ID``
-            or ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same
-            with random weights where those cannot be had.
+            or ``models:/NAME``. ``imagenet`` is torchvision's default for the backbone; ``auto`` is the same, but with
+            random weights if those are not available.
         weights_seed: Seed of random weights.
-        fetch_artifact: Gives the local ``backbone.safetensors`` of a ``runs:/`` or ``models:/`` address.
+        fetch_artifact: Returns the local ``backbone.safetensors`` of a ``runs:/`` or ``models:/`` address.
 
     Raises:
-        InputError: If the request names nothing known, or what it names cannot be had.
+        InputError: If the request is not recognised, or the weights are not available.
     """
     row = BACKBONES.find(backbone)
     if asks_for_random(weights):
@@ -111,7 +111,7 @@ def default_name(backbone: str) -> str:
 
 
 def checkpoint_folder() -> Path:
-    """Return the folder where torchvision keeps fetched weights; ``TORCH_HOME`` moves it."""
+    """Return the folder where torchvision keeps downloaded weights; ``TORCH_HOME`` changes it."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", f"{cache}/torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -124,7 +124,7 @@ def _random(backbone: str, recipe: Recipe, seed: int, fell_back: bool = False) -
 
 @cache
 def _announce(message: str) -> None:
-    # Once: a study resolves the same weights in every cell; and not by each of its workers.
+    # Only once: a study resolves the same weights in every cell, and should not do so in each of its workers.
     logger.log(logging.DEBUG if is_worker() else logging.WARNING, message)
 
 
@@ -151,10 +151,10 @@ def _published(backbone: str, name: str) -> ResolvedWeights:
     return ResolvedWeights(label, digest, path=path, preprocessing=row.preprocessing.get(name, IMAGENET))
 
 
-# A study asks for the same file once per cell: a failed fetch is not tried again in the same process.
+# A study requests the same file once per cell: a failed download is not retried in the same process.
 @lru_cache(maxsize=64)
 def _obtain(file_name: str, folder: Path, address: str = "") -> tuple[str, str]:
-    """Return the digest of a published file, fetched where it is missing, and what went wrong."""
+    """Return the digest of a published file, downloaded if missing, and the error if that failed."""
     path, named = folder / file_name, re.search(r"-([0-9a-f]{8,64})\.pth$", file_name)
     prefix = named[1] if named else ""
     try:
@@ -169,7 +169,7 @@ def _obtain(file_name: str, folder: Path, address: str = "") -> tuple[str, str]:
 
 
 def _torchvision_url(file_name: str) -> str:
-    """Return the address that torchvision's source names for a file: importing it would take seconds."""
+    """Return a file's address from torchvision's source code: importing torchvision would take seconds."""
     spec = importlib.util.find_spec("torchvision")
     places = list(spec.submodule_search_locations or []) if spec else []
     for place in places:
@@ -180,12 +180,12 @@ def _torchvision_url(file_name: str) -> str:
 
 
 def _fetch(url: str, path: Path, prefix: str) -> None:
-    """Write what an address holds to ``path``, renamed only once its digest is right."""
+    """Download an address to ``path``; the file gets its name only once its digest is right."""
     response: Any = _open_within(url, _TIMEOUT_S)
     length = response.headers.get("Content-Length") if hasattr(response, "headers") else None
     path.parent.mkdir(parents=True, exist_ok=True)
     logger.info("fetching %s", url)
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # of a process that was killed
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # left by a process that was killed
         if is_gone(left.name.removeprefix(f"{path.name}.").removesuffix(".partial").replace("-", ":")):
             left.unlink(missing_ok=True)
     beside = path.with_name(f"{path.name}.{process_mark().replace(':', '-')}.partial")
@@ -205,7 +205,7 @@ def _fetch(url: str, path: Path, prefix: str) -> None:
 
 
 def _open_within(url: str, seconds: float) -> IO[bytes]:
-    """Return the opened address; looking up a host name knows no time limit of its own, hence the thread."""
+    """Return the opened address; host name lookup has no timeout of its own, hence the thread."""
     outcome: list[IO[bytes] | Exception] = []
 
     def attempt() -> None:
@@ -225,7 +225,7 @@ def _open_within(url: str, seconds: float) -> IO[bytes]:
 
 
 def _is_path(path: Path) -> bool:
-    """Return whether a request names a file: one that exists, lies in a folder, or has a suffix."""
+    """Return whether a request names a file: it exists, contains a folder, or has a suffix."""
     return path.exists() or len(path.parts) > 1 or (path.suffix != "" and "_Weights." not in path.name)
 
 

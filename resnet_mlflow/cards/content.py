@@ -1,4 +1,4 @@
-"""The parts of a card: facts that sections are written from, and the blocks that they consist of."""
+"""The parts of a card: facts for the sections, and the blocks that sections consist of."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,29 +11,29 @@ from resnet_mlflow.evaluation.slices import SliceScores
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of a version.
+    """Facts about a version.
 
     Attributes:
         model: Name of the registered model.
         version: Its number.
-        run_name: Name of the run that is behind it.
-        dataset: What it was fitted and tested on.
-        tags: Of the version.
-        evaluation: What it said of test images; over folds, of the images that the first repeat held out.
-        class_counts: Images by class and split, as they were used.
-        split_digests: Of items and labels, by split.
-        metrics: As ``<split>/<name>``, with the ends of their intervals.
-        splits: What these are named after.
-        slices: Scores of the parts of the test split; None where there are none.
-        group_by: What images of a group have in common, as it was configured.
-        data_license: As it was given.
-        intended_use: As it was given.
+        run_name: Name of the run behind it.
+        dataset: The dataset that it was fitted and tested on.
+        tags: Tags of the version.
+        evaluation: Evaluation on test images; over folds, on the images held out in the first repeat.
+        class_counts: Images used, by class and split.
+        split_digests: Digests of items and labels, by split.
+        metrics: Metrics as ``<split>/<name>``, with the limits of their intervals.
+        splits: Splits in the names of metrics.
+        slices: Scores of slices of the test split; None if there are none.
+        group_by: What images of a group have in common, as configured.
+        data_license: Licence of the images, as given.
+        intended_use: Intended use, as given.
         promotion: Metrics of the runs that promoted it.
-        robustness: Of each run that tested it under corruption its id and metrics.
-        power: Content of ``power_curve.json``; None where there is none.
-        runs: Runs behind it: what each did, its id, its seconds, and joules where they were measured.
-        commands: That make it again.
-        origins: Versions, commits and digests that it rests on, by what they are.
+        robustness: Id and metrics of each run that tested it under corruption.
+        power: Content of ``power_curve.json``; None if there is none.
+        runs: Runs behind it: the work of each, its id, its seconds, and joules if measured.
+        commands: Commands that reproduce it.
+        origins: Versions, commits and digests of its inputs, by kind.
     """
 
     model: str
@@ -68,7 +68,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Missing:
-    """What was not measured, and how to get it."""
+    """A missing measurement, and how to get it."""
 
     text: str
     kind: str = "missing"
@@ -76,7 +76,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; columns behind the first are numbers where ``numbers`` says so."""
+    """A table of texts; the columns after the first hold numbers if ``numbers`` is set."""
 
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -86,7 +86,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines of a terminal."""
+    """Lines for a terminal."""
 
     text: str
     kind: str = "code"
@@ -94,7 +94,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as a PNG file in base64, and what it shows in words."""
+    """A figure as a PNG file in base64, and a description in words."""
 
     png: str
     alt: str
@@ -118,10 +118,10 @@ class Section:
     """One section of the card.
 
     Attributes:
-        name: Of its anchor.
-        title: What stands above it.
-        write: Gives its blocks from the facts; none where nothing is known.
-        otherwise: What to do to know it; stands behind "not measured: ".
+        name: Name of its anchor.
+        title: Heading.
+        write: Returns its blocks from the facts; empty if nothing is known.
+        otherwise: How to measure it; shown after "not measured: ".
     """
 
     name: str
@@ -131,7 +131,7 @@ class Section:
 
 
 def with_interval(metrics: Mapping[str, float], name: str, digits: int = 4) -> str:
-    """Return a metric with its interval, or ``-`` where it is not there.
+    """Return a metric with its interval, or ``-`` if it is missing.
 
     Example:
         >>> with_interval({"a": 0.5, "a_ci_low": 0.4, "a_ci_high": 0.6}, "a", 2), with_interval({}, "a")

@@ -1,4 +1,4 @@
-"""Sections on what a classifier is, what it is for, and which images it knows."""
+"""Sections on what a classifier is, its intended use, and its images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from resnet_mlflow.data.datasets import ImageDataset
 
 N_CLASSES = 100
 TO_FILL_IN = "To be filled in"
-# Files in a dataset's folder that hold its licence.
+# Files in a dataset's folder that may hold its licence.
 LICENSE_FILES = ("LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "LICENCE.md")
 LICENSE_CHARACTERS = 200
 _MODEL = {
@@ -26,13 +26,13 @@ _MODEL = {
 
 
 def write_model(facts: Facts) -> Sequence[Block]:
-    """Return what the version is, and why it was registered."""
+    """Return the description of the version, and why it was registered."""
     rows = [[name, facts.tags[tag]] for name, tag in _MODEL.items() if facts.tags.get(tag)]
     return [Table(("property", "value"), rows, numbers=False)]
 
 
 def write_use(facts: Facts) -> Sequence[Block]:
-    """Return what the classifier is for; nobody but its owner knows."""
+    """Return the classifier's intended use, which only its owner knows."""
     if facts.intended_use:
         return [Text(facts.intended_use)]
     return [
@@ -44,7 +44,7 @@ def write_use(facts: Facts) -> Sequence[Block]:
 
 
 def write_data(facts: Facts) -> Iterator[Block]:
-    """Yield what the images are, and how many there are of each class."""
+    """Yield the description of the images, and their number by class."""
     dataset = facts.dataset
     rows = [
         ["dataset", dataset.name],
@@ -68,7 +68,7 @@ def _sizes(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def license_of(dataset: ImageDataset, given: str) -> str:
-    """Return the licence of the images: as given, by the file in their folder, or that it is not known."""
+    """Return the licence of the images: as given, from the file in their folder, or unknown."""
     if given:
         return given
     for name in LICENSE_FILES if dataset.root else ():
@@ -82,7 +82,7 @@ def license_of(dataset: ImageDataset, given: str) -> str:
 
 
 def write_splits(facts: Facts) -> Iterator[Block]:
-    """Yield how the images are divided, and what lies on both sides of a line."""
+    """Yield the division of the images, and any overlap between splits."""
     dataset = facts.dataset
     rows = [[name, f"{len(split):,}", f"{len(set(split.groups.tolist())):,}"] for name, split in dataset.splits.items()]
     yield Table(("split", "images", "groups"), rows)

@@ -1,4 +1,4 @@
-"""Sections on how a classifier was made: what it took, and how to do it again."""
+"""Sections on how a classifier was made: its cost, and how to reproduce it."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ JOULES_PER_WH = 3600
 
 
 def write_cost(facts: Facts) -> Iterator[Block]:
-    """Yield the time that runs took, and their energy where it was measured."""
+    """Yield the time that runs took, and their energy if measured."""
     if not facts.runs:
         return
     rows = [
@@ -26,7 +26,7 @@ def write_cost(facts: Facts) -> Iterator[Block]:
 
 
 def write_repeat(facts: Facts) -> Iterator[Block]:
-    """Yield commands that make the version again, and what they must meet for equal numbers."""
+    """Yield commands that reproduce the version, and the conditions for equal numbers."""
     if facts.commands:
         yield Code("\n".join(facts.commands))
     yield Table(("based on", "value"), [[name, value] for name, value in facts.origins.items()], numbers=False)

@@ -1,4 +1,4 @@
-"""A card as Markdown, and as one HTML page that needs nothing beside it."""
+"""A card as Markdown, and as one self-contained HTML page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def title_of(facts: Facts) -> str:
 
 
 def to_page(facts: Facts) -> str:
-    """Return the card as HTML; names that others chose are escaped."""
+    """Return the card as HTML; names from outside are escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -36,7 +36,7 @@ def to_page(facts: Facts) -> str:
 
 
 def to_markdown(facts: Facts) -> str:
-    """Return the card as Markdown; pictures are named, and stand in the page."""
+    """Return the card as Markdown; pictures are only named, and are in the HTML page."""
     lines = [f"# {plain(title_of(facts))}", "", plain(facts.run_name)]
     for row in SECTIONS.values():
         lines += ["", f"## {row.title}"]

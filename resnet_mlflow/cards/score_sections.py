@@ -1,4 +1,4 @@
-"""Sections on how good a classifier is: by class and slice, by confidence, where it answers, and what it confuses."""
+"""Sections on a classifier's quality: by class and slice, by confidence, when it answers, and what it confuses."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 N_CLASSES = 100
 N_PAIRS, N_PICTURES = 6, 6
 SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
-# What promises came to on test images: metric, and what it is called.
+# Results of guarantees on test images: metric and displayed name.
 KEPT = {
     "coverage": "sets that contain the true class",
     "answer_rate": "images answered",
@@ -30,7 +30,7 @@ KEPT = {
 
 
 def write_scores(facts: Facts) -> Iterator[Block]:
-    """Yield scores with 95 % intervals: of each split, of each class, of each slice."""
+    """Yield scores with 95 % intervals, for each split, class and slice."""
     names = {"cv": "folds"}
     rows = [
         [names.get(split, split), *(with_interval(facts.metrics, f"{split}/{name}") for name in SCORES)]
@@ -62,7 +62,7 @@ def write_scores(facts: Facts) -> Iterator[Block]:
 
 
 def _shown_classes(facts: Facts) -> list[int]:
-    """Return all classes in their order; of more than ``N_CLASSES`` those with the lowest recall."""
+    """Return all classes in order; if there are more than ``N_CLASSES``, those with the lowest recall."""
     confusion = facts.evaluation.confusion
     if len(confusion) <= N_CLASSES:
         return list(range(len(confusion)))
@@ -113,7 +113,7 @@ def png_of(drawing: "Drawing") -> str:
 
 
 def write_answering(facts: Facts) -> Sequence[Block]:
-    """Return when the classifier declines to answer, and how well its promises hold on test images."""
+    """Return when the classifier declines to answer, and how well its guarantees hold on test images."""
     tags = facts.tags
     if tags.get("promises", "none") == "none":
         return []
@@ -144,7 +144,7 @@ def write_confusions(facts: Facts) -> Iterator[Block]:
 
 
 def _surest(facts: Facts, label: int, prediction: int) -> list[str]:
-    """Return ids of items of one class that were taken for another, the surest mistakes first."""
+    """Return ids of items of one class that were predicted as another, the most confident mistakes first."""
     evaluation = facts.evaluation
     own = np.flatnonzero((evaluation.labels == label) & (evaluation.predictions == prediction))
     order = np.argsort(-evaluation.probabilities[own, prediction], kind="stable")

@@ -1,4 +1,4 @@
-"""Which sections a card has: a row each, in this order."""
+"""The sections of a card: one row each, in this order."""
 
 from resnet_mlflow.cards.content import Section
 from resnet_mlflow.cards.data_sections import write_data, write_model, write_splits, write_use

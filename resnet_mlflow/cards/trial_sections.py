@@ -31,7 +31,7 @@ def write_ood(facts: Facts) -> Iterator[Block]:
 
 
 def write_corruptions(facts: Facts) -> Iterator[Block]:
-    """Yield scores on corrupted test images, of the newest run that tested them."""
+    """Yield scores on corrupted test images, from the newest run that tested them."""
     for run_id, metrics in list(facts.robustness.items())[:1]:
         parts = [match["part"] for name in metrics if (match := _PART.fullmatch(name))]
         means = [part for part in parts if f"robustness/{part}/consistency" in metrics]
@@ -50,7 +50,7 @@ def write_corruptions(facts: Facts) -> Iterator[Block]:
 
 
 def write_power(facts: Facts) -> Sequence[Block]:
-    """Return how many images it takes to notice a corruption."""
+    """Return the number of images needed to detect a corruption."""
     if facts.power is None:
         return []
     try:
@@ -67,7 +67,7 @@ def _power(power: Mapping[str, Any]) -> Iterator[Block]:
     sentence = str(power["sentence"])
     yield Text(f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}.")
     if curves:
-        # Of more curves than a figure can hold those that are noticed last: others are noticed at once.
+        # If there are more curves than fit in a figure, those detected last: others are detected at once.
         drawn = sorted(curves, key=lambda pair: -(pair[1]["noticed_from"] or math.inf))[:N_CURVES]
         alt = f"Chance to notice a corruption of the test images by their number; {target:.0%} is asked for"
         alt += f"; {len(drawn)} of {len(curves)} corruptions" if len(drawn) < len(curves) else ""

@@ -1,9 +1,8 @@
 """One frozen model per entry point: types, ranges, defaults and help of every parameter.
 
 The command line (``cli``) and ``MLproject`` (``project_file``) are derived from these models.
-Models combine by inheritance; a function takes the narrowest one it needs. MLflow passes every
-parameter as text, and treats a ``None`` default as "required": hence ``""``, ``0`` and named
-choices stand for "not given".
+Models combine by inheritance; a function takes the narrowest one it needs. MLflow passes every parameter as text, and
+treats a ``None`` default as "required"; therefore ``""``, ``0`` and named choices mean "not given".
 """
 
 from resnet_mlflow.config.answering import AnsweringConfig

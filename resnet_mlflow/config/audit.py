@@ -1,4 +1,4 @@
-"""Which dataset is audited, and by which features."""
+"""Which dataset is audited, and with which features."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What all configuration models share: names that several know, and immutability."""
+"""What all configuration models share: common names, and immutability."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,7 +16,7 @@ else:
     # Choices of the command line: pydantic and argparse read a Literal's arguments.
     Head = Literal[tuple(HEADS)]
     HeadOrAll = Literal[(*HEADS, "all")]
-# Parameters that say where and how fast, not what: two runs that differ in these give the same numbers.
+# Parameters that set where and how fast a run computes, not what: they do not change its numbers.
 EXECUTION_ONLY = frozenset(
     {
         *(
@@ -31,7 +31,7 @@ EXECUTION_ONLY = frozenset(
             "workers",
             "scheduler",
         ),
-        # The dataset's digest tells what it left out.
+        # The dataset's digest already reflects what was left out.
         "max_pixels",
     }
 )
@@ -41,7 +41,7 @@ MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
 def _known_backbone(name: str) -> str:
-    # Whether timm knows a name is asked where the network is: importing it takes seconds.
+    # Whether timm has a name is checked where the network is built: importing timm takes seconds.
     if name in BACKBONES or (name.startswith(TIMM) and len(name) > len(TIMM)):
         return name
     choices = [*BACKBONES, f"{TIMM}NAME"]
@@ -58,24 +58,24 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    # Told to whoever stops the entry point.
+    # Message to the user who stops the entry point.
     after_stop: ClassVar[str] = "run the same command again to continue"
 
     def problem_with_ranks(self, n_ranks: int) -> str:
-        """Return the rule that several processes of ``torchrun`` would break; empty where they can share the work."""
+        """Return the rule that several processes of ``torchrun`` would break; empty if they can share the work."""
         return "must run in a single process"
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads, given the others."""
+        """Return the parameters that are not read, given the others."""
         return frozenset()
 
     @property
     def idle(self) -> frozenset[str]:
-        """Return the parameters that take no part in a run, which its list of parameters leaves out.
+        """Return the parameters without effect on a run, which are omitted from its list of parameters.
 
-        These are what nothing reads, what was left empty, and where and how fast things run, as long as that is the
-        default. ``config.json`` of a run has them all.
+        These are the parameters that are not read, those left empty, and those for place and speed with default values.
+        ``config.json`` of a run has them all.
         """
         fields = type(self).model_fields.items()
         usual = {name for name, field in fields if getattr(self, name) == field.default}

@@ -13,19 +13,19 @@ MAPPINGS = frozenset({"head_params"})
 
 
 def config_of(stage: str) -> type[Config] | None:
-    """Return the configuration of a stage, or nothing where the stage is not one of ours."""
+    """Return the configuration class of a stage, or None if the stage is unknown."""
     return ENTRY_POINTS.get({"study": "main"}.get(stage, stage))
 
 
 def command_of(stage: str, config: Mapping[str, Any]) -> list[str]:
-    """Return the arguments behind ``python`` that run an entry point with a configuration; defaults are left out.
+    """Return the arguments after ``python`` that run an entry point with a configuration; defaults are omitted.
 
     Args:
         stage: Value of the ``stage`` tag.
         config: The run's typed parameters.
 
     Raises:
-        InputError: If no entry point makes such runs.
+        InputError: If no entry point makes runs of this stage.
 
     Example:
         >>> shlex.join(command_of("fit_head", {"head": "knn", "seed": 1, "weights": "auto"}))
@@ -56,5 +56,5 @@ def entry_point(stage: str) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a parameter as the command line takes it."""
+    """Return a parameter's value as text for the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)

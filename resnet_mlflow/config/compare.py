@@ -44,7 +44,7 @@ class CompareConfig(ReportConfig):
 
     @property
     def tag_values(self) -> dict[str, str]:
-        """Return the value asked for by name of the tag."""
+        """Return the requested value of each tag."""
         pairs = (part.partition("=") for part in _split(self.tags))
         return {name.strip(): value.strip() for name, _, value in pairs}
 

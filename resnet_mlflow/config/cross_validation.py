@@ -4,7 +4,7 @@ from pydantic import Field, field_validator, model_validator
 
 from resnet_mlflow.config.base import Config
 
-# The largest seed there is.
+# The largest valid seed.
 MAX_SEED = 2**31 - 1
 
 
@@ -36,5 +36,5 @@ class CrossValidationConfig(Config):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads, given the others."""
+        """Return the parameters that are not read, given the others."""
         return super().unread | (frozenset() if self.folds else frozenset(CrossValidationConfig.model_fields))

@@ -53,7 +53,7 @@ class DatasetConfig(Config):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads: what is not asked for changes no number."""
+        """Return the parameters that are not read: unused options change no number."""
         names = ("group_by", "duplicates", "crossing_groups", "corrections")
         return super().unread | {
             name for name in names if getattr(self, name) == DatasetConfig.model_fields[name].default
@@ -61,7 +61,7 @@ class DatasetConfig(Config):
 
     @property
     def division(self) -> dict[str, str]:
-        """Return what says which images stay together and which are left out, by parameter."""
+        """Return the parameters that decide which images stay together and which are left out."""
         return {name: getattr(self, name) for name in ("group_by", "duplicates", "crossing_groups")}
 
 
@@ -87,7 +87,7 @@ class DataConfig(DatasetConfig):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads: without images kept aside all numbers are what they were."""
+        """Return the parameters that are not read: if no images are set aside, their numbers do not change."""
         return super().unread | (frozenset() if self.calibration_fraction else {"calibration_fraction"})
 
 
@@ -140,7 +140,7 @@ class FeatureConfig(DataConfig):
     @field_validator("image_size")
     @classmethod
     def _image_size_is_usable(cls, size: int) -> int:
-        # ResNets halve the image five times: below 16 pixels the last stage sees less than one.
+        # ResNets halve the image five times: below 16 pixels the last stage has less than one pixel.
         if size != 0 and size < 16:
             raise ValueError("must be 0 (the dataset's default) or in [16, 4096]")
         return size
@@ -150,10 +150,10 @@ class ExtractConfig(WorkersConfig, FeatureConfig):
     """Compute the features of a dataset's images and store them."""
 
     def problem_with_ranks(self, n_ranks: int) -> str:
-        """Return what several processes of one extraction cannot do: each takes a share of the images by itself."""
+        """Return no problem: each process of an extraction takes its own share of the images."""
         return "must not be combined with workers" if self.has_workers else ""
 
 
 def extraction_of(config: FeatureConfig) -> ExtractConfig:
-    """Return the extraction, by one process, of the features that a configuration works on."""
+    """Return the configuration that extracts, in one process, the features used by another configuration."""
     return ExtractConfig(**{name: getattr(config, name) for name in FeatureConfig.model_fields})

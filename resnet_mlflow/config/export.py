@@ -1,4 +1,4 @@
-"""Which classifier is exported, as what, and how much accuracy that may cost."""
+"""Which classifier is exported, to which formats, and how much accuracy that may cost."""
 
 from typing import ClassVar
 
@@ -49,7 +49,7 @@ class ExportConfig(Config):
 
     @property
     def forms(self) -> list[Form]:
-        """Return every format with every precision, without repeats."""
+        """Return every combination of format and precision, without repeats."""
         formats = [EXPORT_FORMATS[name] for name in _words(self.format)]
         return [(row, precision) for row in formats for precision in _words(self.precision)]
 

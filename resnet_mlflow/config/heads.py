@@ -32,7 +32,7 @@ class CalibrationConfig(Config):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads: what is kept by default changes no number."""
+        """Return the parameters that are not read: defaults change no number."""
         return super().unread | ({"train_predictions"} if self.train_predictions == "auto" else set())
 
 
@@ -58,12 +58,12 @@ class FitHeadConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, HeadC
 
     @property
     def idle(self) -> frozenset[str]:
-        """Return the parameters that take no part in a run."""
+        """Return the parameters without effect on a run."""
         return super().idle | (frozenset() if self.shots else {"shots"})
 
     @property
     def method(self) -> str:
-        """Return what tells a classifier from others on the same features, such as ``svm tuned``."""
+        """Return what distinguishes a classifier from others on the same features, such as ``svm tuned``."""
         shots = f"{self.shots} shot{'s' if self.shots > 1 else ''}" if self.shots else ""
         return " ".join(filter(None, [self.head, "tuned" if self.tunes else "", shots]))
 

@@ -120,7 +120,7 @@ class LongtailConfig(
 
     @property
     def idle(self) -> frozenset[str]:
-        """Return the parameters that take no part in a run."""
+        """Return the parameters without effect on a run."""
         in_vain = (
             TrainingConfig.model_fields.keys() - {"train_layers"} if self.train_layers == "fc" else {"head_params"}
         )

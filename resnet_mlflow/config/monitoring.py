@@ -1,4 +1,4 @@
-"""Which images are compared with those that a classifier was promoted on, and what a false alarm may cost."""
+"""Which images are compared with those that a classifier was promoted on, and the accepted rate of false alarms."""
 
 from typing import ClassVar
 

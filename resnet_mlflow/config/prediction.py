@@ -1,4 +1,4 @@
-"""Which images a registered classifier predicts, and where the answers go."""
+"""Which images a registered classifier predicts, and where the predictions go."""
 
 from typing import ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""Which classifier is promoted, and what it takes."""
+"""Which classifier is promoted, and under which conditions."""
 
 from typing import Literal
 

@@ -62,11 +62,11 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
 
     @property
     def method(self) -> str:
-        """Return what tells a classifier from others of the same backbone, such as ``finetune all``."""
+        """Return what distinguishes a classifier from others with the same backbone, such as ``finetune all``."""
         return f"finetune {'tuned' if self.tunes else self.train_layers}"
 
     def problem_with_ranks(self, n_ranks: int) -> str:
-        """Return why several processes cannot share each batch; empty where they can."""
+        """Return why several processes cannot share each batch; empty if they can."""
         one = "must run in a single process"
         if self.tunes or self.folds:
             return f"{one} with {'n_trials' if self.tunes else 'folds'}"

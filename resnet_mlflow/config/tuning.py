@@ -107,7 +107,7 @@ class TuningConfig(Config):
 
     @property
     def tunes(self) -> bool:
-        """Return whether a study is asked for."""
+        """Return whether a study is requested."""
         return self.n_trials > 0
 
     @property
@@ -117,11 +117,11 @@ class TuningConfig(Config):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Return the parameters that nothing reads, so that they are no part of what a run's numbers follow from."""
+        """Return the parameters that are not read, and so do not affect a run's numbers."""
         return super().unread | (frozenset() if self.tunes else frozenset(TuningConfig.model_fields))
 
     @property
     def idle(self) -> frozenset[str]:
-        """Return the parameters that take no part in a run."""
+        """Return the parameters without effect on a run."""
         off = ("cv_folds", "timeout_s", "target", "second_objective")
         return super().idle | {name for name in off if getattr(self, name) == TuningConfig.model_fields[name].default}

@@ -1,4 +1,4 @@
-"""Values checked against a configuration model; a broken rule is reported in one line."""
+"""Checks values against a configuration model; a broken rule is reported in one line."""
 
 import typing
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from resnet_mlflow.errors import InputError, nearest, shown
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
-# Number of broken rules reported at once.
+# Maximum number of broken rules reported at once.
 SHOWN = 5
 
 # Pydantic's error types as the rule that was broken; other types keep pydantic's own message.
@@ -48,7 +48,7 @@ def validate(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
 
 
 def unknown_parameter(argument: str, config_class: type[Config]) -> str:
-    """Return the line that refuses an argument which names no parameter, with the nearest that there is."""
+    """Return the error line for an unknown parameter, with the nearest known name."""
     name = argument.lstrip("-").split("=")[0]
     if not argument.startswith("-"):
         return f"parameters must be written as --name value, got {shown(argument)}"

@@ -42,5 +42,5 @@ class WorkersConfig(Config):
 
     @property
     def has_workers(self) -> bool:
-        """Return whether other processes do the parts."""
+        """Return whether other processes do the work."""
         return bool(self.workers or self.scheduler)

@@ -1,4 +1,4 @@
-"""Augmentation of training batches, where each image's change depends on its own seed only."""
+"""Augmentation of training batches; each image's change depends only on its own seed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,17 +11,17 @@ from torch import Tensor
 from resnet_mlflow.errors import InputError, nearest
 from resnet_mlflow.process import without_compiler
 
-# From uint8 images (n_images, 3, size, size) and one seed per image to images of the same kind.
+# Maps uint8 images (n_images, 3, size, size) and one seed per image to images of the same kind.
 Augmentation = Callable[[Tensor, NDArray[np.int64]], Tensor]
 
 AUGMENTATIONS = ("none", "flip", "crop", "trivial", "rand", "auto", "augmix")
 
 
 def item_seeds(seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one seed per row of the split, whatever batch or order the rows come in.
+    """Return one seed per row of the split, independent of batches and order.
 
     Args:
-        seed: The run's.
+        seed: Seed of the run.
         epoch: Number of the pass over the data.
         rows: Rows in the split, shape ``(n_images,)``.
 
@@ -41,15 +41,15 @@ def item_seeds(seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.int
 
 
 def build_augmentation(name: str, image_size: int) -> Augmentation:
-    """Return a function of images and seeds that augments.
+    """Return a function that augments images, given one seed each.
 
-    ``flip`` mirrors every second image; ``crop`` also shifts by up to an eighth of the side over
-    reflected borders; ``trivial``, ``rand``, ``auto`` and ``augmix`` flip and then apply one of torchvision's policies.
-    These four draw from torch's global generator, which is put back afterwards: call them in one thread.
+    ``flip`` mirrors every second image; ``crop`` also shifts by up to an eighth of the side with reflected borders;
+    ``trivial``, ``rand``, ``auto`` and ``augmix`` flip and then apply one of torchvision's policies. These four draw
+    from torch's global generator and restore its state afterwards, so call them from one thread.
 
-    AugMix mixes three chains of operations with the image. Its operations leave out those that a corruption of the
-    robustness benchmark resembles (brightness, colour, contrast, sharpness), as its authors do. Their second part, the
-    Jensen-Shannon loss between three views, is not there.
+    AugMix mixes three chains of operations with the image. Like its authors' version, it omits operations that resemble
+    a corruption of the robustness benchmark (brightness, colour, contrast, sharpness). The second part of the method,
+    the Jensen-Shannon loss between three views, is not implemented.
 
     Args:
         name: One of ``AUGMENTATIONS``.
@@ -77,7 +77,7 @@ def build_augmentation(name: str, image_size: int) -> Augmentation:
 
 
 def _shift_and_flip(images: Tensor, seeds: NDArray[np.int64], reach: int) -> Tensor:
-    """Return images shifted by at most ``reach`` pixels over reflected borders, half of them mirrored."""
+    """Return images shifted by at most ``reach`` pixels with reflected borders, half of them mirrored."""
     height, width = images.shape[2:]
     # Three independent numbers from disjoint bits of each seed.
     flip = torch.from_numpy(seeds & 1).bool()
@@ -92,7 +92,7 @@ def _shift_and_flip(images: Tensor, seeds: NDArray[np.int64], reach: int) -> Ten
 
 
 def _reflect(index: Tensor, n: int) -> Tensor:
-    """Return positions beyond the ends folded back: -1 becomes 1, n becomes n - 2."""
+    """Return positions with those beyond the ends reflected: -1 becomes 1, n becomes n - 2."""
     return (n - 1) - ((n - 1) - index.abs()).abs()
 
 

@@ -28,17 +28,19 @@ def load_dataset(
     """Return a dataset by its name.
 
     Args:
-        name: Of a kind in ``registry.datasets``: ``digits``, ``folder:PATH``, ``table:FILE``, or a name of torchvision.
+        name: One of the kinds in ``registry.datasets``: ``digits``, ``folder:PATH``, ``table:FILE``, or a name of
+            torchvision.
         data_dir: Folder for downloads and for the cache of file hashes.
-        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images.
-        max_pixels: Most pixels that an image's header may tell of; larger ones count as no images.
-        corrections: Table of verdicts that is applied, see ``corrections.apply_corrections``; empty means none.
-        group_by: What images of one group have in common, see ``grouping.group_images``; empty means only copies.
-        duplicates: ``keep`` or ``drop_from_train``: what to do about copies across splits that the dataset comes with.
-        crossing_groups: The same about groups.
+        on_bad_image: ``fail`` or ``skip``: what to do about files that are not images.
+        max_pixels: Maximum number of pixels according to an image's header; larger files do not count as images.
+        corrections: Table of verdicts to apply, see ``corrections.apply_corrections``; empty means none.
+        group_by: What images of one group have in common, see ``grouping.group_images``; if empty, only copies form
+            groups.
+        duplicates: ``keep`` or ``drop_from_train``: what to do about copies across the dataset's own splits.
+        crossing_groups: The same for groups.
 
     Raises:
-        InputError: If the name is unknown, or the dataset cannot be had or used.
+        InputError: If the name is unknown, or the dataset is not available or not usable.
     """
     kind = next((kind for kind in DATASETS.values() if kind.accepts(name)), None)
     if kind is None:

@@ -2,7 +2,7 @@
 
 import re
 
-# Whatever the case: some of these have been spelled differently over the years.
+# Compared without case: the spelling of some has varied over the years.
 _CLUTTER = re.compile(
     r"""
     \..*                                                           # hidden: .DS_Store, ._x.jpg, .thumbnails, .@__thumb
@@ -20,7 +20,7 @@ _CLUTTER = re.compile(
 
 
 def is_clutter(name: str) -> bool:
-    r"""Return whether a file or folder of this name is hidden or was created by a system for its own use.
+    r"""Return whether a file or folder with this name is hidden or was created by a system for its own use.
 
     Example:
         >>> [name for name in ("crow", "@eaDir", "lost+found", "Thumbs.db", "#recycle", "thumbs") if is_clutter(name)]

@@ -1,4 +1,4 @@
-"""A dataset with the corrections of a table: what a person wrote beside the issues of an audit."""
+"""Applies the corrections in a table, which a person entered next to the issues of an audit, to a dataset."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from resnet_mlflow.files.paths import user_path
 logger = logging.getLogger(__name__)
 
 KEEP, DROP = "keep", "drop"
-# Before the name of a class that is itself called keep or drop.
+# Prefix of a class name that is itself keep or drop.
 LABEL = "label:"
 _COLUMNS = ("verdict", "path", "item_id")
 
@@ -27,7 +27,7 @@ _Place = tuple[str, int]  # split and row
 
 @dataclass(frozen=True, eq=False)
 class _Marked:
-    """The rows of a table that have a verdict, as texts of equal number."""
+    """The rows of a table that have a verdict, as text columns of equal length."""
 
     table: Table
     indices: Sequence[int]
@@ -42,14 +42,14 @@ class _Marked:
 
 
 def apply_corrections(dataset: ImageDataset, file: str) -> ImageDataset:
-    """Return the dataset with the verdicts of a table, under a digest of its own.
+    """Return the dataset with the verdicts of a table applied, under its own digest.
 
     The table is ``issues.csv`` of an audit, or any table with columns ``verdict`` and ``path`` or ``item_id``, and
-    ``split`` where one file or content lies in several. A verdict is ``keep`` or empty (nothing changes), ``drop``, or
-    the name of the right class; ``label:keep`` for a class that is called so. Rows of one image must agree.
+    ``split`` if one file or content is in several. A verdict is ``keep`` or empty (nothing changes), ``drop``, or the
+    name of the right class; ``label:keep`` for a class with that name. Rows of one image must agree.
 
     Args:
-        dataset: As it is.
+        dataset: The dataset to correct.
         file: CSV, TSV, JSON lines or Parquet.
 
     Raises:
@@ -92,7 +92,7 @@ def _read(path: Path) -> _Marked:
 
 
 def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
-    """Return the images that each marked row is about."""
+    """Return the images that each marked row refers to."""
     by_path: dict[str, list[_Place]] = {}
     by_id: dict[str, list[_Place]] = {}
     for name, split in dataset.splits.items():
@@ -105,7 +105,7 @@ def _places(dataset: ImageDataset, marked: _Marked) -> list[list[_Place]]:
         [place for place in (by_path if path else by_id).get(path or item_id, []) if split in ("", place[0])]
         for path, item_id, split in zip(paths, ids, splits, strict=True)
     ]
-    # What is no image is in no split, whatever is said of it.
+    # A file that is not an image is in no split, so its verdict has no effect.
     left_out = set(relative_paths(dataset.skipped_paths, dataset.root, dataset.n_skipped))
     marked.refuse(
         "path" if any(paths) else "item_id",

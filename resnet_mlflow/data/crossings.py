@@ -1,4 +1,4 @@
-"""Images that stand in several splits, or under several labels: found, listed, and left out where that is asked for."""
+"""Images in several splits, or under several labels: found, listed, and left out on request."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,20 +15,20 @@ from resnet_mlflow.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Of what an image tells in lists.
+# Columns of the lists of images.
 Listed = dict[str, list[str]]
 SHOWN = 3
 
 
 def leave_out(dataset: ImageDataset, *, copies: bool, groups: bool) -> ImageDataset:
-    """Return the dataset without the training images that also lie in a held-out split; test stays as it is.
+    """Return the dataset without the training images that are also in a held-out split; test does not change.
 
-    Validation loses its images that lie in test.
+    Validation loses its images that are also in test.
 
     Args:
-        dataset: With its groups.
-        copies: Whether images of equal content are left out.
-        groups: Whether images of groups that a held-out split has are left out, copies among them.
+        dataset: The dataset with its groups.
+        copies: Whether to leave out images of equal content.
+        groups: Whether to leave out images whose group is also in a held-out split, copies included.
 
     Raises:
         InputError: If a class is left without training images.
@@ -70,17 +70,17 @@ def _check_sizes(splits: dict[str, ImageSplit], dataset: ImageDataset, what: str
 
 
 def copies_across(dataset: ImageDataset) -> Listed:
-    """Return the images whose content lies in several splits, by content."""
+    """Return the images whose content is in several splits, by content."""
     return _across(dataset, lambda split: split.item_ids)
 
 
 def groups_across(dataset: ImageDataset) -> Listed:
-    """Return the images whose group lies in several splits, by group."""
+    """Return the images whose group is in several splits, by group."""
     return _across(dataset, lambda split: split.groups)
 
 
 def contradictions(dataset: ImageDataset) -> Listed:
-    """Return the images whose content stands under several labels, by content."""
+    """Return the images whose content has several labels, by content."""
     ids = np.concatenate([split.item_ids for split in _original_splits(dataset).values()])
     labels = np.concatenate([split.labels for split in _original_splits(dataset).values()])
     return _listed(dataset, _with_several(ids, labels), ids)
@@ -94,12 +94,12 @@ def _across(dataset: ImageDataset, key: Callable[[ImageSplit], NDArray[np.generi
 
 
 def _original_splits(dataset: ImageDataset) -> Mapping[str, ImageSplit]:
-    """Return the splits as they are given, with what was left out of them; or as they are drawn."""
+    """Return the given splits, including images left out since; or the drawn splits."""
     return dataset.splits if "all" in dataset.given else dataset.given
 
 
 def _with_several(keys: NDArray[np.generic], values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which items have a key that stands with several values."""
+    """Return which items have a key that occurs with several values."""
     numbers = number_groups(keys)
     first = np.empty(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
     first[numbers[::-1]] = values[::-1]
@@ -127,7 +127,7 @@ def _listed(dataset: ImageDataset, chosen: NDArray[np.bool_], keys: NDArray[np.g
 
 
 def tell_crossings(dataset: ImageDataset, group_by: str) -> None:
-    """Warn of what splits share, and of images under several labels."""
+    """Warn about images shared between splits, and about images under several labels."""
     for pair, count in dataset.n_duplicates_across_splits.items():
         first, second = pair.split("/")
         logger.warning(

@@ -1,4 +1,4 @@
-"""Labelled images and the datasets they make up, identified by content; free of torch."""
+"""Labelled images and the datasets they form, identified by content. Does not import torch."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from resnet_mlflow.data.group_numbers import number_groups
 from resnet_mlflow.data.splits import check_class_sizes, split_validation
 from resnet_mlflow.errors import InputError
 
-# The test split of a dataset that comes without one is part of its definition, so no parameter moves it.
+# For a dataset without a test split, the drawn one is part of its definition, so no parameter changes it.
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 
@@ -31,14 +31,14 @@ class ImageSplit:
 
     Attributes:
         labels: Class indices, shape ``(n_images,)``.
-        item_ids: 32 hexadecimal digits per image, equal exactly where the content is.
+        item_ids: 32 hexadecimal digits per image, equal exactly if the content is equal.
         images: ``(n_images, height, width)`` or ``(n_images, height, width, 3)`` uint8, or None.
         paths: One file per image, or None.
-        encoded: What such a file holds, per image, or None.
-        max_pixels: Files whose header tells of more pixels are refused before they are decoded.
-        columns: What a table says of each image besides, by the column's name, such as ``group``: texts.
-        group_numbers: What ``groups`` are, where that is known; shape ``(n_images,)``.
-        items: Numbers of the images in the dataset, counted over its splits; None where there is none.
+        encoded: The file content per image, or None.
+        max_pixels: Files with more pixels according to their header are refused before they are decoded.
+        columns: Further columns of a table as texts, by name, such as ``group``.
+        group_numbers: Values of ``groups``, if known; shape ``(n_images,)``.
+        items: Numbers of the images in the dataset, counted over its splits; None if there is no dataset.
     """
 
     labels: NDArray[np.int64]
@@ -65,14 +65,14 @@ class ImageSplit:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Return the number of each image's group, ``(n_images,)``: no draw parts a group; equal content is always one.
+        """Return each image's group number, ``(n_images,)``: no draw splits a group; copies are always one group.
 
-        Numbers are those of the dataset, so that groups can be found in several splits.
+        Numbers are valid across the dataset, so that groups can be found in several splits.
         """
         return number_groups(self.item_ids) if self.group_numbers is None else self.group_numbers
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageSplit":
-        """Return the split of these rows only, in this order."""
+        """Return the split restricted to these rows, in this order."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(
             self,
@@ -87,7 +87,7 @@ class ImageSplit:
         )
 
     def read_image(self, row: int) -> NDArray[np.uint8]:
-        """Return one image as it is, ``(height, width, 3)``, upright.
+        """Return one image at its own size, ``(height, width, 3)``, upright.
 
         Raises:
             BadImageError: If its file cannot be decoded.
@@ -102,12 +102,12 @@ class ImageSplit:
 
 
 class Skipped(NamedTuple):
-    """A file that was left out because it is no image.
+    """A file that was left out because it is not an image.
 
     Attributes:
-        path: Where it is, or where it was looked for.
-        reason: What is wrong with it.
-        split: What it would be in: a split that the dataset came with, or ``all``.
+        path: Where it is, or where it was expected.
+        reason: Why it is not an image.
+        split: The split that it would be in: one of the dataset's own, or ``all``.
         label: Class index.
     """
 
@@ -122,19 +122,19 @@ class ImageDataset:
     """Splits of labelled images that share their classes.
 
     Attributes:
-        name: What the user calls it, such as ``folder:/data/birds``.
-        short_name: The same for run names, such as ``birds``.
+        name: The name that the user gave, such as ``folder:/data/birds``.
+        short_name: Short form for run names, such as ``birds``.
         class_names: One per class, in the order of the labels.
-        splits: ``train`` and ``test``, and ``val`` where the dataset comes with one.
+        splits: ``train`` and ``test``, and ``val`` if the dataset has its own.
         digest: 32 hexadecimal digits over class names, and the item ids and labels of every split.
-        default_image_size: Side in pixels to resize to where the user names none.
-        source: Where the images come from, for people.
-        skipped: Files left out because they are no images.
-        given: The splits before one was drawn from them, or images were left out; ``all`` where there were none.
+        default_image_size: Side in pixels to resize to, unless the user sets one.
+        source: Where the images come from, for display.
+        skipped: Files left out because they are not images.
+        given: The splits before another was drawn from them or images were left out; ``all`` if there were none.
         root: The folder that paths are relative to; None if images are not files.
-        group_names: By number of a group, what its images have in common by ``group_by``; empty where that is not said.
-        n_left_out: Images of ``given`` that are in no split, by the reason.
-        corrected_from: Digest of the dataset before corrections; empty where there are none.
+        group_names: By group number, what its images have in common by ``group_by``; empty if not specified.
+        n_left_out: Number of images of ``given`` that are in no split, by reason.
+        corrected_from: Digest of the dataset before corrections; empty without corrections.
     """
 
     name: str
@@ -158,12 +158,12 @@ class ImageDataset:
 
     @property
     def n_skipped(self) -> int:
-        """Return how many files were left out because they are no images."""
+        """Return how many files were left out because they are not images."""
         return len(self.skipped)
 
     @property
     def skipped_paths(self) -> tuple[Path, ...]:
-        """Return the files left out because they are no images."""
+        """Return the files left out because they are not images."""
         return tuple(one.path for one in self.skipped)
 
     def class_counts(self, split: str) -> dict[str, int]:
@@ -173,31 +173,31 @@ class ImageDataset:
 
     @property
     def n_duplicates_across_splits(self) -> dict[str, int]:
-        """Return how many images of the second split also lie in the first, for pairs that share any."""
+        """Return how many images of the second split are also in the first, for each pair that shares any."""
         return _shared({name: split.item_ids for name, split in self.splits.items()})
 
     @property
     def n_groups_across_splits(self) -> dict[str, int]:
-        """Return how many images of the second split are of a group that the first has, too, for pairs with any."""
+        """Return how many images of the second split are in a group that the first also has, for pairs with any."""
         return _shared({name: split.groups for name, split in self.splits.items()})
 
     @property
     def n_groups(self) -> int:
-        """Return how many groups the images of all splits are of."""
+        """Return the number of groups over all splits."""
         return len({number for split in self.splits.values() for number in split.groups.tolist()})
 
     def relative_paths(self, split: ImageSplit) -> list[str]:
-        """Return the files of some of the images from the dataset's folder; empty texts where they are no files."""
+        """Return a split's files relative to the dataset's folder; empty texts if the images are not files."""
         return relative_paths(split.paths, self.root, len(split))
 
     @cached_property
     def has_groups(self) -> bool:
-        """Return whether two images, wherever they are, are of one group."""
+        """Return whether any two images, in any splits, share a group."""
         return self.n_groups < sum(map(len, self.splits.values()))
 
 
 def split_of_arrays(images: NDArray[np.uint8], labels: Iterable[int]) -> ImageSplit:
-    """Return a split of images in memory, with ids over shape and pixels."""
+    """Return a split of images in memory, with ids from shape and pixels."""
     shape = str(images.shape[1:]).encode()
     ids = [content_id(shape, np.ascontiguousarray(image).data) for image in images]
     return ImageSplit(np.array(labels, dtype=np.int64), np.array(ids, dtype="<U32"), images=images)
@@ -214,9 +214,9 @@ def build_dataset(
     skipped: Iterable[Skipped] = (),
     root: Path | None = None,
 ) -> ImageDataset:
-    """Return a checked dataset with its digest; a single split ``all`` is parted into train and test.
+    """Return a checked dataset with its digest; a single split ``all`` is divided into train and test.
 
-    Copies of an image are one group, which is on one side of that draw.
+    Copies of an image form one group and stay on one side of that draw.
 
     Raises:
         InputError: If there are fewer than 2 classes, or a class has too few training images.
@@ -242,7 +242,7 @@ def build_dataset(
 
 
 def divide(given: Mapping[str, ImageSplit], class_names: Sequence[str]) -> dict[str, ImageSplit]:
-    """Return splits whose images are numbered, after a test split was drawn where there is ``all`` alone.
+    """Return splits with numbered images; a test split is drawn if there is only ``all``.
 
     Raises:
         InputError: If a class has too few training images or groups.
@@ -252,7 +252,7 @@ def divide(given: Mapping[str, ImageSplit], class_names: Sequence[str]) -> dict[
         whole = splits["all"]
         check_class_sizes(whole.labels, class_names, n_min=2, purpose="to split")
         check_class_sizes(whole.labels, class_names, n_min=3, purpose="where one is to test and one to validate")
-        # Two groups of each class stay: validation will want one.
+        # Two groups of each class stay in training: validation will need one.
         rows = split_validation(whole.labels, TEST_FRACTION, TEST_SEED, class_names, whole.groups, n_keep=2)
         splits = {"train": whole.select(rows[0]), "test": whole.select(rows[1])}
     check_class_sizes(splits["train"].labels, class_names, n_min=1 if "val" in splits else 2)
@@ -261,15 +261,15 @@ def divide(given: Mapping[str, ImageSplit], class_names: Sequence[str]) -> dict[
 
 
 def regrouped(dataset: ImageDataset, numbers: NDArray[np.int64], group_names: Sequence[str]) -> ImageDataset:
-    """Return a dataset whose images are of these groups; a test split that was drawn is drawn anew.
+    """Return a dataset with these groups; a drawn test split is drawn again.
 
     Args:
-        dataset: As it was built.
-        numbers: Of each image's group, over ``dataset.given``, ``(n_images,)``.
-        group_names: By number, see ``ImageDataset``.
+        dataset: Result of ``build_dataset``.
+        numbers: Number of each image's group, over ``dataset.given``, ``(n_images,)``.
+        group_names: Names by number, see ``ImageDataset``.
 
     Raises:
-        InputError: If groups leave a class on one side of a draw only.
+        InputError: If groups keep a class on one side of a draw.
     """
     given = _numbered(dataset.given, numbers)
     splits = divide(given, dataset.class_names)
@@ -283,7 +283,7 @@ def _numbered(splits: Mapping[str, ImageSplit], numbers: NDArray[np.int64]) -> d
 
 
 def _shared(keys: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
-    # Looked up, not sorted: texts are many times slower to sort.
+    # By lookup, not sorting, which is many times slower for texts.
     known = {name: set(values.tolist()) for name, values in keys.items()}
     counts = {
         f"{first}/{second}": sum(value in known[first] for value in keys[second].tolist())
@@ -293,7 +293,7 @@ def _shared(keys: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
 
 
 def relative_paths(paths: Iterable[Path] | None, root: Path | None, n_images: int) -> list[str]:
-    """Return what files are called from a folder, with slashes; their whole paths outside, empty texts for no files."""
+    """Return paths relative to a folder, with slashes; full paths for files outside, empty texts for no files."""
     if paths is None:
         return [""] * n_images
     start = f"{root}{os.sep}" if root else ""
@@ -314,7 +314,7 @@ def content_id(*parts: bytes | memoryview) -> str:
 
 
 def dataset_digest(class_names: Sequence[str], splits: Mapping[str, ImageSplit]) -> str:
-    """Return 32 hexadecimal digits over class names and content, whatever the order of the items."""
+    """Return 32 hexadecimal digits over class names and content, independent of the order of items."""
     parts = [json.dumps(list(class_names))]
     for name in sorted(splits):
         pairs = zip(splits[name].item_ids.tolist(), splits[name].labels.tolist(), strict=True)

@@ -1,7 +1,7 @@
-"""Image files to RGB arrays: the one decoding path of all stages, figures and the served model; free of torch.
+"""Image files to RGB arrays: the only decoding path of all stages, figures and the served model. Free of torch.
 
-Every decoder here is fuzzed by ``make fuzz``. torchvision's are not used: its PNG decoder ends the process on damaged
-data, and its JPEG decoder says nothing where data are missing.
+Every decoder here is fuzzed by ``make fuzz``. torchvision's are not used: its PNG decoder kills the process on damaged
+data, and its JPEG decoder does not report missing data.
 """
 
 import io
@@ -29,18 +29,18 @@ from resnet_mlflow.data.png import check_filled, decode_plain, png_size, read_ch
 from resnet_mlflow.data.walking import is_utf8
 from resnet_mlflow.errors import InputError, printable
 
-# Most bytes that a file has per pixel, 16 bits of four channels, and what may stand beside the pixels.
+# Maximum bytes of a file per pixel, four channels of 16 bits, and an allowance for everything else.
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 2**26
 _HEADER_BYTES = 2**18
 _ROWS_PER_BLOCK = 64
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# What Pillow has to say of a file would be lines without the file's name; what matters of it is an error of ours.
+# Pillow's log lines do not name the file; what matters in them becomes an error of our own.
 _PILLOW = re.compile(r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class BadImageError(InputError):
-    """An image file that cannot be decoded; says which and why."""
+    """An image file that cannot be decoded; the message names the file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = Path(printable(str(path)))
@@ -51,7 +51,7 @@ class BadImageError(InputError):
 
 
 class LargeImageError(BadImageError):
-    """An image with more pixels than are allowed; ``found`` says how many, as its header does."""
+    """An image with more pixels than allowed; ``found`` is their number by its header."""
 
     def __init__(self, path: Path, found: str, max_pixels: int) -> None:
         self.found = found
@@ -63,8 +63,8 @@ def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) 
 
     Args:
         path: The file; named in errors.
-        data: Its content, where it was read already.
-        max_pixels: Most pixels that the header may tell of; it is looked at before memory is taken.
+        data: Its content, if already read.
+        max_pixels: Maximum number of pixels according to the header, which is checked before memory is allocated.
 
     Raises:
         BadImageError: If the file is damaged, cannot be decoded, or is too large.
@@ -87,13 +87,13 @@ def decode(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) 
 
 
 def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return what ``decode`` does, by Pillow whatever the format."""
+    """Return the result of ``decode``, using Pillow for every format."""
     content = read_content(path, max_pixels) if data is None else data
     with _named(path):
         image = _open(content)
         refuse_large(path, image.size, max_pixels)
         chunks = read_chunks(content) if image.format == "PNG" else []
-        # Before loading, which may close what it is read from. TIFF is turned by Pillow itself, while it loads.
+        # Before loading, which may close the source. Pillow itself rotates TIFF while it loads.
         orientation = 1 if image.format == "TIFF" else read_orientation(image.getexif)
         image.load()
         if chunks:
@@ -102,18 +102,18 @@ def decode_with_pil(path: Path, data: bytes | None = None, max_pixels: int = MAX
 
 
 def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return width and height in pixels as the header tells them; nothing is decoded.
+    """Return width and height in pixels from the header; nothing is decoded.
 
     Args:
         path: The file; named in errors.
-        data: Its content, where it was read already.
-        max_pixels: Most pixels it may tell of.
+        data: Its content, if already read.
+        max_pixels: Maximum number of pixels according to the header.
 
     Raises:
-        BadImageError: If the file cannot be read, has no header of an image, or is too large.
+        BadImageError: If the file cannot be read, has no image header, or is too large.
     """
     if data is None:
-        # As a rule the header stands at the start; not in every TIFF file.
+        # The header is usually at the start, but not in every TIFF file.
         try:
             return read_size(path, read_content(path, max_pixels, _HEADER_BYTES), max_pixels)
         except LargeImageError:
@@ -128,15 +128,15 @@ def read_size(path: Path, data: bytes | None = None, max_pixels: int = MAX_PIXEL
 
 
 def read_exif(path: Path) -> Image.Exif:
-    """Return the EXIF data at the start of a file; empty where there are none that can be read."""
-    with suppress(Exception):  # whatever damaged data lead a reader to
+    """Return the EXIF data at the start of a file; empty if none can be read."""
+    with suppress(Exception):  # damaged data can make a reader raise anything
         content = read_content(path, n_bytes=_HEADER_BYTES)
         return parse_exif(JpegHeader(content).exif) if content[:3] == _JPEG else _open(content).getexif()
     return Image.Exif()
 
 
 def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    """Refuse a file by the width and height in pixels that its header tells.
+    """Refuse a file by the width and height in pixels from its header.
 
     Raises:
         LargeImageError: If it has more than ``max_pixels``.
@@ -147,20 +147,20 @@ def refuse_large(path: Path, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) -> bytes:
-    """Return what an image file holds.
+    """Return the content of an image file.
 
-    Only regular files are opened: a pipe would be waited for, and a device never ends.
+    Only regular files are opened: reading a pipe would block, and a device never ends.
 
     Args:
         path: The file.
-        max_pixels: Bounds the file too, by the bytes that so many pixels take.
-        n_bytes: Only the first so many; -1 means all.
+        max_pixels: Also bounds the file, by the bytes that so many pixels take.
+        n_bytes: Number of bytes to read from the start; -1 means all.
 
     Raises:
         BadImageError: If it cannot be read, or is too large.
     """
     if not is_utf8(str(path)):
-        # Whatever lists files, such as tables and JSON, could not hold it.
+        # Formats that list files, such as tables and JSON, could not store it.
         raise BadImageError(path, "its name is not UTF-8; rename it")
     try:
         status = os.stat(path)  # noqa: PTH116 - as below
@@ -170,7 +170,7 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) ->
         if status.st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
             raise BadImageError(path, f"{status.st_size} bytes are more than max_pixels={max_pixels} allows; shrink it")
         with open(path, "rb") as file:  # noqa: PTH123 - Path.open costs as much as decoding 32 x 32 pixels
-            # Not to its end, which a file that somebody writes may not have.
+            # Not up to its end: a file that is still being written may have none.
             return file.read(min(n_bytes, status.st_size) if n_bytes >= 0 else status.st_size)
     except OSError as error:
         raise BadImageError(path, error.strerror or str(error)) from None
@@ -178,21 +178,21 @@ def read_content(path: Path, max_pixels: int = MAX_PIXELS, n_bytes: int = -1) ->
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into an error that names the file."""
+    """Turn any exception of a decoder into an error that names the file."""
     try:
         yield
     except (BadImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise LargeImageError(path, re.sub(r"\D*(\d+).*", r"\1", str(error)), MOST_PIXELS) from None
-    except Exception as error:  # damaged files lead decoders to anything: SyntaxError, struct.error, KeyError
+    except Exception as error:  # damaged files can make decoders raise anything: SyntaxError, struct.error, KeyError
         raise BadImageError(path, str(error) or type(error).__name__) from None
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:
-    """Return a file by the reader of the format that its first bytes announce; only the header is read.
+    """Open a file with the reader of the format that its first bytes announce; only the header is read.
 
-    Not by ``Image.open``, which tries readers that start programs, and warns of large images by a limit of its own.
+    ``Image.open`` is not used: it tries readers that start programs, and warns about large images by its own limit.
     """
     known = find_format(content[:N_HEAD])
     if known is None:
@@ -218,9 +218,9 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _to_8_bits(pixels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """Return 16-bit pixels divided by 257 and rounded; PIL would clip them at 255, so that almost all become white."""
+    """Return 16-bit pixels divided by 257 and rounded; PIL would clip them at 255, which turns almost all white."""
     scaled = np.empty(pixels.shape, dtype=np.uint8)
-    # Block by block, because wide integers take four times the memory of the image. 257 is odd: nothing lies half-way.
+    # Block by block, because wide integers take four times the memory of the image. 257 is odd, so there are no ties.
     for start in range(0, len(pixels), _ROWS_PER_BLOCK):
         rows = pixels[start : start + _ROWS_PER_BLOCK].astype(np.int64).clip(0, 65535)
         scaled[start : start + _ROWS_PER_BLOCK] = (rows + 128) // 257

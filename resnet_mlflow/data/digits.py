@@ -9,8 +9,8 @@ def load_digits(name: str = "digits", **_: object) -> ImageDataset:
     """Return scikit-learn's handwritten digits: 1797 grey images of 8 x 8 pixels, a fifth of them test.
 
     Args:
-        name: What the dataset is called.
-        _: What other loaders read: there are no files here.
+        name: Name of the dataset.
+        _: Arguments of other loaders; there are no files here.
 
     Example:
         >>> {name: len(split) for name, split in load_digits().splits.items()}

@@ -1,4 +1,4 @@
-"""Image files as splits: the content id of each file, remembered while the file stays as it is."""
+"""Image files as splits: the content id of each file, cached while the file does not change."""
 
 import logging
 import os
@@ -23,25 +23,26 @@ from resnet_mlflow.data.manifest import FACTS, STAMPS, Manifest, read_manifest, 
 logger = logging.getLogger(__name__)
 
 _FILES_TRIED, _FILES_PER_TASK = 32, 256
-# From about so many bytes on, a file is digested outside of Python's lock for longer than inside.
+# From about this many bytes, hashing a file spends more time outside Python's lock than inside.
 _LARGE = 32 * 1024
-# Of the time that files take, what is spent waiting for a disk or a network.
+# Share of the time per file that is spent waiting for a disk or a network.
 _FAR = 0.5
 
-# Bytes from the middle and from the end of a file that are compared before its old id is believed, and of how many
-# files at a start: to open 100 000 of them takes longer than all else. Others have their turn at another start.
+# Bytes from the middle and from the end of a file that are compared before its old id is trusted, and the number of
+# files checked per start: opening 100 000 files takes longer than everything else. Other files are checked at later
+# starts.
 _SAMPLE, _FILES_SAMPLED = 64, 1000
-# No limit: what the header tells is remembered, and compared with the limit of the day.
+# No limit: the size from the header is cached, and compared with the current limit.
 _ANY_SIZE = 2**62
-# Numbers of inodes have 64 bits, of which int64 has 63.
+# Inode numbers have 64 bits, but a non-negative int64 has 63.
 _BITS = 2**63 - 1
 
-# An image file's path and label, before anybody looked into it.
+# An image file's path and label, before the file is read.
 LabelledPaths = list[tuple[str, int]]
 
 
 class _Hashed(NamedTuple):
-    """What a file's content comes to: its id, and what ``manifest.FACTS`` says."""
+    """A file's content id, and the values of ``manifest.FACTS``."""
 
     item_id: str
     sample: int
@@ -56,12 +57,12 @@ def splits_of_files(
 
     Args:
         listed: Files and labels per split.
-        manifest: File that remembers the ids of unchanged files.
+        manifest: File that caches the ids of unchanged files.
         on_bad_image: ``fail`` or ``skip``.
-        max_pixels: Most pixels that an image's header may tell of.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
-        BadImageError: If a file is no image or too large, and ``on_bad_image`` is ``fail``.
+        BadImageError: If a file is not an image or too large, and ``on_bad_image`` is ``fail``.
     """
     paths = [path for files in listed.values() for path, _ in files]
     ids, bad = _identify(paths, manifest, max_pixels)
@@ -86,17 +87,17 @@ def splits_of_files(
 
 
 def manifest_path(data_dir: Path, root: Path) -> Path:
-    """Return the file under ``data_dir`` that remembers the hashes of the files under ``root``."""
-    # Hidden: data_dir may be a folder of images itself.
+    """Return the file under ``data_dir`` that caches the hashes of the files under ``root``."""
+    # Hidden, because data_dir may itself be a folder of images.
     return data_dir / ".manifests" / f"{root.name[:100]}-{content_id(str(root).encode())[:12]}.npz"
 
 
 def default_image_size(split: ImageSplit) -> int:
-    """Return 64 where images are about 32 pixels wide, else 224, by a sample of the files' headers."""
+    """Return 64 if images are about 32 pixels wide, else 224, from a sample of the files' headers."""
     sides = []
     assert split.paths is not None
     for path in split.paths[:: max(1, len(split) // 64)]:
-        with suppress(BadImageError):  # decoding will name the file
+        with suppress(BadImageError):  # decoding reports the file
             sides.append(min(read_size(path)))
     return 64 if sides and np.median(sides) <= 40 else 224
 
@@ -104,9 +105,9 @@ def default_image_size(split: ImageSplit) -> int:
 def _identify(
     paths: Sequence[str], manifest: Path, max_pixels: int
 ) -> tuple[NDArray[np.str_], dict[int, BadImageError]]:
-    """Return the content id of every file, and what is wrong with some, by place; unchanged files are not read again.
+    """Return the content id of every file, and the errors by position; unchanged files are not read again.
 
-    A path that is listed twice is looked at twice.
+    A path that is listed twice is checked twice.
     """
     remembered = read_manifest(manifest)
     stamps = np.array([_stamp(path) for path in paths], dtype=np.int64).reshape(-1, len(STAMPS))
@@ -147,7 +148,7 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
 def _keep_their_bytes(
     paths: Sequence[str], rows: NDArray[np.int64], sizes: NDArray[np.int64], samples: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return whether files, of whose places some are given, still have the bytes that were sampled."""
+    """Return whether the files at some positions still have the sampled bytes."""
     keep = np.ones(len(rows), dtype=bool)
     step = max(1, len(rows) // _FILES_SAMPLED)
     for number in range(random.randrange(step), len(rows), step):
@@ -162,7 +163,7 @@ def _sample_of(data: bytes) -> int:
 
 
 def _sample_of_file(path: str, size: int) -> int:
-    """Return what ``_sample_of`` gives for the file's content; -1 where it cannot be read."""
+    """Return the result of ``_sample_of`` for a file's content; -1 if it cannot be read."""
     with suppress(OSError), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - called once per file of a folder
         file.seek(size // 2)
         middle = file.read(_SAMPLE)
@@ -172,12 +173,12 @@ def _sample_of_file(path: str, size: int) -> int:
 
 
 def _hash_all(paths: Sequence[str]) -> list[_Hashed | BadImageError]:
-    """Return what is to be known of each file, or what is wrong with it.
+    """Return the id and facts of each file, or its error.
 
-    Threads wait for each other's turn at Python: with small files that are near they take four times as long as one.
-    They help where files are large or far, which the first files tell.
+    Threads wait for Python's lock: for small local files they take four times as long as a single thread. They help if
+    files are large or remote, which is measured on the first files.
     """
-    ids = _hash_files(paths[:1])  # waits for what is imported to read it
+    ids = _hash_files(paths[:1])  # includes the time of imports
     wall, own = time.perf_counter(), time.thread_time()
     ids += _hash_files(paths[1:_FILES_TRIED])
     wall, own = time.perf_counter() - wall, time.thread_time() - own
@@ -205,6 +206,6 @@ def _hash_file(file: str) -> _Hashed | BadImageError:
     if image_format(data[:N_HEAD]) is None:
         return BadImageError(path, "its first bytes are not those of an image")
     width = height = 0
-    with suppress(BadImageError):  # decoding will say what is wrong with the header
+    with suppress(BadImageError):  # decoding reports what is wrong with the header
         width, height = read_size(path, data, _ANY_SIZE)
     return _Hashed(content_id(data), _sample_of(data), width, height)

@@ -17,31 +17,31 @@ from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
 
-# Class folders by class name: a name that was written in two ways has two.
+# Class folders by class name: a name in two Unicode forms has two.
 _ClassFolders = Mapping[str, Sequence[Path]]
 
 
 def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS) -> ImageDataset:
     """Return the dataset in a folder.
 
-    The folder holds ``train``, ``val`` and ``test``, under whatever names mean these, each with one folder per class;
-    or ``train`` and one of the others, which then is the test split: selection may never touch the only held-out
-    images; or class folders only, of which a seeded, stratified fifth is the test split. It may lie in a folder that
-    holds nothing else.
+    The folder holds ``train``, ``val`` and ``test``, under any of their usual names, each with one folder per class. Or
+    it holds ``train`` and one of the others, which then is the test split, because selection must never use the only
+    held-out images. Or it holds class folders only; a seeded, stratified fifth of their images is the test split. The
+    folder may be nested in a folder that holds nothing else.
 
-    Class names that differ in Unicode's normal form only, as macOS and Linux write them, are one class. Links to
-    folders that are read anyway, or lie above, are not followed.
+    Class names that differ only in their Unicode normal form, as between macOS and Linux, are one class. Links to
+    folders that are read anyway, or to parent folders, are not followed.
 
     Args:
         name: ``folder:PATH``.
-        data_dir: Where the hashes of files are remembered.
-        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images or too large, and about folders
+        data_dir: Where the hashes of files are cached.
+        on_bad_image: ``fail`` or ``skip``: what to do about files that are not images or too large, and about folders
             that cannot be read.
-        max_pixels: Most pixels that an image's header may tell of.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
         InputError: If the folder is missing or empty, or the classes of its splits differ.
-        BadImageError: If a file is no image, and ``on_bad_image`` is ``fail``.
+        BadImageError: If a file is not an image, and ``on_bad_image`` is ``fail``.
     """
     root = user_path(name.removeprefix("folder:"), "dataset")
     check_root(root, "the dataset's folder must exist")
@@ -74,12 +74,12 @@ def load_folder(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pi
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the files below a folder that have an image's extension, in order; no file is opened.
+    """Return the files below a folder that have an image extension, in order; no file is opened.
 
-    An unreadable folder stays in the list: opening it gives the reason.
+    An unreadable folder stays in the list: opening it will give the reason.
 
     Raises:
-        InputError: If there is no such folder, or no image in it.
+        InputError: If the folder does not exist, or has no images.
     """
     check_root(folder, "images must be an existing folder")
     found = walk([folder], folder.resolve().parents)
@@ -92,7 +92,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def _class_folders(folder: Path, outside: Iterable[Path]) -> _ClassFolders:
-    """Return the folders of each class in a split, by name in Unicode's composed form."""
+    """Return the folders of each class in a split, by name in composed Unicode form."""
     check_root(folder, "the folder of a split must exist")
     folders, repeated = distinct_folders(folder, outside)
     _tell_not_followed(folder, repeated)
@@ -135,7 +135,7 @@ def _list_images(
 ) -> dict[str, LabelledPaths]:
     """Return image files per split, by class, then by name; other files are counted and logged.
 
-    Folders that cannot be read stand among the files, and will be found to be none.
+    Unreadable folders stay among the files, and are later reported as not being images.
     """
     roots = [
         (split, label, folder)

@@ -1,4 +1,4 @@
-"""Folds of a dataset for cross-validation: which images are its pool, and which of them each fold holds out."""
+"""Folds of a dataset for cross-validation: which images form its pool, and which of them each fold holds out."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.file_paths import FilePaths
 from resnet_mlflow.errors import InputError
 
-# Of each class, in what a fold trains on: one to fit on and one to validate on.
+# Minimum items per class in a fold's training data: one to fit on and one to validate on.
 LEAST_TO_TRAIN = 2
 
 
@@ -22,20 +22,21 @@ def draw_folds(
     class_names: Sequence[str] | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Return which fold holds each item out, every class in all folds as evenly as groups allow.
+    """Return the fold that holds out each item, with each class spread over all folds as evenly as groups allow.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
         folds: Number of folds, at least 2.
-        seed: What the draw depends on.
+        seed: Seed of the draw.
         class_names: Names of all classes, for errors.
-        groups: Items of equal numbers stay in one fold, shape ``(n_items,)``; None means that each is on its own.
+        groups: Items with equal numbers stay in one fold, shape ``(n_items,)``; None means that each item is its own
+            group.
 
     Returns:
         Fold of each item, in ``[0, folds)``.
 
     Raises:
-        InputError: If a class has fewer items or groups than folds, or fewer than 2 items where another fold is out.
+        InputError: If a class has fewer items or groups than folds, or fewer than 2 items outside any one fold.
 
     Example:
         >>> draw_folds(np.array([0, 0, 0, 0, 1, 1, 1, 1]), folds=2, seed=0)
@@ -57,7 +58,7 @@ def draw_folds(
 
 
 def _check_groups(labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int, names: Sequence[str]) -> None:
-    # Of each class and group one row: how many groups a class has.
+    # One row per class and group: counts the groups of each class.
     pairs = np.unique(np.column_stack([labels, groups]), axis=0)
     counts = np.bincount(pairs[:, 0], minlength=len(names))
     small = int(np.argmin(counts))
@@ -83,7 +84,7 @@ def _check_training_parts(
 
 
 def pool_names(dataset: ImageDataset) -> tuple[str, ...]:
-    """Return the splits whose images are the pool: all, but for a test split that the dataset came with."""
+    """Return the splits whose images form the pool: all except the dataset's own test split, if any."""
     return tuple(name for name in ("train", "val", "test") if name in dataset.splits and _is_of_pool(dataset, name))
 
 
@@ -92,7 +93,7 @@ def _is_of_pool(dataset: ImageDataset, split: str) -> bool:
 
 
 def pool_of(dataset: ImageDataset) -> ImageSplit:
-    """Return the images that cross-validation predicts: all, but for a test split that the dataset came with."""
+    """Return the images that cross-validation predicts: all except the dataset's own test split, if any."""
     return joined([dataset.splits[name] for name in pool_names(dataset)])
 
 
@@ -116,17 +117,17 @@ def _joined(values: Sequence[Any]) -> Any:
 
 
 def divide(dataset: ImageDataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return which fold holds out each image of a dataset's pool, in the order of ``pool_of``.
+    """Return the fold that holds out each image of a dataset's pool, in the order of ``pool_of``.
 
-    No group lies in two folds, and copies of an image are one group.
+    No group is in two folds, and copies of an image form one group.
 
     Args:
-        dataset: Whose pool is divided.
+        dataset: The dataset whose pool is divided.
         folds: Number of folds, at least 2.
-        seed: What the draw depends on.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: As ``draw_folds``.
+        InputError: As for ``draw_folds``.
     """
     splits = [dataset.splits[name] for name in pool_names(dataset)]
     labels, groups = (np.concatenate([getattr(split, name) for split in splits]) for name in ("labels", "groups"))
@@ -137,9 +138,9 @@ def fold_of_dataset(dataset: ImageDataset, division: NDArray[np.int64], fold: in
     """Return a dataset that trains on the pool without a fold and tests on the fold, under its name and digest.
 
     Args:
-        dataset: Whose pool was divided.
-        division: As ``divide`` returns it.
-        fold: Which fold is held out.
+        dataset: The dataset whose pool was divided.
+        division: Result of ``divide``.
+        fold: The fold to hold out.
     """
     pool = pool_of(dataset)
     splits = {

@@ -1,30 +1,30 @@
-"""The image formats that are read, one row each, and the limit on pixels; free of imports that take time.
+"""The supported image formats, one row each, and the limit on pixels; without slow imports.
 
-A row is all that a format takes: its first bytes choose Pillow's reader, whatever the file is called, and its
-extensions make files in folders count as images. No other reader of Pillow's is ever tried: some start programs.
+A row is all that a format needs: a file's first bytes choose Pillow's reader, whatever its name, and the extensions
+make files in folders count as images. No other Pillow reader is ever tried, because some start programs.
 """
 
 import re
 from dataclasses import dataclass
 from functools import cached_property
 
-# 134 million: cameras of 100 megapixels pass. While it is decoded, an image takes 3 bytes of memory per pixel (JPEG),
-# 10 (most others), or up to 20 (transparency, JPEG 2000).
+# 134 million, enough for cameras of 100 megapixels. While it is decoded, an image takes 3 bytes of memory per pixel
+# (JPEG), 10 (most others), or up to 20 (transparency, JPEG 2000).
 MAX_PIXELS = 2**27
-# Pillow refuses more by itself in some formats, so that no larger limit could be kept.
+# Pillow itself refuses more in some formats, so a larger limit would not hold.
 MOST_PIXELS = 178_956_970
-# Bytes that tell a format.
+# Bytes needed to recognise a format.
 N_HEAD = 12
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How a format is recognised, and what reads it.
+    """How a format is recognised, and which reader it has.
 
     Attributes:
-        name: As people know it.
-        magic: Regular expression of a file's first bytes.
-        extensions: In lower case, with the dot.
+        name: Common name.
+        magic: Regular expression for a file's first bytes.
+        extensions: File extensions in lower case, with the dot.
         reader: Pillow's module and class.
     """
 
@@ -46,14 +46,14 @@ FORMATS = (
     ImageFormat("BMP", rb"BM", (".bmp",), ("PIL.BmpImagePlugin", "BmpImageFile")),
     ImageFormat(
         "TIFF",
-        # 42, or in BigTIFF 43.
+        # 42, or 43 in BigTIFF.
         rb"II[*+]\x00|MM\x00[*+]",
         (".tif", ".tiff"),
         ("PIL.TiffImagePlugin", "TiffImageFile"),
     ),
     ImageFormat("WEBP", rb"RIFF.{4}WEBP", (".webp",), ("PIL.WebPImagePlugin", "WebPImageFile")),
     ImageFormat("PPM", rb"P[1-6]\s", (".ppm", ".pgm", ".pbm", ".pnm"), ("PIL.PpmImagePlugin", "PpmImageFile")),
-    # The last two brands are those of a container that may hold something else, such as HEIC: the reader says so.
+    # The last two brands denote a container that may hold something else, such as HEIC; the reader then reports that.
     ImageFormat("AVIF", rb".{4}ftyp(?:avif|avis|mif1|msf1)", (".avif",), ("PIL.AvifImagePlugin", "AvifImageFile")),
     ImageFormat(
         "JPEG 2000",
@@ -73,25 +73,25 @@ def extension_of(file: str) -> str:
         >>> extension_of("a.b.PNG"), extension_of("README"), extension_of(".hidden")
         ('.png', '', '')
     """
-    # A third of the time of os.path.splitext, for each of a folder's files.
+    # Takes a third of the time of os.path.splitext, for each file of a folder.
     dot = file.rfind(".")
     return file[dot:].lower() if dot > 0 else ""
 
 
 def find_format(head: bytes) -> ImageFormat | None:
-    """Return the format that the first bytes of a file announce, or None where it is no image's.
+    """Return the format that the first bytes of a file announce, or None if it is not an image format.
 
     Args:
-        head: At least the first ``N_HEAD`` bytes of the file, where it has as many.
+        head: At least the first ``N_HEAD`` bytes of the file, or all of a shorter one.
     """
     return next((known for known in FORMATS if known.pattern.match(head)), None)
 
 
 def image_format(head: bytes) -> str | None:
-    r"""Return the name of the format that the first bytes of a file announce, or None where it is no image's.
+    r"""Return the name of the format that the first bytes of a file announce, or None if it is not an image format.
 
     Args:
-        head: At least the first ``N_HEAD`` bytes of the file, where it has as many.
+        head: At least the first ``N_HEAD`` bytes of the file, or all of a shorter one.
 
     Example:
         >>> image_format(b"\xff\xd8\xff\xe0 and so on")

@@ -1,4 +1,4 @@
-"""Draws of items by class in which no group is cut: what splits.py comes to where items have groups."""
+"""Draws of items by class that split no group; used by splits.py for items with groups."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,25 +8,25 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-# Draws that are tried, each beginning with the classes that the one before left out.
+# Maximum number of draws, each starting with the classes that the one before failed to draw from.
 TRIES = 20
-# Rounds over the groups of several classes in which one that brings sizes nearer to what is wanted changes sides.
+# Maximum number of rounds over mixed groups; in each, a group changes sides if that brings sizes nearer to the target.
 ROUNDS = 10
 
 
 def are_single(groups: Ints | None) -> bool:
-    """Return whether each group is one item, so that a draw of items cuts none."""
+    """Return whether each group is one item, so that a draw of items splits none."""
     return groups is None or len(np.unique(groups)) == len(groups)
 
 
 @dataclass(frozen=True, eq=False)
 class GroupTable:
-    """How many items of each class each group has; groups are numbered anew, by their first items.
+    """The number of items of each class in each group; groups are renumbered by their first items.
 
     Attributes:
         labels: Class indices, ``(n_items,)``.
-        groups: Numbers of groups, ``(n_items,)``; equal numbers stay together.
-        n_classes: Classes there are.
+        groups: Group numbers, ``(n_items,)``; items with equal numbers stay together.
+        n_classes: Number of classes.
     """
 
     labels: Ints
@@ -35,7 +35,7 @@ class GroupTable:
 
     @classmethod
     def of(cls, labels: Ints, groups: Ints) -> "GroupTable":
-        """Return the table of items of the classes up to the largest label."""
+        """Return the table of items, with classes up to the largest label."""
         return cls(labels, groups, int(labels.max()) + 1)
 
     @cached_property
@@ -46,28 +46,28 @@ class GroupTable:
 
     @cached_property
     def pairs(self) -> tuple[Ints, Ints, Ints]:
-        """Return groups, classes and numbers of items, an entry for each class that a group has, by group."""
+        """Return groups, classes and item counts, one entry per class in a group, sorted by group."""
         codes, counts = np.unique(self.of_item * self.n_classes + self.labels, return_counts=True)
         return codes // self.n_classes, codes % self.n_classes, counts.astype(np.int64)
 
     @cached_property
     def starts(self) -> Ints:
-        """Return where the entries of each group start in ``pairs``, and where the last ends."""
+        """Return the start of each group's entries in ``pairs``, and the end of the last."""
         groups = self.pairs[0]
         return np.searchsorted(groups, np.arange(int(groups[-1]) + 2)).astype(np.int64)
 
     @cached_property
     def is_mixed(self) -> NDArray[np.bool_]:
-        """Return which groups have several classes."""
+        """Return which groups have more than one class."""
         return np.diff(self.starts) > 1
 
     @property
     def n_groups(self) -> int:
-        """Return how many groups there are."""
+        """Return the number of groups."""
         return len(self.starts) - 1
 
     def groups_per_class(self) -> Ints:
-        """Return in how many groups each class has items, ``(n_classes,)``."""
+        """Return the number of groups in which each class has items, ``(n_classes,)``."""
         return np.bincount(self.pairs[1], minlength=self.n_classes).astype(np.int64)
 
     def entries(self, group: int) -> tuple[Ints, Ints]:
@@ -76,7 +76,7 @@ class GroupTable:
         return self.pairs[1][found], self.pairs[2][found]
 
     def order(self, seed: int) -> Ints:
-        """Return all groups in the order in which their first items come in the draws of their classes."""
+        """Return all groups, ordered by their first items in the draws of their classes."""
         place = np.empty(len(self.labels))
         by_class = np.argsort(self.labels, kind="stable")
         for rows in np.split(by_class, np.flatnonzero(np.diff(self.labels[by_class])) + 1):
@@ -89,14 +89,14 @@ class GroupTable:
 
 @dataclass(eq=False)
 class _Draw:
-    """A draw while it is made.
+    """A draw in progress.
 
     Attributes:
         table: The groups.
-        n_keep: Groups of each class that must stay.
-        short: Items of each class that are still wanted; negative where there are too many.
-        staying: Groups of each class that are not drawn.
-        drawn: Which groups are.
+        n_keep: Number of groups of each class that must stay.
+        short: Items of each class still to draw; negative if there are too many.
+        staying: Number of groups of each class that are not drawn.
+        drawn: Which groups are drawn.
     """
 
     table: GroupTable
@@ -107,7 +107,7 @@ class _Draw:
     drawn: NDArray[np.bool_]
 
     def gain(self, classes: Ints, counts: Ints) -> float:
-        """Return by how much drawing brings sizes nearer to what is wanted, in squares relative to it."""
+        """Return how much drawing a group brings sizes nearer to the target, in squared relative differences."""
         return float((counts * (2 * self.short[classes] - counts) / self.wanted[classes] ** 2).sum())
 
     def move(self, group: int, sign: int) -> None:
@@ -117,7 +117,7 @@ class _Draw:
         self.drawn[group] = sign > 0
 
     def draw(self, group: int, *, at_any_price: bool = False) -> bool:
-        """Draw a group if that is a gain, or at any price, and leaves enough groups of its classes."""
+        """Draw a group if that is a gain, or ``at_any_price``, and leaves enough groups of its classes."""
         classes, counts = self.table.entries(group)
         if (self.staying[classes] <= self.n_keep).any() or not (at_any_price or self.gain(classes, counts) > 0):
             return False
@@ -125,7 +125,7 @@ class _Draw:
         return True
 
     def change_mixed(self, mixed: Ints) -> None:
-        """Let groups of several classes change sides where that is a gain, until none would."""
+        """Move mixed groups to the other side if that is a gain, until no move is."""
         n_drawn = self.table.groups_per_class()
         for _ in range(ROUNDS):
             changed = False
@@ -140,13 +140,13 @@ class _Draw:
                 return
 
     def fill(self, own: Ints) -> None:
-        """Draw groups of one class alone in their order, as they fit; then the smallest other, if that ends nearer."""
+        """Draw groups of a single class in order, if they fit; then the smallest of the others, if that gets nearer."""
         if not len(own):
             return
         counts = self.table.pairs[2][self.table.starts[own]]
         label = int(self.table.pairs[1][self.table.starts[own[0]]])
         n_free = int(self.staying[label]) - self.n_keep
-        # All that fit one after the other at once: most groups are one item.
+        # All that fit in sequence at once: most groups have one item.
         n_first = min(int(np.searchsorted(counts.cumsum(), self.short[label], side="right")), max(n_free, 0))
         self.drawn[own[:n_first]] = True
         self.short[label] -= counts[:n_first].sum()
@@ -164,20 +164,20 @@ class _Draw:
 
 
 def draw_groups(table: GroupTable, wanted: Ints, seed: int, n_keep: int = 1) -> NDArray[np.bool_] | None:
-    """Return which items are drawn: whole groups, of each class one at least and nearly as many items as wanted.
+    """Return which items are drawn: whole groups, at least one per class and about as many items as wanted.
 
-    Groups come in the order of a draw of items. Those of several classes are drawn while that brings the sizes of the
-    classes nearer to what is wanted, squares of relative differences being added up; those of one class then fill
-    what is missing. With groups of one item each this is the draw of items.
+    Groups are ordered as in a draw of items. Mixed groups are drawn as long as that reduces the sum of squared relative
+    differences between class sizes and targets; groups of one class then fill the rest. With groups of one item each,
+    this is the draw of items.
 
     Args:
         table: Labels and groups.
-        wanted: Items to be drawn of each class, at least 1, ``(n_classes,)``.
-        seed: What the order depends on.
-        n_keep: Groups of each class that are not to be drawn, at least.
+        wanted: Number of items to draw from each class, at least 1, ``(n_classes,)``.
+        seed: Seed of the order.
+        n_keep: Minimum number of groups of each class that are not drawn.
 
     Returns:
-        ``(n_items,)``; None where no draw was found that leaves every class on both sides.
+        ``(n_items,)``; None if no draw was found with every class on both sides.
     """
     order, first = table.order(seed), np.empty(0, dtype=np.int64)
     for _ in range(TRIES):

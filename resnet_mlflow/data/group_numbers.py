@@ -1,14 +1,14 @@
-"""Which items are one group: numbers for what keys have in common."""
+"""Which items form a group: numbers from shared keys."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def number_groups(*keys: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return a number per item, equal where a key of two items is, directly or by way of others.
+    """Return a number per item, equal for two items that share a key, directly or through other items.
 
     Args:
-        keys: One text or number per item, ``(n_items,)``; empty texts are equal to none.
+        keys: One text or number per item, ``(n_items,)``; empty texts match nothing.
 
     Example:
         >>> number_groups(np.array(["a", "b", "a", "c"]), np.array(["", "p", "p", ""])).tolist()
@@ -35,7 +35,7 @@ def number_groups(*keys: NDArray[np.generic]) -> NDArray[np.int64]:
 def _same(key: NDArray[np.generic]) -> NDArray[np.int64]:
     """Return a number per item in the order of first items; -1 for empty texts.
 
-    Sorting 100 000 texts takes five times as long as looking them up.
+    Sorting 100 000 texts would take five times as long as looking them up.
     """
     values = key.tolist()
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}

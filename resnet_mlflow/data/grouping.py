@@ -1,4 +1,4 @@
-"""Groups that a user asks for: images of one patient, place or burst, which no draw may part."""
+"""Groups requested by the user: images of one patient, place or burst, which no draw may split."""
 
 import logging
 import re
@@ -24,17 +24,16 @@ _TO_THE_MINUTE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d")
 
 
 def group_images(dataset: ImageDataset, group_by: str) -> ImageDataset:
-    """Return a dataset in which images with something in common are one group, and so are copies of one image.
+    """Return a dataset in which images that have ``group_by`` in common form a group, as do copies of one image.
 
     Args:
-        dataset: As its loader gives it.
+        dataset: The dataset from its loader.
         group_by: Name of a column of its table; ``exif_burst``, the camera and the minute of a picture; or a regular
-            expression, whose groups (or whole match) in the path from the dataset's folder are what images have in
-            common. Images without it are groups of their own.
+            expression for the path relative to the dataset's folder: images with equal captured groups (or whole match)
+            form a group. Each image without a value is its own group.
 
     Raises:
-        InputError: If nothing has what is asked for, all images are one group, or groups leave a class on one side of
-            a draw.
+        InputError: If no image has a value, all images are one group, or groups keep a class on one side of a draw.
     """
     keys = _keys(dataset, group_by)
     n_keyed = sum(map(bool, keys))
@@ -91,8 +90,8 @@ def _bursts(paths: Sequence[Path]) -> list[str]:
 
 
 def _burst(path: Path) -> str:
-    """Return camera and minute of a picture, ``Canon EOS 5D 2024:05:01 10:32``; empty where it says no time."""
-    with suppress(Exception):  # Pillow raises whatever a damaged entry leads it to
+    """Return camera and minute of a picture, ``Canon EOS 5D 2024:05:01 10:32``; empty if it has no time."""
+    with suppress(Exception):  # a damaged entry can make Pillow raise anything
         exif = read_exif(path)
         details = exif.get_ifd(_DETAILS)
         minute = _TO_THE_MINUTE.match(str(details.get(_TAKEN) or exif.get(_CHANGED) or ""))
@@ -129,9 +128,9 @@ def _nothing(dataset: ImageDataset, group_by: str) -> str:
 
 
 def named_groups(dataset: ImageDataset, split: ImageSplit) -> list[str]:
-    """Return what each image's group has in common; the first digits of its content id where that is not said.
+    """Return the shared value of each image's group; without one, the first digits of its content id.
 
-    Where each image of the dataset is a group of its own, texts are empty.
+    If each image of the dataset is its own group, texts are empty.
     """
     names = dataset.group_names
     if not names and not dataset.has_groups:

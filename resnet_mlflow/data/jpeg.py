@@ -5,16 +5,16 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-# Start of a frame: its header has the size. C4, C8 and CC are tables and an extension.
+# Start of frame: its header has the size. C4, C8 and CC are tables and an extension.
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-# Restart marks, start, end and TEM have no length behind them.
+# Restart, start, end and TEM markers are not followed by a length.
 _BARE = frozenset({0x01, *range(0xD0, 0xDA)})
-# Sequential, by Huffman's code. Scans of progressive frames, and of arithmetic code, may be a few bytes long.
+# Sequential with Huffman coding. Scans of progressive frames, and with arithmetic coding, may have only a few bytes.
 _PLAIN_FRAMES = frozenset({0xC0, 0xC1})
 _EXIF, _SCAN = 0xE1, 0xDA
-# Common progressive files have 10 scans. Each costs as much time as a pass over all pixels.
+# Common progressive files have 10 scans. Each takes as much time as a pass over all pixels.
 _SCANS_OF_LARGEST = 12
-# The decoder remarks on these, and the pixels are whole.
+# The decoder warns about these although all pixels are intact.
 _HARMLESS = (
     "Warning: unknown JFIF revision number",
     "Unknown Adobe color transform code",
@@ -24,19 +24,19 @@ _HARMLESS = (
 
 
 class JpegHeader:
-    """What stands before the first scan.
+    """The content before the first scan.
 
     Attributes:
         size: Width and height in pixels.
-        n_components: 1 for grey, 3 for colours, 4 for inks.
-        is_plain: Whether each scan holds a code for every pixel, so that many scans take many bytes.
+        n_components: 1 for grey, 3 for colour, 4 for CMYK.
+        is_plain: Whether each scan has a code for every pixel, so that many scans need many bytes.
         exif: EXIF data, or None.
 
     Args:
         data: The file, from its first byte.
 
     Raises:
-        ValueError: If the header is damaged or cut off.
+        ValueError: If the header is damaged or truncated.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -46,7 +46,7 @@ class JpegHeader:
         self.exif: bytes | None = None
         at, end = 2, len(data)
         while at + 4 <= end:
-            # FF 00 is no marker either.
+            # FF 00 is not a marker either.
             if data[at] != 0xFF or not data[at + 1]:
                 raise ValueError(f"a marker must begin at byte {at} of its header")
             marker = data[at + 1]
@@ -75,15 +75,15 @@ class JpegHeader:
 
 
 def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.uint8] | None:
-    """Return ``(height, width, 3)`` RGB as the file has it, not turned; None where only Pillow knows the sampling.
+    """Return ``(height, width, 3)`` RGB as stored, not rotated; None if only Pillow supports the sampling.
 
-    Whatever libjpeg-turbo remarks on is damage: data that end early or are cut off, bytes that belong to nothing, wrong
-    codes, a header that does not fit the data. It would fill what is missing with grey, and go on.
+    Every other warning of libjpeg-turbo means damage: missing or truncated data, extraneous bytes, wrong codes, a
+    header that does not fit the data. The library itself would fill missing parts with grey and continue.
 
     Args:
         data: The file.
         header: Its header.
-        max_pixels: Bounds the work: so many pixels may be passed over by 12 scans.
+        max_pixels: Bounds the work to 12 scans over this many pixels.
 
     Raises:
         ValueError: If the file is damaged.
@@ -93,7 +93,7 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
     if n_scans * width * height > _SCANS_OF_LARGEST * max_pixels:
         raise ValueError(f"{n_scans} scans of {width} x {height} pixels, more work than any ordinary image needs")
     colours = "CMYK" if header.n_components == 4 else "RGB"
-    # Memory of the size that was looked at: should the decoder find another size, it refuses.
+    # Memory for the size in the header: if the decoder finds another size, it refuses.
     room = np.empty((height, width, len(colours)), dtype=np.uint8)
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, buffer=room)
@@ -109,5 +109,5 @@ def decode_jpeg(data: bytes, header: JpegHeader, max_pixels: int) -> NDArray[np.
         raise ValueError("its header contains two sizes")
     if header.n_components != 4:
         return pixels
-    # Adobe's programs write inks inverted, and by now all others do too.
+    # Adobe's programs write CMYK inverted, and by now all others do too.
     return np.array(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))

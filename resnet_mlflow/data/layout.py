@@ -1,4 +1,4 @@
-"""Where in a folder the splits and classes lie, by the names of folders and by what they have in common."""
+"""Finds the splits and classes in a folder, by the names of folders and by what they have in common."""
 
 import logging
 import unicodedata
@@ -14,18 +14,18 @@ from resnet_mlflow.errors import InputError, printable
 
 logger = logging.getLogger(__name__)
 
-# More folders than these are classes, whatever they have in common.
+# More folders than this are classes, whatever they have in common.
 _MOST_SPLITS = 50
 
 
 class Layout(NamedTuple):
-    """Where splits and classes lie.
+    """Where splits and classes are.
 
     Attributes:
         top: The folder that holds the splits, or the classes of all images.
-        splits: The folder of each split's classes; ``all`` where there are no splits.
-        repeated: Links beside the splits to folders that are read anyway.
-        beside: Folders beside the splits that are none.
+        splits: The folder of each split's classes; ``all`` without splits.
+        repeated: Links next to the splits that lead to folders that are read anyway.
+        beside: Folders next to the splits that are not splits.
     """
 
     top: Path
@@ -41,13 +41,13 @@ class _Candidate(NamedTuple):
 
 
 def find_layout(root: Path) -> Layout:
-    """Return where the splits of a dataset's folder lie, also where it holds nothing but another folder that has them.
+    """Return where the splits of a dataset's folder are, even if it holds nothing but another folder with them.
 
-    Folders are splits if their names say so (``data.split_names``) and differ in nothing else, as ``seg_train`` and
-    ``seg_test`` do, or if they hold the same folders, as splits hold the same classes.
+    Folders are splits if their names say so (``data.split_names``) and differ in nothing else, like ``seg_train`` and
+    ``seg_test``, or if they hold the same folders, as splits do with their classes.
 
     Raises:
-        InputError: If there is no folder, several for one split, or if folders that are not named so look like splits.
+        InputError: If there is no folder, several for one split, or if folders with other names look like splits.
     """
     top = root
     while True:
@@ -66,20 +66,20 @@ def find_layout(root: Path) -> Layout:
 
 
 def _choose(folders: Iterable[Path]) -> list[_Candidate]:
-    """Return the folders that are splits; none where they are classes."""
+    """Return the folders that are splits; none if they are classes."""
     named = ((folder, read_split_name(folder.name)) for folder in folders)
     candidates = [_Candidate(folder, name, glance(folder)) for folder, name in named if name is not None]
     chosen = _named_alike(candidates)
     if not chosen:
         return _held_alike(candidates)
-    # A split whose name differs is one if it holds the same classes, and there is no other.
+    # A folder with a different name is a split if it holds the same classes and there is no other for that split.
     roles = {one.name.role for one in chosen}
     others = [one for one in candidates if one.name.role not in roles]
     return chosen + [one for one in others if any(_hold_same(one, known) for known in chosen)]
 
 
 def _one_folder_each(top: Path, chosen: Iterable[_Candidate]) -> dict[str, Path]:
-    """Return the folder of each split, and log splits that are used as another.
+    """Return the folder of each split, and log splits that are used as a different one.
 
     Raises:
         InputError: If there are several for one split.
@@ -107,7 +107,7 @@ def _beside(folders: Iterable[Path], chosen: Iterable[_Candidate]) -> list[Path]
 
 
 def _named_alike(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Return those whose names make up a dataset's splits, and differ in the splits' words only."""
+    """Return the candidates whose names form a dataset's splits and differ only in the words for splits."""
     groups: dict[tuple[str, ...], list[_Candidate]] = {}
     for one in candidates:
         groups.setdefault(one.name.rest, []).append(one)
@@ -121,7 +121,7 @@ def _named_alike(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 
 def _held_alike(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Return those that make up a dataset's splits by what they hold, beside one that trains."""
+    """Return the candidates that form a dataset's splits by their content, including one training split."""
     trains = [one for one in candidates if _trains(one)]
     held_out = [
         one
@@ -132,7 +132,7 @@ def _held_alike(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 
 def _trains(one: _Candidate) -> bool:
-    """Return whether a folder is named like a training split, and holds folders as that does."""
+    """Return whether a folder is named like a training split, and holds folders as one does."""
     return one.name.role == "train" and len(one.content.folders) > 1
 
 
@@ -141,7 +141,7 @@ def _hold_same(one: _Candidate, other: _Candidate) -> bool:
 
 
 def _are_alike(names: frozenset[str], others: frozenset[str]) -> bool:
-    """Return whether half or more of two sets of names are common to both; a single name is no evidence."""
+    """Return whether at least half of two sets of names is common to both; a single name is no evidence."""
     return len(names | others) > 1 and 2 * len(names & others) >= len(names | others)
 
 
@@ -150,7 +150,7 @@ def _names(folders: Iterable[Path]) -> frozenset[str]:
 
 
 def _class_levels(splits: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folders that hold each split's classes: as a rule the splits' own."""
+    """Return the folders that hold each split's classes: usually those of the splits themselves."""
     inner = {split: _innermost(folder) for split, folder in splits.items()}
     below = [_names(glance(folder).folders) for folder in inner.values()]
     all_alike = all(inner[split] != splits[split] for split in splits) and all(
@@ -169,7 +169,7 @@ def _class_levels(splits: Mapping[str, Path]) -> dict[str, Path]:
 def _innermost(folder: Path) -> Path:
     """Return the first folder from here down that holds anything but a single folder."""
     content = glance(folder)
-    # Through no link: it may lead back.
+    # Not through links, which may lead back.
     while (
         len(content.folders) == 1
         and not content.folders[0].is_symlink()
@@ -185,10 +185,10 @@ def _same_name(folder: Path, other: Path) -> bool:
 
 
 def _inner(top: Path, folders: Sequence[Path]) -> Path | None:
-    """Return the folder that holds the dataset where there is no other, or None where it is here.
+    """Return the only inner folder if it holds the dataset, or None if the dataset is here.
 
     Raises:
-        InputError: If that folder may be the dataset or its only class.
+        InputError: If that folder could be either the dataset or its only class.
     """
     if len(folders) > 1:
         return None
@@ -214,7 +214,7 @@ def _inner(top: Path, folders: Sequence[Path]) -> Path | None:
 
 
 def _refuse_other_layouts(top: Path, folders: Sequence[Path]) -> None:
-    """Refuse folders that are no classes by what they hold: splits under other names, or datasets.
+    """Refuse folders that, by their content, are not classes: splits with other names, or datasets.
 
     Raises:
         InputError: If several hold the same folders, or one holds splits.

@@ -1,7 +1,7 @@
-"""Images as uint8 tensors of one size, decoded and resized by threads ahead of their use.
+"""Images as uint8 tensors of one size, decoded and resized ahead by threads.
 
-Everything stays in height-width-channel memory from the decoder to the batch: torch resizes uint8
-images that lie so with vector instructions and on one thread, and convolutions prefer it too.
+Memory is in height-width-channel order from the decoder to the batch: torch resizes such uint8 images with vector
+instructions on one thread, and convolutions prefer this order too.
 """
 
 from collections import deque
@@ -22,15 +22,15 @@ from resnet_mlflow.data.resizing import resize_crops
 from resnet_mlflow.devices import n_cores
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
-# Images per task of a thread: enough to hide the cost of a task, few enough to share a batch evenly.
+# Images per task of a thread: enough to hide the overhead of a task, few enough to share a batch evenly.
 _CHUNK = 32
-# Up to this many pixels it is cheaper to copy images of equal size together and resize them at once.
+# Up to this many pixels it is cheaper to stack images of equal size and resize them at once.
 _SMALL_PIXELS = 128 * 128
 
-# From images of one shape, uint8 (n, height, width, 3), and their rows in the split to images that are then resized.
+# Maps images of one shape, uint8 (n, height, width, 3), and their rows in the split to images that are then resized.
 Change = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
 
-# A failure at a position of a chunk.
+# A failure at a position in a chunk.
 _Failures = list[tuple[int, BadImageError]]
 
 
@@ -66,14 +66,14 @@ def normalize(
 
     Args:
         images: uint8, shape ``(n_images, 3, height, width)``.
-        dtype: Of the result; the arithmetic is float32.
-        memory_format: Of the result.
-        preprocessing: Holds mean and deviation.
+        dtype: Type of the result; the arithmetic is float32.
+        memory_format: Memory format of the result.
+        preprocessing: Provides mean and standard deviation.
     """
     n_images, n_channels, height, width = images.shape
     std = torch.tensor(preprocessing.std, device=images.device)
     mean = torch.tensor(preprocessing.mean, device=images.device)
-    # Over whole lines of pixels, because torch is 7 times slower where the inner axis has 3 elements.
+    # Over whole lines of pixels, because torch is 7 times slower if the inner axis has 3 elements.
     scale, shift = (1 / (255 * std)).repeat(width), (-mean / std).repeat(width)
     lines = images.permute(0, 2, 3, 1).reshape(n_images * height, width * n_channels)
     result = torch.addcmul(shift, lines.float(), scale).view(n_images, height, width, n_channels)
@@ -97,15 +97,15 @@ def iterate_batches(
     Neither ``num_workers`` nor ``batch_size`` changes a pixel.
 
     Args:
-        split: Where the images come from.
+        split: The images.
         image_size: Side of the images in pixels, see ``resize_crop``.
-        batch_size: Rows per batch; a batch with skipped rows has fewer images, and an empty one is left out.
-        num_workers: Threads; -1 means one per core, 0 means that the caller's thread does the work.
-        rows: Which rows, in which order; None means all.
+        batch_size: Rows per batch; a batch with skipped rows has fewer images, and empty batches are omitted.
+        num_workers: Number of threads; -1 means one per core, 0 means that the caller's thread does the work.
+        rows: Rows to load, in order; None means all.
         skip_bad: Whether to leave out images that cannot be decoded.
-        on_skip: Called with the row and the error of each of them, in order.
+        on_skip: Called with the row and the error of each skipped image, in order.
         change: Applied to the decoded images before they are resized, in the threads.
-        preprocessing: How they are resized.
+        preprocessing: The preprocessing, which decides how they are resized.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``skip_bad`` is False; the first in order.
@@ -127,7 +127,7 @@ def iterate_batches(
 
 @dataclass(frozen=True)
 class _Loader:
-    """What filling a chunk needs to know."""
+    """Everything needed to fill a chunk."""
 
     split: ImageSplit
     skip_bad: bool
@@ -135,14 +135,14 @@ class _Loader:
     preprocessing: Preprocessing
 
     def fit(self, images: NDArray[np.uint8], rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        """Return images of one shape, changed where that is wanted, at their final size."""
+        """Return images of one shape at their final size, after ``change`` if there is one."""
         return resize_crops(images if self.change is None else self.change(images, rows), size, self.preprocessing)
 
 
 def _load_batches(
     loader: _Loader, batches: list[NDArray[np.int64]], size: int, num_workers: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8], _Failures]]:
-    """Yield each batch's rows, pixels and failures; a bounded number of batches is under way."""
+    """Yield each batch's rows, pixels and failures; the number of batches in progress is bounded."""
     n_threads = n_cores() if num_workers < 0 else num_workers
     if n_threads == 0:
         for batch in batches:

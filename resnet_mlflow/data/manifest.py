@@ -1,4 +1,4 @@
-"""What is remembered of the files of a folder from one start to the next: a table in a file of its own."""
+"""Cached facts about the files of a folder, kept between starts as a table in its own file."""
 
 import logging
 import os
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-# What changes when a file does: two files that change places differ in their inodes, or in when that was.
+# Values that change with a file: two files that swap places differ in inode or change time.
 STAMPS = ("size", "mtime_ns", "inode", "ctime_ns")
-# A checksum of some of its bytes, and its size in pixels, 0 where that is not known.
+# A checksum of some of its bytes, and its size in pixels, 0 if unknown.
 FACTS = ("sample", "width", "height")
 _END = "\0"
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A row per file.
+    """A table with one row per file.
 
     Attributes:
-        paths: As text.
+        paths: Paths as text.
         stamps: ``(n_files, 4)``, see ``STAMPS``.
-        ids: Of the content, ``(n_files,)``.
+        ids: Content ids, ``(n_files,)``.
         facts: ``(n_files, 3)``, see ``FACTS``.
     """
 
@@ -37,18 +37,18 @@ class Manifest:
     facts: NDArray[np.int64]
 
     def rows_of(self, paths: Sequence[str]) -> NDArray[np.int64]:
-        """Return the row of each file, -1 where it is not known."""
+        """Return the row of each file, or -1 if it is unknown."""
         rows = {path: row for row, path in enumerate(self.paths)}
         return np.array([rows.get(path, -1) for path in paths], dtype=np.int64)
 
 
 def empty_manifest() -> Manifest:
-    """Return one without files."""
+    """Return a manifest without files."""
     return Manifest((), np.empty((0, 4), np.int64), np.empty(0, "<U32"), np.empty((0, 3), np.int64))
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return what a file holds; nothing where there is none, and a warning where it is damaged."""
+    """Read a manifest; it is empty if the file is missing or, with a warning, damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             text = stored["paths"].tobytes().decode("utf-8", "surrogateescape")
@@ -70,7 +70,7 @@ def _damaged(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the file, or warn that it cannot be: it only saves time."""
+    """Write the file, or warn on failure: it only saves time."""
     text = "".join(f"{file}{_END}" for file in manifest.paths).encode("utf-8", "surrogateescape")
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     try:
@@ -84,7 +84,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
                 facts=manifest.facts,
             )
         beside.replace(path)
-        path.with_suffix(".json").unlink(missing_ok=True)  # of earlier versions
+        path.with_suffix(".json").unlink(missing_ok=True)  # left by earlier versions
     except OSError as error:
         logger.warning("the cache of file hashes cannot be written: %s (%s)", path, error.strerror)
         with suppress(OSError):

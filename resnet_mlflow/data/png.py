@@ -1,4 +1,4 @@
-"""PNG files: whether they are complete, and plain ones to pixels by Pillow's decompressor alone.
+"""PNG files: checks that they are complete, and decodes plain ones with Pillow's decompressor alone.
 
 Pillow's own reader skips the checksums of the chunks that hold pixels, and leaves missing rows black.
 """
@@ -14,17 +14,17 @@ from PIL import Image
 _SIGNATURE_BYTES = 8
 # Channels per colour type: grey, RGB, palette, grey with alpha, RGBA.
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# First column and row, and steps, of the seven passes of an interlaced file.
+# First column and row, and steps, of the seven passes in an interlaced file.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _BLOCK_BYTES = 2**20
 # Bits, colour type, compression, filter, interlacing: 8 bits of grey or RGB, row by row.
 _PLAIN = {b"\x08\x00\x00\x00\x00": "L", b"\x08\x02\x00\x00\x00": "RGB"}
-# Beside pixels, these say nothing about how they look.
+# Chunks that do not affect how the pixels look.
 _IDLE = frozenset({b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"tIME", b"bKGD"})
 
 
 class Chunk(NamedTuple):
-    """Type of a chunk, and where its content begins and ends."""
+    """Type of a chunk, and start and end of its content."""
 
     kind: bytes
     start: int
@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
 def read_chunks(data: bytes) -> list[Chunk]:
     """Return a file's chunks, the header first and the last one last.
 
-    What stands behind the last chunk is ignored, as every reader does.
+    Data after the last chunk are ignored, as in every reader.
 
     Raises:
         ValueError: If a chunk's checksum is wrong, or the file ends before its last chunk.
@@ -47,7 +47,7 @@ def read_chunks(data: bytes) -> list[Chunk]:
         end = at + 8 + int.from_bytes(view[at : at + 4], "big")
         if end + 4 > len(data):
             break
-        # Over type and content.
+        # Covers type and content.
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise ValueError(f"the checksum of its chunk at byte {at} is wrong")
         chunk = Chunk(data[at + 4 : at + 8], at + 8, end)
@@ -61,12 +61,12 @@ def read_chunks(data: bytes) -> list[Chunk]:
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """Return width and height by the header chunk, which comes first."""
+    """Return width and height from the header chunk, which comes first."""
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def decode_plain(data: bytes) -> NDArray[np.uint8] | None:
-    """Return ``(height, width, 3)`` of a file of 8 bits in grey or RGB with nothing else to heed; None for others.
+    """Return ``(height, width, 3)`` of a plain file with 8 bits in grey or RGB; None for others.
 
     This takes half the time of Pillow's reader on 32 x 32 pixels.
 
@@ -86,12 +86,12 @@ def decode_plain(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def check_filled(data: bytes, chunks: Sequence[Chunk], pixels: NDArray[np.generic]) -> None:
-    """Refuse a file whose compressed data end before the pixels that its header tells of.
+    """Refuse a file with too few compressed data for the pixels in its header.
 
     Args:
         data: The file.
         chunks: Its chunks.
-        pixels: As decoded, with zeros where nothing was.
+        pixels: The decoded pixels, with zeros where data are missing.
 
     Raises:
         ValueError: If pixels are missing.
@@ -114,7 +114,7 @@ def _compressed(data: bytes, chunks: Sequence[Chunk]) -> bytes:
 
 
 def _n_raw_bytes(data: bytes) -> int:
-    """Return how many bytes the rows have, each with its filter's number before it."""
+    """Return the number of bytes of all rows, each preceded by its filter number."""
     width, height = png_size(data)
     bits, colours, interlaced = data[24], data[25], data[28]
     bits_per_pixel = bits * _CHANNELS[colours]

@@ -1,4 +1,4 @@
-"""Images resized and cropped to the network's input, as ``registry.preprocessing`` says: a change needs a new text."""
+"""Resizes and crops images to the network's input by ``registry.preprocessing``; a change needs a new text there."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
 _LONGEST = 4
-# Of a longer side, only the middle is made: a line of 1 x 60000 pixels would be huge.
+# Only the middle of a longer side is resized: a line of 1 x 60000 pixels would become huge.
 _LONGEST_WHOLE = 1 << 15
 _OF_PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -18,22 +18,22 @@ _OF_PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 def resize_crop(image: Tensor, size: int, preprocessing: Preprocessing = PLAIN) -> Tensor:
     """Return the centre square of an image at ``size`` pixels a side.
 
-    The shorter side is resized to 8/7 of ``size`` where it is at least that long, otherwise to
-    ``size``; antialiased, bilinear, uint8. What exceeds ``size`` is cut off evenly: from
-    224 pixels this is the usual 256 and crop, and images smaller than ``size`` lose nothing.
-    Weights that say so have another length for the shorter side, and bicubic interpolation.
+    The shorter side is resized to 8/7 of ``size`` if it is at least that long, otherwise to ``size``; antialiased,
+    bilinear, uint8. The part beyond ``size`` is cropped evenly. For 224 pixels this is the usual resize to 256 and
+    crop, and images smaller than ``size`` lose nothing. Some weights specify another length of the shorter side, or
+    bicubic interpolation.
 
     Args:
         image: uint8, shape ``(3, height, width)``.
         size: Side of the square in pixels.
-        preprocessing: What the weights are used to.
+        preprocessing: The preprocessing that the weights expect.
     """
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     return torch.from_numpy(resize_crops(pixels[None], size, preprocessing)[0]).permute(2, 0, 1)
 
 
 def resize_crops(images: NDArray[np.uint8], size: int, preprocessing: Preprocessing = PLAIN) -> NDArray[np.uint8]:
-    """Return ``(n, size, size, 3)`` of ``(n, height, width, 3)``; each image as if it were alone."""
+    """Return ``(n, size, size, 3)`` of ``(n, height, width, 3)``; each image is resized independently."""
     if preprocessing.resize:
         return _as_torchvision(images, size, preprocessing)
     images = _trim(images)
@@ -41,14 +41,14 @@ def resize_crops(images: NDArray[np.uint8], size: int, preprocessing: Preprocess
     shorter = min(height, width)
     target = preprocessing.shorter_side(size, shorter)
     new_height, new_width = (max(size, side * target // shorter) for side in (height, width))
-    # Rounded down, as in every feature stored so far.
+    # Rounded down, as for all features stored so far.
     top, left = (new_height - size) // 2, (new_width - size) // 2
     resized = _resize(images, new_height, new_width, preprocessing.interpolation)
     return resized[:, top : top + size, left : left + size]
 
 
 def _as_torchvision(images: NDArray[np.uint8], size: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return what torchvision's Resize and CenterCrop do: the same lengths, and margins rounded half to even."""
+    """Return the result of torchvision's Resize and CenterCrop: the same lengths, and margins rounded half to even."""
     height, width = images.shape[1:3]
     shorter = min(height, width)
     target = preprocessing.shorter_side(size, shorter)
@@ -60,8 +60,8 @@ def _as_torchvision(images: NDArray[np.uint8], size: int, preprocessing: Preproc
         box = (left * across, top * down, min(width, (left + size) * across), min(height, (top + size) * down))
         return _resize_with_pil(images, (size, size), how, box)
     if shorter < 2 * target:
-        # torch rounds its weights to 15 bits, and one pixel in some ten million is then 2 levels off: not where an
-        # image is shrunk to half and less, in which torch is 4 to 8 times as fast.
+        # torch rounds its weights to 15 bits, and about one pixel in ten million is then 2 levels off. This does not
+        # happen when an image is shrunk to half or less, where torch is 4 to 8 times as fast.
         resized = _resize_with_pil(images, (new[1], new[0]), how)
     else:
         resized = _resize(images, new[0], new[1], how)
@@ -74,7 +74,7 @@ def _resize_with_pil(
     interpolation: str,
     box: tuple[float, float, float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return images, or a box of each in pixels, at a new width and height."""
+    """Return images, or a box in pixels of each, resized to a new width and height."""
     resized = [Image.fromarray(image).resize(new, _OF_PIL[interpolation], box) for image in images]
     return np.stack([np.asarray(image) for image in resized])
 
@@ -84,7 +84,7 @@ def resize_shorter(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
     Args:
         images: uint8, shape ``(n, height, width, 3)``.
-        side: In pixels.
+        side: Length in pixels.
     """
     images = _trim(images)
     shorter = min(images.shape[1:3])
@@ -98,7 +98,7 @@ def _resize(
     n_images, height, width, n_channels = images.shape
     if (new_height, new_width) == (height, width):
         return images
-    # Viewed from flat memory, because numpy's stride of an axis of length 1 hides from torch that channels are last.
+    # Viewed from flat memory, because numpy's stride for an axis of length 1 hides the channels-last order from torch.
     tensor = torch.from_numpy(images.reshape(-1)).view(n_images, height, width, n_channels).permute(0, 3, 1, 2)
     resized = interpolate(tensor, size=(new_height, new_width), mode=interpolation, antialias=True)
     pixels: NDArray[np.uint8] = resized.permute(0, 2, 3, 1).numpy()
@@ -106,9 +106,9 @@ def _resize(
 
 
 def _trim(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the images, cut at both ends where one side is over 4 times the other.
+    """Return the images, cut at both ends if one side is over 4 times the other.
 
-    Only the middle survives the crop, and a file of 1 x 60000 pixels must not be blown up whole.
+    Only the middle survives the crop, and a file of 1 x 60000 pixels must not be enlarged in full.
     """
     height, width = images.shape[1:3]
     longest = _LONGEST * min(height, width)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-# "held" are words for held-out images that are the test split, or validate where another is the test split.
+# "held": words for held-out images, which are the test split, or the validation split if another is the test split.
 _WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validating", "validation"), "val"),
@@ -22,12 +22,13 @@ _CAPITAL_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass(frozen=True)
 class SplitName:
-    """What a name says of a split.
+    """What a name says about a split.
 
     Attributes:
-        role: ``train``, ``val``, ``test``, or ``held``: the test split, or where there is one, the validation split.
-        rest: The other words, in lower case and without digits: those of one dataset's splits are the same.
-        sure: Whether the split's word stands by itself and is no mere abbreviation.
+        role: ``train``, ``val``, ``test``, or ``held``: the test split, or the validation split if there is another
+            test split.
+        rest: The other words, in lower case and without digits; all splits of a dataset have the same.
+        sure: Whether the word for the split stands by itself and is not an abbreviation.
     """
 
     role: str
@@ -36,7 +37,7 @@ class SplitName:
 
 
 def read_split_name(name: str) -> SplitName | None:
-    """Return what a name says of a split, or None where it says nothing or several things.
+    """Return what a name says about a split, or None if it says nothing or is ambiguous.
 
     Example:
         >>> read_split_name("seg_train")
@@ -55,24 +56,24 @@ def read_split_name(name: str) -> SplitName | None:
     sure = any(word in _WORDS for word in words)
     read = [({_WORDS[word]}, "") if word in _WORDS else (set(), word) if sure else _read_word(word) for word in words]
     roles = set().union(*(roles for roles, _ in read))
-    # What trains and validates, as trainval does, is the training split: validation is drawn from it.
+    # A split for both training and validation, such as trainval, is the training split: validation is drawn from it.
     role = "train" if roles == {"train", "val"} else next(iter(roles)) if len(roles) == 1 else ""
     return SplitName(role, tuple(rest for _, rest in read if rest), sure) if role else None
 
 
 def _words(letters: str) -> list[str]:
-    """Return the words in a run of letters: parted where capitals begin, if that gives a word for a split."""
+    """Return the words in a run of letters: divided at capitals, if that gives a word for a split."""
     parts = _CAPITAL_BEGINS.sub(" ", letters).lower().split()
     return parts if any(part in _WORDS or part in _SHORT for part in parts) else [letters.lower()]
 
 
 def _read_word(word: str) -> tuple[set[str], str]:
-    """Return the roles that a word begins or ends with, and what is left of it."""
+    """Return the roles that a word begins or ends with, and the rest of the word."""
     if word in _SHORT:
         return {_SHORT[word]}, ""
     roles = set()
     for known in sorted(_WORDS, key=len, reverse=True):
-        # Not by a plural: testset ends in "set".
+        # Not a plural: testset ends in "set".
         if known.endswith("s"):
             continue
         if word.startswith(known) or word.endswith(known):
@@ -82,7 +83,7 @@ def _read_word(word: str) -> tuple[set[str], str]:
 
 
 def splits_of_roles(roles: Collection[str]) -> dict[str, str]:
-    """Return the split that each role stands for beside the others: a lone validation split is the test split.
+    """Return the split of each role, given the others: a lone validation split is the test split.
 
     Example:
         >>> splits_of_roles(["train", "val", "held"])
@@ -101,7 +102,7 @@ def splits_of_roles(roles: Collection[str]) -> dict[str, str]:
 
 
 def are_splits(roles: Iterable[str]) -> bool:
-    """Return whether these roles make up a dataset: one trains, and another is held out.
+    """Return whether these roles form a dataset: a training split, and another that is held out.
 
     Example:
         >>> are_splits(["train", "held"]), are_splits(["val", "test"])

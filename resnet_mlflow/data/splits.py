@@ -17,19 +17,19 @@ def split_validation(
     groups: NDArray[np.int64] | None = None,
     n_keep: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that train and the rows that validate, both sorted, every class in both.
+    """Return the training rows and the validation rows, both sorted, with every class in both.
 
     Each class gives ``round(val_fraction * n)`` of its ``n`` rows to validation, but at least one,
-    and keeps at least one. Which ones depends on the seed, the class and its rows only. Groups stay whole, and classes
-    give as nearly as many rows as groups allow: see ``group_draws.draw_groups``.
+    and keeps at least one. The choice depends only on the seed, the class and its rows. Groups stay whole, and each
+    class gives as close to that many rows as groups allow: see ``group_draws.draw_groups``.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
-        val_fraction: Share of each class that validates, in ``(0, 1)``.
-        seed: What the choice depends on.
+        val_fraction: Fraction of each class used for validation, in ``(0, 1)``.
+        seed: Seed of the choice.
         class_names: Names of all classes: errors use them, and classes without items are refused.
-        groups: Number of each item's group, ``(n_items,)``; None means that each item is one.
-        n_keep: Groups of each class that train, at least.
+        groups: Number of each item's group, ``(n_items,)``; None means that each item is its own group.
+        n_keep: Minimum number of training groups per class.
 
     Returns:
         ``(train_rows, val_rows)``.
@@ -50,7 +50,7 @@ def split_validation(
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         n_val = _n_wanted(len(rows), val_fraction)
-        # A generator per class: adding a class does not move the split of the others.
+        # One generator per class: adding a class does not change the split of the others.
         chosen = np.random.default_rng([seed, int(label)]).permutation(len(rows))[:n_val]
         val_rows.append(rows[chosen])
     is_val = np.zeros(len(labels), dtype=bool)
@@ -92,12 +92,12 @@ def _draw_whole_groups(
 
 
 def unbalanced(sizes: NDArray[np.int64], held_out: NDArray[np.int64], fraction: float) -> dict[int, tuple[int, int]]:
-    """Return the items that classes hold out and those that they were to, by class, where groups made these differ.
+    """Return by class the actual and the intended number of held-out items, where groups make them differ.
 
     Args:
         sizes: Items of each class, ``(n_classes,)``.
-        held_out: Those of them that were drawn, ``(n_classes,)``.
-        fraction: Share of each class that was asked for.
+        held_out: Items of each class that were drawn, ``(n_classes,)``.
+        fraction: Requested fraction of each class.
 
     Example:
         >>> unbalanced(np.array([4, 2]), np.array([1, 1]), 0.5)
@@ -115,15 +115,15 @@ def draw_shots(
     class_names: Sequence[str] | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Return the rows of ``shots`` items per class, sorted; those of fewer shots are among those of more.
+    """Return the rows of ``shots`` items per class, sorted; a draw of fewer shots is a subset of one of more.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
         shots: Items per class, at least 1.
-        seed: What the choice depends on.
+        seed: Seed of the choice.
         class_names: Names of all classes, for errors.
-        groups: Number of each item's group, ``(n_items,)``: a second item of a group is drawn once all groups of the
-            class have one, so that copies are no further shots.
+        groups: Number of each item's group, ``(n_items,)``: a second item of a group is drawn only after all groups of
+            the class have one, so that copies do not count as shots.
 
     Raises:
         InputError: If a class has fewer than ``shots`` items.
@@ -137,18 +137,18 @@ def draw_shots(
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        # The 1 keeps this apart from the draw of the validation split, which has the same seed and class.
+        # The 1 separates this from the draw of the validation split, which has the same seed and class.
         order = rows[np.random.default_rng([seed, int(label), 1]).permutation(len(rows))]
         chosen.append(one_per_group_first(order, groups)[:shots])
     return np.sort(np.concatenate(chosen))
 
 
 def one_per_group_first(rows: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Return rows in their order, but the second of each group after the first of all, and so on.
+    """Return rows in order, but with the first of every group before the second of any, and so on.
 
     Args:
         rows: Rows of a class, in the order of a draw.
-        groups: Number of each item's group; None means that each item is one.
+        groups: Number of each item's group; None means that each item is its own group.
 
     Example:
         >>> one_per_group_first(np.array([3, 1, 0, 2]), np.array([7, 8, 7, 8]))
@@ -167,13 +167,13 @@ def one_per_group_first(rows: NDArray[np.int64], groups: NDArray[np.int64] | Non
 def check_class_sizes(
     labels: NDArray[np.int64], class_names: Sequence[str] | None, n_min: int, purpose: str = "to train on"
 ) -> None:
-    """Refuse labels where a class has too few items.
+    """Refuse labels if a class has too few items.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
         class_names: Names of all classes; None means the indices that occur.
-        n_min: Fewest items a class may have.
-        purpose: Ends the rule in the message.
+        n_min: Minimum number of items per class.
+        purpose: End of the rule in the message.
 
     Raises:
         InputError: If a class has fewer than ``n_min`` items, or there are fewer items than classes.

@@ -1,4 +1,4 @@
-"""Datasets that a table lists: one row per image, with its path, its label, and what else is known of it."""
+"""Datasets listed in a table: one row per image, with its path, its label and further columns."""
 
 import logging
 import os
@@ -20,24 +20,24 @@ from resnet_mlflow.files.paths import user_path
 
 logger = logging.getLogger(__name__)
 
-# file_name is what Hugging Face's image folders call it.
+# Hugging Face's image folders call it file_name.
 _PATH_COLUMNS = ("path", "file_name")
 _METADATA = "metadata"
-# As long as the name of a class folder may be.
+# The maximum length of a class folder's name.
 _MOST_CHARACTERS = 255
-# No system takes longer ones; a small Parquet file can repeat a long one often.
+# No system supports longer ones, and a small Parquet file can repeat a long one many times.
 _MOST_OF_A_PATH = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class _Listing:
-    """What a table says, checked: columns of equal length.
+    """Checked content of a table: columns of equal length.
 
     Attributes:
-        paths: Files that images are to be in, each once.
+        paths: Image files, each listed once.
         labels: Names of classes.
-        splits: What each row calls its split; empty where there is no such column.
-        others: The other columns, by name in lower case.
+        splits: Name of the split in each row; empty without this column.
+        others: The other columns, by lower-case name.
     """
 
     paths: Sequence[str]
@@ -49,24 +49,25 @@ class _Listing:
 def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS) -> ImageDataset:
     """Return the dataset that a table lists.
 
-    The table is CSV, TSV, JSON lines or Parquet. Its columns ``path`` (or ``file_name``) and ``label`` are needed, in
-    whatever case. ``split`` says train, val or test in any of the words that folders may be called. Without it the
-    folders that files lie in are the splits, if they are called so; else a seeded, stratified fifth is the test split.
-    Other columns, such as ``group``, are kept with the images. The order of the rows changes nothing.
+    The table is CSV, TSV, JSON lines or Parquet. Its columns ``path`` (or ``file_name``) and ``label`` are required, in
+    any case. ``split`` names train, val or test by any of the words that folders may have. Without it, the folders of
+    the files are the splits, if named like splits; otherwise a seeded, stratified fifth is the test split. Other
+    columns, such as ``group``, are kept with the images. The order of the rows changes nothing.
 
-    Paths start from the table's folder, or where more files lie so from ``data_dir``; they lead out of neither.
+    Paths are relative to the table's folder, or to ``data_dir`` if more files are found there; they lead out of
+    neither.
 
     Args:
-        name: ``table:FILE``, or ``table:FOLDER`` for a ``metadata.csv`` or such in it or in each of its splits.
-        data_dir: Where paths may start, and where the hashes of files are remembered.
-        on_bad_image: ``fail`` or ``skip``: what to do about files that are no images, missing or too large.
-        max_pixels: Most pixels that an image's header may tell of.
+        name: ``table:FILE``, or ``table:FOLDER`` for a ``metadata.csv`` or similar in it or in each of its splits.
+        data_dir: Folder that paths may be relative to, and where the hashes of files are cached.
+        on_bad_image: ``fail`` or ``skip``: what to do about files that are not images, missing or too large.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
-        InputError: If the table is missing, damaged or too large, or a row breaks a rule; the rows are named.
-        BadImageError: If a file is no image, and ``on_bad_image`` is ``fail``.
+        InputError: If the table is missing, damaged or too large, or rows break a rule; the message names the rows.
+        BadImageError: If a file is not an image, and ``on_bad_image`` is ``fail``.
     """
-    # Links stay: what a link to a table names lies beside the link.
+    # Links are not resolved: the files of a linked table lie next to the link.
     place = user_path(name.removeprefix("table:"), "dataset").absolute()
     if not is_utf8(str(place)):
         raise InputError(f"a table must have a name in UTF-8, got {printable(str(place))}; rename it")
@@ -91,13 +92,13 @@ def load_table(name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pix
 
 
 def _root(place: Path, data_dir: Path, paths: Sequence[str]) -> Path:
-    """Return the folder that paths are relative to: the table's own, or ``data_dir`` if they start there."""
+    """Return the folder that paths are relative to: the table's own, or ``data_dir``."""
     own = place if place.is_dir() else place.parent
     return own if all(path.startswith(f"{own}{os.sep}") for path in paths) else data_dir.absolute()
 
 
 def _files(place: Path) -> list[Path]:
-    """Return the table itself, or those in a folder that is laid out as Hugging Face's image folders."""
+    """Return the table itself, or the tables in a folder with the layout of Hugging Face's image folders."""
     if not place.is_dir():
         return [place]
     for pattern in (f"{_METADATA}.*", f"*/{_METADATA}.*"):
@@ -125,7 +126,7 @@ def _joined(listings: Sequence[_Listing]) -> _Listing:
 
 
 def _check(table: Table, data_dir: Path, on_bad_image: str) -> _Listing:
-    """Return what a table says.
+    """Return the checked content of a table.
 
     Raises:
         InputError: If columns are missing, or rows break a rule.
@@ -183,7 +184,7 @@ def _is_split(text: str) -> bool:
 
 
 def _class_names(labels: Iterable[str]) -> list[str]:
-    """Return the classes in order; as numbers, where all are."""
+    """Return the classes in order, numerically if all are numbers."""
     names = set(labels)
     if all(name.isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
@@ -191,7 +192,7 @@ def _class_names(labels: Iterable[str]) -> list[str]:
 
 
 def _by_split(place: Path, listing: _Listing, class_names: Sequence[str]) -> dict[str, LabelledPaths]:
-    """Return the files of each split by class, then by path; under ``all`` where nothing says how to split them."""
+    """Return the files of each split by class, then by path; under ``all`` if no split is given."""
     names = listing.splits or _folders(listing)
     roles = {name: found.role for name in set(names) if (found := read_split_name(name))}
     if listing.splits and not are_splits(roles.values()):
@@ -213,8 +214,8 @@ def _by_split(place: Path, listing: _Listing, class_names: Sequence[str]) -> dic
 
 
 def _folders(listing: _Listing) -> list[str]:
-    """Return the folder of each file below the one that all have in common, if splits are called so; else nothing."""
-    # Whatever the first and the last in order have in common, all have.
+    """Return each file's folder below the common parent, if these are named like splits; otherwise an empty list."""
+    # The common prefix of the first and the last in order is common to all.
     common = os.path.commonpath([min(listing.paths), max(listing.paths)])
     n_common = len(common.rstrip(os.sep)) + 1
     folders = [path[n_common:].partition(os.sep)[0] for path in listing.paths]

@@ -1,4 +1,4 @@
-"""Tables of users, read as text: CSV, TSV, JSON lines and Parquet, whose size is bounded before memory is taken."""
+"""User tables, read as text: CSV, TSV, JSON lines and Parquet. Their size is bounded before memory is allocated."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from resnet_mlflow.data.walking import is_utf8
 from resnet_mlflow.errors import InputError, printable, shown
 
-# Fourteen million images with three columns, as ImageNet-21k has, are 0.9 GB of text.
+# Fourteen million images, as in ImageNet-21k, with three columns are 0.9 GB of text.
 MAX_BYTES = 2**30
 MAX_CELLS = 50_000_000
 MAX_COLUMNS = 1000
@@ -27,9 +27,10 @@ class Table:
     """Texts in columns.
 
     Attributes:
-        path: Of the file.
-        columns: Texts by name of the column, all equally long; empty where there is no value.
-        rows: How a person finds each row: its line in a text file, where the header may be line 1; else from 1.
+        path: The file.
+        columns: Texts by column name, all of equal length; an empty text means no value.
+        rows: Number by which a person finds each row: its line in a text file, where the header may be line 1; else
+            from 1.
     """
 
     path: Path
@@ -37,17 +38,17 @@ class Table:
     rows: Sequence[int]
 
     def list_rows(self, indices: Sequence[int]) -> str:
-        """Return which rows these are, for an error: the first of them, and how many more."""
+        """Return a description of rows for an error: the first of them, and how many more."""
         return _list_rows(self.path, [self.rows[index] for index in indices])
 
 
 def read_table(path: Path) -> Table:
-    """Return a table by the ending of its file.
+    """Read a table by its file suffix.
 
-    Columns whose values are neither text, numbers, truth values nor times are left out.
+    Columns with values other than text, numbers, booleans and times are omitted.
 
     Raises:
-        InputError: If there is no such file, or it is too large, damaged, or no table.
+        InputError: If the file does not exist, is too large, damaged, or not a table.
     """
     reader = _READERS.get(path.suffix.lower())
     where = printable(str(path))
@@ -69,7 +70,7 @@ def read_table(path: Path) -> Table:
 
 
 def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
-    """Return the columns of a text file, parted by whichever separator its header has most of."""
+    """Return the columns of a text file, divided by the most frequent separator in its header."""
     lines = _Lines(path)
     columns: list[list[str]] = []
     rows: list[int] = []
@@ -90,7 +91,7 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
             elif record:
                 ragged.append(begin)
     except csv.Error as error:
-        # A quote that is never closed ends with the file: what is to be fixed stands where it begins.
+        # A quote that is never closed extends to the end of the file: the error to fix is where it begins.
         raise InputError(
             f"a table must be complete and quoted by RFC 4180, got {error} in a record that begins in "
             f"{_list_rows(path, [end + 1])}; fix it"
@@ -105,7 +106,7 @@ def _read_separated(path: Path) -> tuple[_Columns, Sequence[int]]:
 
 
 def _read_header(lines: "_Lines") -> tuple[str, list[str]]:
-    """Return the separator that the first line has most of, and the names of the columns."""
+    """Return the most frequent separator in the first line, and the names of the columns."""
     line = next((line for line in lines if line.strip()), "")
     headers = [next(csv.reader([line], delimiter=separator), []) for separator in _SEPARATORS]
     header = max(headers, key=len)
@@ -154,7 +155,7 @@ def _read_parquet(path: Path) -> tuple[_Columns, Sequence[int]]:
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             if (size := sum(group.total_byte_size for group in groups)) > MAX_BYTES:
                 raise InputError(f"a table must have at most {MAX_BYTES} bytes, got {size} in {path}; split it")
-        # As dictionaries: a text that a million rows repeat is held once.
+        # As dictionaries: a text repeated in a million rows is stored once.
         texts = [field.name for field in schema if field.name in kept and _is_text(field.type)]
         table = parquet.read_table(path, columns=kept, read_dictionary=texts, partitioning=None)
         columns = {name.strip(): _texts(table.column(name)) for name in kept}
@@ -195,10 +196,10 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Return a value as CSV would have it; nothing for none. Whole numbers that missing values made floats are whole.
+    """Return a value as text, as in CSV; empty for None. Integers that missing values turned into floats stay integers.
 
     Raises:
-        ValueError: If it is a text that nothing can store.
+        ValueError: If it is text that cannot be encoded.
     """
     if isinstance(value, str):
         if not is_utf8(value):
@@ -210,7 +211,7 @@ def _text(value: Any) -> str:
 
 
 class _Lines:
-    """The lines of a text file in UTF-8, or in UTF-16 with its mark, none longer than a row needs."""
+    """The lines of a text file in UTF-8, or in UTF-16 with a byte order mark, with a limit on their length."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The files that a table's paths name: found where they may start, and nowhere else."""
+"""Locates the files of a table's paths, only within the permitted folders."""
 
 import os
 import unicodedata
@@ -22,19 +22,19 @@ class _Located(NamedTuple):
 
 
 def locate(table: Table, texts: Sequence[str], data_dir: Path, *, missing_allowed: bool) -> list[str]:
-    """Return the file that each row names, absolute.
+    """Return the absolute path of each row's file.
 
-    Paths start from the table's folder or from ``data_dir``, whichever has more of the files. They may have
-    Windows' separators, or another normal form of Unicode than the file system.
+    Paths are relative to the table's folder or to ``data_dir``, whichever has more of the files. They may use Windows
+    separators, or another Unicode normal form than the file system.
 
     Args:
-        table: For errors.
+        table: The table, for errors.
         texts: Paths as written.
         data_dir: The other folder.
-        missing_allowed: Whether some of the files may be missing; the reader of images will count them.
+        missing_allowed: Whether files may be missing; the image reader counts them later.
 
     Raises:
-        InputError: If a path leads out of both folders, a file stands in several rows, or is missing.
+        InputError: If a path leads out of both folders, a file is in several rows, or is missing.
     """
     starts = [os.path.abspath(folder) for folder in (table.path.parent, data_dir)]  # noqa: PTH100 - links stay
     bounds = tuple(
@@ -68,7 +68,7 @@ def locate(table: Table, texts: Sequence[str], data_dir: Path, *, missing_allowe
 
 
 def refuse_rows(table: Table, values: Sequence[str], indices: Sequence[int], rule: str, remedy: str) -> NoReturn:
-    """Refuse rows by their numbers, with what the first of them says.
+    """Refuse rows by their numbers, with the value of the first.
 
     Raises:
         InputError: Always.
@@ -89,7 +89,7 @@ def _locate(start: str, texts: Iterable[str], bounds: tuple[str, ...]) -> _Locat
 
 
 def _find(start: str, text: str) -> tuple[str, bool]:
-    """Return the path that a text stands for, without links resolved, and whether a file is there."""
+    """Return the path for a text, links not resolved, and whether the file exists."""
     first = _joined(start, text)
     if os.path.isfile(first):  # noqa: PTH113 - called once per row
         return first, True
@@ -102,5 +102,5 @@ def _find(start: str, text: str) -> tuple[str, bool]:
 
 
 def _joined(start: str, text: str) -> str:
-    # ".." is taken out before the system sees it: behind a link it would lead elsewhere.
+    # ".." is resolved before the system sees it: after a link it would lead elsewhere.
     return os.path.normpath(os.path.join(start, text))  # noqa: PTH118

@@ -1,7 +1,7 @@
-"""The classification datasets of torchvision by name: one table, fetched only when named.
+"""The classification datasets of torchvision by name: one table; a dataset is downloaded only when requested.
 
-Left out: CelebA (many attributes per image), LFW and Omniglot (no class is in both splits), LSUN
-(cannot be downloaded), FakeData, and everything that is not one label per image.
+Not included: CelebA (many attributes per image), LFW and Omniglot (no class is in both splits), LSUN (cannot be
+downloaded), FakeData, and everything that is not one label per image.
 """
 
 import logging
@@ -35,7 +35,7 @@ from resnet_mlflow.process import without_compiler
 
 logger = logging.getLogger(__name__)
 
-# torchvision's own downloads wait for ever; each try and each read gets this long.
+# torchvision's own downloads have no timeout; this is the limit per attempt and per read.
 TIMEOUT_S = 5.0
 
 
@@ -44,12 +44,12 @@ class Entry:
     """How a torchvision dataset becomes one of ours.
 
     Attributes:
-        class_name: In ``torchvision.datasets``.
-        splits: Arguments of the constructor per split of ours; ``all`` gets a seeded test split.
+        class_name: Class in ``torchvision.datasets``.
+        splits: Constructor arguments for each of our splits; ``all`` gets a seeded test split.
         read: Turns the torchvision object into arrays or files, with labels.
         image_size: Default side in pixels.
-        classes: Names, where torchvision has none.
-        by_hand: True where torchvision cannot download it.
+        classes: Class names, if torchvision has none.
+        by_hand: Whether it must be downloaded by hand.
     """
 
     class_name: str
@@ -130,16 +130,16 @@ TABLE: Mapping[str, Entry] = {
 def load_torchvision(
     name: str, *, data_dir: Path, on_bad_image: str = "fail", max_pixels: int = MAX_PIXELS
 ) -> ImageDataset:
-    """Return a dataset of the table, downloaded to ``data_dir`` where it is not there yet.
+    """Return a dataset of the table, downloaded to ``data_dir`` if it is not there yet.
 
     Args:
         name: A key of ``TABLE``.
-        data_dir: Holds the dataset in a folder of its name, or as torchvision lays it out.
+        data_dir: Holds the dataset in a folder with its name, or in torchvision's layout.
         on_bad_image: ``fail`` or ``skip``.
-        max_pixels: Most pixels that an image's header may tell of.
+        max_pixels: Maximum number of pixels according to an image's header.
 
     Raises:
-        InputError: If it is not there and cannot be downloaded, or what is there is not usable.
+        InputError: If it is missing and cannot be downloaded, or is not usable.
     """
     entry = TABLE[name]
     root, sources = _find_or_download(name, entry, data_dir)
@@ -172,7 +172,7 @@ def load_torchvision(
 
 
 def _class_names(entry: Entry, dataset: Any) -> list[str]:
-    """Return one distinct name per class; of several synonyms the first."""
+    """Return one distinct name per class, the first of several synonyms."""
     given: Iterable[Any] = entry.classes
     for attribute in ("classes", "categories", "all_categories"):
         given = given or getattr(dataset, attribute, ())
@@ -188,7 +188,7 @@ def _find_or_download(name: str, entry: Entry, data_dir: Path) -> tuple[Path, di
         if root.is_dir():
             try:
                 return root, _open(entry, root, download=False)
-            except Exception as error:  # torchvision raises whatever the missing or damaged file leads it to
+            except Exception as error:  # a missing or damaged file can make torchvision raise anything
                 reason = error
     if entry.by_hand:
         raise InputError(
@@ -201,7 +201,7 @@ def _find_or_download(name: str, entry: Entry, data_dir: Path) -> tuple[Path, di
 
 
 def _download(name: str, entry: Entry, target: Path) -> dict[str, Any]:
-    """Return the opened dataset; it is fetched beside its place and moved there when whole."""
+    """Return the opened dataset; it is downloaded next to its final folder and moved there when complete."""
     from filelock import FileLock
 
     beside = target.with_name(f".{target.name}.partial")
@@ -217,7 +217,7 @@ def _download(name: str, entry: Entry, target: Path) -> dict[str, Any]:
                 shutil.rmtree(target, ignore_errors=True)
                 beside.replace(target)
             return _open(entry, target, download=False)
-    except Exception as error:  # network, disk, checksum, a missing optional package: torchvision's word for it
+    except Exception as error:  # network, disk, checksum or a missing optional package: reported in torchvision's words
         raise InputError(
             f"{name} must be in {target} or downloadable, got: {_one_line(error)}; check the network, or put the "
             f"dataset there"
@@ -237,7 +237,7 @@ def _open(entry: Entry, root: Path, *, download: bool) -> dict[str, Any]:
     constructor = getattr(torchvision.datasets, entry.class_name)
     fetch = {} if entry.by_hand else {"download": download}
     with warnings.catch_warnings():
-        # NumPy warns about the pickles that CIFAR has been shipped as since 2009.
+        # NumPy warns about the pickles in which CIFAR has been distributed since 2009.
         warnings.simplefilter("ignore")
         return {split: constructor(root, **arguments, **fetch) for split, arguments in entry.splits.items()}
 

@@ -1,4 +1,4 @@
-"""What torchvision's dataset objects hold: arrays or files, with labels."""
+"""Reads arrays or files, with labels, from torchvision's dataset objects."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def read_qmnist(dataset: Any) -> Arrays:
 
 
 def read_fer2013(dataset: Any) -> Arrays:
-    """Return the faces, 48 x 48 grey; refuses the file without labels."""
+    """Return the faces, 48 x 48 grey; a file without labels is refused."""
     images, labels = zip(*dataset._samples, strict=True)
     if None in labels:
         raise RuntimeError("test.csv has no labels: fer2013.csv or icml_face_data.csv is needed")
@@ -36,7 +36,7 @@ def read_fer2013(dataset: Any) -> Arrays:
 
 
 def read_pcam(dataset: Any) -> Arrays:
-    """Return a memory map of the images (7 GB) beside their HDF5 file, and the labels."""
+    """Return a memory map of the images (7 GB), stored next to their HDF5 file, and the labels."""
     files = dataset._FILES[dataset._split]
     source = dataset._base_folder / files["images"][0]
     target = source.with_suffix(".npy")
@@ -60,7 +60,7 @@ def pairs_in(attribute: str) -> Reader:
 
 
 def files_in(attribute: str) -> Reader:
-    """Return a reader of a list of paths with ``_labels`` beside it."""
+    """Return a reader of a list of paths, with labels in ``_labels``."""
     return lambda dataset: [
         (Path(path), int(label)) for path, label in zip(getattr(dataset, attribute), dataset._labels, strict=True)
     ]

@@ -11,7 +11,7 @@ from resnet_mlflow.data.clutter import is_clutter
 from resnet_mlflow.data.formats import EXTENSIONS, extension_of
 from resnet_mlflow.errors import InputError, printable
 
-# Their files are the system's state: some never end, and links in them lead everywhere.
+# Their files represent the system's state: some never end, and links in them lead everywhere.
 _PSEUDO = frozenset(
     {
         *("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs"),
@@ -21,7 +21,7 @@ _PSEUDO = frozenset(
 
 
 class Place(NamedTuple):
-    """What identifies a folder, by whatever path it is reached."""
+    """The identity of a folder, whichever path leads to it."""
 
     device: int
     inode: int
@@ -29,12 +29,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """What lies below some folders.
+    """The content below some folders.
 
     Attributes:
-        files: Per folder the (parent, name) of its files, depth first, in order of the names.
-        unreadable: Per folder those below it that could not be read.
-        not_followed: Links to folders that are read by another path.
+        files: Per folder, (parent, name) of its files, depth first, in order of names.
+        unreadable: Per folder, the folders below it that could not be read.
+        not_followed: Links to folders that are read through another path.
     """
 
     files: list[list[tuple[str, str]]]
@@ -43,19 +43,19 @@ class Walk:
 
 
 def is_utf8(name: str) -> bool:
-    """Return whether the bytes of a name are UTF-8: Python shows others as lone surrogates, which nothing can store."""
+    """Return whether the bytes of a name are UTF-8: Python shows others as lone surrogates, which cannot be encoded."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def check_root(folder: Path, rule: str) -> None:
-    """Refuse what is no folder on a disk that can be read.
+    """Refuse a path that is not a readable folder on a disk.
 
     Args:
         folder: Any path.
         rule: Begins the message, such as ``images must be an existing folder``.
 
     Raises:
-        InputError: If it is not there, no folder, unreadable, or the system's own, as ``/proc`` is.
+        InputError: If it does not exist, is not a folder, is unreadable, or belongs to the system, like ``/proc``.
     """
     shown = printable(str(folder))
     if not is_utf8(str(folder)):
@@ -74,11 +74,11 @@ def check_root(folder: Path, rule: str) -> None:
 
 
 def distinct_folders(folder: Path, outside: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the folders in a folder by name, and the links among them that lead to one of the others, or outside.
+    """Return the subfolders by name, and the links among them that lead to another of them, or to ``outside``.
 
     Args:
-        folder: Where to look; hidden folders and clutter do not count.
-        outside: Folders that no link may lead to, such as those above.
+        folder: Folder to search; hidden folders and clutter do not count.
+        outside: Folders that no link may lead to, such as parent folders.
     """
     with os.scandir(folder) as entries:
         folders = sorted(Path(entry) for entry in entries if not is_clutter(entry.name) and _leads_to_folder(entry))
@@ -93,14 +93,14 @@ def distinct_folders(folder: Path, outside: Iterable[Path]) -> tuple[list[Path],
 
 
 class Glance(NamedTuple):
-    """What a folder holds itself: its folders by name, or that there are images, where there are any."""
+    """A folder's direct content: its subfolders by name, or only that it has images, if there are any."""
 
     folders: tuple[Path, ...]
     has_images: bool
 
 
 def glance(folder: Path) -> Glance:
-    """Return what a folder holds itself, as far as it can be read; the first image ends the search."""
+    """Return a folder's direct content as far as it is readable; the first image ends the search."""
     folders = []
     place = _place(folder)
     if place is None or place.device in _pseudo_file_systems():
@@ -115,20 +115,20 @@ def glance(folder: Path) -> Glance:
                 elif extension_of(entry.name) in EXTENSIONS:
                     return Glance((), True)
     except OSError:
-        # Whoever reads it will say so.
+        # Reading it later reports this.
         return Glance((), False)
     return Glance(tuple(sorted(folders)), False)
 
 
 def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
-    """Return what lies below several folders, each file once.
+    """Return the content below several folders, each file once.
 
-    What really lies in a folder belongs to it. Links to folders are followed after that, and only to where no other
-    path has led: not back up, and not into another of the folders.
+    Files that are really in a folder belong to it. Links to folders are followed afterwards, and only to places that no
+    other path has reached: not back up, and not into another of the folders.
 
     Args:
-        roots: Where to look.
-        outside: Folders that links may not lead to either, such as those above.
+        roots: Folders to search.
+        outside: Further folders that links may not lead to, such as parent folders.
     """
     walker = _Walker({_place(path) for path in outside})
     roots = list(roots)
@@ -141,16 +141,16 @@ def walk(roots: Iterable[Path], outside: Iterable[Path]) -> Walk:
 
 
 class _Walker:
-    """Folders that were read, by the path that led to them."""
+    """Folders read so far, by the path that led to them."""
 
     def __init__(self, visited: set[Place | None]) -> None:
         self.visited = visited
         self.not_followed: list[Path] = []
-        # Names of files and of folders; nothing where it cannot be read.
+        # Names of files and of folders; None if it cannot be read.
         self._listings: dict[str, tuple[list[str], list[str]] | None] = {}
 
     def enter(self, start: Path) -> list[Path]:
-        """Read a folder and those really below it, and return the links to folders in them."""
+        """Read a folder and the real folders below it, and return the links to folders in them."""
         links: list[Path] = []
         waiting = [str(start)]
         while waiting:
@@ -207,12 +207,12 @@ def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # Counted as one that cannot be read.
+        # Counts as unreadable.
         return True
 
 
 def _place(folder: Path) -> Place | None:
-    """Return where a folder really is; None where it cannot be reached."""
+    """Return the real place of a folder; None if it cannot be reached."""
     try:
         status = folder.stat()
     except OSError:
@@ -222,7 +222,7 @@ def _place(folder: Path) -> Place | None:
 
 @lru_cache(maxsize=1)
 def _pseudo_file_systems() -> dict[int, str]:
-    """Return the kind of each mounted file system that holds no files of users, by device; empty if unknown."""
+    """Return, by device, the kind of each mounted file system without user files; empty if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Figures that runs log: confusion matrix and learning curves; ``image_figures`` has those with images.
+"""Figures that runs log: confusion matrix and learning curves; ``image_figures`` has figures with images.
 
-All are ``matplotlib.figure.Figure`` objects on the Agg canvas, without pyplot's global state, some 900 pixels wide:
-the width of MLflow's artifact view. Margins are computed from text sizes, because a layout engine draws everything
-twice. matplotlib takes most of a second to import, hence inside functions.
+All are ``matplotlib.figure.Figure`` objects on the Agg canvas, without pyplot's global state, about 900 pixels wide,
+which is the width of MLflow's artifact view. Margins are computed from text sizes, because a layout engine draws
+everything twice. matplotlib takes most of a second to import, so functions import it.
 """
 
 import math
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 DPI = 110
 WIDTH_INCHES = 8.2
 TEXT_POINTS = 8.0
-# Blue and orange of Okabe and Ito (2008), distinguishable with every common colour blindness.
+# Blue and orange of Okabe and Ito (2008), distinguishable with all common forms of colour blindness.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 MAX_NUMBERED_CLASSES = 20
 MAX_NAME_LENGTH = 18
-# More cells than this would be under two pixels: neighbours are then shown as one.
+# With more, cells would be smaller than two pixels: neighbours are then pooled.
 MAX_CELLS = 300
-_DRAWING = Lock()  # of frames that are used again
+_DRAWING = Lock()  # for frames that are reused
 
 
 def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
     """Return the confusion matrix: counts as numbers up to 20 classes, shares of each label as colour.
 
-    From 21 classes on names are thinned and the commonest confusions listed below; from 301 on neighbouring classes
-    share a cell, which shows the largest share among them. Colour grows with a root of the share, so that a
-    confusion of 1 % can be seen. A row of a class without items is grey.
+    From 21 classes on, names are thinned out and the most common confusions are listed below; from 301 on, neighbouring
+    classes share a cell, which shows their largest share. Colour grows with a root of the share, so that a confusion of
+    1 % is visible. A row of a class without items is grey.
 
     Args:
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
@@ -53,7 +53,7 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
     listed = _list_confusions(confusion, names) if n_classes > MAX_NUMBERED_CLASSES else []
     named = range(0, n_classes, tick_step(n_classes))
     shown = [names[index] for index in named]
-    # All in inches: the longest name, turned by 90 degrees where names side by side do not fit, sets the margins.
+    # All in inches: the longest name, rotated by 90 degrees if names do not fit side by side, sets the margins.
     name_inches = max(text_inches(name) for name in shown)
     left, right, top = name_inches + 0.5, 0.95, 0.5
     side = WIDTH_INCHES - left - right
@@ -80,13 +80,13 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
 
 
 def write_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names: Sequence[str]) -> None:
-    """Write the picture of ``confusion_matrix_figure`` as a PNG file.
+    """Write ``confusion_matrix_figure`` as a PNG file.
 
     Up to 20 classes, axes and names are drawn once for all matrices of the same classes: a study writes two per run,
     and drawing everything takes five times as long.
 
     Args:
-        path: Of the file.
+        path: The file.
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
         class_names: ``n_classes`` names.
     """
@@ -112,7 +112,7 @@ def write_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names
 
 @lru_cache(maxsize=2)
 def _drawn_frame(class_names: tuple[str, ...]) -> tuple["Figure", Any]:
-    """Return a figure for such classes, and how it looks without what depends on the counts."""
+    """Return a figure for some classes, and its image without the parts that depend on the counts."""
     n_classes = len(class_names)
     figure = confusion_matrix_figure(np.eye(n_classes, dtype=np.int64), class_names)
     axes = figure.axes[0]
@@ -132,7 +132,7 @@ def _write_pixels(figure: "Figure", path: Path) -> None:
     from PIL import Image
 
     pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
-    # Packed as tightly as can be, they would be a tenth smaller and take three times as long.
+    # Maximum compression would make them a tenth smaller and take three times as long.
     Image.fromarray(pixels[..., :3]).save(path, compress_level=1)
 
 
@@ -142,7 +142,7 @@ def _title(confusion: NDArray[np.int64]) -> str:
 
 
 def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the share of each label's items; NaN where a label has none."""
+    """Return shares of each label's items; NaN for labels without items."""
     support = confusion.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0))
 
@@ -153,7 +153,7 @@ def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -
 
     n_classes, shares = len(confusion), _shares(confusion)
     colours = colormaps["Blues"].with_extremes(bad="#dddddd")
-    # On small cells a root steeper than the square one is needed for the same visibility.
+    # Small cells need a steeper root than the square root for the same visibility.
     gamma = 0.5 if n_classes <= MAX_NUMBERED_CLASSES else 0.33
     extent = (-0.5, n_classes - 0.5, n_classes - 0.5, -0.5)
     image = axes.imshow(
@@ -188,7 +188,7 @@ def _list_confusions(confusion: NDArray[np.int64], names: Sequence[str], n_pairs
 
 
 def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
-    """Return loss, validation accuracy and learning rate by epoch, the epoch whose weights are kept marked.
+    """Return a figure of loss, validation accuracy and learning rate by epoch, with the best epoch marked.
 
     Args:
         history: Epochs in order, at least one. ``val_metrics`` may lack ``loss`` or ``accuracy``.
@@ -211,7 +211,7 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
         axes.tick_params(labelsize=TEXT_POINTS)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        # A loss of NaN throughout would leave the axis without epochs.
+        # If all losses were NaN, the axis would have no epochs.
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         if best:
             axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":")
@@ -224,10 +224,10 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
 
 
 def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH, mark: str = "#") -> str:
-    """Return a name as a figure shows it: the middle of long ones left out, ``#index`` where it cannot be shown.
+    """Return a name for a figure: long ones without their middle, ``#index`` for names that cannot be shown.
 
-    Control characters, characters that the font lacks, and spaces at an end cannot. Of several names that must not be
-    taken for each other, ``display_names`` takes care.
+    Names with control characters, missing glyphs, or leading or trailing spaces cannot be shown. ``display_names``
+    keeps several names distinguishable.
 
     Example:
         >>> display_name("American Staffordshire terrier", 3), display_name("金魚", 4)
@@ -243,10 +243,10 @@ def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH, mark: str
 
 
 def display_names(names: Sequence[str], length: int = MAX_NAME_LENGTH) -> list[str]:
-    """Return names as a figure shows them, none of which looks like another one.
+    """Return names for a figure that all look different.
 
-    A class may be called ``#4`` itself: then there is one ``#`` more before the numbers of those without glyphs. Names
-    that are equal once they are shortened end in their numbers.
+    If a class is itself called ``#4``, numbers of names without glyphs get one more ``#``. Names that are equal after
+    shortening end in their numbers.
 
     Example:
         >>> display_names(["#1", "金魚"]), display_names(["a" * 30, "a" * 31], 9)
@@ -265,7 +265,7 @@ def display_names(names: Sequence[str], length: int = MAX_NAME_LENGTH) -> list[s
 
 
 def tick_step(n_classes: int, n_labels: int = 50) -> int:
-    """Return after how many classes the next one is named, a round number, so that at most ``n_labels`` are.
+    """Return the step between labelled classes, a round number, with at most ``n_labels`` labels.
 
     Example:
         >>> [tick_step(n) for n in (10, 100, 1000)]
@@ -276,7 +276,7 @@ def tick_step(n_classes: int, n_labels: int = 50) -> int:
 
 
 def pool_largest(matrix: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Return the largest value of every ``size`` x ``size`` block; NaN only where the whole block is.
+    """Return the largest value of every ``size`` x ``size`` block; NaN only if the whole block is NaN.
 
     Example:
         >>> pool_largest(np.arange(9.0).reshape(3, 3), 2).tolist()
@@ -297,7 +297,7 @@ def _font() -> "FT2Font":
 
 
 def text_inches(text: str) -> float:
-    """Return how wide a text is."""
+    """Return the width of a text in inches."""
     _font().set_text(text)
     return _font().get_width_height()[0] / 64 / DPI
 

@@ -17,13 +17,13 @@ BATCH_SIZE = 16
 
 
 def locating_stage(image_size: int) -> str:
-    """Return the deepest stage of a ResNet whose feature map still has 4 x 4 places; ``layer4`` for photographs.
+    """Return the deepest stage of a ResNet whose feature map still has 4 x 4 positions; ``layer4`` for photographs.
 
     Example:
         >>> locating_stage(224), locating_stage(64), locating_stage(32)
         ('layer4', 'layer3', 'layer2')
     """
-    # The stages see one place for every 4, 8, 16 and 32 pixels: at 32 pixels layer4 has a single one, which locates
+    # The stages have one position for every 4, 8, 16 and 32 pixels: at 32 pixels, layer4 has only one, which locates
     # nothing.
     return next((f"layer{i}" for i in (4, 3, 2) if image_size // 2 ** (i + 1) >= 4), "layer1")
 
@@ -31,24 +31,24 @@ def locating_stage(image_size: int) -> str:
 def grad_cam(
     backbone: nn.Module, head: nn.Module, images: Tensor, targets: ArrayLike, stage: str = "layer4"
 ) -> NDArray[np.float32]:
-    """Return where in each image a stage of the backbone supports a class, each map scaled to a maximum of 1.
+    """Return a map per image that shows where a stage of the backbone supports a class, scaled to a maximum of 1.
 
-    The channels of the stage are weighted by the mean gradient of the class's logit, added up, negative sums set to
-    zero, and resized bilinearly to the image. A map without any support is all zero. The backbone runs in ``eval``
-    mode, and is left in the mode it was in.
+    The channels of the stage are weighted by the mean gradient of the class's logit and summed; negative sums are set
+    to zero, and the map is resized bilinearly to the image. A map without support is all zero. The backbone runs in
+    ``eval`` mode and then returns to its previous mode.
 
     Args:
-        backbone: torchvision's ResNet, its ``fc`` removed: images to features, ``(n, n_features)``.
-        head: Features to logits, ``(n, n_classes)``, such as ``HeadBase.to_torch()``.
+        backbone: torchvision's ResNet without ``fc``: images to features, ``(n, n_features)``.
+        head: Module from features to logits, ``(n, n_classes)``, such as ``HeadBase.to_torch()``.
         images: Normalized images, float, ``(n, 3, side, side)``.
         targets: Class explained in each image, integers, ``(n,)``.
-        stage: ``layer1`` to ``layer4``; the paper's choice is the last, see ``locating_stage`` for small images.
+        stage: ``layer1`` to ``layer4``; the paper uses the last. See ``locating_stage`` for small images.
 
     Returns:
         Maps in [0, 1], ``(n, side, side)``.
 
     Raises:
-        InputError: If the backbone has no such stage, or images and targets differ in number.
+        InputError: If the backbone does not have the stage, or images and targets differ in number.
 
     References:
         Selvaraju et al. (2017), Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization,
@@ -56,7 +56,7 @@ def grad_cam(
     """
     layer = getattr(backbone, stage, None)
     stages = getattr(backbone, "stages", None)
-    if isinstance(stages, nn.Sequential) and len(stages) == 4:  # as timm's ResNetV2 has them
+    if isinstance(stages, nn.Sequential) and len(stages) == 4:  # as in timm's ResNetV2
         layer = stages[int(stage[-1]) - 1]
     if not isinstance(layer, nn.Module):
         raise InputError(f"Grad-CAM needs a backbone with a {stage}, got {type(backbone).__name__}; use a ResNet")
@@ -70,7 +70,7 @@ def grad_cam(
     with _eval_mode(network), torch.inference_mode(False), torch.enable_grad():
         for start in range(0, len(images), BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)
-            # A clone is no inference tensor; a frozen backbone has no gradients unless the input asks for them.
+            # A clone is not an inference tensor; a frozen backbone has no gradients unless the input requires them.
             inputs = images[rows].clone().detach().to(like.device, like.dtype).requires_grad_()
             batch_classes = torch.as_tensor(classes[rows], device=like.device)
             support = explainer.attribute(inputs, batch_classes, relu_attributions=True)
@@ -80,7 +80,7 @@ def grad_cam(
 
 
 def choose_items(evaluation: Evaluation, n_items: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return up to ``n_items`` rows that were predicted right and as many predicted wrong, drawn at random, sorted."""
+    """Return up to ``n_items`` random rows predicted right and up to as many predicted wrong, sorted."""
     rng = np.random.default_rng(seed)
     right = evaluation.labels == evaluation.predictions
     return _draw_rows(right, n_items, rng), _draw_rows(~right, n_items, rng)

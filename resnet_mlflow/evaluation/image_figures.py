@@ -1,4 +1,4 @@
-"""Figures of images that runs log, as tiles on one page: confused pairs and attention maps."""
+"""Figures with images that runs log, as tiles on one page: confused pairs and attention maps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ def confused_pairs_figure(
     n_pairs: int = 5,
     n_images: int = 6,
 ) -> "Figure":
-    """Return images of the commonest confusions, one line per pair, the most confident mistakes first.
+    """Return a figure of the most common confusions, one line of images per pair, the most confident mistakes first.
 
     Args:
-        evaluation: Its rows are what ``read_image`` is asked for.
-        read_image: Gives the image of a row, ``(height, width, 3)`` or ``(height, width)`` uint8 of any size.
-        paths: File of each row, whose names stand below the images; none where images are no files.
-        n_pairs: Pairs of label and prediction, at most.
-        n_images: Images per pair, at most.
+        evaluation: Scored items; its rows are the arguments of ``read_image``.
+        read_image: Returns the image of a row, ``(height, width, 3)`` or ``(height, width)`` uint8 of any size.
+        paths: File of each row; its name is shown below the image. Empty if images are not files.
+        n_pairs: Maximum number of pairs of label and prediction.
+        n_images: Maximum number of images per pair.
     """
     pairs = confused_pairs(evaluation.confusion, n_pairs)
     names = display_names(evaluation.class_names, 30)
@@ -64,14 +64,14 @@ def attention_figure(
     maps: NDArray[np.floating[Any]],
     paths: Sequence[str] = (),
 ) -> "Figure":
-    """Return each image beside itself under its attention map, with label, prediction and probability.
+    """Return a figure of each image next to its attention map, with label, prediction and probability.
 
     Args:
-        evaluation: Where the rows come from.
+        evaluation: The evaluation that the rows refer to.
         rows: Rows of ``evaluation``, right ones first, ``(n,)``.
-        images: What the network saw, ``(n, height, width, 3)``.
+        images: Inputs of the network, ``(n, height, width, 3)``.
         maps: Attention in [0, 1], ``(n, height, width)``.
-        paths: File of each row of ``evaluation``; none where images are no files.
+        paths: File of each row of ``evaluation``; empty if images are not files.
     """
     names = display_names(evaluation.class_names, 22)
     n_columns = 3
@@ -92,10 +92,10 @@ def attention_figure(
 
 
 def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], title: str) -> "Figure":
-    """Return an image beside itself under its attention map.
+    """Return a figure of an image next to its attention map.
 
     Args:
-        image: What the network saw, ``(height, width, 3)``.
+        image: Input of the network, ``(height, width, 3)``.
         heat: Attention in [0, 1], ``(height, width)``.
         title: Shown above them: the predicted class.
     """
@@ -107,7 +107,7 @@ def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], title:
 
 
 def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return an image under its attention map: yellow supports the class most."""
+    """Return an image overlaid with its attention map: yellow supports the class most."""
     from matplotlib import colormaps
 
     opacity = 0.65 * heat[..., None]
@@ -116,7 +116,7 @@ def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray
 
 
 def file_name(path: str, n_characters: int) -> str:
-    """Return a file's name without its folder, fit for a figure; of a long name the end, which tells files apart.
+    """Return a file's name without its folder, for a figure; long names keep their end, which distinguishes files.
 
     Example:
         >>> file_name("crow/photo_of_a_crow_0001.jpg", 12)
@@ -127,7 +127,7 @@ def file_name(path: str, n_characters: int) -> str:
 
 
 def _tile_axes(n_columns: int, n_lines: float) -> tuple["Figure", "Axes"]:
-    """Return a page of square tiles, one unit wide, counted from the top left; one Axes each would be slow."""
+    """Return a page of square tiles, one unit wide, counted from the top left; one Axes per tile would be slow."""
     margin, title = 0.15, 0.3
     height = (WIDTH_INCHES - 2 * margin) / n_columns * LINE_HEIGHT * n_lines
     total = height + 2 * margin + title
@@ -142,6 +142,6 @@ def _draw_tile(axes: "Axes", image: NDArray[np.uint8], x: float, y: float, side:
     longer = max(image.shape[:2])
     h, w = (side * pixels / longer for pixels in image.shape[:2])
     x, y = x + (side - w) / 2, y + (side - h) / 2
-    # Pixels of tiny images stay squares; large ones are averaged down.
+    # Pixels of tiny images stay square; large images are averaged down.
     smoothing = "nearest" if longer <= 96 else "antialiased"
     axes.imshow(image, "gray", vmin=0, vmax=255, extent=(x, x + w, y + h, y), interpolation=smoothing, aspect="auto")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 N_MISTAKES = 50
 THUMBNAIL_SIDE = 96
 THUMBNAIL = "thumbnail"
-# Columns shown for each mistake beside its thumbnail, with their headers.
+# Columns shown for each mistake next to its thumbnail, with their headers.
 COLUMNS = {
     "path": "file",
     "group": "group",
@@ -44,7 +44,7 @@ img { display: block; max-width: 96px; max-height: 96px; }
 
 
 def worst_rows(evaluation: Evaluation, n: int = N_MISTAKES) -> NDArray[np.int64]:
-    """Return the rows of the ``n`` worst mistakes: those whose prediction is furthest above their label in probability.
+    """Return the rows of the ``n`` worst mistakes: the largest gaps in probability between prediction and label.
 
     Example:
         >>> from resnet_mlflow.evaluation.scores import evaluate
@@ -68,11 +68,11 @@ def mistakes_table(
     """Return one row per mistake: ``COLUMNS`` and ``thumbnail``, a small JPEG file in base64.
 
     Args:
-        evaluation: Where the rows come from.
-        rows: Rows of it.
-        read_image: Gives the image of a row, ``(height, width, 3)`` uint8.
+        evaluation: The evaluation that the rows refer to.
+        rows: Rows of ``evaluation``.
+        read_image: Returns the image of a row, ``(height, width, 3)`` uint8.
         paths: File of each row of ``evaluation``.
-        groups: Name of the group of each.
+        groups: Name of each row's group.
     """
     import pandas as pd
 
@@ -98,7 +98,7 @@ def thumbnail(image: NDArray[np.uint8]) -> str:
 
     small = Image.fromarray(image)
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    if max(small.size) * 2 <= THUMBNAIL_SIDE:  # pixels of tiny images stay squares
+    if max(small.size) * 2 <= THUMBNAIL_SIDE:  # pixels of tiny images stay square
         factor = THUMBNAIL_SIDE // max(small.size)
         small = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
     file = io.BytesIO()
@@ -107,14 +107,14 @@ def thumbnail(image: NDArray[np.uint8]) -> str:
 
 
 def mistakes_page(title: str, table: "pd.DataFrame", n_wrong: int) -> str:
-    """Return a self-contained page.
+    """Return a self-contained HTML page.
 
     Args:
         title: Its heading.
-        table: As ``mistakes_table`` gives it.
-        n_wrong: Mistakes there are.
+        table: Result of ``mistakes_table``.
+        n_wrong: Total number of mistakes.
     """
-    # Where no image is a file, or of a group, a column says nothing.
+    # A column is empty if no image is a file, or none has a group.
     names = [name for name in COLUMNS if (table[name] != "").any()]
     headers = ("image", *(COLUMNS[name] for name in names))
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)

@@ -19,14 +19,14 @@ N_BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Items whose largest probability lies in ``(low, high]``.
+    """Items with a largest probability in ``(low, high]``.
 
     Attributes:
         low: Lower edge.
         high: Upper edge.
-        n: Items in it, at least one.
+        n: Number of items in it, at least one.
         confidence: Their mean largest probability.
-        accuracy: Share of them that is right.
+        accuracy: Share of right items.
         interval: 95 % interval of the accuracy.
     """
 
@@ -44,7 +44,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, n_bins: int = N_BIN
     Args:
         probabilities: Rows that sum to one, ``(n_items, n_classes)``.
         labels: Class of each item, ``(n_items,)``.
-        n_bins: Bins of equal width, at least 1.
+        n_bins: Number of bins of equal width, at least 1.
 
     References:
         Guo et al. (2017), On Calibration of Modern Neural Networks, figure 1.
@@ -67,16 +67,16 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, n_bins: int = N_BIN
 
 
 def reliability_figure(bins: Sequence[Bin], judged: str = "test images") -> "Figure":
-    """Return accuracy against confidence with intervals, the line where both are equal, and items per bin below.
+    """Return a figure of accuracy against confidence with intervals and the line of equality, and items per bin below.
 
     Args:
-        bins: As ``reliability`` gives them.
-        judged: What the items are.
+        bins: Result of ``reliability``.
+        judged: Description of the items.
     """
     figure = new_figure(4.6)
     above, below = figure.add_axes((0.09, 0.36, 0.88, 0.6)), figure.add_axes((0.09, 0.11, 0.88, 0.18))
     x, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
-    # An end of the interval may round to the other side of a share of 0 or 1.
+    # Rounding may put an end of the interval on the wrong side of a share of 0 or 1.
     lower = [max(0.0, one.accuracy - one.interval[0]) for one in bins]
     upper = [max(0.0, one.interval[1] - one.accuracy) for one in bins]
     above.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfect calibration")

@@ -1,7 +1,7 @@
 """Scores of a classifier on labelled items, from its probabilities, with their uncertainty.
 
-Classes without test items have no recall. Balanced accuracy and macro-F1 average over the classes that do have items;
-being fixed by the labels, that set is the same for every classifier.
+Classes without test items have no recall. Balanced accuracy and macro-F1 average over the classes with items; this set
+depends only on the labels, so it is the same for every classifier.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ from resnet_mlflow.statistics import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# Among fewer classes the five best are so large a share of all that the score says little.
+# With fewer classes, the top five are so large a share of all that the score says little.
 TOP5_MIN_CLASSES = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What one classifier did on one split; rows of the arrays are items, in the order they were given."""
+    """Results of one classifier on one split; rows of the arrays are items, in the given order."""
 
     metrics: dict[str, float]
     intervals: dict[str, Interval]
@@ -42,10 +42,10 @@ class Evaluation:
     item_ids: NDArray[np.str_]
 
     def report(self) -> dict[str, Any]:
-        """Return precision, recall, F1 and support by class and on average, fit for JSON.
+        """Return precision, recall, F1 and support by class and on average, ready for JSON.
 
-        ``None`` stands for what is undefined: the recall of a class without items, the precision of a class never
-        predicted. Classes lie under their own key, so that one named "accuracy" hides nothing.
+        ``None`` means undefined: the recall of a class without items, or the precision of a class that is never
+        predicted. Classes have their own key, so that a class named "accuracy" hides nothing.
         """
         counts = ClassCounts.of(self.confusion)
         columns = {
@@ -71,7 +71,7 @@ class Evaluation:
         """Return one row per item: ``item_id``, ``label``, ``prediction`` by name, and ``score_<class>`` in float32.
 
         Args:
-            known: What else is known of the items, a column each; stands behind their ids.
+            known: Further columns about the items, placed after their ids.
         """
         import pandas as pd
 
@@ -92,18 +92,18 @@ def evaluate(
 ) -> Evaluation:
     """Return metrics, their 95 % intervals and the confusion matrix of a classifier.
 
-    ``top5_accuracy`` is there from 10 classes on. A prediction is the most probable class, the first where several
-    are. Accuracy has Wilson's interval, modified where there are 3 errors or fewer; balanced accuracy and macro-F1 have
-    it with effective numbers of items, see ``statistics.balanced``.
+    ``top5_accuracy`` is included from 10 classes on. The prediction is the most probable class, the first one if tied.
+    Accuracy has Wilson's interval, modified for 3 errors or fewer; balanced accuracy and macro-F1 have the same with
+    effective numbers of items, see ``statistics.balanced``.
 
     Args:
         labels: Class of each item, integers in ``[0, n_classes)``, ``(n_items,)``.
         probabilities: Rows that sum to one, ``(n_items, n_classes)``.
-        item_ids: What tells items apart, ``(n_items,)``.
-        class_names: Distinct names, ``n_classes`` of them, at least 2.
+        item_ids: Unique ids of the items, ``(n_items,)``.
+        class_names: ``n_classes`` distinct names, at least 2.
 
     Raises:
-        InputError: If an array has the wrong shape, a label is out of range, or a row is no distribution.
+        InputError: If an array has the wrong shape, a label is out of range, or a row is not a distribution.
 
     Example:
         >>> e = evaluate([0, 0, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], ["a", "b", "c"], ["cat", "dog"])
@@ -131,7 +131,7 @@ def evaluate(
 def compute_metrics(
     labels: NDArray[np.int64], probabilities: NDArray[Any], confusion: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Return the metrics of ``evaluate`` without intervals, which trials do not need."""
+    """Return the metrics of ``evaluate`` without intervals, which tuning trials do not need."""
     counts = ClassCounts.of(confusion)
     metrics = {
         "accuracy": float(counts.hits.sum() / len(labels)),
@@ -158,7 +158,7 @@ def balanced_accuracy(counts: ClassCounts) -> Floats:
 
 
 def macro_f1(counts: ClassCounts) -> Floats:
-    """Return the mean F1 over classes with items; equals scikit-learn's with ``labels=`` those classes."""
+    """Return the mean F1 over classes with items; equals scikit-learn's with ``labels=`` set to those classes."""
     present = counts.support > 0
     both = counts.support[present] + counts.predicted[..., present]
     return np.asarray((2 * counts.hits[..., present] / both).mean(axis=-1))
@@ -167,7 +167,7 @@ def macro_f1(counts: ClassCounts) -> Floats:
 def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Return the mean of ``-log p(label)`` in nats, with ``p`` clipped at 2.2e-16 (float64's epsilon).
 
-    The clip, scikit-learn's, makes a certain and wrong answer cost 36 nats instead of infinity.
+    This clip, the same as scikit-learn's, limits the cost of a certain but wrong answer to 36 nats.
     """
     y = np.asarray(labels)
     of_label = np.asarray(probabilities)[np.arange(len(y)), y].astype(np.float64)
@@ -184,7 +184,7 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, n_bi
     Args:
         probabilities: Rows that sum to one, ``(n_items, n_classes)``.
         labels: Class of each item, ``(n_items,)``.
-        n_bins: Bins of equal width, at least 1.
+        n_bins: Number of bins of equal width, at least 1.
 
     References:
         Guo et al. (2017), On Calibration of Modern Neural Networks, equations 2 and 3.
@@ -209,7 +209,7 @@ def confidence_bins(
 
 
 def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """Return the share of items whose label is among the ``k`` most probable classes; of ties, the first classes."""
+    """Return the share of items whose label is among the ``k`` most probable classes; ties go to the first classes."""
     scores, y = np.asarray(probabilities), np.asarray(labels)[:, None]
     of_label = np.take_along_axis(scores, y, axis=1)
     earlier_ties = (scores == of_label) & (np.arange(scores.shape[1]) < y)
@@ -218,7 +218,7 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
 
 
 def confused_pairs(confusion: NDArray[np.int64], n_pairs: int) -> list[tuple[int, int, int]]:
-    """Return the ``n_pairs`` commonest confusions as (label, prediction, items), largest first, none empty."""
+    """Return the ``n_pairs`` most common confusions as (label, prediction, items), largest first, none empty."""
     wrong = confusion - np.diag(np.diagonal(confusion))
     labels, predictions = np.nonzero(wrong)
     counts = wrong[labels, predictions]
@@ -232,7 +232,7 @@ def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> Floa
 
 
 def _averages(columns: dict[str, Floats], support: NDArray[np.int64], weights: NDArray[Any]) -> dict[str, float | int]:
-    # A class with items that is never predicted has no precision; in an average it counts as 0, as it does in F1.
+    # A class with items that is never predicted has no precision; it counts as 0 in averages, as in F1.
     means = {key: float(np.average(np.nan_to_num(values), weights=weights)) for key, values in columns.items()}
     return {**means, "support": int(support.sum())}
 
@@ -266,7 +266,7 @@ def _check_probabilities(probabilities: NDArray[Any], n_items: int, n_classes: i
             f"probabilities must be finite, got NaN or infinity in row {row}; check whether training diverged"
         )
     sums = probabilities.sum(axis=1, dtype=np.float64)
-    # float32 softmax over 1000 classes sums to one within 1e-5, bfloat16 within some 1e-3.
+    # float32 softmax over 1000 classes sums to one within 1e-5, bfloat16 within about 1e-3.
     bad = np.flatnonzero((np.abs(sums - 1) > 5e-3) | (probabilities < 0).any(axis=1))
     if len(bad):
         raise InputError(

@@ -18,9 +18,9 @@ class SliceScore:
     """Accuracy on a slice, with its 95 % interval.
 
     Attributes:
-        column: What tells slices apart.
-        value: What the items of this one have there.
-        n: Items in it.
+        column: Column that defines the slices.
+        value: Value of this slice's items in the column.
+        n: Number of items in it.
         accuracy: Share of them that are right.
         low: Lower end of the interval.
         high: Upper end.
@@ -35,7 +35,7 @@ class SliceScore:
 
     @property
     def name(self) -> str:
-        """Return how a slice is written."""
+        """Return the name of a slice."""
         return f"{self.column}={self.value}"
 
 
@@ -44,8 +44,8 @@ class SliceScores:
     """Scores of all slices.
 
     Attributes:
-        scores: By column, then by value.
-        p_values: Of the slices of a column having one accuracy, by column, after Holm over columns.
+        scores: Scores, ordered by column, then by value.
+        p_values: P values by column for equal accuracy in all its slices, after Holm over columns.
     """
 
     scores: tuple[SliceScore, ...]
@@ -53,7 +53,7 @@ class SliceScores:
 
     @property
     def worst(self) -> SliceScore:
-        """Return the slice whose interval has the lowest upper end, which is most certain to be bad."""
+        """Return the slice whose interval has the lowest upper end: the one most certain to be bad."""
         return min(self.scores, key=lambda one: (one.high, one.accuracy))
 
     def frame(self) -> "pd.DataFrame":
@@ -64,11 +64,11 @@ class SliceScores:
 
 
 def score_slices(correct: ArrayLike, slices: Mapping[str, Sequence[str]]) -> SliceScores | None:
-    """Return the accuracy of each slice, and whether those of a column differ; None where there are no slices.
+    """Return the accuracy of each slice, and whether those of a column differ; None if there are no slices.
 
     Args:
         correct: Whether each item is right, ``(n_items,)``.
-        slices: By column, what each item has there; items with an empty text are in no slice of it.
+        slices: By column, the value of each item; items with an empty text are in no slice of it.
 
     Example:
         >>> found = score_slices([True] * 9 + [False], {"site": ["north"] * 5 + ["south"] * 5})

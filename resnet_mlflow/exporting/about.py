@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that whoever runs it needs nothing else of the project."""
+"""The description inside an exported file, so that running it needs nothing else of the project."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.serving.classifier import Parts
 from resnet_mlflow.uncertainty.rules import rules_as_json
 
-# The key of a file's metadata that holds all of it as JSON.
+# Key in a file's metadata for the whole description as JSON.
 KEY = "resnet_mlflow"
-# What the graph's input is called.
+# Name of the graph's input.
 INPUT = "images"
 
 
 def describe_export(parts: Parts, outputs: Sequence[str], source: Mapping[str, str]) -> dict[str, Any]:
-    """Return what every form of a classifier says of itself, for JSON.
+    """Return the description that every form of a classifier contains, for JSON.
 
     Args:
-        parts: Of the classifier.
-        outputs: Names of what its graph returns, in order.
-        source: Where it is from, such as ``run_id``.
+        parts: Parts of the classifier.
+        outputs: Names of its graph's outputs, in order.
+        source: Its origin, such as ``run_id``.
     """
     description = parts.description
     preprocessing = Preprocessing.read(description.preprocessing)
@@ -42,14 +42,14 @@ def describe_export(parts: Parts, outputs: Sequence[str], source: Mapping[str, s
 
 
 def describe_resizing(preprocessing: Preprocessing, size: int) -> dict[str, Any]:
-    """Return how an image becomes the graph's input: its shorter side is resized, and the middle cut out.
+    """Return how an image becomes the graph's input: its shorter side is resized, and the centre cropped.
 
     Args:
-        preprocessing: What the weights are used to.
+        preprocessing: The preprocessing that the weights expect.
         size: Side of the input in pixels.
 
     Returns:
-        ``to``: length of the shorter side in pixels; ``from``: images whose shorter side is less are resized to the
+        ``to``: length of the shorter side in pixels; ``from``: images with a shorter side below this are resized to the
         input's side instead; ``interpolation``; ``margins``: how half a pixel of a margin is rounded.
 
     Example:

@@ -1,4 +1,4 @@
-"""Forms of a classifier: our own and the exported ones; each turns pixels into answers."""
+"""Forms of a classifier, our own and the exported ones: each maps pixels to answers."""
 
 import importlib.util
 import statistics
@@ -28,7 +28,7 @@ def check_runtimes(formats: Iterable[ExportFormat]) -> None:
     """Refuse formats whose libraries are not installed.
 
     Raises:
-        InputError: If one is missing; names the extra that brings it.
+        InputError: If one is missing; the message names the extra that installs it.
     """
     for row in formats:
         missing = [name for name in row.packages if importlib.util.find_spec(name) is None]
@@ -42,20 +42,20 @@ def check_runtimes(formats: Iterable[ExportFormat]) -> None:
 def write_graphs(
     parts: Parts, precisions: Sequence[str], folder: Path, batches: Callable[[], Iterator[Pixels]]
 ) -> dict[str, Path]:
-    """Return an ONNX graph of the classifier per precision, written into a folder.
+    """Write an ONNX graph of the classifier for each precision into a folder, and return them.
 
     Args:
-        parts: Of the classifier.
-        precisions: Of the backbone.
-        folder: Where graphs are written.
-        batches: Gives pixels of training images, which ranges for int8 are taken from.
+        parts: Parts of the classifier.
+        precisions: Precisions of the backbone.
+        folder: Folder for the graphs.
+        batches: Returns pixels of training images, for the ranges of int8.
 
     Raises:
         InputError: If its backbone, head or score of unlike images cannot be exported.
     """
     description = parts.description
     written = {}
-    # int8 is made of the exact graph.
+    # int8 is made from the exact graph.
     for precision in dict.fromkeys(EXACT if one == INT8 else one for one in precisions):
         graph = ClassifierGraph(
             parts.backbone,
@@ -74,13 +74,13 @@ def write_graphs(
 
 
 def write_form(row: ExportFormat, graph: Path, folder: Path, about: Mapping[str, Any]) -> Runner:
-    """Return what runs a form, loaded back from the files that were written of it.
+    """Write a form to files, load it back, and return its runner.
 
     Args:
         row: Its format.
         graph: The ONNX graph of its precision.
-        folder: Where files are written; made here.
-        about: What they say of themselves.
+        folder: Folder for the files; created here.
+        about: Description to include.
     """
     folder.mkdir(parents=True)
     load(row.save)(graph, folder, about)
@@ -89,7 +89,7 @@ def write_form(row: ExportFormat, graph: Path, folder: Path, about: Mapping[str,
 
 
 def own_runner(parts: Parts, precision: str) -> Runner:
-    """Return what runs the classifier as it is served on this processor, in ``fp32`` or ``bf16``."""
+    """Return the runner of the classifier as served on this processor, in ``fp32`` or ``bf16``."""
     form = inference_form(parts.backbone, precision)
     preprocessing = Preprocessing.read(parts.description.preprocessing)
     names = parts.description.class_names
@@ -99,7 +99,7 @@ def own_runner(parts: Parts, precision: str) -> Runner:
         if parts.rules is None:
             judged = unconditional(parts.head.predict_proba(features))
             return {SCORES: judged.probabilities, LABEL: judged.labels}
-        # Light changes the reasons of answers only, which no graph gives.
+        # Brightness affects only the reasons for answers, which graphs do not return.
         judged = parts.rules.judge(parts.head, features, np.full((len(features), 4), np.nan, np.float32), names)
         return {SCORES: judged.probabilities, LABEL: judged.labels, SET: judged.sets, ANSWERED: judged.answered}
 
@@ -107,7 +107,7 @@ def own_runner(parts: Parts, precision: str) -> Runner:
 
 
 def run_all(runners: Mapping[str, Runner], batches: Iterable[Pixels]) -> dict[str, dict[str, Any]]:
-    """Return what every form says of all images, batch by batch: memory does not grow with the size of images."""
+    """Return every form's outputs for all images, computed in batches: memory does not grow with the size of images."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
     for pixels in batches:
         for name, run in runners.items():
@@ -119,14 +119,14 @@ def run_all(runners: Mapping[str, Runner], batches: Iterable[Pixels]) -> dict[st
 
 
 def time_all(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
-    """Return milliseconds per image of every form, the median of rounds in which all take turns.
+    """Return milliseconds per image of every form: the median over rounds in which all forms take turns.
 
-    A turn is several calls after a pause, of which the first counts for nothing: threads of the form before wait
-    actively for a while, and would take its cores.
+    A turn is several calls after a pause, and the first call does not count: threads of the previous form busy-wait for
+    a while and would occupy the cores.
 
     Args:
-        runners: By name.
-        pixels: Of the images of one call.
+        runners: Runners by name.
+        pixels: Pixels of the images of one call.
     """
     taken: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(_ROUNDS):
@@ -137,7 +137,7 @@ def time_all(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
 
 
 def _calls(run: Runner, pixels: Pixels) -> list[float]:
-    """Return the seconds of several calls, of more where they are short."""
+    """Return the seconds of several calls, of more if they are short."""
     taken: list[float] = []
     while len(taken) < _FEWEST_CALLS or sum(taken) < _SHORTEST_S:
         began = time.perf_counter()

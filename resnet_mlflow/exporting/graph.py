@@ -1,4 +1,4 @@
-"""A complete classifier as one torch module, from resized uint8 pixels to answers, that can be exported."""
+"""A complete classifier as one exportable torch module, from resized uint8 pixels to answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from resnet_mlflow.uncertainty.graphs import RulesGraph
 from resnet_mlflow.uncertainty.rules import Rules
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Of the arrays that come out; the last three where there are rules.
+# Names of the output arrays; the last three only with rules.
 SCORES, LABEL, SET, ANSWERED, UNLIKE = "scores", "label", "set", "answered", "unlike"
 PLAIN_OUTPUTS, RULED_OUTPUTS = (SCORES, LABEL), (SCORES, LABEL, SET, ANSWERED, UNLIKE)
 
@@ -23,12 +23,12 @@ class ClassifierGraph(nn.Module):
     """Normalisation, backbone, head and rules: pixels to scores, label and, with rules, set, answered and unlike.
 
     Args:
-        backbone: As ``build_backbone`` gives it, in eval mode.
-        head: Fitted on its features.
-        preprocessing: How the weights want their images; they come resized already.
-        rules: When it should not answer; None: it always does.
-        class_names: In the order of the head's columns.
-        precision: A key of ``DTYPES``, of the backbone; all else is in fp32.
+        backbone: Result of ``build_backbone``, in eval mode.
+        head: Head fitted on its features.
+        preprocessing: The preprocessing that the weights expect; images are already resized.
+        rules: Rules for withholding an answer; None means that it always answers.
+        class_names: Class names in the order of the head's columns.
+        precision: Precision of the backbone, a key of ``DTYPES``; everything else is in fp32.
 
     Raises:
         InputError: If the head, or the score of unlike images, has no graph.
@@ -45,7 +45,7 @@ class ClassifierGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype = DTYPES[precision]
-        # Graphs are quantised by the name of this part.
+        # Quantisation finds this part of graphs by its name.
         self.backbone = plain_form(backbone).to(self.dtype)
         self.head = head.to_graph()
         self.temperature = float(head.temperature_)
@@ -57,7 +57,7 @@ class ClassifierGraph(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Return the names of what comes out."""
+        """Return the names of the outputs."""
         return PLAIN_OUTPUTS if self.rules is None else RULED_OUTPUTS
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 Pixels = NDArray[np.uint8]
-# From pixels (n_images, side, side, 3) to what the graph returns, by name.
+# Maps pixels (n_images, side, side, 3) to the graph's outputs, by name.
 Runner = Callable[[Pixels], dict[str, NDArray[Any]]]
-# Additions and maxima between convolutions stay in float32: as fast on this project's networks, and 30 % nearer.
+# Additions and maxima between convolutions stay in float32: equally fast on this project's networks, and 30 % closer.
 _QUANTISED = "Conv"
 _BACKBONE = "/backbone: "
-# Of the numbers in one file: what holds it counts its bytes in 31 bits, and the graph itself takes some.
+# Maximum size of the numbers in one file: protobuf counts bytes in 31 bits, and the graph itself takes some.
 _MOST_BYTES = 2_000_000_000
 
 
 def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: str) -> None:
-    """Write a classifier's graph as ONNX, of any number of images.
+    """Write a classifier's graph as ONNX, for any number of images.
 
     Args:
-        graph: Of the classifier.
+        graph: Graph of the classifier.
         path: The file to write.
         image_size: Side of its input in pixels.
-        backbone: Name of the network, for the refusal.
+        backbone: Name of the network, for the error.
 
     Raises:
-        InputError: If torch cannot export the network, or the graph is larger than a file of ONNX may be.
+        InputError: If torch cannot export the network, or the graph is too large for an ONNX file.
     """
     import torch
 
@@ -64,13 +64,13 @@ def write_graph(graph: ClassifierGraph, path: Path, image_size: int, backbone: s
 
 
 def write_module(module: "nn.Module", example: "Tensor", path: Path, outputs: Sequence[str]) -> None:
-    """Write a torch module of one input as ONNX; its first axis, and that of its outputs, may have any length.
+    """Write a torch module with one input as ONNX; the first axis of its input and outputs may have any length.
 
     Args:
-        module: In eval mode.
-        example: Of its input.
+        module: The module, in eval mode.
+        example: Example of its input.
         path: The file to write.
-        outputs: Names of what it returns.
+        outputs: Names of its outputs.
     """
     import torch
 
@@ -90,13 +90,13 @@ def write_module(module: "nn.Module", example: "Tensor", path: Path, outputs: Se
 
 
 def quantise(source: Path, path: Path, batches: Iterable[Pixels]) -> None:
-    """Write a copy of a float32 graph whose backbone convolves in int8.
+    """Write a copy of a float32 graph with int8 convolutions in its backbone.
 
-    Weights get a scale per channel, activations one each, from the least and the greatest value on the images given.
-    The head stays in float32: it takes little of the time, and distances need their digits.
+    Weights have one scale per channel; each activation has one scale, from its smallest and largest value on the given
+    images. The head stays in float32: it takes little time, and distances need the precision.
 
     Args:
-        source: The graph, as ``write_graph`` wrote it in fp32.
+        source: An fp32 graph from ``write_graph``.
         path: The file to write.
         batches: Pixels of training images, ``(n_images, side, side, 3)`` each.
 
@@ -124,17 +124,17 @@ def quantise(source: Path, path: Path, batches: Iterable[Pixels]) -> None:
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=own,
             per_channel=True,
-            activation_type=QuantType.QUInt8,  # with signed weights, the pair that AVX-512 VNNI multiplies
+            activation_type=QuantType.QUInt8,  # with signed weights, the combination that AVX-512 VNNI multiplies
             weight_type=QuantType.QInt8,
         )
 
 
 def save(graph: Path, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write a graph with what it says of itself; see ``registry.export_formats``."""
+    """Write a graph with its description; see ``registry.export_formats``."""
     import onnx
 
     model = onnx.load(graph)
-    # What the exporter left of our modules and of paths on this machine is nobody's business.
+    # The exporter's traces of our modules and of paths on this machine are removed for privacy.
     for node in model.graph.node:
         del node.metadata_props[:]
     entry = model.metadata_props.add()
@@ -143,7 +143,7 @@ def save(graph: Path, folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path) -> Runner:
-    """Return what runs the files of ``save`` on all cores of the processor; see ``registry.export_formats``."""
+    """Return a runner for the files of ``save`` on all cores of the processor; see ``registry.export_formats``."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

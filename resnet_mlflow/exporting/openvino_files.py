@@ -1,4 +1,4 @@
-"""ONNX graphs as OpenVINO's IR, and OpenVINO."""
+"""ONNX graphs as OpenVINO IR, and the OpenVINO runtime."""
 
 import json
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ from resnet_mlflow.exporting.about import KEY
 from resnet_mlflow.exporting.onnx_files import Pixels, Runner
 
 MODEL_FILE = "model.xml"
-# Parts that are in another precision say so themselves; left to itself, OpenVINO would compute heads in bf16 too.
+# Parts in another precision are marked in the graph; by default, OpenVINO would compute heads in bf16 too.
 HINTS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def save(graph: Path, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write an ONNX graph as IR, with what it says of itself; see ``registry.export_formats``."""
+    """Write an ONNX graph as IR, with its description; see ``registry.export_formats``."""
     import openvino
 
-    # Not by convert_model, which reports to its makers.
+    # Not with convert_model, which sends telemetry.
     model = openvino.Core().read_model(graph)
     model.set_rt_info(json.dumps(dict(about)), [KEY])
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
 
 
 def load(folder: Path) -> Runner:
-    """Return what runs the files of ``save`` on all cores of the processor; see ``registry.export_formats``."""
+    """Return a runner for the files of ``save`` on all cores of the processor; see ``registry.export_formats``."""
     import openvino
 
     options = HINTS | {"INFERENCE_NUM_THREADS": n_cores()}

@@ -13,9 +13,9 @@ from resnet_mlflow.registry.export_formats import EXACT
 from resnet_mlflow.statistics import Interval, tango_interval
 from resnet_mlflow.statistics.intervals import normal_quantile
 
-# Largest difference of a score that the exact form may have: sums of float32 in another order make a hundredth of it.
+# Largest permitted difference of a score in the exact form; another order of float32 sums gives a hundredth of it.
 TOLERANCE = 1e-4
-# Share of images whose set, or being answered, may be another in the exact form: rounding may cross a threshold.
+# Share of images whose set or answered flag may differ in the exact form: rounding may cross a threshold.
 CROSSING = 1e-3
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -26,13 +26,13 @@ class Parity:
     """How a form performs on the test split, compared with the classifier itself.
 
     Attributes:
-        n_images: How many there are.
-        n_alike: Images with the label that the classifier gives in fp32.
-        max_difference: Largest difference of a score to the classifier's in fp32.
-        accuracy: Of the form.
+        n_images: Number of images.
+        n_alike: Number of images with the label of the classifier in fp32.
+        max_difference: Largest difference of a score from the classifier's in fp32.
+        accuracy: Accuracy of the form.
         difference: Its accuracy minus that of the classifier in its own precision.
-        interval: Of that difference, 95 %, paired.
-        answered_alike: Share of images answered where the classifier answers; None without rules.
+        interval: Paired 95 % interval of that difference.
+        answered_alike: Share of images with the classifier's decision to answer; None without rules.
         sets_alike: Share of images with the classifier's set; None without rules.
     """
 
@@ -47,17 +47,17 @@ class Parity:
 
     @property
     def agreement(self) -> float:
-        """Return the share of images with the label that the classifier gives in fp32."""
+        """Return the share of images with the label of the classifier in fp32."""
         return self.n_alike / self.n_images
 
 
 def compare(form: Outputs, exact: Outputs, own: Outputs, labels: NDArray[np.int64]) -> Parity:
-    """Return how well a form agrees.
+    """Return how well a form agrees with the classifier.
 
     Args:
-        form: What it says of the test images, by name.
-        exact: What the classifier says in fp32.
-        own: What it says in its own precision, which it is served in.
+        form: Outputs of the form for the test images, by name.
+        exact: Outputs of the classifier in fp32.
+        own: Its outputs in its own precision, in which it is served.
         labels: The true classes, ``(n_images,)``.
     """
     right, own_right = form[LABEL] == labels, own[LABEL] == labels
@@ -81,16 +81,16 @@ def compare(form: Outputs, exact: Outputs, own: Outputs, labels: NDArray[np.int6
 
 
 def check(found: Parity, form: str, precision: str, margin: float) -> None:
-    """Refuse a form that does not agree with the classifier: in fp32 in every image, else in its accuracy.
+    """Refuse a form that does not agree with the classifier: on every image in fp32, else in accuracy.
 
     Args:
-        found: What was measured.
-        form: What it is called.
-        precision: What it computes in.
-        margin: Accuracy that other forms than fp32 may lose.
+        found: The measurements.
+        form: Name of the form.
+        precision: Precision of the form.
+        margin: Accuracy that forms other than fp32 may lose.
 
     Raises:
-        InputError: With the figures.
+        InputError: If it does not agree; the message has the figures.
     """
     if precision == EXACT:
         _check_exact(found, form)
@@ -108,7 +108,7 @@ def check(found: Parity, form: str, precision: str, margin: float) -> None:
 def _check_exact(found: Parity, form: str) -> None:
     least = 1 - max(CROSSING, 1 / found.n_images)
     rules_alike = found.answered_alike is None or min(found.answered_alike, found.sets_alike or 0.0) >= least
-    # Not below, so that a score that is not a number is refused.
+    # A positive condition, so that NaN scores are refused.
     if found.n_alike == found.n_images and found.max_difference <= TOLERANCE and rules_alike:
         return
     rules = (
@@ -122,7 +122,7 @@ def _check_exact(found: Parity, form: str) -> None:
 
 
 def n_needed(margin: float) -> int:
-    """Return the fewest test images whose interval lies above ``-margin`` if no prediction changes.
+    """Return the smallest number of test images for an interval above ``-margin`` if no prediction changes.
 
     Example:
         >>> n_needed(0.02), tango_interval(0, 0, 189)[0] > -0.02

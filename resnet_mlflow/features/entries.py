@@ -16,14 +16,14 @@ from resnet_mlflow.features.row_file import BLOCK_ROWS
 from resnet_mlflow.files.digests import file_sha256
 
 KEY = re.compile(r"[0-9A-Za-z]{1,64}")
-# All that an entry's checksums may name; names become paths.
+# The only file names that an entry's checksums may contain; names become paths.
 FILE = re.compile(r"(train|val|test)\.(features|labels|ids)\.npy")
-# And what those of an entry on its way may name besides: features of the rows from a number on.
+# File names also allowed for an entry in transit: features from a row number on.
 SHARD = re.compile(r"(train|val|test)\.features\.(\d{8,12})\.npy")
-# Rows of a split that travel together: 100 MB of resnet18's, 400 MB of resnet50's.
+# Rows of a split sent in one file: 100 MB for resnet18, 400 MB for resnet50.
 SHARD_ROWS = 50_000
 META = "meta.json"
-MAX_META_BYTES = 2**28  # one line per image left out
+MAX_META_BYTES = 2**28  # one line per omitted image
 
 
 class DamagedEntryError(Exception):
@@ -32,10 +32,10 @@ class DamagedEntryError(Exception):
 
 @dataclass(frozen=True)
 class Expected:
-    """What features from elsewhere must match.
+    """Requirements on features from elsewhere.
 
     Attributes:
-        key: Their name.
+        key: Their key.
         splits: The images, by split.
         class_names: Names of the classes 0, 1, ...
         n_features: Length of a feature vector.
@@ -48,18 +48,18 @@ class Expected:
 
     @property
     def max_bytes(self) -> int:
-        """Return what all files of such an entry weigh at most."""
-        # Per image: a float32 per feature, a label, an id of 32 characters, and a line where it was left out.
+        """Return the maximum total size of an entry's files."""
+        # Per image: a float32 per feature, a label, an id of 32 characters, and a line if it was left out.
         return MAX_META_BYTES // 16 + sum(map(len, self.splits.values())) * (4 * self.n_features + 8 + 128 + 1024)
 
 
 def seal_entry(folder: Path, content: Mapping[str, Any], key: str) -> None:
-    """Write an entry's meta data with the checksums of its files and of itself."""
+    """Write an entry's metadata with the checksums of its files and of itself."""
     write_meta(folder / META, content, key, {file.name: file_sha256(file) for file in sorted(folder.glob("*.npy"))})
 
 
 def write_meta(file: Path, content: Mapping[str, Any], key: str, checksums: Mapping[str, str]) -> None:
-    """Write what an entry says of itself, with the checksums of files and its own."""
+    """Write an entry's metadata with the checksums of files and its own."""
     meta = {name: value for name, value in content.items() if name != "checksums"} | {"features_key": key}
     meta["checksums"] = {**checksums, "meta": _meta_checksum(meta)}
     file.write_text(json.dumps(meta, indent=1), encoding="utf-8")
@@ -83,20 +83,20 @@ def read_entry(folder: Path, key: str) -> FeatureSet:
 
 
 def read_splits(folder: Path, names: Iterable[str]) -> dict[str, FeatureSplit]:
-    """Return the splits whose features are among files of a folder, by name.
+    """Return by name the splits whose features are in a folder.
 
     Raises:
-        DamagedEntryError: If they hold no such arrays.
+        DamagedEntryError: If the files do not hold valid arrays.
     """
     splits = dict.fromkeys(name.split(".")[0] for name in names if ".features." in name)
     return {name: _read_split(folder, name) for name in splits}
 
 
 def check_entry(found: FeatureSet, expected: Expected) -> None:
-    """Refuse features that are not of the expected images: row by row where those left out are left out.
+    """Refuse features that do not match the expected images row by row, apart from those left out.
 
     Raises:
-        DamagedEntryError: If a split, label, id, class, number or shape is another, or a number is none.
+        DamagedEntryError: If a split, label, id, class, count or shape differs, or a feature is not a number.
     """
     if set(found.splits) != set(expected.splits) or found.meta.get("class_names") != list(expected.class_names):
         raise DamagedEntryError("its splits or classes differ")
@@ -116,10 +116,10 @@ def check_entry(found: FeatureSet, expected: Expected) -> None:
 
 
 def left_out_rows(skipped: Any, expected: Expected) -> dict[str, list[int]]:
-    """Return the rows of images that an entry leaves out, by split.
+    """Return the rows of images that an entry omits, by split.
 
     Raises:
-        DamagedEntryError: If there are no such images.
+        DamagedEntryError: If the dataset has no such images.
     """
     rows: dict[str, list[int]] = {name: [] for name in expected.splits}
     try:
@@ -133,12 +133,12 @@ def left_out_rows(skipped: Any, expected: Expected) -> dict[str, list[int]]:
 
 
 def read_meta(file: Path, key: str, names: Sequence[re.Pattern[str]]) -> dict[str, Any]:
-    """Return what an entry says of itself, by its own checksum; the files that it names are not looked at.
+    """Return an entry's metadata, verified by its own checksum; the files that it names are not checked.
 
     Args:
         file: Its ``meta.json``.
-        key: Of which it must be the entry.
-        names: What may be named beside its own.
+        key: Key that the entry must have.
+        names: Allowed file names, besides the standard ones.
 
     Raises:
         DamagedEntryError: If it is not what was written, of another key, or names other files.
@@ -172,7 +172,7 @@ def _meta_checksum(meta: dict[str, Any]) -> str:
 
 def _read_split(folder: Path, name: str) -> FeatureSplit:
     try:
-        # Mapped first: a header that announces more than the file holds is refused, not made room for.
+        # Memory-mapped first: a header that announces more than the file holds is refused before memory is allocated.
         features, labels, ids = (
             np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)
             for part in ("features", "labels", "ids")

@@ -53,15 +53,15 @@ def extract_features(
 ) -> FeatureSet:
     """Return the dataset's features: from the store, or computed and stored.
 
-    Two processes that want the same features do the work once: the second waits for the first. Under
-    ``torchrun`` every rank calls this, computes a contiguous share of the rows, and gets the whole.
+    If two processes need the same features, the work is done once: the second waits for the first. Under ``torchrun``
+    every rank calls this, computes a contiguous share of the rows, and gets the whole result.
 
     Args:
-        dataset: What to extract.
+        dataset: The images.
         config: Backbone, image size, precision, device, batch size, threads and ``on_bad_image``.
-        store: Where features are looked up and written.
+        store: The feature store.
         resolved: The backbone's weights.
-        identity: What ``identify`` says of these, where the caller knows it.
+        identity: Result of ``identify`` for these arguments, if the caller has it.
         show_progress: Whether a bar shows images per second and the time left.
 
     Raises:
@@ -82,7 +82,7 @@ def extract_features(
 
 @dataclass(frozen=True)
 class _Request:
-    """What every step of one extraction needs."""
+    """Data that every step of one extraction needs."""
 
     dataset: ImageDataset
     config: FeatureConfig
@@ -93,9 +93,9 @@ class _Request:
 
 
 def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSet:
-    """Return the entry, written by this process, its peers, or whoever held the lock before."""
+    """Return the entry, written by this process, its peers, or the previous holder of the lock."""
     fabric = request.fabric
-    # Only rank 0 takes the lock and looks: ranks must agree on whether there is work.
+    # Only rank 0 takes the lock and checks: ranks must agree on whether there is work.
     with store.lock(key) if fabric.global_rank == 0 else nullcontext():
         found = store.get(key) if fabric.global_rank == 0 else None
         if not fabric.broadcast(found is not None):
@@ -127,7 +127,7 @@ def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
 
 
 def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> None:
-    """Write all rows of all splits that are not there yet; only rank 0 has the entry, and completes it."""
+    """Write all missing rows of all splits; only rank 0 has the entry and completes it."""
     folder = Path(request.fabric.broadcast(str(entry.folder) if entry else ""))
     started, n_done = time.perf_counter(), 0
     skipped: Skipped = []
@@ -145,7 +145,7 @@ def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> 
 
 
 def _done_before(request: _Request, folder: Path, name: str, split: ImageSplit) -> Done:
-    """Return what an interrupted extraction has left; all ranks must agree on it."""
+    """Return the result of an interrupted extraction; all ranks must agree on it."""
     found: Done | None = None
     if request.fabric.global_rank == 0:
         found = begin_split(folder, name, _shape(request, split))
@@ -159,7 +159,7 @@ def _shape(request: _Request, split: ImageSplit) -> tuple[int, int]:
 def _write_split(
     request: _Request, form: InferenceForm, folder: Path, name: str, split: ImageSplit, found: Done
 ) -> Skipped:
-    """Write this rank's share of a split's missing rows; return what all ranks skipped of them."""
+    """Write this rank's share of a split's missing rows; return the images that any rank skipped."""
     fabric = request.fabric
     skipped: Skipped = []
     missing = np.setdiff1d(np.arange(len(split)), found.rows)
@@ -188,7 +188,7 @@ def _write_run(
     skipped: Skipped,
     bar: "tqdm[Any]",
 ) -> None:
-    """Write rows that lie next to each other, and add to ``skipped``; what is done when it fails is noted."""
+    """Write adjacent rows, and add to ``skipped``; on failure, finished rows are recorded."""
     try:
         for done, features in _blocks(request, form, writer.split, rows, skipped):
             writer.write(done, features, skipped)
@@ -201,7 +201,7 @@ def _write_run(
 def _blocks(
     request: _Request, form: InferenceForm, name: str, rows: NDArray[np.int64], skipped: Skipped
 ) -> Iterator[Block]:
-    """Yield rows of a split and their features; those that cannot be decoded are added to ``skipped``, or raise."""
+    """Yield rows of a split and their features; images that cannot be decoded are added to ``skipped``, or raise."""
     config = request.config
 
     def note(row: int, error: BadImageError) -> None:
@@ -221,7 +221,7 @@ def _blocks(
 
 
 def _gather(fabric: "Fabric", skipped: Skipped, failure: InputError | None) -> Skipped:
-    """Return what all ranks skipped; where one of them failed, all raise its error instead of waiting for it."""
+    """Return the images that any rank skipped; if a rank failed, all raise its error instead of waiting for it."""
     if fabric.world_size == 1:
         if failure is not None:
             raise failure
@@ -249,7 +249,7 @@ def extract_shard(
     shard: Shard,
     file: Path,
 ) -> tuple[Skipped, str]:
-    """Write the features of some rows of a split to a ``.npy`` file; return what was left out, and the weights taken.
+    """Write the features of some rows of a split to a ``.npy`` file; return the skipped images and the weights used.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``on_bad_image`` is ``fail``.
@@ -268,5 +268,5 @@ def extract_shard(
 
 @lru_cache(maxsize=1)
 def _fabric_of(device: str, n_ranks: int) -> "Fabric":
-    # A study extracts in many cells; a training leaves the other ranks before it does.
+    # A study extracts in many cells; a training run leaves the process group before it extracts.
     return open_fabric(device)

@@ -1,4 +1,4 @@
-"""Entries of a feature store put together from rows that others compute, and what every entry says of itself."""
+"""Assembles feature store entries from rows that other processes compute, and writes the metadata of all entries."""
 
 import importlib.metadata
 import time
@@ -26,7 +26,7 @@ from resnet_mlflow.registry.backbones import BACKBONES
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows of a split that somebody computes: ``first`` to ``stop - 1``."""
+    """Rows of a split that one process computes: ``first`` to ``stop - 1``."""
 
     split: str
     first: int
@@ -34,19 +34,19 @@ class Shard:
 
     @property
     def file_name(self) -> str:
-        """Return the name under which their features are sent."""
+        """Return the file name for their features."""
         return shard_name(self.split, self.first)
 
 
 @dataclass(frozen=True)
 class Brought:
-    """A shard that somebody computed.
+    """A computed shard.
 
     Attributes:
         shard: Its rows.
-        file: With their features, for the time of a block.
+        file: File with their features, valid within a block.
         skipped: Images left out of it.
-        weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
+        weights_taken: Tensors used from the weights file, if known and not the standard ones.
     """
 
     shard: Shard
@@ -62,17 +62,17 @@ def gather_features(
     store: FeatureStore,
     bring: Callable[[Sequence[Shard]], Iterator[Brought]],
 ) -> FeatureSet:
-    """Return the dataset's features: from the store, or put together from shards that others compute.
+    """Return the dataset's features: from the store, or assembled from shards that other processes compute.
 
     Args:
-        dataset: What is extracted.
-        identity: What the features are.
+        dataset: The images.
+        identity: Identity of the features.
         resolved: The backbone's weights.
-        store: Where features are looked up and written.
-        bring: Gives shards as they come, of those that are missing.
+        store: The feature store.
+        bring: Yields the missing shards in order of arrival.
 
     Raises:
-        InputError: If a shard is not what was asked for, or the store cannot be written to.
+        InputError: If a shard is not the requested one, or the store cannot be written to.
     """
     key = features_key(identity)
     with store.lock(key):
@@ -135,10 +135,10 @@ def shards_of(dataset: ImageDataset) -> list[Shard]:
 
 
 def ordered(left_out: Skipped, name: str, split: ImageSplit) -> Skipped:
-    """Return what was left out of a split in the order of its rows.
+    """Return the images left out of a split in the order of its rows.
 
     Raises:
-        InputError: If that is all of it.
+        InputError: If these are all its images.
     """
     if len(left_out) == len(split):
         raise InputError(f"a split must contain at least one readable image, got none of {len(split)} in {name!r}")
@@ -146,7 +146,7 @@ def ordered(left_out: Skipped, name: str, split: ImageSplit) -> Skipped:
 
 
 def complete(entry: EntryWriter, dataset: ImageDataset, skipped: Skipped) -> None:
-    """Write what an entry needs besides the features of all rows, which lose those of images left out."""
+    """Complete an entry that has the features of all rows: drop those of omitted images and write the rest."""
     for name, split in dataset.splits.items():
         kept = np.setdiff1d(np.arange(len(split)), [item["row"] for item in skipped if item["split"] == name])
         if len(kept) < len(split):
@@ -162,7 +162,7 @@ def describe(
     seconds: float,
     n_done_before: int,
 ) -> dict[str, Any]:
-    """Return what an entry says of itself, besides the device and the weights that were taken."""
+    """Return an entry's metadata, except the device and the weights used."""
     n_images = sum(map(len, dataset.splits.values())) - n_done_before
     return asdict(identity) | {
         "dataset": dataset.name,

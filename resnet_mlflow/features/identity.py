@@ -1,4 +1,4 @@
-"""Features of a dataset, the key that names them, and the splits that heads use."""
+"""Features of a dataset, the key that identifies them, and the splits that heads use."""
 
 import hashlib
 import json
@@ -23,10 +23,9 @@ from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing, changed
 
 logger = logging.getLogger(__name__)
 
-# What features are made with where weights do not say otherwise: a change of resizing.resize_crop or
-# loading.normalize needs a new text.
+# Preprocessing for weights that specify none: a change of resizing.resize_crop or loading.normalize needs a new text.
 PREPROCESSING = str(PLAIN)
-# Validation items that nothing is selected on.
+# Validation items that are not used for selection.
 CALIBRATION = "calibration"
 
 
@@ -38,8 +37,8 @@ class FeatureSplit:
         features: ``(n_items, n_features)`` float32, possibly a memory map.
         labels: ``(n_items,)`` int64.
         item_ids: ``(n_items,)`` text, the digest of each item's content.
-        group_numbers: What ``groups`` are, where the dataset is known, ``(n_items,)``.
-        items: Numbers of the items in the dataset, as its splits have them, ``(n_items,)``; None where it is not known.
+        group_numbers: Values of ``groups``, if the dataset is known, ``(n_items,)``.
+        items: Numbers of the items in the dataset, as in its splits, ``(n_items,)``; None if unknown.
     """
 
     features: NDArray[np.float32]
@@ -52,7 +51,7 @@ class FeatureSplit:
         return len(self.labels)
 
     def select(self, rows: NDArray[np.int64]) -> "FeatureSplit":
-        """Return the given rows, in memory."""
+        """Return the given rows as arrays in memory."""
         return FeatureSplit(
             np.asarray(self.features[rows]),
             self.labels[rows],
@@ -63,23 +62,23 @@ class FeatureSplit:
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """Return the number of each item's group, ``(n_items,)``; equal content is always one."""
+        """Return the number of each item's group, ``(n_items,)``; copies are always one group."""
         return number_groups(self.item_ids) if self.group_numbers is None else self.group_numbers
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of a dataset's splits, with where they come from in ``meta``."""
+    """Features of a dataset's splits, with their origin in ``meta``."""
 
     key: str
     splits: Mapping[str, FeatureSplit]
     meta: Mapping[str, Any]
 
     def of(self, dataset: ImageDataset) -> "FeatureSet":
-        """Return the features with the groups and numbers of the images that they are of.
+        """Return the features with the groups and numbers of their images.
 
         Args:
-            dataset: What they were extracted from; images left out are named in ``meta``.
+            dataset: The dataset they were extracted from; omitted images are listed in ``meta``.
         """
         return replace(self, splits={name: self._of(dataset.splits[name], name) for name in self.splits})
 
@@ -92,7 +91,7 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class FeatureIdentity:
-    """Everything that decides what the features are, and nothing else.
+    """Everything that determines the features, and nothing else.
 
     Attributes:
         dataset_digest: Content digest of the dataset.
@@ -114,11 +113,11 @@ class FeatureIdentity:
 
 
 def identify(dataset: ImageDataset, config: FeatureConfig, resolved: ResolvedWeights) -> FeatureIdentity:
-    """Return what the features of a request would be, without computing them or importing torch.
+    """Return the identity of requested features, without computing them or importing torch.
 
     Raises:
-        InputError: If the device asked for is not there, or images cannot be prepared as the weights or the request
-            want it.
+        InputError: If the requested device is not available, or the preprocessing of the weights or the request is not
+            supported.
     """
     image_size = config.image_size or dataset.default_image_size
     return FeatureIdentity(
@@ -146,7 +145,7 @@ def _preprocessing(config: FeatureConfig, resolved: ResolvedWeights, image_size:
 
 
 def features_key(identity: FeatureIdentity) -> str:
-    """Return the name of the features in every store, 32 hexadecimal digits."""
+    """Return the key of the features in every store, 32 hexadecimal digits."""
     canonical = json.dumps(asdict(identity), sort_keys=True)
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
@@ -154,16 +153,16 @@ def features_key(identity: FeatureIdentity) -> str:
 def partition(
     feature_set: FeatureSet, val_fraction: float, seed: int, shots: int = 0, calibration_fraction: float = 0.0
 ) -> dict[str, FeatureSplit]:
-    """Return the splits ``train``, ``val`` and ``test``; where there is no ``val``, it is drawn from train.
+    """Return the splits ``train``, ``val`` and ``test``; without a given ``val``, it is drawn from train.
 
-    With ``calibration_fraction`` there is ``calibration`` too. No group is in two of the splits that are drawn.
+    With ``calibration_fraction`` there is also ``calibration``. No group is in two of the drawn splits.
 
     Args:
-        feature_set: Features of the splits ``train`` and perhaps ``val`` and ``test``: a refit has no test split.
-        val_fraction: Share of train that validates, in (0, 1).
+        feature_set: Features of the splits ``train`` and optionally ``val`` and ``test``: a refit has no test split.
+        val_fraction: Fraction of train used for validation, in (0, 1).
         seed: Seed of the draw, which is stratified by class.
         shots: Training items per class, drawn after the validation items; 0 means all.
-        calibration_fraction: Share of the validation items that is kept aside, so that nothing is selected on it.
+        calibration_fraction: Fraction of the validation items that is set aside and not used for selection.
 
     Raises:
         InputError: If a class has too few items or groups.
@@ -184,12 +183,12 @@ def partition(
 
 
 def select_part(features: FeatureSet, pool: Sequence[str], item_ids: Mapping[str, NDArray[np.str_]]) -> FeatureSet:
-    """Return features under other splits, in the order in which the pool's splits hold them.
+    """Return features divided into other splits, in the order of the pool's splits.
 
     Args:
-        features: Of the whole dataset.
-        pool: Splits of it whose items are divided anew; equal items lie in one of the new splits.
-        item_ids: Of each new split; images that were left out have no features.
+        features: Features of the whole dataset.
+        pool: Splits whose items are divided again; equal items are in the same new split.
+        item_ids: Item ids of each new split; omitted images have no features.
     """
     parts = [features.splits[name] for name in pool]
     whole = parts[0] if len(parts) == 1 else joined_features(parts)
@@ -214,14 +213,14 @@ def _all_or_none(numbers: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int6
 
 
 def refuse_skipped(feature_set: FeatureSet, on_bad_image: str) -> None:
-    """Raise the extraction's own error where features were made with bad images left out, and that is not wanted.
+    """Raise the extraction's own error if bad images were left out of the features, but must not be.
 
     Args:
-        feature_set: What the store holds.
+        feature_set: Features from the store.
         on_bad_image: ``fail`` or ``skip``.
 
     Raises:
-        BadImageError: If ``on_bad_image`` is ``fail`` and images were left out; names the first.
+        BadImageError: If ``on_bad_image`` is ``fail`` and images were left out; the message names the first.
     """
     if on_bad_image == "fail" and feature_set.meta["skipped"]:
         first = feature_set.meta["skipped"][0]

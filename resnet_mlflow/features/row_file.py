@@ -1,4 +1,4 @@
-"""A ``.npy`` file that is filled block by block, in memory that does not grow with it."""
+"""A ``.npy`` file that is filled block by block, with constant memory."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from resnet_mlflow.errors import InputError
 
-# Of features that are copied, checked or digested at a time: 8 MB of resnet18's.
+# Rows of features that are copied, checked or hashed at a time: 8 MB for resnet18.
 BLOCK_ROWS = 4096
 
 
 @contextmanager
 def readable_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into one line for the user."""
+    """Turn errors of the operating system into one line for the user."""
     try:
         yield
     except OSError as error:
@@ -30,13 +30,13 @@ def readable_errors(path: Path) -> Iterator[None]:
 
 
 class RowFile:
-    """A float32 ``.npy`` file that is filled block by block, by one process or several.
+    """A float32 ``.npy`` file that is filled block by block, by one or several processes.
 
-    It writes instead of mapping: written pages do not count as the process's memory, and a full disk
-    raises an error, where a write to a map would kill the process.
+    It writes instead of memory-mapping: written pages do not count as the process's memory, and a full disk raises an
+    error, whereas a write to a map would kill the process.
 
     Args:
-        path: The file; made at its full size where it does not exist.
+        path: The file; created at full size if it does not exist.
         shape: ``(n_rows, n_columns)``.
     """
 
@@ -50,10 +50,10 @@ class RowFile:
         self._offset = path.stat().st_size - shape[0] * shape[1] * 4
 
     def write(self, rows: NDArray[np.int64], block: NDArray[np.float32]) -> None:
-        """Write a block's rows to their places.
+        """Write a block's rows to their positions.
 
         Args:
-            rows: ``(n_block_rows,)`` increasing row numbers.
+            rows: Increasing row numbers, ``(n_block_rows,)``.
             block: ``(n_block_rows, n_columns)``.
         """
         block = np.ascontiguousarray(block, dtype="<f4")
@@ -77,7 +77,7 @@ class RowFile:
 
 
 def runs_of(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the parts of increasing row numbers that lie next to each other.
+    """Return the runs of consecutive numbers in increasing row numbers.
 
     Example:
         >>> [run.tolist() for run in runs_of(np.array([0, 1, 4, 5, 9]))]
@@ -109,7 +109,7 @@ def _allocate(path: Path, shape: tuple[int, int]) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         file.flush()
         n_bytes = shape[0] * shape[1] * 4
-        # Taking the room at once tells of a full disk before hours of work, not after.
+        # Allocating all space first reveals a full disk before hours of work, not after.
         if hasattr(os, "posix_fallocate") and n_bytes:
             os.posix_fallocate(file.fileno(), file.tell(), n_bytes)
         else:

@@ -1,4 +1,4 @@
-"""Finished rows of an incomplete entry, as spans with a checksum each, so that killed work can continue."""
+"""Finished rows of an incomplete entry, as spans with a checksum each, so that interrupted work can continue."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ from resnet_mlflow.features.row_file import BLOCK_ROWS, RowFile, readable_errors
 logger = logging.getLogger(__name__)
 
 FOLDER = "done"
-# A kill costs as many at most: half a second of small images, some minutes of large ones through a deep network.
+# Maximum rows lost to a kill: half a second of small images, some minutes of large ones through a deep network.
 SPAN_ROWS = 4096
-# What nobody has gone on with for so long is removed with the next entry that is written.
+# Incomplete entries untouched for this long are removed when the next entry is written.
 KEPT_DAYS = 7
 _NAME = re.compile(r"(train|val|test)\.(\d{1,12})-(\d{1,12})\.json")
 
@@ -35,26 +35,26 @@ class Done:
     """Rows of a split that need not be computed.
 
     Attributes:
-        rows: Their numbers, increasing; rows of images left out are among them.
-        skipped: Images left out.
+        rows: Their numbers, increasing; rows of omitted images are included.
+        skipped: Omitted images.
     """
 
     rows: NDArray[np.int64]
     skipped: Skipped
 
     def covers(self, first: int, stop: int) -> bool:
-        """Return whether the rows from ``first`` to ``stop - 1`` are all among them."""
+        """Return whether all rows from ``first`` to ``stop - 1`` are done."""
         return bool(np.isin(np.arange(first, stop), self.rows).all())
 
 
 class SpanWriter:
-    """Rows written to a split's file, with notes of what is done.
+    """Writes rows to a split's file, and records which are done.
 
     Args:
-        folder: Of the entry in the making.
+        folder: Folder of the incomplete entry.
         split: Name of the split.
-        shape: Of the split's features.
-        first: Row that the span begins at.
+        shape: Shape of the split's features.
+        first: First row of the span.
     """
 
     def __init__(self, folder: Path, split: str, shape: tuple[int, int], first: int) -> None:
@@ -64,7 +64,7 @@ class SpanWriter:
         self._digest, self._next = hashlib.sha256(), first
 
     def write(self, rows: NDArray[np.int64], block: NDArray[np.float32], skipped: Skipped) -> None:
-        """Write a block; rows before its last one that no block held are of images left out."""
+        """Write a block; rows before its last one that were in no block belong to omitted images."""
         self._file.write(rows, block)
         self._digest.update(_bytes(block))
         self._next = int(rows[-1]) + 1
@@ -72,7 +72,7 @@ class SpanWriter:
             self.note(self._next, skipped)
 
     def note(self, stop: int, skipped: Skipped) -> None:
-        """Note that all rows before ``stop`` are done."""
+        """Record that all rows before ``stop`` are done."""
         if stop <= self._first:
             return
         own = [item for item in skipped if self._first <= item["row"] < stop]
@@ -86,19 +86,19 @@ class SpanWriter:
         self._digest, self._first, self._next = hashlib.sha256(), stop, stop
 
     def close(self, skipped: Skipped) -> None:
-        """Close the file, and note what is done where the work ended before its time."""
-        with suppress(InputError):  # There is another error to tell.
+        """Close the file, and record the finished rows if the work ended early."""
+        with suppress(InputError):  # Another error is already being reported.
             self.note(self._next, skipped)
         self._file.close()
 
 
 def begin_split(folder: Path, split: str, shape: tuple[int, int]) -> Done:
-    """Make the file of a split's features where there is none to go on with, and return what is done of it.
+    """Create the file of a split's features unless there is one to continue, and return its finished rows.
 
     Args:
-        folder: Of the entry.
+        folder: Folder of the entry.
         split: Name of the split.
-        shape: Of its features.
+        shape: Shape of its features.
     """
     done = read_done(folder, split, shape)
     if len(done.rows):
@@ -117,15 +117,15 @@ def copy_rows(
     block: NDArray[np.float32],
     skipped: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Copy the features of a span of rows into a split's file, and note them as done.
+    """Copy the features of a span of rows into a split's file, and record them as done.
 
     Args:
-        folder: Of the entry.
+        folder: Folder of the entry.
         split: Name of the split.
-        shape: Of its features.
+        shape: Shape of its features.
         span: The rows.
-        block: Features of those that were not left out, in their order.
-        skipped: Images left out, of any rows.
+        block: Features of the rows that were not left out, in order.
+        skipped: Omitted images, of any rows.
     """
     left_out = [dict(item) for item in skipped]
     rows = np.setdiff1d(np.arange(span.start, span.stop), [item["row"] for item in left_out])
@@ -140,12 +140,12 @@ def copy_rows(
 
 
 def read_done(folder: Path, split: str, shape: tuple[int, int]) -> Done:
-    """Return the rows of a split that an entry in the making holds as they were written.
+    """Return the rows of a split in an incomplete entry that are intact.
 
     Args:
-        folder: Of the entry.
+        folder: Folder of the entry.
         split: Name of the split.
-        shape: Of its features.
+        shape: Shape of its features.
     """
     try:
         features = np.load(folder / f"{split}.features.npy", mmap_mode="r", allow_pickle=False)
@@ -189,11 +189,11 @@ def _bytes(block: NDArray[np.float32]) -> memoryview:
 
 
 def can_go_on(folder: Path) -> bool:
-    """Return whether an entry in the making holds rows that somebody may go on from."""
+    """Return whether an incomplete entry has rows from which work can continue."""
     newest = max((path.stat().st_mtime for path in (folder / FOLDER).glob("*.json")), default=0.0)
     return time.time() - newest < KEPT_DAYS * 24 * 3600
 
 
 def forget(folder: Path) -> None:
-    """Remove the notes of a complete entry."""
+    """Remove the records of spans from a complete entry."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

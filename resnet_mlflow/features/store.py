@@ -1,8 +1,8 @@
 """Content-addressed store of features: entries are complete or absent, and verified by checksums.
 
 An entry is a folder ``<root>/features/<key>`` with ``meta.json`` and, per split, ``<split>.features.npy``,
-``<split>.labels.npy`` and ``<split>.ids.npy``. It is written beside its place under a file lock and renamed when whole.
-What was written before a writer was killed, or gave up, stays there, and the next one goes on (``spans``).
+``<split>.labels.npy`` and ``<split>.ids.npy``. It is written next to its final place under a file lock and renamed when
+complete. Rows written before a writer was killed or failed stay there, and the next writer continues (``spans``).
 """
 
 import logging
@@ -44,13 +44,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class EntryWriter:
-    """An entry in the making: fill ``folder`` with the arrays and ``meta`` with where they come from."""
+    """An incomplete entry: fill ``folder`` with the arrays and ``meta`` with their origin."""
 
     folder: Path
     meta: dict[str, Any] = field(default_factory=dict)
 
     def save(self, split: str, labels: NDArray[np.int64], item_ids: NDArray[np.str_]) -> None:
-        """Write what a split needs besides its features."""
+        """Write a split's labels and item ids."""
         with readable_errors(self.folder):
             np.save(self.folder / f"{split}.labels.npy", np.ascontiguousarray(labels, dtype="<i8"))
             np.save(self.folder / f"{split}.ids.npy", np.ascontiguousarray(item_ids, dtype="<U32"))
@@ -60,17 +60,17 @@ class FeatureStore:
     """Features by key, in a folder that any number of processes share.
 
     Args:
-        root: The store's folder; made when the first entry is written.
+        root: The store's folder; created with the first entry.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Return where the entry lies, or would lie.
+        """Return the entry's folder, which need not exist.
 
         Raises:
-            ValueError: If the key is more than a name: it would lead out of the store.
+            ValueError: If the key is not a plain name and would lead out of the store.
         """
         if not KEY.fullmatch(key):
             raise ValueError(f"a feature key must consist of letters and digits, got {key!r:.100}")
@@ -78,7 +78,7 @@ class FeatureStore:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold the only right to write the entry; a second process waits here.
+        """Hold the exclusive right to write the entry; a second process waits here.
 
         Raises:
             InputError: If the store cannot be written to.
@@ -97,10 +97,10 @@ class FeatureStore:
             lock.release()
 
     def get(self, key: str) -> FeatureSet | None:
-        """Return the entry, or None where there is none; a damaged one is named, removed and counts as none.
+        """Return the entry, or None if there is none; a damaged one is logged, removed and counts as none.
 
         Raises:
-            InputError: If the entry is there and may not be read.
+            InputError: If the entry exists but cannot be read.
         """
         with readable_errors(self.root):
             try:
@@ -114,9 +114,9 @@ class FeatureStore:
 
     @contextmanager
     def writer(self, key: str) -> Iterator[EntryWriter]:
-        """Give a folder beside the entry's place; it becomes the entry when the block ends without an error.
+        """Provide a folder next to the entry's place; it becomes the entry if the block ends without an error.
 
-        Where it ends with one, the folder stays if it holds spans of rows that are done; the next writer is given it.
+        After an error the folder stays if it holds finished spans of rows; the next writer gets it.
 
         Raises:
             InputError: If the disk is full or the store cannot be written to.
@@ -139,11 +139,11 @@ class FeatureStore:
                     shutil.rmtree(entry.folder, ignore_errors=True)
 
     def put_from(self, lend: Lend, expected: Expected) -> FeatureSet | None:
-        """Return the entry after fetching its files, such as a run's artifacts; None where they are of another.
+        """Return the entry after fetching its files, such as a run's artifacts; None if they belong to another entry.
 
         Args:
-            lend: Gives each file of it by name. Errors of its own leave what was fetched; the next call goes on.
-            expected: What it must hold; where it came from, others may write too.
+            lend: Provides each file by name. After an error of its own, fetched files stay and the next call continues.
+            expected: What it must hold: others may write to the source.
 
         Raises:
             InputError: If the store cannot be written to.
@@ -160,14 +160,14 @@ class FeatureStore:
         return self.get(key)
 
     def _file_lock(self, key: str) -> FileLock:
-        # A singleton may be taken again by the thread that holds it: writer() inside lock().
+        # A singleton lock is reentrant for the thread that holds it: writer() inside lock().
         return FileLock(self.path(key).with_suffix(".lock"), is_singleton=True)
 
     def _partial(self, key: str) -> Path:
         return self.root / "features" / f".{key}.partial"
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed writers left, if nobody goes on with it: a folder whose lock is free has no writer."""
+        """Remove leftovers of killed writers that are not continued: a folder whose lock is free has no writer."""
         for partial in (self.root / "features").glob(".*.partial"):
             key = partial.name[1:].removesuffix(".partial")
             if not KEY.fullmatch(key) or can_go_on(partial):
@@ -198,15 +198,15 @@ def _fill(entry: EntryWriter, meta: dict[str, Any], lend: Lend, expected: Expect
         splits = read_splits(entry.folder, [file.name for file in entry.folder.glob("*.npy")])
         check_entry(FeatureSet(expected.key, splits, meta), expected)
     except DamagedEntryError:
-        forget(entry.folder)  # Nobody goes on with it.
+        forget(entry.folder)  # It will not be continued.
         raise
 
 
 def default_cache_dir(cache_dir: str) -> Path:
-    """Return the absolute folder of the store: the one given, else ``RESNET_MLFLOW_CACHE``, else the user's cache.
+    """Return the absolute folder of the store: the given one, else ``RESNET_MLFLOW_CACHE``, else the user's cache.
 
     Raises:
-        InputError: If it cannot be a path.
+        InputError: If it is not a valid path.
     """
     chosen = cache_dir or os.environ.get("RESNET_MLFLOW_CACHE") or "~/.cache/resnet-mlflow"
     return user_path(chosen, "cache_dir").absolute()

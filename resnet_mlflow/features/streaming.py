@@ -1,4 +1,4 @@
-"""Images through a frozen backbone, as fast as the device goes, decoding included."""
+"""Images through a frozen backbone at the full speed of the device, decoding included."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,18 +18,18 @@ from resnet_mlflow.devices import n_cores
 from resnet_mlflow.process import one_thread
 from resnet_mlflow.registry.preprocessing import PLAIN, Preprocessing
 
-# Pixels that one core's forward pass works on at a time. Beyond, feature maps fall out of its cache, and the first
-# ones pass the 16 MiB or so that the allocator keeps: asking the system for them anew takes 5 % of the time.
+# Pixels per forward pass of one core. With more, feature maps fall out of its cache, and the first ones exceed the 16
+# MiB or so that the allocator keeps: requesting them from the system again takes 5 % of the time.
 _PIXELS_PER_TASK = 8 * 224 * 224
 
 
 class Form(Protocol):
-    """What images are passed through, such as ``backbones.inference.InferenceForm``."""
+    """A network for inference, such as ``backbones.inference.InferenceForm``."""
 
     dtype: torch.dtype
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return float32 features, or maps, of normalized ``(n_images, 3, side, side)`` of its type."""
+        """Return float32 features, or maps, of normalized ``(n_images, 3, side, side)`` in its own type."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield its weights."""
@@ -56,14 +56,14 @@ def extract_split(
 
     Args:
         form: The backbone, see ``backbones.inference.inference_form``.
-        split: Its images.
+        split: The images.
         image_size: Side of the network's input in pixels.
         batch_size: Images per batch.
         num_workers: Threads that decode ahead; -1 means one per core.
-        rows: Which rows; None means all.
+        rows: Rows to process; None means all.
         on_skip: Called with the row and the error of each image that cannot be decoded; None raises the error.
         change: See ``loading.iterate_batches``.
-        preprocessing: What the backbone's weights are used to.
+        preprocessing: The preprocessing that the backbone's weights expect.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``on_skip`` is None.
@@ -86,12 +86,12 @@ def extract_split(
 
 
 def extract_images(form: Form, images: torch.Tensor, preprocessing: Preprocessing = PLAIN) -> NDArray[np.float32]:
-    """Return the features of images that are resized already, ``(n_images, n_features)``, on the processor.
+    """Return the features of resized images, ``(n_images, n_features)``, computed on the CPU.
 
     Args:
         form: The backbone, see ``backbones.inference.inference_form``.
         images: uint8, ``(n_images, 3, side, side)``, at least one.
-        preprocessing: What the backbone's weights are used to.
+        preprocessing: The preprocessing that the backbone's weights expect.
     """
     rows, size = np.arange(len(images)), images_per_task(images.shape[2])
     chunks = ((rows[at : at + size], images[at : at + size]) for at in range(0, len(images), size))
@@ -102,8 +102,8 @@ def extract_images(form: Form, images: torch.Tensor, preprocessing: Preprocessin
 def _forward_on_cores(form: Form, chunks: Iterable[_Chunk], prepare: _Prepare) -> Iterator[Block]:
     """Yield each chunk's features, one chunk per core at a time.
 
-    Cores that share one forward pass wait for each other after every layer, and a decoding thread on one
-    of them holds up all. A pass per core has nothing to wait for.
+    Cores that share one forward pass wait for each other after every layer, and a decoding thread on one of them delays
+    all. With one pass per core there is no waiting.
     """
 
     @torch.inference_mode()
@@ -136,7 +136,7 @@ def _forward_on_device(
     """Yield each chunk's features one step late, so that the device computes while the next is prepared."""
     waiting: tuple[NDArray[np.int64], torch.Tensor] | None = None
     for rows, images in chunks:
-        # From pinned memory a copy to a GPU runs beside its computing.
+        # From pinned memory, a copy to the GPU overlaps with its computation.
         source = images.pin_memory() if device.type == "cuda" else images
         with torch.inference_mode():
             features = form(prepare(source.to(device, non_blocking=True)))
@@ -148,7 +148,7 @@ def _forward_on_device(
 
 
 def images_per_task(image_size: int) -> int:
-    """Return how many images one core takes at a time.
+    """Return the number of images per forward pass of one core.
 
     Example:
         >>> images_per_task(224), images_per_task(64), images_per_task(512)

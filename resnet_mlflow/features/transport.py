@@ -1,4 +1,4 @@
-"""An entry of a feature store on its way: files that are sent and fetched one by one, large splits in shards."""
+"""Transport of feature store entries: files are sent and fetched one by one, large splits in shards."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -22,17 +22,17 @@ from resnet_mlflow.features.identity import FeatureSet
 from resnet_mlflow.features.spans import begin_split, copy_rows
 from resnet_mlflow.files.digests import file_sha256
 
-# From the name of a file to a copy of it, for the time of a block.
+# Maps a file name to a copy of the file, valid within a block.
 Lend = Callable[[str], AbstractContextManager[Path]]
 
 
 def pack(entry: Path, features: FeatureSet, scratch: Path) -> Iterator[Path]:
-    """Yield the files that an entry is sent as, each until the next one is asked for; what it says of itself is last.
+    """Yield the files of an entry to send, each valid until the next is requested; its metadata come last.
 
     Args:
-        entry: Its folder.
+        entry: Folder of the entry.
         features: Its content.
-        scratch: A folder for files that are made for the way.
+        scratch: Folder for temporary files.
     """
     checksums = {}
     for name, split in features.splits.items():
@@ -47,7 +47,7 @@ def pack(entry: Path, features: FeatureSet, scratch: Path) -> Iterator[Path]:
 
 
 def shard_name(split: str, first: int) -> str:
-    """Return the name of the file with a split's features from a row on."""
+    """Return the name of the file with a split's features from a given row on."""
     return f"{split}.features.{first:08d}.npy"
 
 
@@ -63,16 +63,16 @@ def _features_of(entry: Path, name: str, features: NDArray[np.float32], scratch:
 
 
 def unpack(folder: Path, meta: Mapping[str, Any], lend: Lend, expected: Expected) -> None:
-    """Fill the folder of an entry in the making; shards that are there already are not fetched again.
+    """Fill the folder of an incomplete entry; existing shards are not fetched again.
 
     Args:
-        folder: Of the entry.
-        meta: What the entry says of itself.
-        lend: Gives each file that it names.
-        expected: What it must hold.
+        folder: Folder of the entry.
+        meta: Metadata of the entry.
+        lend: Provides each file that the metadata name.
+        expected: Requirements on the content.
 
     Raises:
-        DamagedEntryError: If a file is not what was sent, or files do not make up the splits.
+        DamagedEntryError: If a file is not what was sent, or the files do not form the splits.
     """
     others = [name for name in meta["checksums"] if name != "meta" and name.split(".")[0] not in expected.splits]
     if others:
@@ -114,7 +114,7 @@ def load_block(file: Path, name: str, shape: tuple[int, int]) -> NDArray[np.floa
         DamagedEntryError: If it holds anything else.
     """
     try:
-        # Mapped first: a header that announces more than the file holds is refused, not made room for.
+        # Memory-mapped first: a header that announces more than the file holds is refused before memory is allocated.
         block: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, MemoryError) as error:
         raise DamagedEntryError(f"damaged features: {name} holds no array") from error

@@ -1,4 +1,4 @@
-"""YAML from outside, read without letting a few lines grow: aliases, depth and length are bounded."""
+"""Reads YAML from outside, protected against expansion of a few lines: aliases, depth and length are bounded."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ import yaml
 
 MAX_CHARACTERS = 100_000
 MAX_SCALAR = 1000
-# Values with aliases written out. The largest shipped study has 200.
+# Maximum number of values with aliases expanded. The largest shipped study has 200.
 MAX_VALUES = 10_000
 MAX_DEPTH = 20
 
 
 def read_yaml(text: str) -> Any:
-    """Return what a YAML text spells.
+    """Return the content of a YAML text.
 
     Raises:
-        yaml.YAMLError: If it is no YAML, refers to itself, or holds more than such a text needs.
+        yaml.YAMLError: If it is not YAML, refers to itself, or exceeds the limits.
 
     Example:
         >>> read_yaml("{C: 1, kernel: linear}")
@@ -32,15 +32,15 @@ def read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except RecursionError:
         raise yaml.YAMLError(f"lists and mappings are nested more than {MAX_DEPTH} levels deep") from None
-    except (ValueError, OverflowError) as error:  # of numbers and dates that there are none of
+    except (ValueError, OverflowError) as error:  # for invalid numbers and dates
         raise yaml.YAMLError(str(error)) from None
 
 
 def read_yaml_file(path: Path) -> Any:
-    """Return what a YAML file spells.
+    """Return the content of a YAML file.
 
     Raises:
-        yaml.YAMLError: As ``read_yaml``; also if the file cannot be read, or is no text in UTF-8.
+        yaml.YAMLError: As ``read_yaml``; also if the file cannot be read, or is not UTF-8 text.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def read_yaml_file(path: Path) -> Any:
 
 
 def _count(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
-    """Return how many values a node stands for, with what it refers to written out."""
+    """Return the number of values in a node with its aliases expanded."""
     if id(node) in above:
         raise yaml.YAMLError(f"a value refers to itself in line {node.start_mark.line + 1}")
     if len(above) > MAX_DEPTH:

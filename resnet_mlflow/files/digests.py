@@ -1,4 +1,4 @@
-"""SHA-256 of files, worked out once a process and anew when a file changes, and whether a copy has the same."""
+"""SHA-256 of files, computed once per process and again if a file changes, and comparison of copies."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from pathlib import Path
 
 from resnet_mlflow.errors import InputError
 
-# Files that an error names.
+# Number of files that an error names.
 N_NAMED = 3
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
 
-    A study asks for that of the same weights and features in every cell, and 100 MB take as long to digest as to load.
+    A study needs the digests of the same weights and features in every cell, and 100 MB take as long to hash as to
+    load.
 
     Raises:
         OSError: If the file cannot be read.
@@ -23,7 +24,7 @@ def file_sha256(path: Path) -> str:
     return _sha256(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-# With all that changes when a file does.
+# The key includes everything that changes with a file.
 @lru_cache(maxsize=1024)
 def _sha256(path: Path, *state: int) -> str:
     with path.open("rb") as file:
@@ -31,7 +32,7 @@ def _sha256(path: Path, *state: int) -> str:
 
 
 def forget_digests() -> None:
-    """Work out every digest anew."""
+    """Forget all digests, so that they are computed again."""
     _sha256.cache_clear()
 
 
@@ -53,16 +54,16 @@ def digest_of_all(digests: Mapping[str, str]) -> str:
 
 
 def check_digests(what: str, found: Mapping[str, str], expected: Mapping[str, str], remedy: str) -> None:
-    """Refuse files that are others than expected.
+    """Refuse files that differ from the expected ones.
 
     Args:
-        what: Begins the error.
+        what: Beginning of the error.
         found: Digests by path.
-        expected: What they must be.
-        remedy: Ends the error.
+        expected: The expected digests.
+        remedy: End of the error.
 
     Raises:
-        InputError: If one has changed, is missing or is new; names the first three.
+        InputError: If one has changed, is missing or is new; the message names the first three.
     """
     changed = sorted(path for path in {*found, *expected} if found.get(path) != expected.get(path))
     if changed:

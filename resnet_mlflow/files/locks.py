@@ -1,4 +1,4 @@
-"""Locks between processes of one machine that report which process is waited for."""
+"""Locks between processes on one machine that report which process they wait for."""
 
 import logging
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def held(path: Path, doing: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file; where another process has it, say which one, and wait.
+    """Hold the lock of a file; if another process has it, report which one, and wait.
 
     Args:
-        path: The lock's file; its folder is there, and only those write to it who share the work.
-        doing: What the other process does, for the line that says so.
+        path: The lock's file; its folder must exist and be writable only for those who share the work.
+        doing: What the other process does, for the log line.
         wait: Whether to wait for it.
 
     Raises:
-        Timeout: If another process has it, and it is not waited for.
+        Timeout: If another process has it and ``wait`` is false.
     """
     lock = FileLock(path)
     try:
@@ -37,7 +37,7 @@ def held(path: Path, doing: str, *, wait: bool = True) -> Iterator[None]:
 
 
 def holder_of(path: Path) -> str:
-    """Return who holds a lock, as far as the system tells: Linux lists locks by file and process."""
+    """Return the holder of a lock, if the system reports it: Linux lists locks by file and process."""
     try:
         inode = f":{path.stat().st_ino}"
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():

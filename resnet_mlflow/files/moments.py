@@ -1,4 +1,4 @@
-"""Days and moments that users write."""
+"""Days and times from users."""
 
 from datetime import UTC, datetime
 
@@ -6,14 +6,14 @@ from resnet_mlflow.errors import InputError
 
 
 def seconds_of(name: str, text: str) -> float:
-    """Return the seconds since 1970 of a day or moment in ISO 8601, in UTC where it says no zone.
+    """Return the seconds since 1970 of a day or time in ISO 8601, in UTC if it has no time zone.
 
     Args:
-        name: Of the parameter, for the error.
-        text: As given.
+        name: Name of the parameter, for the error.
+        text: The given text.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is neither.
 
     Example:
         >>> seconds_of("since", "1970-01-02"), seconds_of("since", "1970-01-01T02:00+01:00")

@@ -1,4 +1,4 @@
-"""Paths that users name: read in one way everywhere, and checked before the work rather than after it."""
+"""Paths from users: read in the same way everywhere, and checked before the work rather than after it."""
 
 import os
 import secrets
@@ -8,19 +8,19 @@ from resnet_mlflow.errors import InputError
 
 
 def user_path(text: str, name: str) -> Path:
-    """Return the path that a parameter spells, ``~`` and ``~user`` written out.
+    """Return the path in a parameter, with ``~`` and ``~user`` expanded.
 
     Args:
-        text: As given.
-        name: Of the parameter, for the error.
+        text: The given text.
+        name: Name of the parameter, for the error.
 
     Raises:
-        InputError: If there is no such user, or no path can be so.
+        InputError: If the user does not exist, or the path is impossible.
     """
     try:
         path = Path(text).expanduser()
         os.fsencode(path)
-        path.exists()  # a name that is too long, or that holds a NUL
+        path.exists()  # fails if a name is too long or contains NUL
     except (RuntimeError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{name} must be a path, got {text[:200]!r} ({reason}); check it") from None
@@ -28,10 +28,10 @@ def user_path(text: str, name: str) -> Path:
 
 
 def writable_folder(path: Path, name: str) -> Path:
-    """Return a folder after making it, where it is not there, and writing to it.
+    """Return a folder after creating it if necessary and testing that it is writable.
 
     Raises:
-        InputError: If either cannot be done.
+        InputError: If either fails.
     """
     probe = path / f".{secrets.token_hex(8)}.partial"
     try:
@@ -47,7 +47,7 @@ def writable_folder(path: Path, name: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path names a file; one that no path can be so, such as of a name that is too long, does not."""
+    """Return whether a path names a file; impossible paths, such as those with a too long name, do not."""
     try:
         return path.is_file()
     except (OSError, ValueError):

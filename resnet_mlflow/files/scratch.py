@@ -1,4 +1,4 @@
-"""Temporary folders of this process, none of which outlives it: what a kill leaves, the next start removes."""
+"""Temporary folders of this process that do not outlive it: the next start removes leftovers of a kill."""
 
 import fcntl
 import os
@@ -17,10 +17,10 @@ TRIES = 10
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield an empty folder that goes with its content when the block ends.
+    """Yield an empty folder that is deleted when the block ends.
 
     Raises:
-        InputError: If the folder for temporary files has no room or cannot be written to.
+        InputError: If the folder for temporary files has no space or cannot be written to.
     """
     with _explained():
         folder = tempfile.mkdtemp(prefix=PREFIX)
@@ -32,10 +32,10 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def process_scratch() -> Iterator[Path]:
-    """Let everything temporary of this process, of libraries and of its children lie in one folder, and remove it.
+    """Keep all temporary files of this process, its libraries and its children in one folder, and remove it.
 
-    A lock on a file beside the folder says that its process lives. The system frees it however the process ends, so
-    that the next start knows whose folders may go.
+    A lock on a file next to the folder shows that its process is alive. The system releases it however the process
+    ends, so the next start knows which folders to remove.
 
     Raises:
         InputError: If the folder for temporary files cannot be written to.
@@ -59,12 +59,12 @@ def process_scratch() -> Iterator[Path]:
 
 
 def _claim(place: Path) -> tuple[Path, int]:
-    """Return a new folder, and the open file whose lock says that this process lives."""
+    """Return a new folder, and the open file whose lock shows that this process is alive."""
     for _ in range(TRIES):
         folder = place / f"{PREFIX}{secrets.token_hex(6)}"
         sign = os.open(_sign_of(folder), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         fcntl.flock(sign, fcntl.LOCK_EX)
-        # Another process may have taken the file for an abandoned one before it was locked.
+        # Another process may have considered the file abandoned before it was locked.
         with suppress(FileNotFoundError):
             if _sign_of(folder).stat().st_ino == os.fstat(sign).st_ino:
                 folder.mkdir(mode=0o700)
@@ -74,7 +74,7 @@ def _claim(place: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(place: Path) -> None:
-    """Remove this user's folders whose process is gone; other users' are not looked at."""
+    """Remove this user's folders whose process is gone; other users' folders are ignored."""
     for sign in place.glob(f"{PREFIX}*.alive"):
         with suppress(OSError):
             if sign.is_symlink() or sign.stat().st_uid != os.getuid():

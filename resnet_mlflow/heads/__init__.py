@@ -19,10 +19,10 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def head_class(name: str) -> "type[HeadBase]":
-    """Return the estimator of a head; it is imported when it is first asked for.
+    """Return the estimator class of a head; it is imported on first use.
 
     Raises:
-        InputError: If there is no head of that name.
+        InputError: If there is no head with that name.
     """
     found: type[HeadBase] = load(HEADS.find(name).estimator)
     return found
@@ -33,8 +33,8 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
 
     Args:
         name: One of ``registry.heads.HEADS``.
-        params: Its parameters; those left out have the head's defaults.
-        seed: Of initial weights and order of items, for heads that draw random numbers.
+        params: Its parameters; omitted ones keep the head's defaults.
+        seed: Seed of the initial weights and the order of items, for heads that draw random numbers.
 
     Raises:
         InputError: If the name, a parameter's name or its value is not one of the head's.
@@ -61,7 +61,7 @@ def build_head(name: str, params: Mapping[str, Any], seed: int) -> "HeadBase":
 
 
 def describe_params(estimator: "type[HeadBase]") -> dict[str, str]:
-    """Return what each parameter of a head may be, in words; the seed is not among them.
+    """Return the valid values of each parameter of a head, in words; the seed is not included.
 
     Example:
         >>> describe_params(head_class("prototype"))["metric"]
@@ -72,10 +72,10 @@ def describe_params(estimator: "type[HeadBase]") -> dict[str, str]:
 
 
 def parse_head_params(text: str) -> dict[str, Any]:
-    """Return the parameters that a YAML mapping spells; an empty text means none.
+    """Return the parameters in a YAML mapping; an empty text means none.
 
     Args:
-        text: Such as ``{C: 1, kernel: linear}``; numbers may be spelled ``1e-2``.
+        text: For example ``{C: 1, kernel: linear}``; numbers may be written as ``1e-2``.
 
     Raises:
         InputError: If the text is not a YAML mapping.
@@ -101,7 +101,7 @@ def parse_head_params(text: str) -> dict[str, Any]:
 
 
 def with_numbers(value: Any) -> Any:
-    """Return what YAML read, with numbers such as 1e-2 as numbers.
+    """Return a value that YAML read, with texts such as 1e-2 turned into numbers.
 
     Example:
         >>> with_numbers({"C": ["1e-2", 3]})
@@ -117,7 +117,7 @@ def with_numbers(value: Any) -> Any:
 def _describe(rule: Any) -> str:
     from sklearn.utils._param_validation import StrOptions, make_constraint
 
-    if isinstance(rule, StrOptions):  # its own text lists them in an order that varies from run to run
+    if isinstance(rule, StrOptions):  # str() lists them in an order that varies from run to run
         return " | ".join(sorted(rule.options))
     return "a mapping of labels to weights" if rule is dict else str(make_constraint(rule))
 
@@ -125,7 +125,7 @@ def _describe(rule: Any) -> str:
 def _fits(estimator: "type[HeadBase]", param: str, value: Any) -> bool:
     from sklearn.utils._param_validation import make_constraint
 
-    if isinstance(value, bool):  # for Python, true is the number 1
+    if isinstance(value, bool):  # in Python, a bool is an int
         return False
     rules = estimator._parameter_constraints[param]
     return any(make_constraint(rule).is_satisfied_by(value) for rule in rules)

@@ -35,27 +35,27 @@ SHARPEST, SOFTEST = 1 / 20, 1e3  # range of the temperature, in standard deviati
 
 
 class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier on features whose every answer is derived from ``logits``.
+    """A classifier on features that derives every answer from ``logits``.
 
     A head implements ``_fit`` and ``_logits`` on preprocessed features and labels 0 to ``n_classes - 1``.
-    What it learns is NumPy arrays and plain scikit-learn objects, so skops stores it and nothing needs pickle.
+    Its fitted state consists of NumPy arrays and plain scikit-learn objects, so skops can store it without pickle.
 
     Attributes:
         classes_: The labels, sorted; columns of logits and probabilities follow their order.
-        temperature_: What logits are divided by to give probabilities; 1 until ``calibrate``.
-        temperature_bound_: ``low`` or ``high`` where validation asks ``calibrate`` for no temperature within its range.
-        offset_: What preprocessing subtracts, of shape (n_features,).
-        scale_: What preprocessing divides by, of shape (n_features,).
+        temperature_: Divisor of the logits before the softmax; 1 until ``calibrate``.
+        temperature_bound_: ``low`` or ``high`` if the best temperature lies at that end of its range.
+        offset_: Offset that preprocessing subtracts, of shape (n_features,).
+        scale_: Scale that preprocessing divides by, of shape (n_features,).
     """
 
-    # YAML: the space of the head's own name is searched by default; others are named ``head-suffix``.
+    # YAML: the space named after the head is searched by default; others are named ``head-suffix``.
     SEARCH_SPACES: ClassVar[str] = ""
     # Whether logits are log-probabilities up to a constant; others need a temperature before priors can be added.
     gives_log_probabilities: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"preprocessing": [StrOptions(set(PREPROCESSINGS))]}
     preprocessing: str
     class_weight: Any = None
-    # Called with the result of each epoch by heads that are trained in epochs; what it raises ends the training.
+    # Heads that train in epochs call it with the result of each epoch; an exception that it raises ends the training.
     on_epoch: "Callable[[EpochResult], None] | None" = None
     classes_: Array
     temperature_: float
@@ -69,8 +69,8 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Features, of shape (n_items, n_features).
             y: Labels, of shape (n_items,), of at least two classes.
-            X_val: Features that early stopping watches; heads without it check them and go on.
-            y_val: Their labels; a class may be absent, none may be new.
+            X_val: Features for early stopping; heads without early stopping only check them.
+            y_val: Their labels; classes may be missing, but no new one may occur.
 
         Raises:
             InputError: If there are fewer than two classes, or ``y_val`` holds one that ``y`` does not.
@@ -86,7 +86,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return np.concatenate(list(in_order(lambda rows: self._logits(self._preprocess(features[rows])), blocks)))
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return the label of the highest logit per item, the first of equal ones; of shape (n_items,)."""
+        """Return the label with the highest logit of each item, the first one if tied; of shape (n_items,)."""
         winners = self.logits(X).argmax(axis=1)
         labels: Array = self.classes_[winners]
         return labels
@@ -99,21 +99,21 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
         """Return ``logits``, and how sure the head is of each class: both of shape (n_items, n_classes).
 
-        Of leads only the order means anything: of two items the one with the higher lead of its class is the surer.
-        They are probabilities unless a head knows better.
+        Only the order of leads is meaningful: of two items, the head is surer of the one with the higher lead for its
+        class. Leads are probabilities unless a head has a better measure.
         """
         logits = self.logits(X)
         return logits, softmax(logits / self.temperature_, axis=1)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the logits; with two classes their difference, of shape (n_items,), positive for the second."""
+        """Return the logits; for two classes, their difference, of shape (n_items,), positive for the second."""
         logits = self.logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def calibrate(self, X_val: ArrayLike, y_val: ArrayLike) -> Self:
-        """Return the head with the ``temperature_`` of lowest negative log-likelihood on validation data.
+        """Return the head with the ``temperature_`` that minimises the negative log-likelihood on validation data.
 
-        Predictions stay as they are.
+        Predictions do not change.
 
         References:
             Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
@@ -124,7 +124,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def to_torch(self) -> "nn.Module":
-        """Return a module from features to logits, preprocessing included.
+        """Return a module that maps features to logits, preprocessing included.
 
         Raises:
             InputError: If the head has no gradients.
@@ -136,17 +136,17 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def to_graph(self) -> "nn.Module":
-        """Return a module from float32 features to ``logits_and_leads``, of what exported graphs can hold.
+        """Return a module that maps float32 features to ``logits_and_leads`` and can be exported.
 
         Raises:
-            InputError: If the head has none.
+            InputError: If the head has no such module.
         """
         from resnet_mlflow.heads.graphs import CalibratedLogits
 
         return CalibratedLogits(self._logits_graph(), self.temperature_)
 
     def _logits_graph(self) -> "nn.Module":
-        """Return the part of ``to_graph`` that gives the logits; that of gradients serves unless a head has another."""
+        """Return the part of ``to_graph`` that gives the logits; by default the module that has gradients."""
         if type(self).to_torch is HeadBase.to_torch:
             raise InputError(
                 f"only heads with a graph can be exported, got {type(self).__name__}; give it to_torch or _logits_graph"
@@ -172,7 +172,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
-            counted = sample_weight > 0  # a weight of 0 is the same as an item that is not there
+            counted = sample_weight > 0  # an item of weight 0 counts as absent
             features, labels, sample_weight = features[counted], labels[counted], sample_weight[counted]
         self.classes_, indices = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -180,13 +180,13 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.offset_, self.scale_ = fit_preprocessing(self.preprocessing, features, sample_weight)
         weights = self._item_weights(indices, sample_weight)
         validation = self._check_validation(X_val, y_val)
-        with on_one_blas_thread():  # so that what is learned does not depend on their number
+        with on_one_blas_thread():  # so that the result does not depend on the number of threads
             self._fit(self._preprocess(features), indices, weights, validation)
         self.temperature_ = 1.0
         return self
 
     def _item_weights(self, indices: Array, sample_weight: Array | None) -> Array | None:
-        """Return sample weight times class weight, or ``None`` where neither is given."""
+        """Return sample weight times class weight, or ``None`` if neither is given."""
         if self.class_weight is None:
             return sample_weight
         _check_class_weight(self.class_weight, self.classes_)
@@ -222,7 +222,7 @@ class HeadBase(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class WeightedHead(HeadBase):
-    """A head whose items may count differently."""
+    """A head that accepts sample weights."""
 
     def fit(
         self,
@@ -237,9 +237,9 @@ class WeightedHead(HeadBase):
         Args:
             X: Features, of shape (n_items, n_features).
             y: Labels, of shape (n_items,), of at least two classes.
-            X_val: Features that early stopping watches; heads without it check them and go on.
-            y_val: Their labels; a class may be absent, none may be new.
-            sample_weight: At least 0, of shape (n_items,); 2 counts an item twice, 0 leaves it out.
+            X_val: Features for early stopping; heads without early stopping only check them.
+            y_val: Their labels; classes may be missing, but no new one may occur.
+            sample_weight: At least 0, of shape (n_items,); 2 counts an item twice, 0 omits it.
         """
         return self._fit_checked(X, y, X_val, y_val, sample_weight)
 
@@ -247,11 +247,11 @@ class WeightedHead(HeadBase):
 def fit_temperature(logits: Array, labels: Array) -> float:
     """Return the temperature that minimises the negative log-likelihood of ``softmax(logits / T)``.
 
-    Validation data without a single error would ask for T = 0, so T stays at or above a twentieth of
-    the logits' standard deviation.
+    Without any error on the validation data the optimum would be T = 0, so T is at least a twentieth of the logits'
+    standard deviation.
 
     Args:
-        logits: Of shape (n_items, n_classes).
+        logits: Logits, of shape (n_items, n_classes).
         labels: Columns of the true classes, of shape (n_items,).
 
     Example:
@@ -268,14 +268,14 @@ def fit_temperature(logits: Array, labels: Array) -> float:
 
 
 def temperature_bound(logits: Array, labels: Array, temperature: float) -> str:
-    """Return ``low`` or ``high`` where that end of the range is as good as the temperature found, else nothing.
+    """Return ``low`` or ``high`` if that end of the range is as good as the temperature found, else an empty string.
 
-    Without an error in sight the likelihood rises towards the lower end, and is level to the last digit before it.
+    Without errors the likelihood rises towards the lower end, and is flat to the last digit before it is reached.
 
     Args:
-        logits: Of shape (n_items, n_classes).
+        logits: Logits, of shape (n_items, n_classes).
         labels: Columns of the true classes, of shape (n_items,).
-        temperature: As ``fit_temperature`` returned it.
+        temperature: Result of ``fit_temperature``.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [0.0, 2.0]])
@@ -291,7 +291,7 @@ def temperature_bound(logits: Array, labels: Array, temperature: float) -> str:
 
 
 def _temperature_range(logits: Array) -> tuple[float, float]:
-    """Return the lowest and the highest temperature of calibration; 0 and infinity where all logits are equal."""
+    """Return the lowest and the highest temperature of calibration; 0 and infinity if all logits are equal."""
     spread = float(logits.std())
     return (spread * SHARPEST, spread * SOFTEST) if spread > 0 else (0.0, float("inf"))
 

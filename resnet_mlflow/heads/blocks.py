@@ -1,7 +1,7 @@
-"""Blocks of items, each worked on by one thread, so that results are the same whatever the number of threads.
+"""Blocks of items, one thread each, so that results do not depend on the number of threads.
 
-A matrix product by several threads of BLAS is divided by their number, and its last digits change with it. NumPy and
-SciPy bring a BLAS each, too, whose threads wait actively and take each other's cores.
+BLAS splits a matrix product by the number of its threads, and the last digits change with that number. NumPy and SciPy
+also each bring their own BLAS, and their threads busy-wait and take cores from each other.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ InOrder = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @contextmanager
 def thread_per_block() -> Iterator[InOrder]:
-    """Yield what applies a function to blocks, by as many threads as there are cores, and gives results in their order.
+    """Yield a function that maps over blocks with one thread per core and gives the results in order.
 
-    Blocks are read two per thread ahead of the results that are taken.
+    Blocks are read ahead of the results, two per thread.
     """
     n_threads = n_cores()
     with on_one_blas_thread(), ThreadPoolExecutor(n_threads, "block") as pool:
@@ -32,7 +32,7 @@ def thread_per_block() -> Iterator[InOrder]:
 
 
 def on_one_blas_thread() -> AbstractContextManager[Any]:
-    """Return what lets each matrix product have one thread."""
+    """Return a context in which each matrix product uses one thread."""
     limits: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
     return limits
 
@@ -42,7 +42,7 @@ def _in_order(
 ) -> Iterator[Any]:
     rest = iter(blocks)
     first = list(islice(rest, 2))
-    if len(first) == 1:  # not worth another thread
+    if len(first) == 1:  # not worth a second thread
         yield work(first[0])
         return
     waiting: deque[Future[Any]] = deque()
@@ -56,7 +56,7 @@ def _in_order(
 
 @lru_cache(maxsize=1)
 def _controller() -> "ThreadpoolController":
-    # Looking through the libraries of the process takes milliseconds. SciPy's BLAS is there once its solvers are.
+    # Scanning the libraries of the process takes milliseconds. SciPy's BLAS is loaded with its solvers.
     import scipy.linalg  # noqa: F401
     from threadpoolctl import ThreadpoolController
 

@@ -1,7 +1,7 @@
-"""Heads as torch modules that an exported graph can hold: from features to logits and leads.
+"""Heads as torch modules for exported graphs: features to logits and leads.
 
-Exported graphs compute in float32, where the difference of two large numbers has few digits left. Distances are
-therefore taken of features from which the mean of what they are compared with was subtracted.
+Exported graphs compute in float32, where the difference of two large numbers has few digits left. Therefore, before
+distances are computed, the mean of the reference points is subtracted from all features.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from torch.nn import functional
 from resnet_mlflow.heads.preprocessing import Array
 
 LogitsAndLeads = tuple[Tensor, Tensor]
-_BEYOND_ALL = 1e30  # stands where infinity would: quantised graphs have no such number
+_BEYOND_ALL = 1e30  # in place of infinity, which quantised graphs cannot represent
 
 
 class CalibratedLogits(nn.Module):
-    """A module's logits, and the probabilities that they give as leads.
+    """A module's logits, and their probabilities as leads.
 
     Args:
-        logits: Features to logits.
-        temperature: What logits are divided by for probabilities.
+        logits: Module that maps features to logits.
+        temperature: Divisor of the logits before the softmax.
     """
 
     def __init__(self, logits: nn.Module, temperature: float) -> None:
@@ -35,7 +35,7 @@ class CalibratedLogits(nn.Module):
 
 
 class AdjustedLogits(nn.Module):
-    """The logits of another head's graph, times a number, plus an offset per class."""
+    """The logits of another head's graph, times a factor, plus an offset per class."""
 
     def __init__(self, graph: nn.Module, factor: float, offsets: Array) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class AdjustedLogits(nn.Module):
 
 
 class SquaredDistances(nn.Module):
-    """Squared distances to points, by one product of matrices.
+    """Squared distances to points, by one matrix product.
 
     Args:
-        points: Of shape (n_points, n_features).
+        points: Points, of shape (n_points, n_features).
     """
 
     def __init__(self, points: Array) -> None:
@@ -94,17 +94,17 @@ class PrototypeLogits(nn.Module):
 
 
 class NeighbourLogits(nn.Module):
-    """The logarithms of the shares of the nearest training items' vote; see ``KNNHead``.
+    """The logarithms of the vote shares of the nearest training items; see ``KNNHead``.
 
     Args:
-        features: Of training items, of unit length for the cosine, of shape (n_train, n_features).
+        features: Features of the training items, of unit length for the cosine, of shape (n_train, n_features).
         labels: Their classes, of shape (n_train,).
-        n_classes: How many classes there are.
+        n_classes: Number of classes.
         k: Neighbours that vote.
-        spare: Further ones that the search returns.
+        spare: Extra neighbours that the search returns.
         metric: ``euclidean`` or ``cosine``.
-        sharpness: One over the temperature of the vote; 0 means that all count alike.
-        smallest: Share of a class without neighbours.
+        sharpness: One over the temperature of the vote; 0 means that all votes have equal weight.
+        smallest: Vote share of a class without neighbours.
     """
 
     def __init__(
@@ -130,11 +130,11 @@ class NeighbourLogits(nn.Module):
         if self.metric == "cosine":
             features = functional.normalize(features, dim=1)
         found = self.distances(features).topk(self.n_candidates, dim=1, largest=False).indices
-        # In the order of the training items: of equal distances the first counts.
+        # In the order of the training items: of equal distances, the first one counts.
         candidates = found.sort(dim=1).values
         points: Tensor = self.distances.get_buffer("centred")
         differences = points[candidates] - self.distances.centre(features).unsqueeze(1)
-        # Of equal values ONNX's TopK takes the first; torch's own may take any.
+        # Among equal values, ONNX's TopK takes the first; torch's may take any.
         nearest = differences.square().sum(dim=2).topk(self.k, dim=1, largest=False)
         rows = candidates.gather(1, nearest.indices)
         weights = torch.exp((nearest.values[:, :1] - nearest.values) * (self.sharpness / 2))
@@ -150,7 +150,7 @@ class Kernel(nn.Module):
         name: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
         gamma: Coefficient of all but the linear kernel.
         coef0: Constant of ``poly`` and ``sigmoid``.
-        degree: Of ``poly``.
+        degree: Degree of ``poly``.
     """
 
     def __init__(self, vectors: Array, name: str, gamma: float, coef0: float, degree: int) -> None:
@@ -191,8 +191,9 @@ class PairwiseLogits(nn.Module):
     """Votes of one-vs-one decisions with summed confidence, and the smallest decision for each class as its lead.
 
     Args:
-        kernel: Features to values with the support vectors, which come class by class.
-        coefficients: Of the support vectors by class against each class, (n_vectors, n_classes); 0 against their own.
+        kernel: Module that maps features to kernel values with the support vectors, which are sorted by class.
+        coefficients: Coefficients of the support vectors against each class, (n_vectors, n_classes); 0 against their
+            own.
         counts: Support vectors of each class, (n_classes,).
         intercepts: Antisymmetric, (n_classes, n_classes).
     """
@@ -214,7 +215,7 @@ class PairwiseLogits(nn.Module):
         shares = torch.stack([value @ part for value, part in zip(values, parts, strict=True)], dim=1)
         signs = self.get_buffer("signs")
         decisions = signs * (shares + shares.transpose(1, 2)) + self.get_buffer("intercepts")
-        # A decision of exactly zero speaks for the first class of the pair.
+        # A decision of exactly zero counts for the first class of the pair.
         wins = (decisions > 0) | ((decisions == 0) & (signs > 0))
         confidence = decisions.sum(dim=2)
         logits = wins.float().sum(dim=2) + confidence / (3 * (confidence.abs() + 1))

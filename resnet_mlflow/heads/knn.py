@@ -33,20 +33,20 @@ SMALLEST_VOTE = 1e-6  # of a class without neighbours: its logit must be finite
 class KNNHead(HeadBase):
     """A vote of the k nearest training items; logits are the logarithms of the shares of the vote.
 
-    Distances are recomputed from differences for the nearest candidates, so neighbours do not depend on how
-    the search rounds. Equal distances go by the order of the training items, equal votes to the first class.
+    Distances to the nearest candidates are recomputed from differences, so neighbours do not depend on rounding in the
+    search. Ties in distance follow the order of the training items; ties in the vote go to the first class.
 
     Args:
-        k: Neighbours, at least 1; more than there are training items means all.
+        k: Number of neighbours, at least 1; values above the number of training items mean all of them.
         metric: ``euclidean`` or ``cosine``.
-        weights: ``uniform``, or ``softmax``: a neighbour counts exp(similarity / T).
+        weights: ``uniform``, or ``softmax``: a neighbour's vote has weight exp(similarity / T).
         T: Temperature of ``softmax``, above 0. The similarity is the cosine, or minus half the squared distance:
             on features of unit length both give the same weights.
         preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``.
 
     References:
         Wu et al. (2018), Unsupervised Feature Learning via Non-Parametric Instance Discrimination, section 3.4:
-        the vote weighted by exp(similarity / T), with T = 0.07; DINO (Caron et al., 2021) evaluates so.
+        the vote weighted by exp(similarity / T), with T = 0.07; DINO (Caron et al., 2021) is evaluated like this.
 
     Example:
         >>> head = KNNHead(k=2).fit([[0.0], [1.0], [5.0]], ["a", "a", "b"])
@@ -99,7 +99,7 @@ knn-dino:
 
     def logits(self, X: ArrayLike) -> Array:
         """Return scores of shape (n_items, n_classes); the highest is the predicted class."""
-        # The search has threads of its own, on which nothing depends.
+        # The search uses its own threads; results do not depend on them.
         return self.vote(self.find_neighbours(X, self.k), self.k)
 
     def logits_for_ks(self, X: ArrayLike, ks: Iterable[int]) -> dict[int, Array]:
@@ -107,10 +107,10 @@ knn-dino:
 
         Args:
             X: Features, of shape (n_items, n_features).
-            ks: Numbers of neighbours, at least 1; each is clamped to the training items.
+            ks: Numbers of neighbours, at least 1; each is clamped to the number of training items.
 
         Raises:
-            InputError: If a k is below 1, or there is none.
+            InputError: If a k is below 1, or ``ks`` is empty.
         """
         wanted = list(ks)
         if not wanted or min(wanted) < 1:
@@ -125,7 +125,7 @@ knn-dino:
 
         Args:
             X: Features, of shape (n_items, n_features).
-            k: Neighbours, at least 1, clamped to the training items.
+            k: Number of neighbours, at least 1, clamped to the number of training items.
         """
         check_is_fitted(self)
         features = self._check_features(X)
@@ -134,11 +134,11 @@ knn-dino:
         return np.concatenate([rows for rows, _ in blocks]), np.concatenate([distances for _, distances in blocks])
 
     def vote(self, neighbours: Neighbours, k: int) -> Array:
-        """Return the logits by the first k of the neighbours that were found, of shape (n_items, n_classes)."""
+        """Return the logits from the first k neighbours found, of shape (n_items, n_classes)."""
         rows, squared_distances = (values[:, :k] for values in neighbours)
         weights = np.ones_like(squared_distances)
         if self.weights == "softmax":
-            # exp(similarity / T) over that of the nearest neighbour: the shares stay, nothing overflows.
+            # exp(similarity / T) relative to the nearest neighbour's: the shares stay the same and nothing overflows.
             weights = np.exp((squared_distances[:, :1] - squared_distances) / (2 * self.T))
         return self._share_logits(self.labels_[rows], weights)
 
@@ -159,7 +159,7 @@ knn-dino:
         return with_preprocessing(self, votes)
 
     def _fit(self, X: Array, labels: Array, weights: Array | None, validation: Validation | None) -> None:
-        self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # never the caller's own array
+        self.features_ = np.array(unit_length(X) if self.metric == "cosine" else X)  # a copy, never the caller's array
         self.labels_ = labels
 
     def _share_logits(self, labels: Array, weights: Array) -> Array:
@@ -183,9 +183,9 @@ knn-dino:
         """Return rows of the nearest training items in any order, of shape (n_items, n_candidates)."""
         search: Any = NearestNeighbors
         if n_candidates <= len(self.features_) // 2:
-            # Asked for nearly all items, scikit-learn-intelex 2026.2 returns some twice and others never.
+            # For nearly all items, scikit-learn-intelex 2026.2 returns some twice and omits others.
             search = accelerated("neighbors", "NearestNeighbors")
-        # Both multiply matrices block by block: memory does not grow with their product.
+        # Both multiply matrices block by block, so memory does not grow with the product.
         index = search(n_neighbors=n_candidates, algorithm="brute").fit(self.features_)
         rows: Array = index.kneighbors(X, return_distance=False)
         return rows

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on features: what fine-tuning only the last layer comes to."""
+"""Multinomial logistic regression on features, equivalent to fine-tuning only the last layer."""
 
 import logging
 from numbers import Integral, Real
@@ -24,24 +24,25 @@ class LinearHead(WeightedHead):
     """One linear layer under a softmax, found by L-BFGS and Newton steps, or trained by stochastic gradient descent.
 
     Args:
-        solver: ``lbfgs`` reads ``C``, ``max_iter`` and ``tol``; ``sgd`` reads what follows them.
+        solver: ``lbfgs`` reads ``C``, ``max_iter`` and ``tol``; ``sgd`` reads the parameters after them.
         C: Inverse strength of the L2 penalty on the sum of losses, above 0.
-        max_iter: Iterations of ``lbfgs``, Newton steps among them, at most.
-        tol: Root of twice what the mean loss may still fall, above 0, see ``heads.logistic``.
-        learning_rate: Of SGD with Nesterov momentum 0.9, per 256 items of a batch, in (0, 100]; falls along a cosine.
+        max_iter: Maximum number of ``lbfgs`` iterations, Newton steps included.
+        tol: Root of twice the amount by which the mean loss may still fall, above 0; see ``heads.logistic``.
+        learning_rate: Learning rate of SGD with Nesterov momentum 0.9, per 256 items of a batch, in (0, 100]; follows a
+            cosine schedule.
         weight_decay: In [0, 10]; the bias is exempt.
         epochs: Passes over the items, in [1, 10000].
         batch_size: Items per step, at least 1.
         patience: Epochs without a better validation accuracy before training stops; 0 means never, and without
-            validation data the last weights count. Above 0, a tenth of each class validates where none are given.
+            validation data the last weights are kept. Above 0, a tenth of each class is held out if none is given.
         class_weight: ``None``, ``balanced``, or a weight per label.
-        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. Features of a backbone differ little between
-            images next to their means; standardized, one ``C`` and one learning rate suit every backbone.
-        seed: Of the order of items and the held-out items of ``sgd``.
+        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. A backbone's features vary little between images
+            compared with their means; if they are standardized, one ``C`` and one learning rate suit every backbone.
+        seed: Seed of the order of items and of the held-out items of ``sgd``.
 
     Attributes:
-        coef_: Of shape (n_classes, n_features), two rows for two classes.
-        intercept_: Of shape (n_classes,).
+        coef_: Coefficients, of shape (n_classes, n_features); two rows for two classes.
+        intercept_: Intercepts, of shape (n_classes,).
         n_iter_: Iterations, or epochs of SGD.
 
     References:
@@ -116,7 +117,7 @@ linear-sgd:
         self.seed = seed
 
     def to_torch(self) -> "nn.Module":
-        """Return a module from features to logits, preprocessing included."""
+        """Return a module that maps features to logits, preprocessing included."""
         from resnet_mlflow.heads.networks import linear_layer, with_preprocessing
 
         return with_preprocessing(self, linear_layer(self.coef_, self.intercept_))
@@ -152,7 +153,7 @@ linear-sgd:
         from resnet_mlflow.heads.networks import linear_layer, train
 
         n_classes = len(self.classes_)
-        # The problem is convex: zeros are as good a start as any, and need no seed.
+        # The problem is convex: starting at zeros is as good as anywhere else, and needs no seed.
         layer = linear_layer(np.zeros((n_classes, X.shape[1])), np.zeros(n_classes), torch.float64)
         history = train(
             layer,
@@ -170,7 +171,7 @@ linear-sgd:
         self.n_iter_ = len(history)
 
     def _logits(self, X: Array) -> Array:
-        # In the precision of the features, as the search for the coefficients did.
+        # In the precision of the features, like the search for the coefficients.
         logits: Array = (X @ self.coef_.T.astype(X.dtype)).astype(np.float64) + self.intercept_
         return logits
 
@@ -179,8 +180,8 @@ def from_linear(weight: ArrayLike, bias: ArrayLike, classes: ArrayLike) -> Linea
     """Return a fitted head that gives the logits of a trained linear layer.
 
     Args:
-        weight: Of shape (n_classes, n_features), on the CPU, without gradients.
-        bias: Of shape (n_classes,).
+        weight: Weight, of shape (n_classes, n_features), on the CPU, without gradients.
+        bias: Bias, of shape (n_classes,).
         classes: Labels of the layer's outputs, sorted, of shape (n_classes,).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by L-BFGS and Newton steps, in coordinates where features do not correlate."""
+"""Multinomial logistic regression by L-BFGS and Newton steps, in coordinates without correlation between features."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,19 +12,19 @@ from scipy.special import logsumexp
 from resnet_mlflow.heads.base import Array
 from resnet_mlflow.heads.blocks import InOrder, thread_per_block
 
-# Of the covariance's mean diagonal: keeps its factor finite where features are constant or copies.
+# Relative to the covariance's mean diagonal: keeps its factor finite if features are constant or duplicated.
 _RIDGE = 1e-6
 _OUT_OF_ITERATIONS = 1  # SciPy's status
-# Items of a block, at most, and numbers in its logits: 2 MB.
+# Maximum number of items in a block, and of numbers in its logits: 2 MB.
 _ROWS, _LOGITS = 1024, 1 << 18
-# Numbers in the logits of all items up to which centred items and probabilities are kept: 8 MB.
+# Centred items and probabilities are kept if the logits of all items have at most this many numbers: 8 MB.
 _LOGITS_OF_ALL = 1 << 20
-# Steps that L-BFGS remembers, each as two vectors of all weights; SciPy's default, and fewer where weights are many.
+# Steps that L-BFGS remembers, each as two vectors of all weights: SciPy's default, and fewer for many weights.
 _PAIRS, _PAIRS_OF_MANY, _FEW_WEIGHTS = 10, 3, 1 << 18
 # Gradient at which Newton's steps take over from L-BFGS.
 _ROUGH_TOL = 1e-3
 _NEWTON_STEPS, _CG_STEPS, _HALVINGS = 60, 200, 20
-# Decrement below which one that no longer halves is rounding.
+# Below this, a decrement that no longer halves is rounding error.
 _ROUNDING = 1e-5
 
 
@@ -41,19 +41,20 @@ class Logistic:
 def fit_logistic(X: Array, labels: Array, weights: Array | None, *, C: float, max_iter: int, tol: float) -> Logistic:
     """Return the minimum of ``C`` times the losses plus half of ``|w|^2``, as scikit-learn defines it.
 
-    Features of a backbone correlate, and gradient methods zigzag along the narrow directions. Both parts therefore move
-    ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor: that at ``w = 0`` for L-BFGS, whose steps
-    lead near the minimum, and that where a Newton step begins, since it shrinks where classes are separated. Of fewer
-    items than features, the weights lie in the space of the items, and are sought there.
+    Features of a backbone are correlated, and gradient methods zigzag along the narrow directions. Both solvers
+    therefore optimise ``w L`` instead of ``w``, where ``L L'`` is the Hessian up to a factor. L-BFGS, which gets near
+    the minimum, uses the Hessian at ``w = 0``; each Newton step uses the Hessian where it starts, since the Hessian
+    shrinks as classes separate. With fewer items than features, the weights are in the span of the items, so the search
+    is limited to it.
 
     Args:
-        X: Of shape (n_items, n_features).
+        X: Features, of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
         weights: One per item, above 0, or ``None``.
         C: Inverse strength of the penalty, above 0.
-        max_iter: Iterations of both, at most.
-        tol: Newton decrement at which it stops: the root of twice what the mean loss, penalty included, could still
-            fall. It means the same whatever the scale of the features.
+        max_iter: Maximum number of iterations of both solvers together.
+        tol: Newton decrement at which it stops: the root of twice the amount by which the mean loss, penalty included,
+            could still fall. It does not depend on the scale of the features.
 
     References:
         Nocedal and Wright (2006), Numerical Optimization, algorithms 7.1 and 7.5; Boyd and Vandenberghe (2004), Convex
@@ -76,18 +77,18 @@ def _search(problem: "_Problem", max_iter: int, tol: float) -> Logistic:
         point, n_newton, converged = _newton(problem, point, max(1, max_iter - n_iter), tol)
         n_iter += n_newton
     coef, intercept = point
-    # What all intercepts share changes nothing, and steps move it.
+    # A shift common to all intercepts changes nothing, but steps add one.
     return Logistic(coef, intercept - intercept.mean() - coef @ problem.mean, n_iter, converged)
 
 
-# Number of a block, its rows, and its items less the mean.
+# A block's number, its rows, and its centred items.
 _Block = tuple[int, slice, Array]
-# Weights and intercepts, or what a function changes by with them.
+# Weights and intercepts, or a gradient with respect to them.
 _Point = tuple[Array, Array]
 
 
 def _near(problem: "_Problem", max_iter: int, tol: float) -> tuple[_Point, int, bool]:
-    """Return where L-BFGS comes to, its iterations, and whether these were too few."""
+    """Return the point that L-BFGS reaches, its iterations, and whether it ran out of them."""
     coordinates = problem.coordinates()
 
     def objective(moved: Array) -> tuple[float, Array]:
@@ -96,17 +97,17 @@ def _near(problem: "_Problem", max_iter: int, tol: float) -> tuple[_Point, int, 
 
     start = np.zeros(problem.n_classes * (1 + problem.n_features))
     n_pairs = _PAIRS if len(start) <= _FEW_WEIGHTS else _PAIRS_OF_MANY
-    # By the gradient alone: the loss stops falling measurably long before the weights stand still.
+    # By the gradient alone: the loss stops falling measurably long before the weights converge.
     options: Any = {"maxiter": max_iter, "maxls": 50, "maxcor": n_pairs, "gtol": max(tol, _ROUGH_TOL), "ftol": 0.0}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     return coordinates.unpack(found.x), int(found.nit), found.status == _OUT_OF_ITERATIONS
 
 
 def _newton(problem: "_Problem", point: _Point, max_steps: int, tol: float) -> tuple[_Point, int, bool]:
-    """Return where Newton steps lead, how many were taken, and whether they came to an end by themselves.
+    """Return the point that Newton steps reach, their number, and whether they ended by themselves.
 
-    That is at ``tol``, or where the decrement no longer falls: what the arithmetic can reach. Losses and gradients are
-    in float64 here, so that float32 features only cost digits where they are known to few.
+    They end at ``tol``, or where the decrement no longer falls, which is the limit of the arithmetic. Losses and
+    gradients are in float64 here, so that float32 features cost digits only where they themselves lack them.
     """
     before = np.inf
     loss, gradient = problem.loss_and_gradient(point, exact=True)
@@ -133,12 +134,12 @@ def _in_coordinates(times: Callable[[_Point], _Point], coordinates: "_Coordinate
 def _search_line(
     problem: "_Problem", point: _Point, step: _Point, loss: float, slope: float
 ) -> tuple[_Point, float, _Point] | None:
-    """Return the first of the step, its half, its quarter and so on to lower the loss as it promises; None of none."""
+    """Return the first of the step, its half, its quarter and so on that lowers the loss as predicted, or None."""
     share = 1.0
     for _ in range(_HALVINGS):
         there = (point[0] + share * step[0], point[1] + share * step[1])
         loss_there, gradient = problem.loss_and_gradient(there, exact=True)
-        # The last falls of the loss are less than its rounding.
+        # The last decreases of the loss are smaller than its rounding.
         if loss_there <= loss + 1e-4 * share * slope + 1e-13 * (1 + abs(loss)):
             return there, loss_there, gradient
         share /= 2
@@ -146,12 +147,12 @@ def _search_line(
 
 
 def _conjugate_gradients(times: Callable[[Array], Array], target: Array, precision: float) -> Array:
-    """Return ``x`` with ``times(x)`` near ``target``; the matrix behind ``times`` is symmetric, not below zero.
+    """Return ``x`` with ``times(x)`` near ``target``; the matrix of ``times`` is symmetric and positive semidefinite.
 
     Args:
-        times: Multiplies by the matrix.
-        target: What is to be reached.
-        precision: Length of what is left, over that of the target.
+        times: Function that multiplies by the matrix.
+        target: Right-hand side.
+        precision: Norm of the residual relative to that of the target.
     """
     found: Array = np.zeros_like(target)
     residual = target.copy()
@@ -171,20 +172,20 @@ def _conjugate_gradients(times: Callable[[Array], Array], target: Array, precisi
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """Weights times ``factor``, a lower triangle, and intercepts times ``scale``, as one vector."""
+    """Weights times the lower-triangular ``factor``, and intercepts times ``scale``, as one vector."""
 
     factor: Array
     scale: Array
 
     def unpack(self, moved: Array) -> _Point:
-        """Return the weights and intercepts that a vector stands for."""
+        """Return the weights and intercepts of a vector."""
         n_classes = len(self.scale)
         rows = moved[n_classes:].reshape(n_classes, -1)
         coef = solve_triangular(self.factor, rows.T, lower=True, trans="T", check_finite=False).T
         return coef, moved[:n_classes] / self.scale
 
     def pack(self, gradient: _Point) -> Array:
-        """Return a gradient by weights and intercepts as one by the vector."""
+        """Return a gradient with respect to weights and intercepts as the gradient with respect to the vector."""
         by_coef, by_intercept = gradient
         rows = solve_triangular(self.factor, by_coef.T, lower=True, check_finite=False).T
         return np.concatenate([by_intercept / self.scale, rows.ravel()])
@@ -194,23 +195,23 @@ class _Problem:
     """Mean loss and penalty of weights and intercepts on centred items.
 
     Attributes:
-        n_classes: How many there are.
-        n_features: Likewise.
-        mean: Of the items, by their weights.
+        n_classes: Number of classes.
+        n_features: Number of features.
+        mean: Weighted mean of the items.
     """
 
     def __init__(self, X: Array, labels: Array, weights: Array | None, C: float, in_order: InOrder) -> None:
         self.n_classes, self.n_features = int(labels.max()) + 1, X.shape[1]
         self._labels = labels
         self._share = np.full(len(X), 1 / len(X)) if weights is None else weights / weights.sum()
-        # Two classes have one margin in scikit-learn, whose halves these rows are: their penalty counts once.
+        # scikit-learn has one margin for two classes, and these rows are its halves: their penalty counts once.
         n_counted = len(X) if weights is None else weights.sum()
         self._penalty = (2 if self.n_classes == 2 else 1) / (C * n_counted)
         self.mean = self._share @ X
         self._blocks = _Blocks(X, self.mean, self.n_classes, in_order)
 
     def loss_and_gradient(self, point: _Point, exact: bool = False) -> tuple[float, _Point]:
-        """Return the loss and its gradient at a point, computed in float64 where they are to be exact."""
+        """Return the loss and its gradient at a point, computed in float64 if ``exact``."""
         coef, intercept = point
 
         def of_block(block: _Block) -> tuple[Array, ...]:
@@ -226,7 +227,7 @@ class _Problem:
 
     def curvature(self, point: _Point) -> Callable[[_Point], _Point]:
         """Return the Hessian at a point, as the function that multiplies by it."""
-        # Of many items they would take more memory than all else, and are computed again.
+        # For many items they would take more memory than everything else, so they are recomputed.
         kept = self._blocks.each(lambda block: _probabilities(block, point)) if self._blocks.are_kept else []
 
         def times(direction: _Point) -> _Point:
@@ -247,9 +248,9 @@ class _Problem:
         return times
 
     def coordinates(self, point: _Point | None = None) -> _Coordinates:
-        """Return those in which the Hessian at a point, or at zero weights, is about the identity.
+        """Return coordinates in which the Hessian at a point, or at zero weights, is close to the identity.
 
-        About, because classes share the factor: each would need one of its own, and parts between classes are left out.
+        Only close, because the classes share one factor instead of one each, and cross-class blocks are ignored.
         """
 
         def of_block(block: _Block) -> tuple[Array, ...]:
@@ -269,13 +270,13 @@ class _Problem:
 
 
 def _cholesky(square: Array, penalty: float) -> Array:
-    """Return the lower factor of a matrix that is positive but for rounding."""
+    """Return the lower Cholesky factor of a matrix that is positive definite up to rounding."""
     ridge = _RIDGE * float(square.diagonal().mean())
     while True:
         try:
             factor: Array = cholesky(square + (penalty + ridge) * np.eye(len(square)), lower=True)
             return factor
-        except LinAlgError:  # float32 features, and next to no penalty
+        except LinAlgError:  # float32 features and almost no penalty
             ridge *= 10
 
 
@@ -283,7 +284,7 @@ class _Blocks:
     """Centred items in blocks that depend on the items alone.
 
     Attributes:
-        are_kept: Whether the centred items are, instead of being made anew in every pass.
+        are_kept: Whether the centred items are kept instead of being recomputed in every pass.
     """
 
     def __init__(self, X: Array, mean: Array, n_classes: int, in_order: InOrder) -> None:
@@ -298,11 +299,11 @@ class _Blocks:
             yield number, rows, self._X[rows] - self._mean if self._centred is None else self._centred[rows]
 
     def each(self, of_block: Callable[[_Block], Array]) -> list[Array]:
-        """Return what a function gives for each block."""
+        """Return the results of a function for each block."""
         return list(self._in_order(of_block, self))
 
     def sums(self, of_block: Callable[[_Block], tuple[Array, ...]]) -> list[Array]:
-        """Return the sums over blocks, in their order and in float64, of what a function gives for each."""
+        """Return the sums of a function's results over the blocks, in their order and in float64."""
         results = self._in_order(of_block, self)
         totals = [part.astype(np.float64) for part in next(results)]
         for parts in results:
@@ -327,7 +328,7 @@ def _plain_logits(X: Array, coef: Array, intercept: Array) -> Array:
 
 
 def _gradient(by_logit: Array, centred: Array) -> tuple[Array, Array]:
-    """Return what a block's gradient by its logits comes to, by weights and by intercepts."""
+    """Return a block's gradient with respect to weights and intercepts from that with respect to its logits."""
     return by_logit.astype(centred.dtype, copy=False).T @ centred, by_logit.sum(axis=0, dtype=np.float64)
 
 
@@ -338,7 +339,7 @@ def _logits(X: Array, coef: Array, intercept: Array) -> Array:
 
 
 def _cross_entropy(logits: Array, labels: Array, share: Array) -> tuple[float, Array]:
-    """Return the weighted mean loss and its gradient by the logits, ``(n_items, n_classes)``."""
+    """Return the weighted mean loss and its gradient with respect to the logits, ``(n_items, n_classes)``."""
     rows, normaliser = np.arange(len(logits)), logsumexp(logits, axis=1)
     loss = share @ (normaliser - logits[rows, labels])
     gradient = logits - normaliser[:, np.newaxis]

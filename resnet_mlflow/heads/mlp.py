@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 class MLPHead(HeadBase):
-    """One hidden layer, ReLU and dropout, trained by Adam with early stopping on validation.
+    """One hidden layer, ReLU and dropout, trained by Adam with early stopping on validation data.
 
     Training needs torch; prediction does not.
 
     Args:
         hidden: Width of the hidden layer, at least 1.
-        dropout: Share of hidden values that training leaves out, in [0, 1).
-        learning_rate: Of Adam, in (0, 100].
+        dropout: Fraction of hidden values dropped in training, in [0, 1).
+        learning_rate: Learning rate of Adam, in (0, 100].
         weight_decay: In [0, 10]; biases are exempt.
-        epochs: Passes over the items, at most, in [1, 10000].
+        epochs: Maximum number of passes over the items, in [1, 10000].
         batch_size: Items per step, at least 1.
-        patience: Epochs without a better validation accuracy before training stops; 0 means never. Where ``fit``
-            gets no validation data, a tenth of each class validates.
+        patience: Epochs without a better validation accuracy before training stops; 0 means never. If ``fit`` gets no
+            validation data, a tenth of each class is held out.
         class_weight: ``None``, ``balanced``, or a weight per label.
-        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. Features of a backbone differ little between
-            images next to their means; standardized, the same learning rate suits every backbone.
-        seed: Of initial weights, order of items, dropout and held-out items.
+        preprocessing: ``none``, ``standardize``, ``l2`` or ``cl2n``. A backbone's features vary little between images
+            compared with their means; if they are standardized, the same learning rate suits every backbone.
+        seed: Seed of the initial weights, the order of items, dropout and the held-out items.
 
     Attributes:
         n_epochs_: Epochs trained.
         train_loss_: Mean loss per epoch.
-        val_accuracy_: Validation accuracy per epoch; empty where nothing validated.
+        val_accuracy_: Validation accuracy per epoch; empty without validation.
     """
 
     gives_log_probabilities = True
@@ -91,7 +91,7 @@ mlp:
         self.seed = seed
 
     def to_torch(self) -> "nn.Module":
-        """Return a module from features to logits, preprocessing included."""
+        """Return a module that maps features to logits, preprocessing included."""
         from torch import nn
 
         from resnet_mlflow.heads.networks import linear_layer, with_preprocessing
@@ -141,7 +141,7 @@ mlp:
         self.val_accuracy_ = np.array([metrics["accuracy"] for metrics in validated])
 
     def _logits(self, X: Array) -> Array:
-        # In the precision of the features, as it was trained.
+        # In the precision of the features, as in training.
         hidden = X @ self.hidden_weight_.T + self.hidden_bias_
         logits: Array = np.maximum(hidden, 0, out=hidden) @ self.output_weight_.T + self.output_bias_
         return logits.astype(np.float64)

@@ -15,11 +15,11 @@ from resnet_mlflow.heads.base import Array, HeadBase, Validation
 from resnet_mlflow.process import one_thread
 from resnet_mlflow.training.loop import Batches, EpochResult, fit, tensor_batches
 
-FEWEST_HELD_OUT = 20  # so few right answers hardly rank epochs
+FEWEST_HELD_OUT = 20  # fewer items hardly rank epochs
 
 
 class Preprocessing(nn.Module):
-    """What a head does to features first; see ``heads.preprocessing``."""
+    """A head's preprocessing of features; see ``heads.preprocessing``."""
 
     def __init__(self, name: str, offset: Array, scale: Array) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Preprocessing(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the features as the head sees them."""
+        """Return the preprocessed features."""
         if self.name in ("standardize", "cl2n"):
             features = (features - self.get_buffer("offset")) / self.get_buffer("scale")
         return functional.normalize(features, dim=1) if self.name in ("l2", "cl2n") else features
@@ -47,7 +47,7 @@ class Prototypes(nn.Module):
         prototypes = self.get_buffer("prototypes")
         if self.metric == "cosine":
             return functional.normalize(features, dim=1) @ functional.normalize(prototypes, dim=1).T
-        # From differences: in float32 the product form would lose the digits that differ.
+        # From differences: in float32 the product form would lose the significant digits.
         return -torch.cdist(features, prototypes, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
@@ -68,7 +68,7 @@ def linear_layer(weight: Array, bias: Array, dtype: torch.dtype = torch.float32)
 
 
 def random_layer(n_in: int, n_out: int, rng: np.random.Generator) -> nn.Linear:
-    """Return a layer drawn as torch draws its own, uniform within 1 / sqrt(n_in), from the given generator."""
+    """Return a layer initialised like torch's, uniform within 1 / sqrt(n_in), but from the given generator."""
     bound = 1 / np.sqrt(n_in)
     return linear_layer(rng.uniform(-bound, bound, (n_out, n_in)), rng.uniform(-bound, bound, n_out))
 
@@ -89,20 +89,20 @@ def train(
     """Return one result per epoch; the network is left with its best weights, in eval mode.
 
     The best weights are those of highest validation accuracy. Without ``validation``, early stopping
-    holds out a tenth of each class, which keeps its weights. Where it is off, or the tenth comes to fewer than
-    20 items, nothing validates and the last weights count.
+    holds out a tenth of each class, which keeps its weights. Without early stopping, or if the tenth has fewer than 20
+    items, there is no validation and the last weights are kept.
 
     Args:
-        network: Features to logits, in the precision to train in.
+        network: Maps features to logits, in the precision to train in.
         X: Preprocessed features, of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
-        weights: How much each item counts, or ``None``.
+        weights: Weight of each item, or ``None``.
         validation: Preprocessed features and labels that are not trained on.
         options: Optimizer, schedule, epochs, patience.
         n_classes: Columns of the logits.
         batch_size: Items per step.
-        seed: Of the held-out items, the order of items and dropout.
-        on_epoch: Called with each result; what it raises ends the training.
+        seed: Seed of the held-out items, the order of items and dropout.
+        on_epoch: Called with each result; an exception that it raises ends the training.
     """
     per_item = np.ones(len(labels)) if weights is None else weights
     val_weights, kept = None, np.arange(len(labels))
@@ -115,7 +115,7 @@ def train(
     batches = _weighted_batches(X, labels, per_item, kept, n_classes, batch_size, seed, dtype)
     validate = _last_is_best() if validation is None else _accuracy_and_loss(validation, val_weights, dtype)
     n_batches = ceil(len(kept) / batch_size)
-    # Sums do not depend on how many cores a machine has, either.
+    # Sums then do not depend on the number of cores, either.
     with one_thread():
         results = fit(
             network, batches, validate, options, loss_fn=functional.cross_entropy, n_batches=n_batches, seed=seed
@@ -138,9 +138,9 @@ def _weighted_batches(
     seed: int,
     dtype: torch.dtype,
 ) -> Batches:
-    """Return batches of the kept rows with soft targets, which carry an item's weight: the loss is linear in them.
+    """Return batches of the kept rows with soft targets, which include an item's weight: the loss is linear in them.
 
-    Targets of a batch are made with it, and no row is copied before: of all items they would be as large as features.
+    Targets are made, and rows copied, batch by batch: for all items they would be as large as the features.
     """
     features, of_class = torch.as_tensor(X, dtype=dtype), torch.as_tensor(labels, dtype=torch.int64)
     weights = torch.as_tensor(per_item / per_item[kept].mean(), dtype=dtype)
@@ -156,7 +156,7 @@ def _weighted_batches(
 
 
 def hold_out(labels: Array, seed: int) -> Array:
-    """Return a mask of a random tenth of each class, rounded: classes below 5 items give none."""
+    """Return a mask of a random tenth of each class, rounded: classes of fewer than 5 items give none."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""The accelerator where it is installed, and plain scikit-learn objects in what is stored."""
+"""The accelerator if it is installed, and plain scikit-learn objects in stored heads."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,7 @@ from resnet_mlflow.devices import n_cores
 
 
 def accelerated(module: str, name: str) -> Any:
-    """Return the class ``name`` of scikit-learn-intelex where it can be imported, else scikit-learn's own.
+    """Return the class ``name`` of scikit-learn-intelex if it can be imported, else scikit-learn's.
 
     Args:
         module: Submodule that both packages have, such as ``svm``.
@@ -17,8 +17,8 @@ def accelerated(module: str, name: str) -> Any:
     """
     try:
         found = getattr(import_module(f"sklearnex.{module}"), name)
-        # Outside the main thread, as in a worker, it would take all cores of the machine. Two at least: on one it
-        # goes another way, to other last digits than on any number of them.
+        # Outside the main thread, as in a worker, it would take all cores of the machine. At least two: on one it
+        # takes another code path, with other last digits than on any larger number.
         import_module("daal4py").daalinit(max(2, n_cores()))
         return found
     except ImportError:
@@ -26,15 +26,15 @@ def accelerated(module: str, name: str) -> Any:
 
 
 def plain_svc(fitted: Any, X: Any, labels: Any) -> Any:
-    """Return a scikit-learn ``SVC`` that decides as the fitted one does, whichever package fitted it.
+    """Return a scikit-learn ``SVC`` with the same decisions as the fitted one, whichever package fitted it.
 
     The accelerator's object cannot be loaded without it, holds int64 counts where libsvm reads int32, and
-    has the features' precision. libsvm's private attributes are those with the sign of two classes turned.
+    has the features' precision. libsvm's private attributes are the public ones, with the sign flipped for two classes.
 
     Args:
         fitted: ``SVC`` of scikit-learn or scikit-learn-intelex, with a number for ``gamma``.
         X: The features it was fitted on, of shape (n_items, n_features).
-        labels: Of those, 0 to ``n_classes - 1``, of shape (n_items,).
+        labels: Their labels, 0 to ``n_classes - 1``, of shape (n_items,).
     """
     from sklearn.svm import SVC
 
@@ -42,7 +42,7 @@ def plain_svc(fitted: Any, X: Any, labels: Any) -> Any:
         return fitted
     plain = SVC(**{name: value for name, value in fitted.get_params().items() if name in SVC().get_params()})
     sign = -1.0 if len(fitted.classes_) == 2 else 1.0
-    # libsvm keeps support vectors class by class; the accelerator does so from three classes on.
+    # libsvm sorts support vectors by class; the accelerator does so only for three or more classes.
     order = np.argsort(labels[fitted.support_], kind="stable")
     support = np.asarray(fitted.support_, dtype=np.int32)[order]
     iterations = np.asarray(fitted.n_iter_, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What is done to features before a head sees them: nothing, standardising, or unit length."""
+"""Preprocessing of features for a head: none, standardising, or unit length."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ Array = NDArray[Any]
 
 
 def fit_preprocessing(name: str, X: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Return the offset and the scale that the training features give, each of shape (n_features,).
+    """Return the offset and the scale computed from the training features, each of shape (n_features,).
 
     Args:
         name: ``none``, ``standardize`` (mean 0, variance 1; constant features are centred only),
             ``l2`` (unit length) or ``cl2n`` (centred by the training mean, then unit length).
         X: Training features, of shape (n_items, n_features).
-        weights: One per item, or ``None`` where all count alike.
+        weights: One per item, or ``None`` for equal weights.
 
     References:
         Wang et al. (2019), SimpleShot, section 3: CL2N.
@@ -27,14 +27,14 @@ def fit_preprocessing(name: str, X: Array, weights: Array | None) -> tuple[Array
         return np.zeros(n_features), np.ones(n_features)
     from sklearn.preprocessing import StandardScaler  # slow to import
 
-    # It adds up in float64 whatever the features are, and block by block.
+    # It sums in float64 whatever the features' type, and block by block.
     scaler = StandardScaler().fit(X, sample_weight=weights)
     mean = np.asarray(scaler.mean_, dtype=np.float64)
     return mean, (np.asarray(scaler.scale_, dtype=np.float64) if name == "standardize" else np.ones(n_features))
 
 
 def apply_preprocessing(name: str, X: Array, offset: Array, scale: Array) -> Array:
-    """Return the features as the head sees them, in the precision they came in.
+    """Return the preprocessed features, in their own precision.
 
     Example:
         >>> apply_preprocessing("l2", np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros(2), np.ones(2))
@@ -53,7 +53,7 @@ def apply_preprocessing(name: str, X: Array, offset: Array, scale: Array) -> Arr
 
 
 def unit_length(X: Array) -> Array:
-    """Return each row divided by its Euclidean norm; rows of zeros stay as they are."""
+    """Return each row divided by its Euclidean norm; rows of zeros do not change."""
     norms = np.sqrt(np.einsum("ij,ij->i", X, X))
     norms[norms == 0] = 1
     unit: Array = X / norms[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""The class means of the features, and the nearest of them."""
+"""Nearest class mean on features."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,7 +48,7 @@ prototype:
         self.preprocessing = preprocessing
 
     def to_torch(self) -> "nn.Module":
-        """Return a module from features to logits, preprocessing included."""
+        """Return a module that maps features to logits, preprocessing included."""
         from resnet_mlflow.heads.networks import Prototypes, with_preprocessing
 
         return with_preprocessing(self, Prototypes(self.prototypes_, self.metric))

@@ -1,4 +1,4 @@
-"""Heads read back from skops files: only the types that our heads are made of, whatever the file asks for.
+"""Heads read back from skops files, restricted to the types that our heads consist of.
 
 skops builds the types that it is asked to trust, and others that it trusts by default. A file from a shared store is
 therefore inspected before skops sees it: every node and every type must be one that our own heads have.
@@ -22,13 +22,13 @@ from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.process import is_claimed
 from resnet_mlflow.registry.heads import HEADS
 
-# Heads around heads, which other rooms build: by name, since those rooms build on this one.
+# Heads that wrap heads, defined in other packages: by name, since those packages depend on this one.
 WRAPPERS = ("resnet_mlflow.longtail.adjusted.AdjustedHead",)
-# What our heads hold of scikit-learn.
+# The scikit-learn types in our heads.
 ESTIMATORS = ("sklearn.svm._classes.SVC", "sklearn.svm._classes.LinearSVC")
 CONTAINERS = {"DictNode": ("builtins.dict",), "ListNode": ("builtins.list",), "TupleNode": ("builtins.tuple",)}
 SCALARS = ("builtins.str", "builtins.int", "builtins.float", "builtins.bool")
-# Of a schema: ours have some hundred nodes, and a depth of about 20.
+# Limits of a schema: ours have a few hundred nodes, and a depth of about 20.
 MAX_SCHEMA_BYTES, MAX_NODES, MAX_DEPTH = 2**24, 100_000, 100
 MAX_FEATURES = 2**16
 _TORCH_SHIM = "sklearn.externals.array_api_compat.torch"
@@ -36,7 +36,7 @@ _TORCH_SHIM = "sklearn.externals.array_api_compat.torch"
 
 @cache
 def head_types() -> tuple[str, ...]:
-    """Return the full names of the classes that a stored head may be of.
+    """Return the full names of the permitted classes of a stored head.
 
     Example:
         >>> "resnet_mlflow.heads.svm.SVMHead" in head_types()
@@ -49,7 +49,7 @@ def read_head(path: Path) -> HeadBase:
     """Return the head in a skops file.
 
     Raises:
-        InputError: If the file is damaged, holds any other type than those of a head, or a head that cannot answer.
+        InputError: If the file is damaged, holds a type that no head has, or a head that cannot predict.
     """
     with quiet_light_imports():
         import skops.io
@@ -60,7 +60,7 @@ def read_head(path: Path) -> HeadBase:
         _try(head)
     except InputError:
         raise
-    except Exception as error:  # whatever skops, zipfile, NumPy and scikit-learn raise where numbers do not fit
+    except Exception as error:  # skops, zipfile, NumPy and scikit-learn can raise anything on inconsistent files
         text = (str(error).splitlines() or [""])[0][:150]
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {text})") from None
     return head  # type: ignore[no-any-return]
@@ -75,10 +75,10 @@ def write_head(head: HeadBase, path: Path) -> None:
 
 
 def _look_through(path: Path) -> None:
-    """Refuse a file that holds anything else than a head, before any of it is built."""
+    """Refuse a file that holds anything but a head, before any object is built."""
     with zipfile.ZipFile(path) as archive:
         announced = sum(member.file_size for member in archive.infolist())
-        # Ours are stored as they are, so that a small file cannot grow in memory.
+        # Ours are stored uncompressed, so that a small file cannot grow in memory.
         if announced > path.stat().st_size or archive.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
             raise _refusal(path, f"{announced} bytes packed into {path.stat().st_size}")
         schema = json.loads(archive.read("schema.json"))
@@ -114,9 +114,9 @@ def _is_trusted(kind: str, name: str) -> bool:
         return name in (*head_types(), *ESTIMATORS)
     if kind == "NdArrayNode":
         return name == "numpy.ndarray" or name in _number_types()
-    if kind == "TypeNode":  # of the keys of a mapping
+    if kind == "TypeNode":  # types of a mapping's keys
         return name in SCALARS or name in _number_types()
-    # What JSON spells is text or a number; what is named a second time has been looked at the first.
+    # JSON content is text or numbers; an object named a second time was inspected the first time.
     return kind in ("JsonNode", "CachedNode") or name in CONTAINERS.get(kind, ())
 
 
@@ -127,7 +127,7 @@ def _number_types() -> frozenset[str]:
 
 
 def _try(head: Any) -> None:
-    """Let a head answer once, so that inconsistent parts are found now and not after hours of work."""
+    """Let a head predict once, so that inconsistent parts are found now and not after hours of work."""
     n_features, n_classes = int(head.n_features_in_), len(head.classes_)
     if not isinstance(head, HeadBase) or not 0 < n_features <= MAX_FEATURES:
         raise ValueError(f"{type(head).__name__} of {n_features} features")
@@ -146,11 +146,11 @@ def _refusal(path: Path, got: str) -> InputError:
 
 @contextmanager
 def quiet_light_imports() -> Iterator[None]:
-    """Import skops and MLflow without what takes seconds, and without a warning that users cannot act on.
+    """Import skops and MLflow without their slow parts, and without a warning that users cannot act on.
 
-    skops imports all of scikit-learn, its tests included, to list the estimators that it trusts. Those that our heads
-    hold are all that our own commands need. In a process that others use too, it may look at all but a shim for torch,
-    which takes seconds and holds no estimator. MLflow warns of type hints in its own modules while it is imported.
+    skops imports all of scikit-learn, tests included, to list the estimators that it trusts. Our own commands need only
+    the estimators in our heads. In a process shared with other code, it may walk everything except a shim for torch,
+    which takes seconds and holds no estimator. MLflow warns about type hints in its own modules on import.
     """
     with warnings.catch_warnings(), _few_estimators() if is_claimed() else _no_torch():
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")

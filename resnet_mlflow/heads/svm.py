@@ -156,9 +156,10 @@ svm-vissl:
         return np.stack([-decisions / 2, decisions / 2], axis=1) if decisions.ndim == 1 else decisions
 
     def logits_and_leads(self, X: ArrayLike) -> tuple[Array, Array]:
-        """Return ``logits``, and the smallest decision for each class against another; see ``HeadBase``.
+        """Return ``logits``, and each class's smallest decision against another class; see ``HeadBase``.
 
-        Votes, which logits and so probabilities are made of, are all won by most items, sure or not.
+        For most items one class wins all its votes, however sure the head is, so votes, and the logits and
+        probabilities based on them, do not rank items by confidence.
         """
         if self.loss == "squared_hinge" or len(self.classes_) == 2:
             return super().logits_and_leads(X)
@@ -177,7 +178,7 @@ svm-vissl:
         return logits, leads
 
     def to_graph(self) -> "nn.Module":
-        """Return a module from float32 features to ``logits_and_leads``; see ``HeadBase``."""
+        """Return a module that maps float32 features to ``logits_and_leads``; see ``HeadBase``."""
         if self.loss == "squared_hinge" or len(self.classes_) == 2:
             return super().to_graph()
         from resnet_mlflow.heads.graphs import PairwiseLogits
@@ -212,7 +213,7 @@ svm-vissl:
         return Kernel(self.svc_.support_vectors_, self.kernel, float(self.svc_._gamma), self.coef0, self.degree)
 
     def _kernel(self, X: Array) -> Array:
-        """Return kernel values with the support vectors; one matrix product beats libsvm's loops many times."""
+        """Return kernel values with the support vectors; one matrix product is far faster than libsvm's loops."""
         from sklearn.metrics.pairwise import pairwise_kernels
 
         parameters = {
@@ -225,7 +226,7 @@ svm-vissl:
         return values
 
     def _pairwise(self, kernel: Array) -> Array:
-        """Return decisions of shape (n_items, n_classes, n_classes): positive at (i, j) speaks for class i."""
+        """Return decisions of shape (n_items, n_classes, n_classes): positive at (i, j) means class i."""
         svc, n_classes = self.svc_, len(self.classes_)
         shares = np.zeros((len(kernel), n_classes, n_classes))
         for label in range(n_classes):
@@ -238,7 +239,7 @@ svm-vissl:
         return decisions
 
     def _vectors_of(self, label: int) -> slice:
-        """Return which support vectors are a class's."""
+        """Return the slice of a class's support vectors."""
         end = int(self.svc_._n_support[: label + 1].sum())
         return slice(end - int(self.svc_._n_support[label]), end)
 
@@ -252,7 +253,7 @@ svm-vissl:
 def _one_vs_rest(decisions: Array) -> Array:
     """Return votes plus summed confidence squeezed into (-1/3, 1/3), as scikit-learn's SVC defines it."""
     votes = (decisions > 0).sum(axis=2, dtype=np.float64)
-    # A decision of exactly zero speaks for the first class of the pair.
+    # A decision of exactly zero counts for the first class of the pair.
     first, second = np.triu_indices(decisions.shape[1], k=1)
     for item, pair in zip(*np.nonzero(decisions[:, first, second] == 0), strict=True):
         votes[item, first[pair]] += 1
@@ -262,7 +263,7 @@ def _one_vs_rest(decisions: Array) -> Array:
 
 
 def _variance(X: Array, weights: Array | None) -> float:
-    """Return the variance over all values of X, in float64, without a float64 copy of all of it."""
+    """Return the variance over all values of X, in float64, without a full float64 copy."""
     per_item = np.ones(len(X)) if weights is None else weights
     n_values = per_item.sum() * X.shape[1]
     blocks = list(gen_batches(len(X), 4096))

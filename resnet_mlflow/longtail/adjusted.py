@@ -1,4 +1,4 @@
-"""A fitted head whose logits are scaled and shifted by class."""
+"""A fitted head with logits scaled and shifted by class."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class AdjustedHead(HeadBase):
-    """Another head's logits, times a number, plus an offset per class.
+    """Another head's logits, times a factor, plus an offset per class.
 
     Built by ``adjust`` from a fitted head; ``fit`` fits a copy of that head and keeps scale and offsets.
 
     Args:
         head: The head whose logits are adjusted.
-        factor: What its logits are multiplied by, above 0.
-        offsets: What is added to them, of shape (n_classes,).
+        factor: Factor on its logits, above 0.
+        offsets: Offsets added to them, of shape (n_classes,).
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -44,7 +44,7 @@ class AdjustedHead(HeadBase):
         return logits
 
     def to_torch(self) -> "nn.Module":
-        """Return a module from features to logits, preprocessing included."""
+        """Return a module that maps features to logits, preprocessing included."""
         from torch import nn
 
         from resnet_mlflow.heads.networks import linear_layer
@@ -74,12 +74,12 @@ class AdjustedHead(HeadBase):
 
 
 def adjust(head: HeadBase, offsets: ArrayLike, factor: float = 1.0) -> AdjustedHead:
-    """Return a fitted head with the logits of another, times ``factor``, plus ``offsets``.
+    """Return a fitted head with the logits of another one, times ``factor``, plus ``offsets``.
 
     Args:
-        head: A fitted head; it is kept, not copied.
+        head: A fitted head; it is used directly, not copied.
         offsets: Added to the logits of each class, of shape (n_classes,).
-        factor: What the logits are multiplied by first.
+        factor: Factor applied to the logits first.
     """
     from sklearn.base import clone
 
@@ -88,7 +88,7 @@ def adjust(head: HeadBase, offsets: ArrayLike, factor: float = 1.0) -> AdjustedH
 
 
 def logit_factor(head: HeadBase, val_logits: Array, val_labels: Array) -> float:
-    """Return what turns the head's logits into log-probabilities: 1 where they are, else one over a temperature.
+    """Return the factor that makes the head's logits log-probabilities: 1 if they are, else 1 / temperature.
 
     Args:
         head: A fitted head.

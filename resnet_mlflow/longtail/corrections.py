@@ -1,4 +1,4 @@
-"""Post-hoc methods: candidates of a fitted head, scored on validation, and the head with the best of them."""
+"""Post-hoc methods: corrections of a fitted head, scored on validation data, and the head with the best of them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from resnet_mlflow.longtail.posthoc import (
 
 @dataclass(frozen=True)
 class Correction:
-    """The head that a method derives from a fitted head, by its hyperparameters.
+    """A method's correction of a fitted head, as a function of its hyperparameters.
 
     Attributes:
-        logits: Parameters to logits on validation, without building a head.
-        build: Parameters to the corrected head.
+        logits: Maps parameters to logits on validation data, without building a head.
+        build: Maps parameters to the corrected head.
     """
 
     logits: Callable[[Params], Floats]
@@ -39,17 +39,17 @@ class Correction:
 def correct(
     method: str, head: HeadBase, counts: NDArray[np.int64], val: Validation, grid: Iterable[Params]
 ) -> tuple[HeadBase, dict[str, float], Curve]:
-    """Return the corrected head, the parameters with the best balanced accuracy on validation, and all scores.
+    """Return the corrected head, the parameters with the best balanced accuracy on validation data, and all scores.
 
     Args:
         method: A post-hoc method.
-        head: A fitted head the method applies to; it stays as it is.
+        head: A fitted head that the method applies to; it is not modified.
         counts: Training images by class, of shape (n_classes,).
-        val: Features and labels to choose by.
+        val: Validation features and labels for the choice.
         grid: Parameters to try.
 
     Raises:
-        InputError: If the method is none of a fitted head.
+        InputError: If the method is not a post-hoc method.
     """
     row = METHODS.find(method)
     if row.kind != "posthoc":
@@ -62,7 +62,7 @@ def correct(
 
 
 def logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation) -> Correction:
-    """Return what adds ``-tau * log(prior)`` to the logits; see ``posthoc.logit_offsets``."""
+    """Return the correction that adds ``-tau * log(prior)`` to the logits; see ``posthoc.logit_offsets``."""
     logits = head.logits(val[0])
     factor = logit_factor(head, logits, np.asarray(val[1]))
     return Correction(
@@ -72,7 +72,7 @@ def logit_adjustment(head: HeadBase, counts: NDArray[np.int64], val: Validation)
 
 
 def tau_norm(head: LayeredHead, counts: NDArray[np.int64], val: Validation) -> Correction:
-    """Return what divides the rows of the last layer by a power of their norms; see ``posthoc.tau_normalize``."""
+    """Return the correction that divides last-layer rows by a power of their norms; see ``posthoc.tau_normalize``."""
     weight, bias = last_layer(head)
     scores = layer_inputs(head, val[0]).astype(np.float64) @ weight.T
     return Correction(

@@ -1,4 +1,4 @@
-"""Two-step methods: the features stay, and a new classifier is fitted on balanced draws or class means."""
+"""Two-step methods: features are kept, and a new classifier is fitted on class-balanced draws or class means."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from resnet_mlflow.longtail.schedule import CRT_EPOCHS, CRT_STEPS, LWS_EPOCHS, L
 # Returns the head fitted with ``none``.
 Base = Callable[[], LayeredHead]
 
-# Adam moves a scale by about its rate a step: a hundred steps reach from 1 to any factor that matters.
+# Adam changes a scale by about the learning rate per step: a hundred steps lead from 1 to any relevant factor.
 LWS_RATE = 1e-2
 
 
@@ -32,8 +32,8 @@ class Stage2:
     Attributes:
         features: Training features, of shape (n_items, n_features).
         labels: 0 to ``n_classes - 1``, of shape (n_items,).
-        val: Features and labels that choose the epoch.
-        seed: Of draws and initial weights.
+        val: Validation features and labels that select the epoch.
+        seed: Seed of draws and initial weights.
     """
 
     features: Array
@@ -48,11 +48,11 @@ class Stage2:
 
 
 def fit_crt(base: Base, data: Stage2) -> LayeredHead:
-    """Return the head with its last layer trained afresh, 10 epochs or a little more, on draws with all classes alike.
+    """Return the head with its last layer retrained for 10 epochs or slightly more on class-balanced draws.
 
     Args:
-        base: Returns a fitted head; what lies below its last layer stays as it is.
-        data: What it was fitted on.
+        base: Returns a fitted head; everything below its last layer is kept.
+        data: Data that it was fitted on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: cRT.
@@ -71,11 +71,11 @@ def fit_crt(base: Base, data: Stage2) -> LayeredHead:
 
 
 def fit_lws(base: Base, data: Stage2) -> LayeredHead:
-    """Return the head with each class's logit times a number of its own, trained on draws with all classes alike.
+    """Return the head with each class's logit times a learned factor, trained on class-balanced draws.
 
     Args:
-        base: Returns a fitted head; its weights stay as they are but for the scale of each row and its bias.
-        data: What it was fitted on.
+        base: Returns a fitted head; its weights are kept except for the scale of each row and its bias.
+        data: Data that it was fitted on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: LWS.
@@ -92,11 +92,11 @@ def fit_lws(base: Base, data: Stage2) -> LayeredHead:
 
 
 def fit_ncm(base: Base, data: Stage2) -> HeadBase:
-    """Return the nearest class mean of centred features of unit length.
+    """Return the nearest-class-mean head on centred features of unit length.
 
     Args:
         base: Not called: class means need no fitted head.
-        data: What it is fitted on.
+        data: Data to fit on.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, section 4.2: NCM.

@@ -1,6 +1,6 @@
 """Figures of a long-tail comparison: class sizes, accuracy by class from head to tail, groups side by side.
 
-Made as those of ``figures``: without pyplot, some 900 pixels wide, matplotlib imported inside functions.
+Made like those in ``figures``: without pyplot, about 900 pixels wide, with matplotlib imported inside functions.
 """
 
 import math
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 GROUP_COLOURS = {"many": BLUE, "medium": "#009e73", "few": ORANGE}
 COLUMNS = 4
 MAX_NAMED_CLASSES = 30
-# From here on single classes are noise: a curve shows means over neighbours in size.
+# From this number on, single classes are too noisy: curves show means over classes of neighbouring sizes.
 MAX_SHOWN_CLASSES = 120
 
 
 def class_counts_figure(
     train_counts: NDArray[np.int64], class_names: Sequence[str], groups: Mapping[str, NDArray[np.int64]]
 ) -> "Figure":
-    """Return training images per class on a logarithmic axis, largest class first, coloured by group.
+    """Return a figure of training images per class on a logarithmic axis, largest class first, coloured by group.
 
     Args:
         train_counts: Training images per class, at least 1, ``(n_classes,)``.
         class_names: ``n_classes`` names.
-        groups: Classes of the groups many, medium and few; a group may be empty.
+        groups: Classes in the groups many, medium and few; a group may be empty.
     """
     from matplotlib.patches import Patch
 
@@ -75,12 +75,12 @@ def class_counts_figure(
 
 
 def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str]) -> "Figure":
-    """Return a panel per method: test accuracy of each class from the largest to the smallest, beside ``none``.
+    """Return a figure, one panel per method: test accuracy by class from largest to smallest, next to ``none``.
 
-    A line is the mean over seeds. Classes are named where every seed has the same order of sizes.
+    Lines are means over seeds. Classes are named if every seed has the same order of sizes.
 
     Args:
-        runs: Runs of all methods, ``none`` among them.
+        runs: Runs of all methods, including ``none``.
         class_names: One name per class.
     """
     curves = _mean_curves(runs)
@@ -111,11 +111,11 @@ def class_accuracy_figure(runs: Sequence[MethodRun], class_names: Sequence[str])
 
 
 def group_bars_figure(runs: Sequence[MethodRun], group_sizes: Mapping[str, int]) -> "Figure":
-    """Return bars of the groups' accuracies, a line per method, best balanced accuracy on validation first.
+    """Return bars of the groups' accuracies, one line per method, best balanced validation accuracy first.
 
     Args:
-        runs: Runs of all methods, ``none`` among them.
-        group_sizes: Classes in the groups many, medium and few.
+        runs: Runs of all methods, including ``none``.
+        group_sizes: Number of classes in the groups many, medium and few.
     """
     methods = _by_validation(runs)
     left = max(text_inches(method) for method in methods) * 1.15 + 0.25
@@ -135,7 +135,7 @@ def group_bars_figure(runs: Sequence[MethodRun], group_sizes: Mapping[str, int])
 
 def _draw_group(axes: "Axes", runs: Sequence[MethodRun], methods: Sequence[str], group: str, size: int) -> None:
     axes.set(xlim=(0, 1), ylim=(len(methods) - 0.4, -0.6))
-    # Without 100 %, which would touch the next panel's 0.
+    # Without the label 100 %, which would touch the next panel's 0.
     axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25%", "50%", "75%"])
     axes.tick_params(labelsize=TEXT_POINTS, length=2)
     axes.grid(axis="x", alpha=0.3)
@@ -157,7 +157,7 @@ def _draw_group(axes: "Axes", runs: Sequence[MethodRun], methods: Sequence[str],
 
 
 def by_size(train_counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the classes from the largest to the smallest, the first of equal ones first."""
+    """Return the classes from the largest to the smallest; ties keep their order."""
     return np.argsort(-train_counts, kind="stable")
 
 
@@ -176,7 +176,7 @@ def _mean_curves(runs: Sequence[MethodRun]) -> dict[str, NDArray[np.float64]]:
 
 
 def _smoothed(curve: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the curve, or where there are many classes its mean over a window, shorter at the ends."""
+    """Return the curve or, for many classes, its mean over a window that is shorter at the ends."""
     if len(curve) <= MAX_SHOWN_CLASSES:
         return curve
     half = len(curve) // 40
@@ -194,7 +194,7 @@ def _frame_panel(axes: "Axes", method: str, n_classes: int, *, first: bool) -> N
 
 
 def _class_labels(class_names: Sequence[str], n_labels: int = 20) -> tuple[list[str], float]:
-    """Return names for a class axis, empty where they are thinned out, and the inches that they need below it."""
+    """Return names for a class axis, empty where thinned out, and the inches that they need below it."""
     step = 1 if len(class_names) <= MAX_NAMED_CLASSES else tick_step(len(class_names), n_labels)
     names = [name if i % step == 0 else "" for i, name in enumerate(display_names(class_names, 14))]
     return names, 0.2 + max(text_inches(name) for name in names if name)

@@ -1,4 +1,4 @@
-"""Any head fitted on long-tailed features with any method, its hyperparameters chosen on validation."""
+"""Fits any head on long-tailed features with any method, with hyperparameters chosen on validation data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,19 +23,19 @@ from resnet_mlflow.registry.heads import HEADS
 if TYPE_CHECKING:
     from resnet_mlflow.features.identity import FeatureSplit
 
-# The rate that serves all losses best on standardized features; docs/decisions/0010-long-tail-heads.md has figures.
+# The best learning rate over all losses on standardized features; see docs/decisions/0010-long-tail-heads.md.
 LINEAR_DEFAULTS: dict[str, Any] = {"solver": "sgd", "learning_rate": 0.02}
 ONLY_LBFGS = ("C", "max_iter", "tol")
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How much is chosen, and from what.
+    """Which hyperparameters are chosen, and how.
 
     Attributes:
-        params: Hyperparameters that are fixed, by name; those left out are chosen on the method's grid.
-        tune: Whether they are chosen; otherwise those left out have the method's default.
-        base: The head already fitted with ``none``, on the same data and seed, for methods that start from it.
+        params: Fixed hyperparameters by name; the others are chosen on the method's grid.
+        tune: Whether the others are chosen; if not, they have the method's default.
+        base: A head fitted with ``none`` on the same data and seed, for methods that start from it.
     """
 
     params: Mapping[str, float] = field(default_factory=dict)
@@ -50,8 +50,8 @@ class FittedMethod:
     Attributes:
         head: The fitted head.
         chosen: Its hyperparameters.
-        curve: Each set of hyperparameters that was tried, with its balanced accuracy on validation.
-        val_score: Balanced accuracy of ``head`` on validation.
+        curve: Each set of hyperparameters tried, with its balanced accuracy on validation data.
+        val_score: Balanced accuracy of ``head`` on validation data.
     """
 
     head: HeadBase
@@ -68,20 +68,20 @@ def fit_method(
     seed: int,
     options: FitOptions | None = None,
 ) -> FittedMethod:
-    """Return a head fitted on ``splits["train"]`` with a method, chosen by balanced accuracy on ``splits["val"]``.
+    """Return a head fitted on ``splits["train"]`` with a method, tuned by balanced accuracy on ``splits["val"]``.
 
     Args:
         method: Name of a method or a combination, see ``selection.parse_methods``.
-        head_name: Name of a head. Linear and MLP heads are trained by gradient
-            descent with every method, ``none`` included, so that methods differ in nothing else.
-        head_params: The head's parameters; those of ``linear`` are those of its ``sgd`` solver.
-        splits: Features of ``train``, with every class, and of ``val``.
-        seed: Of draws, order of items and initial weights.
-        options: What is fixed; by default every hyperparameter is chosen on its grid.
+        head_name: Name of a head. Linear and MLP heads are trained by gradient descent with every method, including
+            ``none``, so that runs differ only in the method.
+        head_params: The head's parameters; for ``linear``, those of its ``sgd`` solver.
+        splits: Features of ``train``, with all classes, and of ``val``.
+        seed: Seed of draws, order of items and initial weights.
+        options: Fixed hyperparameters; by default, all are chosen on their grids.
 
     Raises:
         InputError: If the method does not apply to the head, a class has no training item, or a parameter of the head
-            or the method is not possible.
+            or the method is invalid.
     """
     options = options or FitOptions()
     reason = inapplicable(method, head_name)
@@ -95,7 +95,7 @@ def fit_method(
 
 
 class _Task:
-    """One call of ``fit_method``: what stays the same over the grid."""
+    """One call of ``fit_method``: everything that is the same over the grid."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class _Task:
         _check_params(method, options.params)
 
     def grid(self, parts: Iterable[str]) -> list[dict[str, float]]:
-        """Return the sets of hyperparameters of the parts that are to be tried."""
+        """Return the sets of hyperparameters to try for the parts."""
         values: dict[str, Sequence[float]] = {}
         for part in parts:
             for name, rule in METHODS[part].hyperparameters.items():
@@ -127,7 +127,7 @@ class _Task:
         return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
 
     def fit(self, params: Params) -> FittedMethod:
-        """Return the head fitted with one set of hyperparameters; what is corrected after it is chosen here."""
+        """Return the head fitted with one set of hyperparameters; post-hoc parameters are chosen here."""
         head = self._fit_head(params)
         if self.correction is None:
             score = mean_recall(np.asarray(self.val[1]), head.logits(self.val[0]).argmax(axis=1))
@@ -162,14 +162,14 @@ class _Task:
         return self.options.base or self._train((), {}, self.features, self.labels)
 
     def _with_made_items(self, parts: Sequence[str], params: Params) -> tuple[Array, NDArray[np.int64]]:
-        """Return features and labels, those that a method makes among them."""
+        """Return features and labels, including those that a method synthesises."""
         features, labels = self.features, self.labels
         for method in _of_kind(parts, "synthesis"):
             features, labels = method.build(features, labels, self.seed, **method.own(params))
         return features, labels
 
     def _rows_seen_once(self, parts: Sequence[str], params: Params, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows that a head which is fitted once sees: those of a first epoch, or those kept."""
+        """Return the rows for a head that is fitted once: those of a first epoch, or those kept by resampling."""
         rows = np.arange(len(labels))
         for method in _of_kind(parts, "sampling"):
             rows = method.build(labels, self.counts, 1, self.seed, len(labels), **method.own(params))(1)
@@ -187,7 +187,7 @@ class _Task:
             head.set_params(epochs=enough_epochs(LINEAR_EPOCHS, LINEAR_STEPS, len(self.labels), head.batch_size))
         if any(METHODS[part].whole_schedule for part in parts):
             head.set_params(patience=0)
-        drawn = tuple(part for part in parts if METHODS[part].kind != "synthesis")  # its items are there already
+        drawn = tuple(part for part in parts if METHODS[part].kind != "synthesis")  # its items are already included
         rows = build_row_sampler(drawn, labels, len(self.counts), head.epochs, self.seed, len(self.labels), params)
         loss = build_loss(parts, self.counts, params, head.epochs)
         fitted: HeadBase = fit_on_loss(head, (features, labels), self.val, rows, loss, self.seed)
@@ -198,7 +198,7 @@ class _Task:
         for weighting in _of_kind(parts, "weighting"):
             weights = per_item_scale(weighting.build(self.counts, **weighting.own(params)), self.counts)
             if "class_weight" not in head.get_params():
-                # A neighbour that counts w_c votes: the logarithm of the vote moves by log w_c.
+                # A neighbour with w_c votes: the logarithm of the vote shifts by log w_c.
                 return adjust(head.fit(features, labels), np.log(weights))
             head.set_params(class_weight=dict(enumerate(weights.tolist())))
         return head.fit(features, labels)
@@ -209,10 +209,10 @@ def _of_kind(parts: Iterable[str], kind: Kind) -> list[Method]:
 
 
 def checked_head_params(head_name: str, head_params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the head's parameters for the long tail; of a linear head, with those of its gradient descent.
+    """Return the head's parameters for the long tail; for a linear head, including those of gradient descent.
 
     Raises:
-        InputError: If they weigh classes, which is a method's part, or ask the linear head for L-BFGS.
+        InputError: If they set class weights, which is the method's role, or request L-BFGS for the linear head.
 
     Example:
         >>> checked_head_params("linear", {"epochs": 5})

@@ -1,6 +1,6 @@
-"""The comparison of cross-validated long-tail methods: one row per method over folds, with what it gains over ``none``.
+"""Comparison of cross-validated long-tail methods: one row per method over folds, with its gain over ``none``.
 
-Methods share the folds, so a difference to ``none`` is taken fold by fold, on the same images.
+Methods share the folds, so differences from ``none`` are computed fold by fold, on the same images.
 """
 
 import math
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ORDERED_BY = "cv_val_balanced_accuracy"
-# Column and metric; those that no run has are left out.
+# Column and metric; those that no run has are omitted.
 SCORES = {
     "balanced accuracy": "cv_balanced_accuracy",
     "many": "cv_accuracy_many",
@@ -35,13 +35,13 @@ SCORES = {
 
 @dataclass(frozen=True, eq=False)
 class MethodFolds:
-    """What one method did over all folds.
+    """Results of one method over all folds.
 
     Attributes:
         method: Its name.
-        metrics: Of the cross-validation's run, under the schema's names.
-        correct: What it got right while it was held out, ``(n_repeats, n_items)``, items in the same order everywhere.
-        folds: Which fold held each item out, of the same shape.
+        metrics: Metrics of the cross-validation's run, under the schema's names.
+        correct: Held-out items that it got right, ``(n_repeats, n_items)``, in the same item order everywhere.
+        folds: Fold that held out each item, of the same shape.
         labels: Class of each item, ``(n_items,)``.
     """
 
@@ -53,10 +53,11 @@ class MethodFolds:
 
 
 def build_folds_table(methods: Sequence[MethodFolds]) -> "pd.DataFrame":
-    """Return one row per method, best on the validation images of the training parts first.
+    """Return one row per method, best on the validation images within the training parts first.
 
-    Columns are ``method``, ``val balanced accuracy``, per score its mean over folds and the ends of its interval,
-    ``gain`` over ``none`` in balanced accuracy with its interval, its p value before and after Holm, and ``fit s``.
+    Columns are ``method``, ``val balanced accuracy``, for each score its mean over folds and the limits of its
+    interval, ``gain`` over ``none`` in balanced accuracy with its interval, its p value before and after Holm, and
+    ``fit s``.
     """
     import pandas as pd
 
@@ -92,14 +93,14 @@ def _gain_columns(gain: SeededDifference | None, adjusted: float) -> dict[str, f
 
 
 def folds_markdown(table: "pd.DataFrame", heading: str, n_folds: int, repeats: int, failures: Mapping[str, str]) -> str:
-    """Return the table as Markdown, with what must be known to read it.
+    """Return the table as Markdown, with notes on how to read it.
 
     Args:
-        table: From ``build_folds_table``.
+        table: Result of ``build_folds_table``.
         heading: First line.
-        n_folds: Folds of one repeat.
-        repeats: How often folds were drawn.
-        failures: Reasons by name of the methods that did not finish.
+        n_folds: Number of folds in one repeat.
+        repeats: Number of repeats.
+        failures: Reasons by name for methods that did not finish.
     """
     shown = [title for title in SCORES if title in table]
     titles = ["method", *shown, f"gain over {BASELINE}", "95 % interval", "p (Holm)", "fit s"]

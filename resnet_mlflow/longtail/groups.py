@@ -12,15 +12,15 @@ GROUPS = ("many", "medium", "few")
 
 
 def group_classes(train_counts: ArrayLike, many: float = 100, few: float = 20) -> dict[str, NDArray[np.int64]]:
-    """Return the classes of each group: above ``many`` training images, below ``few``, and those between.
+    """Return the classes of each group: above ``many`` training images, below ``few``, and in between.
 
     Args:
         train_counts: Training images by class, of shape (n_classes,).
-        many: Most images of a medium class.
-        few: Fewest images of a medium class, at most ``many``.
+        many: Maximum number of images of a medium class.
+        few: Minimum number of images of a medium class, at most ``many``.
 
     Raises:
-        InputError: If the thresholds do not ascend.
+        InputError: If ``few`` is above ``many``.
 
     References:
         Liu et al. (2019), Large-Scale Long-Tailed Recognition in an Open World, section 4: many above 100, few
@@ -57,7 +57,7 @@ def group_scores(recalls: ArrayLike, groups: Mapping[str, NDArray[np.int64]]) ->
     """Return the unweighted mean recall and the number of classes of each group; an empty group is NaN and 0.
 
     Args:
-        recalls: Recall by class, of shape (n_classes,); NaN where a class has no items.
+        recalls: Recall by class, of shape (n_classes,); NaN for classes without items.
         groups: Classes of each group, see ``group_classes``.
 
     Example:
@@ -69,7 +69,7 @@ def group_scores(recalls: ArrayLike, groups: Mapping[str, NDArray[np.int64]]) ->
 
 
 def class_recalls(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Return the recall of each class, NaN where it has no items, of shape (n_classes,)."""
+    """Return the recall of each class, NaN for classes without items, of shape (n_classes,)."""
     support = evaluation.confusion.sum(axis=1)
     undefined = np.full(len(support), np.nan)
     return np.asarray(np.divide(np.diagonal(evaluation.confusion), support, out=undefined, where=support > 0))
@@ -78,26 +78,26 @@ def class_recalls(evaluation: Evaluation) -> NDArray[np.float64]:
 def long_tail_metrics(
     evaluation: Evaluation, train_counts: ArrayLike, many: float = 100, few: float = 20
 ) -> dict[str, float]:
-    """Return the scores of a classifier on a long tail by the names they are logged under, without the split.
+    """Return the scores of a classifier on a long tail by logged name, without the split.
 
-    ``accuracy_many|medium|few`` with ``n_classes_many|medium|few``, ``worst_class_recall``, and the geometric and
-    harmonic mean of recalls, which are 0 where a class is never found.
+    They are ``accuracy_many|medium|few`` with ``n_classes_many|medium|few``, ``worst_class_recall``, and the geometric
+    and harmonic mean of recalls, which are 0 if a class has recall 0.
 
     Args:
-        evaluation: Of the classifier on one split.
+        evaluation: Evaluation of the classifier on one split.
         train_counts: Training images by class, of shape (n_classes,).
-        many: Most images of a medium class.
-        few: Fewest images of a medium class.
+        many: Maximum number of images of a medium class.
+        few: Minimum number of images of a medium class.
 
     Raises:
-        InputError: If the thresholds do not ascend.
+        InputError: If ``few`` is above ``many``.
     """
     recalls = class_recalls(evaluation)
     metrics: dict[str, float] = {}
     for name, (score, size) in group_scores(recalls, group_classes(train_counts, many, few)).items():
         metrics |= {f"accuracy_{name}": score, f"n_classes_{name}": float(size)}
     tested = recalls[~np.isnan(recalls)]
-    with np.errstate(divide="ignore"):  # a recall of 0 makes both means 0, as their limits are
+    with np.errstate(divide="ignore"):  # a recall of 0 makes both means 0, which is their limit
         geometric, harmonic = np.exp(np.log(tested).mean()), 1 / (1 / tested).mean()
     return metrics | {
         "worst_class_recall": float(tested.min()),

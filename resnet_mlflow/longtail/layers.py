@@ -1,4 +1,4 @@
-"""The last linear layer of a fitted head, and the head with another one."""
+"""Reads the last linear layer of a fitted head, and replaces it."""
 
 from copy import copy
 
@@ -13,7 +13,7 @@ LayeredHead = LinearHead | MLPHead
 
 
 def layer_inputs(head: LayeredHead, features: ArrayLike) -> Array:
-    """Return what reaches the last layer, in float32, of shape (n_items, n_inputs)."""
+    """Return the inputs of the last layer, in float32, of shape (n_items, n_inputs)."""
     preprocessed = head._preprocess(head._check_features(features)).astype(np.float32)
     if isinstance(head, LinearHead):
         return preprocessed
@@ -28,12 +28,12 @@ def last_layer(head: LayeredHead) -> tuple[Array, Array]:
 
 
 def with_last_layer(head: LayeredHead, weight: ArrayLike, bias: ArrayLike) -> LayeredHead:
-    """Return the head with another last layer; the one given stays as it is.
+    """Return the head with another last layer; the given head is not modified.
 
     Args:
         head: A fitted head.
-        weight: Of shape (n_classes, n_inputs).
-        bias: Of shape (n_classes,).
+        weight: Weight, of shape (n_classes, n_inputs).
+        bias: Bias, of shape (n_classes,).
     """
     changed = copy(head)
     coef, intercept = np.array(weight, dtype=np.float64), np.array(bias, dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Losses for long-tailed labels, each from logits and labels to the batch's mean loss.
+"""Losses for long-tailed labels; each maps logits and labels to the batch's mean loss.
 
-Weighted means are divided by the weights of the batch, as torch's own: the scale of class weights does not matter.
-A loss that changes over training has ``on_epoch``, which ``training.loop.fit`` calls with the epoch's number.
+Weighted means are divided by the sum of weights in the batch, as in torch, so the scale of class weights does not
+matter. A loss that changes over training has ``on_epoch``, which ``training.loop.fit`` calls with the epoch's number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from resnet_mlflow.longtail.methods import METHODS
 from resnet_mlflow.longtail.weights import checked_counts, effective_weights
 
 LDAM_SCALE = 30.0
-DEFERRED_SHARE = 0.8  # of the epochs, after which LDAM-DRW weighs classes
+DEFERRED_SHARE = 0.8  # share of epochs after which LDAM-DRW weights classes
 DRW_BETA = 0.9999
 
 
 class LongTailLoss(nn.Module):
-    """Cross-entropy, with class weights where given; the others build on it.
+    """Cross-entropy, with class weights if given; base class of the others.
 
     Args:
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        weights: Class weights, of shape (n_classes,), or ``None``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
     """
 
-    # Of losses of cosines, what these are multiplied by to be logits; 0 for losses of logits.
+    # Factor that turns cosines into logits, for losses on cosines; 0 for losses on logits.
     scale: float = 0.0
     weights: Tensor | None
 
@@ -51,9 +51,9 @@ class FocalLoss(LongTailLoss):
     """Cross-entropy times ``(1 - p_t) ** gamma``, where ``p_t`` is the probability of the true class.
 
     Args:
-        gamma: At least 0; 0 is cross-entropy.
-        weights: By class, of shape (n_classes,), or ``None``; ``p_t`` does not see them.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        gamma: Exponent, at least 0; 0 is cross-entropy.
+        weights: Class weights, of shape (n_classes,), or ``None``; they do not affect ``p_t``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
 
     References:
         Lin et al. (2017), Focal Loss for Dense Object Detection, equation 4.
@@ -67,7 +67,8 @@ class FocalLoss(LongTailLoss):
         """Return the mean loss, a scalar."""
         logits = _wide(logits)
         of_truth = -functional.cross_entropy(logits, labels, reduction="none")
-        # expm1 keeps 1 - p from rounding to a negative number; below 1e-12 the power's slope would be infinite.
+        # expm1 keeps 1 - p from rounding to a negative number; without the limit of 1e-12 the power's slope would be
+        # infinite.
         doubt = (-torch.expm1(of_truth)).clamp_min(1e-12) ** self.gamma
         weights = None if self.weights is None else self.weights.to(logits)
         losses = functional.cross_entropy(
@@ -78,12 +79,12 @@ class FocalLoss(LongTailLoss):
 
 
 class OffsetLoss(LongTailLoss):
-    """Cross-entropy on logits plus an offset per class, which prediction leaves out.
+    """Cross-entropy on logits plus an offset per class; prediction does not use the offsets.
 
     Args:
-        offsets: Of shape (n_classes,).
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        offsets: Offsets, of shape (n_classes,).
+        weights: Class weights, of shape (n_classes,), or ``None``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
     """
 
     offsets: Tensor
@@ -99,18 +100,18 @@ class OffsetLoss(LongTailLoss):
 
 
 class LDAMLoss(LongTailLoss):
-    """Cross-entropy of scaled cosines, the true class's less a margin; weighted in the last epochs.
+    """Cross-entropy of scaled cosines, with a margin subtracted for the true class; weighted in the last epochs.
 
     The margin of class ``c`` is ``largest_margin * (n_c / n_min) ** (-1/4)``: the smallest class has the largest.
     From ``0.8 * n_epochs`` on, classes have their effective-number weights (deferred re-weighting).
 
     Args:
         counts: Training images by class, of shape (n_classes,).
-        largest_margin: In cosines, above 0.
-        n_epochs: Epochs of the training.
-        scale: What cosines are multiplied by, to be logits.
-        weights: By class, of shape (n_classes,), from the first epoch on, or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        largest_margin: Largest margin on cosines, above 0.
+        n_epochs: Number of training epochs.
+        scale: Factor that turns cosines into logits.
+        weights: Class weights, of shape (n_classes,), from the first epoch on, or ``None``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
 
     References:
         Cao et al. (2019), Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, equation 13 and
@@ -136,12 +137,12 @@ class LDAMLoss(LongTailLoss):
         self.early, self.deferred = self.weights, _tensor(effective_weights(counts, DRW_BETA))
 
     def on_epoch(self, epoch: int) -> None:
-        """Weigh the classes, once the epoch is among the last."""
+        """Weight the classes from the start of the last epochs."""
         late = self.deferred if self.early is None else self.deferred * self.early
         self.weights = late if epoch > self.n_plain_epochs else self.early
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of cosines, a scalar."""
+        """Return the mean loss on cosines, a scalar."""
         logits = _wide(logits)
         margins = functional.one_hot(labels, logits.shape[1]) * self.margins.to(logits)
         return super().forward(self.scale * (logits - margins), labels)
@@ -165,9 +166,9 @@ def balanced_softmax_loss(
 
     Args:
         counts: Training images by class, of shape (n_classes,).
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
-        n_epochs: Epochs of the training, which it does not depend on.
+        weights: Class weights, of shape (n_classes,), or ``None``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
+        n_epochs: Number of training epochs; not used.
 
     References:
         Ren et al. (2020), Balanced Meta-Softmax for Long-Tailed Visual Recognition, equation 3.
@@ -186,10 +187,10 @@ def logit_adjusted_loss(
 
     Args:
         counts: Training images by class, of shape (n_classes,).
-        tau: 0 is cross-entropy, 1 equals the balanced softmax.
-        weights: By class, of shape (n_classes,), or ``None``.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
-        n_epochs: Epochs of the training, which it does not depend on.
+        tau: Strength; 0 is cross-entropy, 1 equals the balanced softmax.
+        weights: Class weights, of shape (n_classes,), or ``None``.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
+        n_epochs: Number of training epochs; not used.
 
     References:
         Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 10.
@@ -205,7 +206,7 @@ def ldam_loss(
     label_smoothing: float = 0.0,
     n_epochs: int = 1,
 ) -> LDAMLoss:
-    """Return LDAM's loss of cosines, weighted in the last epochs; the arguments are those of ``LDAMLoss``."""
+    """Return LDAM's loss on cosines, weighted in the last epochs; arguments as for ``LDAMLoss``."""
     return LDAMLoss(counts, margin, n_epochs, weights=weights, label_smoothing=label_smoothing)
 
 
@@ -216,14 +217,14 @@ def build_loss(
     n_epochs: int,
     label_smoothing: float = 0.0,
 ) -> LongTailLoss:
-    """Return the loss of a method; cross-entropy for one that acts elsewhere.
+    """Return the loss of a method; cross-entropy for methods that act elsewhere.
 
     Args:
-        parts: The methods combined, see ``selection.method_parts``; their weights and their loss go together.
+        parts: The combined methods, see ``selection.method_parts``; their weights and their loss are combined.
         counts: Training images by class, of shape (n_classes,).
-        params: Hyperparameters by name; those left out have the method's default.
-        n_epochs: Epochs of the training.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        params: Hyperparameters by name; omitted ones have the method's default.
+        n_epochs: Number of training epochs.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
     """
     methods = {(method := METHODS.find(part)).kind: method for part in parts}
     weights = None
@@ -244,7 +245,7 @@ def default_params(parts: Sequence[str]) -> dict[str, float]:
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """Return logits of mixed precision in float32, which offsets and weights are not rounded by."""
+    """Return mixed-precision logits in float32, so that offsets and weights are not rounded."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 

@@ -1,4 +1,4 @@
-"""The comparison of long-tail methods as Markdown, with what must be known to read it."""
+"""Comparison of long-tail methods as Markdown, with notes on how to read it."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,11 +21,11 @@ def to_markdown(
     """Return the table as Markdown.
 
     Args:
-        table: From ``longtail_table.build_table``.
+        table: Result of ``longtail.table.build_table``.
         heading: First line.
-        group_sizes: Classes in the groups many, medium and few.
-        seeds: The seeds asked for.
-        failures: Reasons by name of the runs that did not finish.
+        group_sizes: Number of classes in the groups many, medium and few.
+        seeds: The requested seeds.
+        failures: Reasons by name for runs that did not finish.
     """
     shown = [title for title in SHOWN if f"{title} mean" in table]
     parts = ("over seeds", "over items", "over both")
@@ -49,7 +49,7 @@ def _cells(row: Mapping[Hashable, object], shown: Sequence[str]) -> list[str]:
 
 
 def _spread(mean: object, std: object) -> str:
-    """Return mean ± standard deviation; no class in the group is a dash, one seed has no deviation."""
+    """Return mean ± standard deviation: a dash for a group without classes, no deviation for one seed."""
     return plus_minus(_number(mean, "{:.3f}"), float(str(std)), 3)
 
 

@@ -1,18 +1,18 @@
-"""What a row of ``methods`` says about a method, and the arguments of its builder; does not import torch.
+"""Fields of a row of ``methods``, and the arguments of its builder. Does not import torch.
 
-The function is named as text, ``module:attribute``, and imported when it is first used. By kind, it is called as
+The builder is a text ``module:attribute``, imported on first use. Depending on the kind, it is called as
 
-- ``sampling``: ``(labels, counts, n_epochs, seed, n_rows, **params)`` -> epoch's number, from 1, to the rows it sees
-- ``resampling``: ``(labels, seed, **params)`` -> the rows kept, some of them more than once
-- ``synthesis``: ``(features, labels, seed, **params)`` -> features and labels, made ones among them
+- ``sampling``: ``(labels, counts, n_epochs, seed, n_rows, **params)`` -> a function from an epoch, from 1, to its rows
+- ``resampling``: ``(labels, seed, **params)`` -> the rows to keep, possibly repeated
+- ``synthesis``: ``(features, labels, seed, **params)`` -> features and labels, including synthetic ones
 - ``weighting``: ``(counts, **params)`` -> class weights of mean 1, of shape (n_classes,)
 - ``loss``: ``(counts, n_epochs=, weights=, label_smoothing=, **params)`` -> a ``losses.LongTailLoss``
-- ``posthoc``: ``(head, counts, val)`` -> a ``corrections.Correction``, which takes ``params``
+- ``posthoc``: ``(head, counts, val)`` -> a ``corrections.Correction``, a function of ``params``
 - ``decoupled``: ``(base, data, **params)`` -> the head of the second step
 
 where ``labels`` are 0 to ``n_classes - 1`` of shape (n_items,), ``counts`` training images by class of shape
-(n_classes,), and ``params`` the row's hyperparameters by name. ``val`` are features and labels of validation, ``data``
-is a ``decoupled.Stage2``, and ``base`` a function that returns the head fitted with ``none``.
+(n_classes,), and ``params`` the row's hyperparameters by name. ``val`` holds validation features and labels, ``data``
+is a ``decoupled.Stage2``, and ``base`` is a function that returns the head fitted with ``none``.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +24,12 @@ from resnet_mlflow.registry.heads import HEADS
 
 Kind = Literal["none", "sampling", "resampling", "synthesis", "weighting", "loss", "posthoc", "decoupled"]
 
-# Where a kind acts: a combination takes one method from each place.
+# Where a kind acts: a combination has at most one method from each place.
 PLACES: Mapping[Kind, str] = {kind: kind for kind in get_args(Kind)} | {
     "resampling": "sampling",
     "synthesis": "sampling",
 }
-# What acts on a fitted classifier; the other kinds act in its training.
+# Kinds that act on a fitted classifier; the others act in training.
 AFTERWARDS: tuple[Kind, ...] = ("none", "posthoc", "decoupled")
 
 
@@ -38,8 +38,8 @@ class Heads:
     """Which heads a method applies to.
 
     Attributes:
-        include: Whether a head's name is one of them.
-        why_not: Why the method does not apply to the others; empty where there are none.
+        include: Returns whether a head's name is one of them.
+        why_not: Why the method does not apply to other heads; empty if it applies to all.
     """
 
     include: Callable[[str], bool]
@@ -56,19 +56,19 @@ def trained_heads(why_not: str) -> Heads:
 
 
 def named_heads(*names: str, why_not: str) -> Heads:
-    """Return some heads by name, for a method that is made for them."""
+    """Return heads by name, for a method that is made for them."""
     return Heads(lambda head: head in names, why_not)
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One number of a method that is chosen on validation.
+    """A number of a method that is chosen on validation data.
 
     Attributes:
-        default: What a method uses where nothing is chosen.
-        grid: What is tried otherwise.
-        low: Smallest value that is possible, where a search that is no grid starts.
-        high: Largest.
+        default: Value if nothing is chosen.
+        grid: Values to try otherwise.
+        low: Smallest value for a search without a grid.
+        high: Largest value.
     """
 
     default: float
@@ -82,17 +82,17 @@ class Method:
     """One long-tail method.
 
     Attributes:
-        name: What users write.
+        name: Name that users write.
         kind: Where it acts: on the draw of items, their weights, the loss, the fitted classifier, or in two steps.
-        applies_to: Heads it applies to.
-        reference: Paper it is from.
-        builder: Its function as ``module:attribute``; see the table above for what it is called with.
-        hyperparameters: What is chosen on validation, by name.
-        corrects: Whether it corrects for class frequencies; two such methods together correct twice.
-        removed: The power of the class shares that training or correction takes out of the prior which the classifier's
-            scores are made for: all by default, none with 0, or as much as the hyperparameter of this name says. Of a
-            weighting it is not read: what it takes out follows from its weights.
-        whole_schedule: Whether its last epochs are another training, which stopping early would leave out.
+        applies_to: Heads that it applies to.
+        reference: Source paper.
+        builder: Its function as ``module:attribute``; see above for its arguments.
+        hyperparameters: Numbers chosen on validation data, by name.
+        corrects: Whether it corrects for class frequencies; two such methods together would correct twice.
+        removed: The power of the class shares that training or correction removes from the prior of the classifier's
+            scores: 1 by default, 0 for none, or the value of the hyperparameter with this name. It is not used for
+            weightings, where it follows from the weights.
+        whole_schedule: Whether its last epochs train differently, so that early stopping would skip them.
     """
 
     name: str
@@ -119,28 +119,28 @@ class Method:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Return the names of the heads it applies to."""
+        """Return the names of the heads that it applies to."""
         return tuple(head for head in HEADS if self.applies_to.include(head))
 
     @property
     def place(self) -> str:
-        """Return where it acts; a combination takes one method from each place."""
+        """Return where it acts; a combination has at most one method from each place."""
         return PLACES[self.kind]
 
     @property
     def acts_afterwards(self) -> bool:
-        """Return whether it acts on a fitted classifier, rather than in its training."""
+        """Return whether it acts on a fitted classifier rather than in training."""
         return self.kind in AFTERWARDS
 
     @property
     def on_images(self) -> bool:
-        """Return whether whole networks can be trained with it: by rows, weights or loss, or corrected afterwards."""
+        """Return whether it works for whole networks: through rows, weights or loss, or by correction afterwards."""
         return self.kind != "synthesis"
 
     def own(self, params: Mapping[str, float]) -> dict[str, float]:
-        """Return its hyperparameters among others', with its defaults for those that are not there."""
+        """Return its own hyperparameters from a mapping, with defaults for missing ones."""
         return {name: params.get(name, rule.default) for name, rule in self.hyperparameters.items()}
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what its builder makes of the arguments that its kind asks for."""
+        """Return the result of its builder for the arguments of its kind."""
         return load(self.builder)(*args, **kwargs)

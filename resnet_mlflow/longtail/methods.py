@@ -1,6 +1,6 @@
 """The long-tail methods, one row each, including its builder. A new method is a row here and its function.
 
-See ``method`` for what a row says, and for what the function is called with.
+See ``method`` for the fields of a row and the arguments of the function.
 """
 
 from resnet_mlflow.longtail.method import (

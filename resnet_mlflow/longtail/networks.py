@@ -27,7 +27,7 @@ class NormalizedLinear(nn.Module):
     """Cosines of features with one learned direction per class."""
 
     def __init__(self, weight: Tensor, scale: float) -> None:
-        """Start from a weight of shape (n_classes, n_features); cosines times ``scale`` are logits."""
+        """Start from a weight of shape (n_classes, n_features); logits are cosines times ``scale``."""
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.scale = scale
@@ -38,12 +38,12 @@ class NormalizedLinear(nn.Module):
 
 
 def scaled_directions(layer: NormalizedLinear) -> Array:
-    """Return the weight of the linear layer that gives its logits for features of unit length, without a bias."""
+    """Return the weight of the linear layer without bias that gives its logits for features of unit length."""
     return layer.scale * _numpy(functional.normalize(layer.weight.detach().double(), dim=1))
 
 
 class ScaledLogits(nn.Module):
-    """Logits times one learned number per class, from 1."""
+    """Logits times one learned factor per class, starting at 1."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -64,17 +64,17 @@ def train_network(
     batch_size: int,
     seed: int,
 ) -> None:
-    """Train the network in place; it is left with the weights of highest balanced validation accuracy.
+    """Train the network in place; it ends with the weights of highest balanced validation accuracy.
 
     Args:
-        network: Inputs to logits, float32.
+        network: Maps inputs to logits, float32.
         train: Inputs (n_items, n_inputs) and labels (n_items,), 0 to ``n_classes - 1``.
-        val: Inputs and labels that choose the epoch.
-        rows: Epoch's number to the rows it trains on, as many each epoch.
-        loss: Logits and labels to the mean loss.
+        val: Validation inputs and labels that select the epoch.
+        rows: Maps an epoch's number to its training rows, the same number in each epoch.
+        loss: Maps logits and labels to the mean loss.
         options: Optimizer, schedule, epochs, patience.
         batch_size: Items per step.
-        seed: Of dropout.
+        seed: Seed of dropout.
     """
     inputs, labels = (torch.from_numpy(np.ascontiguousarray(values)) for values in train)
 
@@ -101,10 +101,10 @@ def train_network(
 def fit_on_loss(
     head: Any, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
 ) -> HeadBase:
-    """Return the head fitted by gradient descent on any loss, by what its class has below; see ``fit_linear``.
+    """Return the head fitted by gradient descent on any loss, by the function for its class; see ``fit_linear``.
 
     Raises:
-        TypeError: If its class has nothing there.
+        TypeError: If there is none for its class.
     """
     raise TypeError(f"a head that is trained in epochs must register with fit_on_loss, got {type(head).__name__}")
 
@@ -116,20 +116,20 @@ def fit_linear(
     """Return the head fitted by gradient descent on any loss.
 
     Args:
-        head: Unfitted; its ``sgd`` parameters and preprocessing count. A loss of cosines needs features of unit length
-            and makes ``cl2n`` of a preprocessing that does not give them.
+        head: An unfitted head, which gives the ``sgd`` parameters and the preprocessing. A loss on cosines needs
+            features of unit length; a preprocessing without them becomes ``cl2n``.
         train: Features (n_items, n_features) and labels (n_items,), 0 to ``n_classes - 1``.
-        val: Features and labels that choose the epoch.
-        rows: Epoch's number to the rows it trains on.
-        loss: Logits and labels to the mean loss; cosines and labels where it has a ``scale``.
-        seed: Of initial weights.
+        val: Validation features and labels that select the epoch.
+        rows: Maps an epoch's number to its training rows.
+        loss: Maps logits and labels to the mean loss, or cosines and labels if it has a ``scale``.
+        seed: Seed of initial weights.
     """
     cosines = loss.scale > 0
     if cosines and head.preprocessing not in ("l2", "cl2n"):
         head.set_params(preprocessing="cl2n")
     (X, X_val), n_classes = _start(head, train, val), int(train[1].max()) + 1
     n_features = X.shape[1]
-    # The problem is convex but for that of cosines, whose directions must not be zero: it alone needs a random start.
+    # The problem is convex except for cosines, where directions must not be zero: only these need a random start.
     layer = linear_layer(np.zeros((n_classes, n_features)), np.zeros(n_classes))
     start = random_layer(n_features, n_classes, np.random.default_rng(seed))
     network: nn.Module = NormalizedLinear(start.weight.detach(), loss.scale) if cosines else layer
@@ -146,7 +146,7 @@ def fit_linear(
 def fit_mlp(
     head: MLPHead, train: tuple[Array, Array], val: Validation, rows: RowSampler, loss: LongTailLoss, seed: int
 ) -> MLPHead:
-    """Return the head fitted by gradient descent on any loss; the arguments are those of ``fit_linear``."""
+    """Return the head fitted by gradient descent on any loss; arguments as for ``fit_linear``."""
     (X, X_val), n_classes = _start(head, train, val), int(train[1].max()) + 1
     rng = np.random.default_rng(seed)
     hidden, output = random_layer(X.shape[1], head.hidden, rng), random_layer(head.hidden, n_classes, rng)
@@ -158,7 +158,7 @@ def fit_mlp(
 
 
 def _start(head: LinearHead | MLPHead, train: tuple[Array, Array], val: Validation) -> tuple[Array, Array]:
-    """Set what any fitted head has, and return the preprocessed features of both splits, in float32."""
+    """Set the attributes of a fitted head, and return the preprocessed features of both splits, in float32."""
     features, labels = train
     head.offset_, head.scale_ = fit_preprocessing(head.preprocessing, features, None)
     head.classes_, head.n_features_in_, head.temperature_ = np.arange(int(labels.max()) + 1), features.shape[1], 1.0

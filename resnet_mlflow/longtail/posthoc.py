@@ -1,4 +1,4 @@
-"""Corrections of a fitted classifier's logits, and the choice of their strength on validation."""
+"""Corrections of a fitted classifier's logits, and the choice of their strength on validation data."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def class_priors(counts: ArrayLike) -> Floats:
 
 
 def logit_offsets(counts: ArrayLike, tau: float) -> Floats:
-    """Return ``-tau * log(prior)``, what logit adjustment adds to the logits of each class.
+    """Return ``-tau * log(prior)``, which logit adjustment adds to the logits of each class.
 
     Args:
         counts: Training images by class, of shape (n_classes,).
@@ -38,11 +38,11 @@ def logit_offsets(counts: ArrayLike, tau: float) -> Floats:
 
 
 def tau_normalize(coef: ArrayLike, tau: float) -> Floats:
-    """Return the rows of a linear layer divided by their norm to the power ``tau``; the bias is to be dropped.
+    """Return the rows of a linear layer divided by their norm to the power ``tau``; the bias must be dropped.
 
     Args:
-        coef: Of shape (n_classes, n_features); rows of zeros stay zeros.
-        tau: 0 keeps the rows, 1 gives all the same length.
+        coef: Weights, of shape (n_classes, n_features); rows of zeros stay zero.
+        tau: Exponent; 0 keeps the rows, 1 gives all rows length 1.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 4.
@@ -63,11 +63,11 @@ def row_norms(coef: Floats) -> Floats:
 
 
 def prior_offsets(test_prior: ArrayLike, implied_prior: ArrayLike | None = None) -> Floats:
-    """Return what the logits need where the classes of the test items are not equally frequent.
+    """Return the offsets that logits need if the test classes are not equally frequent.
 
     Args:
         test_prior: Share of each class among the test items, above 0, of shape (n_classes,); scaled to sum to 1.
-        implied_prior: Share of each class that the logits were made for; None means all alike.
+        implied_prior: Share of each class implied by the logits; None means uniform.
 
     Raises:
         InputError: If a share is not above 0, or the shapes differ.
@@ -91,7 +91,7 @@ def prior_offsets(test_prior: ArrayLike, implied_prior: ArrayLike | None = None)
 
 
 def mean_recall(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
-    """Return the mean recall over the classes that have items, which is what all choices are made by.
+    """Return the mean recall over classes with items, the criterion for all choices.
 
     Example:
         >>> round(mean_recall(np.array([0, 0, 2]), np.array([0, 1, 2])), 4)
@@ -103,10 +103,10 @@ def mean_recall(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> fl
 
 
 def choose(score: Callable[[Params], float], grid: Iterable[Params]) -> tuple[dict[str, float], Curve]:
-    """Return the parameters of the highest score, the first of equal ones, and the score of each of the grid.
+    """Return the parameters with the highest score, the first if tied, and the scores of the whole grid.
 
     Args:
-        score: Parameters to their score on validation.
+        score: Maps parameters to their score on validation data.
         grid: Parameters to try, at least one set.
 
     Example:

@@ -1,4 +1,4 @@
-"""Which class prior a method's scores are made for."""
+"""The class prior implied by a method's scores."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,9 @@ from resnet_mlflow.longtail.weights import Floats
 def implied_prior(method: str, counts: ArrayLike, chosen: Mapping[str, float]) -> Floats:
     """Return the class shares under which a method's scores are posteriors, of shape (n_classes,).
 
-    Cross-entropy on draws or weights that give class ``c`` the mass ``m_c`` fits posteriors for that prior; adding
-    ``tau * log prior`` in the loss, or subtracting it afterwards, takes a power of tau away from it. For the other
-    methods that correct for class sizes, the prior is taken to be uniform.
+    Cross-entropy on draws or weights that give class ``c`` the mass ``m_c`` fits posteriors for that prior. Adding
+    ``tau * log prior`` in the loss, or subtracting it afterwards, divides the prior by its power ``tau``. For other
+    methods that correct for class sizes, the prior is assumed to be uniform.
 
     Args:
         method: Name of a method or a combination.

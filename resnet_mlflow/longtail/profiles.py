@@ -13,12 +13,12 @@ from resnet_mlflow.errors import InputError, nearest
 PROFILES = ("exp", "step", "pareto", "natural")
 CLASS_ORDERS = ("dataset", "shuffled")
 PARETO_POWER = 6
-BALANCED = 0.8  # smallest head of a profile as a share of the largest class
-CLASS_ORDER = 0  # stream of random numbers, beside those of the classes, which count from 1
+BALANCED = 0.8  # smallest head of a profile relative to the largest class
+CLASS_ORDER = 0  # stream of random numbers, besides those of the classes, which count from 1
 
 
 def long_tail_counts(n_max: int, n_classes: int, imbalance_factor: float, profile: str = "exp") -> list[int]:
-    """Return how many training images each class keeps in a long-tailed split, largest class first.
+    """Return the number of training images that each class keeps in a long-tailed split, largest class first.
 
     With ``F = imbalance_factor`` and classes ``i = 0 .. C - 1``, rounded down:
 
@@ -63,7 +63,7 @@ def long_tail_counts(n_max: int, n_classes: int, imbalance_factor: float, profil
         return [n_max] * n_heads + [_floor(n_max / imbalance_factor)] * (n_classes - n_heads)
     places = [i / (n_classes - 1) for i in range(n_classes)]
     if profile == "exp":
-        # The closed form: a running product loses an image to rounding.
+        # In closed form: a running product would lose an image to rounding.
         return [_floor(n_max * imbalance_factor**-place) for place in places]
     growth = imbalance_factor ** (1 / PARETO_POWER) - 1
     return [_floor(n_max * (1 + growth * place) ** -PARETO_POWER) for place in places]
@@ -78,23 +78,23 @@ def draw_long_tail(
     class_names: Sequence[str] | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Return the rows that stay in a long-tailed subset, sorted.
+    """Return the rows of a long-tailed subset, sorted.
 
-    Which images of a class stay depends on the seed and the class only; a larger factor keeps a part of them.
+    Which images of a class stay depends only on the seed and the class; a larger factor keeps a subset of them.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
         profile: ``exp``, ``step``, ``pareto``, or ``natural``, which keeps all rows.
         imbalance_factor: Largest class size over smallest, from 1 to the images of the largest class.
-        class_order: ``dataset`` keeps class 0 largest, ``shuffled`` draws by the seed which class has which size.
-        seed: What the choice of images and the shuffled order depend on.
+        class_order: ``dataset`` makes class 0 the largest; ``shuffled`` assigns sizes to classes at random by the seed.
+        seed: Seed of the choice of images and the shuffled order.
         class_names: Names of all classes; None means the indices up to the largest label.
-        groups: Number of each item's group, ``(n_items,)``: of a group a second item stays once all groups of the class
-            have one, so that a tail is not made of copies.
+        groups: Number of each item's group, ``(n_items,)``: a second item of a group stays only after all groups of the
+            class have one, so that a tail does not consist of copies.
 
     Raises:
-        InputError: If the profile, the order or the factor is not possible, a class has no image, or has fewer than
-            the profile asks of it.
+        InputError: If the profile, the order or the factor is invalid, or a class has no image or fewer than the
+            profile needs.
 
     Example:
         >>> labels = np.repeat([0, 1], 6)
@@ -125,13 +125,13 @@ def draw_long_tail(
 def _draw(
     rows: NDArray[np.int64], n: int, seed: int, label: int, groups: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
-    # A generator per class: the draw of one does not move with the size of another.
+    # One generator per class: the draw of one class does not depend on the size of another.
     order = rows[np.random.default_rng([seed, label + 1]).permutation(len(rows))]
     return one_per_group_first(order, groups)[:n]
 
 
 def _places(n_classes: int, class_order: str, seed: int) -> NDArray[np.int64]:
-    """Return the place of each class in the profile, 0 being the largest."""
+    """Return the position of each class in the profile; 0 is the largest."""
     if class_order == "dataset":
         return np.arange(n_classes)
     return np.random.default_rng([seed, CLASS_ORDER]).permutation(n_classes)
@@ -144,13 +144,13 @@ def _wanted(
     profile: str,
     imbalance_factor: float,
 ) -> NDArray[np.int64]:
-    """Return how many images each class keeps: the profile from the largest head that every class has images for."""
+    """Return the number of images each class keeps: the profile with the largest head for which all have enough."""
 
     def wanted(n_max: int) -> NDArray[np.int64]:
         return np.array(long_tail_counts(n_max, len(names), imbalance_factor, profile))[places]
 
     of_largest = wanted(int(sizes.max()))
-    # Sizes that differ by some images lower the head by as much; a dataset that is long-tailed already is refused.
+    # Small differences in size lower the head by as much; a dataset that is already long-tailed is refused.
     lowest = max(math.ceil(BALANCED * sizes.max()), math.ceil(imbalance_factor))
     heads = range(int(sizes.max()), lowest - 1, -1)
     first = bisect_left(heads, True, key=lambda n_max: bool((sizes >= wanted(n_max)).all()))
@@ -170,5 +170,5 @@ def _check_profile(profile: str, known: Sequence[str]) -> None:
 
 
 def _floor(count: float) -> int:
-    # Rounding must not take an image from a count that is whole on paper, such as 5000 * 100 ** -1.
+    # Rounding must not remove an image from an exactly integer count, such as 5000 * 100 ** -1.
     return math.floor(count + 1e-9)

@@ -1,4 +1,4 @@
-"""Over- and under-sampling and SMOTE, by imbalanced-learn."""
+"""Over- and under-sampling and SMOTE, using imbalanced-learn."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ SMOTE_NEIGHBORS = 5
 
 
 def oversampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return all rows, those of the small classes repeated until every class has as many as the largest.
+    """Return all rows, with those of small classes repeated until every class has as many as the largest.
 
     Args:
         labels: Class indices, of shape (n_items,).
-        seed: What the choice depends on.
+        seed: Seed of the choice.
 
     References:
         Buda et al. (2018), A systematic study of the class imbalance problem, section 2.
@@ -28,11 +28,11 @@ def oversampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def undersampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return rows of the large classes thinned until every class has as few as the smallest.
+    """Return rows with large classes reduced until every class has as few as the smallest.
 
     Args:
         labels: Class indices, of shape (n_items,).
-        seed: What the choice depends on.
+        seed: Seed of the choice.
 
     References:
         Buda et al. (2018), A systematic study of the class imbalance problem, section 2.
@@ -48,7 +48,7 @@ def undersampled_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]
 
 def _resampled(sampler: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(np.unique(np.bincount(labels))) == 1:
-        return np.arange(len(labels))  # balanced as it is: both would only move rows
+        return np.arange(len(labels))  # already balanced: both would only reorder rows
     sampler.fit_resample(np.arange(len(labels))[:, np.newaxis], labels)
     return np.asarray(sampler.sample_indices_, dtype=np.int64)
 
@@ -56,15 +56,15 @@ def _resampled(sampler: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def smote(
     features: NDArray[np.float32], labels: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return features and labels with new items of the small classes, each between two neighbours of its class.
+    """Return features and labels with new items for small classes, each between two neighbours of its class.
 
-    A class with too few items for 5 neighbours takes as many as the smallest class has; one of a single item is
-    repeated instead.
+    If a class has too few items for 5 neighbours, the number that the smallest class allows is used; a class with a
+    single item is repeated instead.
 
     Args:
-        features: Of shape (n_items, n_features).
+        features: Features, of shape (n_items, n_features).
         labels: Class indices, of shape (n_items,).
-        seed: What the new items depend on.
+        seed: Seed of the new items.
 
     References:
         Chawla et al. (2002), SMOTE: Synthetic Minority Over-sampling Technique, section 4.

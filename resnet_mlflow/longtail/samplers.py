@@ -1,4 +1,4 @@
-"""Which training rows an epoch sees: as many as there are, drawn by the seed and the epoch's number."""
+"""The training rows of each epoch: as many as there are items, drawn by the seed and the epoch's number."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from resnet_mlflow.longtail.weights import Floats, checked_counts
 Rows = NDArray[np.int64]
 RowSampler = Callable[[int], Rows]
 
-ROWS = 10  # stream of random numbers of one epoch, beside those of training
+ROWS = 10  # stream of random numbers of one epoch, besides those of training
 
 
 def class_probabilities(counts: ArrayLike, power: float) -> Floats:
@@ -21,7 +21,7 @@ def class_probabilities(counts: ArrayLike, power: float) -> Floats:
 
     Args:
         counts: Training images by class, of shape (n_classes,).
-        power: 1 draws images alike, 0 classes alike.
+        power: 1 draws images uniformly, 0 draws classes uniformly.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 1.
@@ -35,12 +35,12 @@ def class_probabilities(counts: ArrayLike, power: float) -> Floats:
 
 
 def progressive_probabilities(counts: ArrayLike, epoch: int, n_epochs: int) -> Floats:
-    """Return the shares of an epoch that moves from images alike in the first to classes alike in the last.
+    """Return an epoch's class shares, from uniform over images in the first to uniform over classes in the last.
 
     Args:
         counts: Training images by class, of shape (n_classes,).
-        epoch: Counted from 1.
-        n_epochs: Epochs of the training.
+        epoch: Number of the epoch, from 1.
+        n_epochs: Number of training epochs.
 
     References:
         Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed Recognition, equation 2.
@@ -57,14 +57,14 @@ def progressive_probabilities(counts: ArrayLike, epoch: int, n_epochs: int) -> F
 def draw_rows(
     labels: NDArray[np.int64], probabilities: Floats, seed: int, epoch: int, n_rows: int | None = None
 ) -> Rows:
-    """Return rows, with replacement: first the class of each by its probability, then the image.
+    """Draw rows with replacement: first a class by its probability, then an image.
 
     Args:
         labels: Class indices, of shape (n_items,).
-        probabilities: Of shape (n_classes,).
-        seed: With the epoch's number, what the draw depends on.
-        epoch: Counted from 1.
-        n_rows: How many; None means as many as there are items.
+        probabilities: Class probabilities, of shape (n_classes,).
+        seed: Seed of the draw, together with the epoch's number.
+        epoch: Number of the epoch, from 1.
+        n_rows: Number of rows; None means the number of items.
     """
     rng = _generator(seed, epoch)
     n_rows = len(labels) if n_rows is None else n_rows
@@ -76,13 +76,13 @@ def draw_rows(
 
 
 def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
-    """Return ``n_rows`` of the rows: shuffled, and shuffled again where they run out.
+    """Return ``n_rows`` of the rows: shuffled, and reshuffled whenever they run out.
 
     Args:
-        rows: Where from, at least one.
-        n_rows: How many; an epoch takes as many steps whatever a resampler kept.
-        seed: With the epoch's number, what the order depends on.
-        epoch: Counted from 1.
+        rows: Rows to take from, at least one.
+        n_rows: Number of rows, so that the number of steps does not depend on what a resampler kept.
+        seed: Seed of the order, together with the epoch's number.
+        epoch: Number of the epoch, from 1.
     """
     rng = _generator(seed, epoch)
     rounds = -(-n_rows // len(rows))
@@ -90,17 +90,17 @@ def shuffled_stream(rows: Rows, n_rows: int, seed: int, epoch: int) -> Rows:
 
 
 def balanced_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws with all classes alike; the arguments are those of ``build_row_sampler``."""
+    """Return draws that are uniform over classes; see ``build_row_sampler``."""
     return _draws(labels, class_probabilities(counts, 0.0), seed, n_rows)
 
 
 def sqrt_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws with classes by the root of their size; the arguments are those of ``build_row_sampler``."""
+    """Return draws of classes by the square root of their size; see ``build_row_sampler``."""
     return _draws(labels, class_probabilities(counts, 0.5), seed, n_rows)
 
 
 def progressive_rows(labels: Rows, counts: ArrayLike, n_epochs: int, seed: int, n_rows: int) -> RowSampler:
-    """Return draws that go from images alike to classes alike; the arguments are those of ``build_row_sampler``."""
+    """Return draws that change from uniform over images to uniform over classes; see ``build_row_sampler``."""
     return lambda epoch: draw_rows(labels, progressive_probabilities(counts, epoch, n_epochs), seed, epoch, n_rows)
 
 
@@ -113,21 +113,21 @@ def build_row_sampler(
     n_rows: int | None = None,
     params: Mapping[str, float] | None = None,
 ) -> RowSampler:
-    """Return a function from an epoch's number, counted from 1, to the rows it trains on, in their order.
+    """Return a function from an epoch's number, counted from 1, to its training rows, in order.
 
-    Every method gets as many rows an epoch as there are items, so all take the same number of steps.
+    Every method gets as many rows per epoch as there are items, so all take the same number of steps.
 
     Args:
-        parts: The methods combined, see ``selection.method_parts``.
+        parts: The combined methods, see ``selection.method_parts``.
         labels: Class indices of the training items, of shape (n_items,).
-        n_classes: Number of classes, each with an item.
-        n_epochs: Epochs of the training.
-        seed: What the draws depend on.
-        n_rows: Rows an epoch; None means as many as there are items.
-        params: Hyperparameters by name; those left out have the method's default.
+        n_classes: Number of classes, each with at least one item.
+        n_epochs: Number of training epochs.
+        seed: Seed of the draws.
+        n_rows: Rows per epoch; None means the number of items.
+        params: Hyperparameters by name; omitted ones have the method's default.
 
     Raises:
-        InputError: If one of the methods makes new items, which no row stands for.
+        InputError: If one of the methods creates new items, which have no row.
     """
     n_rows = len(labels) if n_rows is None else n_rows
     kept = np.arange(len(labels))

@@ -1,4 +1,4 @@
-"""How long a classifier on features is trained, where nobody says."""
+"""Default length of training for a classifier on features."""
 
 LINEAR_EPOCHS, LINEAR_STEPS = 30, 600
 CRT_EPOCHS, CRT_STEPS = 10, 200
@@ -6,15 +6,15 @@ LWS_EPOCHS, LWS_STEPS = 5, 100
 
 
 def enough_epochs(n_epochs: int, n_steps: int, n_items: int, batch_size: int) -> int:
-    """Return ``n_epochs``, or more where those are so short that they come to fewer than ``n_steps`` steps.
+    """Return ``n_epochs``, or more if that would be fewer than ``n_steps`` steps.
 
-    A long tail of a few hundred items has one or two batches: 30 epochs of them would end before a loss that asks
-    for offsets between classes has found them, and compare speeds of learning rather than remedies.
+    A long tail of a few hundred items has one or two batches: 30 such epochs would end before a loss with offsets
+    between classes has learned them, and the comparison would be of learning speed rather than of methods.
 
     Args:
-        n_epochs: Passes over the items, at least.
-        n_steps: Steps, at least.
-        n_items: Items of an epoch.
+        n_epochs: Minimum number of passes over the items.
+        n_steps: Minimum number of steps.
+        n_items: Items per epoch.
         batch_size: Items per step.
 
     Example:

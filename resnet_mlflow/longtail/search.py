@@ -1,4 +1,4 @@
-"""Hyperparameters of a method as an Optuna trial suggests them."""
+"""Hyperparameters of a method from an Optuna trial."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from resnet_mlflow.longtail.selection import hyperparameters
 
 
 class Trial(Protocol):
-    """What is needed of an Optuna trial."""
+    """The required interface of an Optuna trial."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """Return a number in ``[low, high]``."""
@@ -16,11 +16,11 @@ def suggest_params(method: str, trial: Trial) -> dict[str, float]:
     """Return a value for each hyperparameter of a method or a combination, by name.
 
     ``beta`` is drawn as ``one_minus_beta`` on a logarithmic scale, since 0.99 and 0.999 are as far apart as 0.9 and
-    0.99 are.
+    0.99.
 
     Args:
-        method: See ``selection.parse_methods``.
-        trial: Of Optuna; with ``FixedTrial`` the parameters of an earlier one come back.
+        method: Name of a method, see ``selection.parse_methods``.
+        trial: An Optuna trial; ``FixedTrial`` returns the parameters of an earlier one.
 
     Example:
         >>> from optuna.trial import FixedTrial
@@ -52,5 +52,5 @@ def default_suggestion(method: str) -> dict[str, float]:
 
 
 def _one_minus(value: float) -> float:
-    # Subtraction leaves digits that are not there: 1 - 1e-5 is 0.99999 to 12 places.
+    # Rounded, because subtraction leaves spurious digits: 1 - 1e-5 is 0.99999 to 12 places.
     return round(1 - value, 12)

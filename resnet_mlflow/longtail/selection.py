@@ -1,4 +1,4 @@
-"""Which methods a text names, how they combine, which apply to a head, and what is chosen for them."""
+"""Methods named in a text: how they combine, which apply to a head, and their hyperparameters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,13 +11,13 @@ FORCE = "force:"
 
 
 def parse_methods(text: str) -> list[str]:
-    """Return the methods that a comma-separated text names, each once, ``none`` first.
+    """Return the methods named in a comma-separated text, each once, ``none`` first.
 
     Args:
-        text: ``all``, or names; ``a+b`` is a combination, ``force:a+b`` one that corrects twice.
+        text: ``all``, or names; ``a+b`` is a combination, and ``force:a+b`` allows one that corrects twice.
 
     Raises:
-        InputError: If a name is unknown or stands there twice, or a combination cannot be.
+        InputError: If a name is unknown or repeated, or a combination is invalid.
 
     Example:
         >>> parse_methods("balanced_softmax,resample_sqrt+focal")
@@ -36,7 +36,7 @@ def parse_methods(text: str) -> list[str]:
 
 
 def method_parts(name: str) -> tuple[str, ...]:
-    """Return the methods that a name combines; one for a plain name.
+    """Return the methods combined in a name; one for a plain name.
 
     Raises:
         InputError: If a part is unknown, two parts act in the same place, or both correct for class frequencies.
@@ -75,7 +75,7 @@ def _check_combination(name: str, parts: tuple[str, ...]) -> None:
 
 
 def inapplicable(name: str, head: str) -> str:
-    """Return why a method does not apply to a head, or an empty text where it does.
+    """Return why a method does not apply to a head, or an empty text if it does.
 
     Example:
         >>> inapplicable("balanced_softmax", "svm")
@@ -89,15 +89,15 @@ def inapplicable(name: str, head: str) -> str:
 
 
 def applicable(name: str, head: str) -> bool:
-    """Return whether a method, or each of those it combines, applies to a head."""
+    """Return whether a method, or every part of a combination, applies to a head."""
     return not inapplicable(name, head)
 
 
 def select_methods(text: str, head: str) -> list[str]:
-    """Return the methods of a text for one head: ``all`` leaves out those that do not apply, a name must apply.
+    """Return the methods in a text for one head: ``all`` omits those that do not apply; a named one must apply.
 
     Raises:
-        InputError: If a method that is named does not apply to the head.
+        InputError: If a named method does not apply to the head.
 
     Example:
         >>> select_methods("all", "prototype")
@@ -115,7 +115,7 @@ def select_methods(text: str, head: str) -> list[str]:
 
 
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
-    """Return what is chosen on validation for a method or a combination, by name.
+    """Return the hyperparameters of a method or a combination, by name.
 
     Example:
         >>> hyperparameters("reweight_effective+focal").keys()
@@ -130,12 +130,12 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
 def searched_on_grid(
     name: str, chosen: Mapping[str, float], tried: Sequence[Mapping[str, float]]
 ) -> Iterator[Searched]:
-    """Yield the hyperparameters that were chosen among three values or more, with where they were looked for.
+    """Yield the hyperparameters that were chosen from at least three values, with the range searched.
 
     Args:
         name: A method or a combination.
         chosen: Its hyperparameters.
-        tried: Each set of them that was tried.
+        tried: All sets of hyperparameters tried.
 
     Example:
         >>> grid = [{"tau": 0.5}, {"tau": 1.0}, {"tau": 1.5}, {"tau": 2.0}]

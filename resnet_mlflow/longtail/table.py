@@ -1,8 +1,8 @@
-"""The comparison of long-tail methods: one row per method over seeds, with what it gains over ``none``.
+"""Comparison of long-tail methods: one row per method over seeds, with its gain over ``none``.
 
-Runs of one seed share validation and training images, and all runs share the test images. A difference to ``none`` is
-therefore taken seed by seed, and its intervals answer three questions: over seeds (other training images), over test
-items (other test images), and over both together, which is what the p value goes with.
+Runs with one seed share validation and training images, and all runs share the test images. Differences from ``none``
+are therefore computed seed by seed, with three intervals: over seeds (other training images), over test items (other
+test images), and over both together, which corresponds to the p value.
 """
 
 import math
@@ -40,15 +40,15 @@ SCORES = {
     "macro-F1": "test/macro_f1",
     "ECE": "test/ece",
 }
-# Scored where the test prior is not uniform.
+# Scored if the test prior is not uniform.
 PRIOR_SCORES = {"prior plain": "test/prior_accuracy", "prior corrected": "test/prior_accuracy_corrected"}
-# The other scores stand in the CSV only.
+# The other scores are only in the CSV.
 SHOWN = ("balanced accuracy", "many", "medium", "few", "worst class", "macro-F1", "ECE", *PRIOR_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
 class MethodRun:
-    """What one method did with one seed; rows of the arrays are test items, in the same order in every run.
+    """Results of one method with one seed; rows of the arrays are test items, in the same order in every run.
 
     Attributes:
         method: Name of the method.
@@ -57,8 +57,8 @@ class MethodRun:
         train_counts: Training images per class.
         labels: Class of each test item.
         predictions: Predicted class of each test item.
-        item_ids: What tells test items apart.
-        run_id: Of the tracked run.
+        item_ids: Unique ids of the test items.
+        run_id: ID of the tracked run.
         reused: Whether the run had finished before.
     """
 
@@ -84,16 +84,16 @@ class MethodRun:
 def compute_gain(
     runs: Sequence[MethodRun], baseline: Sequence[MethodRun], held_out: float = 0.0
 ) -> SeededDifference | None:
-    """Return what a method gains over ``none`` in balanced accuracy, or nothing where they share no seed.
+    """Return a method's gain over ``none`` in balanced accuracy, or None if they share no seed.
 
     Args:
         runs: A method's runs, one per seed.
         baseline: Runs of ``none``.
-        held_out: Validation images that a seed draws from the training images, over those that are left; 0 where it
-            draws none.
+        held_out: Ratio of the validation images that a seed draws from the training images to those that remain; 0 if
+            it draws none.
 
     Raises:
-        InputError: If the runs have other test items.
+        InputError: If the runs have different test items.
     """
     of_none = {run.seed: run for run in baseline}
     pairs = [(run, of_none[run.seed]) for run in runs if run.seed in of_none]
@@ -112,15 +112,15 @@ def build_table(runs: Sequence[MethodRun], seeds: Sequence[int], held_out: float
     """Return one row per method, best validation balanced accuracy first.
 
     Args:
-        runs: Finished runs of all methods, ``none`` among them.
-        seeds: The seeds asked for; a row says which of them it lacks.
-        held_out: As ``compute_gain``.
+        runs: Finished runs of all methods, including ``none``.
+        seeds: The requested seeds; each row lists its missing ones.
+        held_out: As for ``compute_gain``.
 
     Returns:
-        Columns ``method``, ``n seeds`` (with results that differ), ``repeated seeds`` (with those of another one),
-        ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation),
-        ``gain`` over ``none`` in balanced accuracy with its intervals over seeds, over test items and over both, its p
-        value before and after Holm, ``fit s``.
+        Columns ``method``, ``n seeds`` (with different results), ``repeated seeds`` (with the results of another one),
+        ``missing seeds``, per score ``mean`` and ``std`` (sample standard deviation), ``gain`` over ``none`` in
+        balanced accuracy with its intervals over seeds, over test items and over both, its p value before and after
+        Holm, ``fit s``.
     """
     import pandas as pd
 
@@ -151,7 +151,7 @@ def _row(method: str, runs: Sequence[MethodRun], seeds: Sequence[int]) -> dict[s
     scores = {"val balanced accuracy": ORDERED_BY} | SCORES
     scores |= {title: metric for title, metric in PRIOR_SCORES.items() if metric in runs[0].metrics}
     for title, metric in scores.items():
-        # A group without classes has no score: the metric is then NaN, or was not logged at all.
+        # A group without classes has no score: the metric is NaN, or was not logged.
         values = {run.seed: run.metrics.get(metric, math.nan) for run in runs}
         summary = summarize_seeds(values, seeds)
         row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}

@@ -42,7 +42,7 @@ def effective_weights(counts: ArrayLike, beta: float = 0.9999) -> Floats:
 
     Args:
         counts: Training images by class, at least 1, of shape (n_classes,).
-        beta: In ``[0, 1)``: 0 weighs all classes alike, towards 1 the weights become ``inverse_weights``.
+        beta: In ``[0, 1)``: 0 weights all classes equally; towards 1 the weights approach ``inverse_weights``.
 
     Raises:
         InputError: If ``beta`` is not in ``[0, 1)``.
@@ -58,14 +58,14 @@ def effective_weights(counts: ArrayLike, beta: float = 0.9999) -> Floats:
         raise InputError(f"beta must be in [0, 1), got {beta:g}; for example 0.999")
     if beta == 0:
         return np.ones(len(checked_counts(counts)))
-    # 1 - beta ** n, without the digits that subtraction loses where beta is near 1.
+    # 1 - beta ** n, without the loss of digits by subtraction if beta is near 1.
     return _mean_one(-1 / np.expm1(checked_counts(counts) * np.log(beta)))
 
 
 def per_item_scale(weights: Floats, counts: ArrayLike) -> Floats:
     """Return the class weights scaled to mean 1 over the training items.
 
-    So the strength of a head's regularisation keeps its meaning, as with scikit-learn's ``balanced``.
+    This keeps the meaning of a head's regularisation strength, as with scikit-learn's ``balanced``.
 
     Example:
         >>> per_item_scale(np.array([0.5, 1.5]), [30, 10]).round(4).tolist()

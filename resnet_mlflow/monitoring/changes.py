@@ -16,7 +16,7 @@ from resnet_mlflow.statistics import holm
 Floats = NDArray[np.floating[Any]]
 
 FEATURES, CLASSES, CONFIDENCE = "features", "class shares", "confidence"
-# Images that a batch needs: halves of fewer could not tell anything apart at the level of a late look.
+# Minimum size of a batch: halves of a smaller one could not show any difference at the level of a late look.
 FEWEST = 10
 _SHOWN_CLASSES = 3
 
@@ -26,11 +26,11 @@ class Change:
     """The result of one test.
 
     Attributes:
-        name: What was compared.
-        p_value: That nothing has changed.
-        adjusted: The same after Holm's correction for all tests of the look.
-        noticed: Whether that is at or below the look's level.
-        description: What is different, in words.
+        name: The property compared.
+        p_value: P value for no change.
+        adjusted: The same after Holm's correction over all tests of the look.
+        noticed: Whether the adjusted value is at or below the look's level.
+        description: The difference in words.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images of one kind, batches of which are compared with a reference.
+    """Images of one kind, from which batches are compared with a reference.
 
     Attributes:
-        reference: What they are compared with.
-        images: What is known of them.
+        reference: The reference.
+        images: Facts about the images.
     """
 
     reference: Reference
@@ -70,10 +70,10 @@ class Pool:
         """Return the result of each test on all images.
 
         Args:
-            level: Of the look, in [0, 1].
+            level: Level of the look, in [0, 1].
 
         References:
-            Holm (1979): all tests together find a change where there is none with a probability of at most ``level``.
+            Holm (1979): all tests together report a non-existent change with a probability of at most ``level``.
         """
         tests = self._tests(np.arange(len(self.images)))
         p_values = [test.p_value() for test in tests]
@@ -83,11 +83,11 @@ class Pool:
         ]
 
     def is_noticed(self, rows: NDArray[np.int64], level: float) -> bool:
-        """Return whether any test notices a change in a batch of some of the images, as ``changes`` would.
+        """Return whether any test detects a change in a batch of some of the images, like ``changes``.
 
         Args:
             rows: The images, at least ``FEWEST``.
-            level: Of the look, in [0, 1].
+            level: Level of the look, in [0, 1].
         """
         tests = self._tests(rows)
         return any(test.p_value() * len(tests) <= level for test in tests)
@@ -104,12 +104,12 @@ class Pool:
 
 
 def is_noticed(changes: Sequence[Change]) -> bool:
-    """Return whether any test has noticed a change."""
+    """Return whether any test has detected a change."""
     return any(change.noticed for change in changes)
 
 
 class _Test(Protocol):
-    """A test of one kind of change; most of its work is done when it is asked."""
+    """A test of one kind of change; most of its work is done on request."""
 
     @property
     def name(self) -> str: ...
@@ -140,7 +140,7 @@ class _FeaturesTest:
 
 @dataclass(frozen=True, eq=False)
 class _NumberTest:
-    """The test of a number of each image.
+    """The test of one number per image.
 
     References:
         Kolmogorov and Smirnov's two-sample test, exact up to 10 000 images: Hodges (1958), Arkiv för Matematik 3.
@@ -171,7 +171,7 @@ class _SharesTest:
         return shares_p_values(self._own, self._batch)
 
     def p_value(self) -> float:
-        """Return the smallest p value of a class, times how many classes there are (Bonferroni)."""
+        """Return the smallest p value of a class, times the number of classes (Bonferroni)."""
         return min(1.0, float(self._p_values.min()) * int((self._own + self._batch > 0).sum()))
 
     def description(self) -> str:
@@ -183,11 +183,11 @@ class _SharesTest:
 
 
 def shares_p_values(own: NDArray[np.int64], other: NDArray[np.int64]) -> Floats:
-    """Return for each class the exact p value of its share being the same in both, two-sided, ``(n_classes,)``.
+    """Return for each class the exact two-sided p value for equal shares in both sets, ``(n_classes,)``.
 
     Args:
-        own: Images of each class in the one set, ``(n_classes,)``.
-        other: In the other.
+        own: Number of images of each class in one set, ``(n_classes,)``.
+        other: The same in the other.
 
     References:
         Fisher (1935), The Logic of Inductive Inference: counts given their sums are hypergeometric; twice the smaller

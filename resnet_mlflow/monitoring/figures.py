@@ -1,4 +1,4 @@
-"""What changed, drawn: each measure of the batch over that of the reference."""
+"""Figures of changes: each measure of the batch over that of the reference."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ _AXES = {
 
 
 def draw_changes(changes: Sequence[Change], pool: Pool) -> Iterator[tuple[str, str]]:
-    """Yield the name of each test and its figure, as the address of an SVG picture."""
+    """Yield the name of each test and its figure, as the data URL of an SVG picture."""
     own, batch = pool.reference.images, pool.images
     witness = pool.witness(np.arange(len(batch)))
     values = {CONFIDENCE: (own.confidences, batch.confidences)}
@@ -65,7 +65,7 @@ _LINE: dict[str, Any] = {"histtype": "step", "color": ORANGE, "linewidth": 1.8}
 
 
 def _shares(pool: Pool) -> "Figure":
-    """Return the shares of the classes that differ most."""
+    """Return a figure of the shares of the classes that differ most."""
     names = pool.reference.class_names
     own, batch = (
         np.bincount(one.labels, minlength=len(names)) / len(one) for one in (pool.reference.images, pool.images)

@@ -1,4 +1,4 @@
-"""A kernel two-sample test of features whose p values hold at any level, and what each image adds to its outcome."""
+"""A kernel two-sample test of features with valid p values at any level, and each image's contribution to it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-# Of the draw of halves: the same images give the same p value.
+# Seed of the draw of halves: the same images give the same p value.
 _SEED = 0
 _N_FOR_BANDWIDTH = 500
 _N_FOR_COVARIANCE = 20_000
@@ -17,7 +17,7 @@ _N_FOR_COVARIANCE = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Features in which every direction varies alike among training images, and the kernel's width there.
+    """A feature space with equal variance in all directions among training images, and the kernel's width there.
 
     Attributes:
         center: Mean of the training images, ``(n_features,)``.
@@ -41,11 +41,11 @@ class Space:
 def fit_space(train: Floats) -> Space:
     """Return the space of a classifier's features.
 
-    The covariance is shrunk by Ledoit and Wolf's rule; the width is that of the median distance.
+    The covariance is shrunk by Ledoit and Wolf's rule; the width is the median distance.
 
     Args:
-        train: Features of training images, ``(n_train, n_features)``. None of them is compared later: they set
-            directions and a width, so that a network may have been trained on them.
+        train: Features of training images, ``(n_train, n_features)``. None of them is compared later: they only set
+            directions and a width, so a network may have been trained on them.
 
     References:
         Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices; Gretton et al.
@@ -70,15 +70,14 @@ def squared_distances(left: Floats, right: Floats) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class WitnessTest:
-    """How two sets of images differ.
+    """The difference between two sets of images.
 
     Attributes:
-        p_value: That they are drawn alike.
-        ahead: Share of pairs whose image of the batch lies further to the batch's side than the one of the reference;
-            0.5 where nothing has changed.
+        p_value: P value for equal distributions.
+        ahead: Share of pairs in which the batch's image has a higher witness value than the reference's; 0.5 without a
+            change.
         own: Witness of each image of the reference, ``(n_own,)``.
-        other: Witness of each image of the batch, ``(n_other,)``: the higher, the more the batch is there, and the
-            reference is not.
+        other: Witness of each image of the batch, ``(n_other,)``: high where the batch is denser than the reference.
     """
 
     p_value: float
@@ -88,16 +87,17 @@ class WitnessTest:
 
 
 def witness_test(own: Floats, cross: Floats, other: Floats) -> WitnessTest:
-    """Return the test of a batch being drawn as the reference.
+    """Return the test that a batch has the same distribution as the reference.
 
-    Half of both sets gives the witness function of the maximum mean discrepancy, ``mean k(z, batch) - mean k(z,
-    reference)``; the other half is compared on it by the Mann-Whitney test, for which nothing but exchange of images is
-    asked, at levels that permutations do not reach. Then the halves change places; the p value is twice the smaller.
+    One half of each set gives the witness function of the maximum mean discrepancy,
+    ``mean k(z, batch) - mean k(z, reference)``. The other halves are compared on it by the Mann-Whitney test, which
+    requires only exchangeability and reaches levels that permutations do not. Then the halves swap roles; the p value
+    is twice the smaller one.
 
     Args:
         own: Kernel of the reference with itself, ``(n_own, n_own)``.
-        cross: Of the batch with the reference, ``(n_other, n_own)``.
-        other: Of the batch with itself, ``(n_other, n_other)``; at least 4 of each.
+        cross: Kernel of the batch with the reference, ``(n_other, n_own)``.
+        other: Kernel of the batch with itself, ``(n_other, n_other)``; at least 4 images in each set.
 
     References:
         Kübler et al. (2022), A Witness Two-Sample Test; Gretton et al. (2012), A Kernel Two-Sample Test, section 2.3:

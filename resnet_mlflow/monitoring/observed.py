@@ -1,4 +1,4 @@
-"""Properties of images by which new images are compared with a reference."""
+"""Properties of images for comparing new images with a reference."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from resnet_mlflow.uncertainty.rules import Rules
 Floats = NDArray[np.floating[Any]]
 
 BRIGHTNESS, CONTRAST, SHARPNESS = PICTURES = ("brightness", "contrast", "sharpness")
-# Pixels of the shorter side at which pictures are measured, whatever size they come in.
+# Shorter side in pixels at which pictures are measured, whatever their size.
 _SIDES = 32, 256
 _MEAN, _SPREAD = 0, 3
 
@@ -28,10 +28,10 @@ class Observed:
     """Properties of images.
 
     Attributes:
-        labels: Index of the class that the classifier answers, ``(n_images,)``.
+        labels: Index of the class answered by the classifier, ``(n_images,)``.
         confidences: Probability of the most probable class, ``(n_images,)``.
-        features: In the space of a reference, ``(n_images, n_features)``; None where there are answers alone.
-        pictures: ``PICTURES`` of each, ``(n_images, 3)``, NaN where there is none; None where there are answers alone.
+        features: Features in the space of a reference, ``(n_images, n_features)``; None if there are only answers.
+        pictures: ``PICTURES`` of each, ``(n_images, 3)``, NaN if missing; None if there are only answers.
     """
 
     labels: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Observed:
         return replace(self, **parts)
 
     def picture(self, name: str) -> Floats:
-        """Return one of ``PICTURES`` of the images that have it, ``(n,)``."""
+        """Return one of ``PICTURES`` for the images that have it, ``(n,)``."""
         if self.pictures is None:
             return np.zeros(0)
         column = self.pictures[:, PICTURES.index(name)]
@@ -59,7 +59,7 @@ def measure_pictures(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return ``PICTURES``, ``(n_images, 3)``: mean luminance and its spread (5 % to 95 %) in [0, 1], and sharpness.
 
     Args:
-        images: ``(n_images, height, width, 3)``. Sharpness is NaN where they are under 64 pixels, see ``sharpness_of``.
+        images: ``(n_images, height, width, 3)``. Sharpness is NaN if they are under 64 pixels, see ``sharpness_of``.
     """
     smallest, largest = _SIDES
     sized = resize_shorter(images, int(np.clip(min(images.shape[1:3]), smallest, largest)))
@@ -69,11 +69,11 @@ def measure_pictures(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class Meter:
-    """Measures images as they pass through, after they were changed.
+    """Measures images that pass through, after a change.
 
     Args:
-        n_images: How many there are.
-        change: What is done to them; None: nothing.
+        n_images: Number of images.
+        change: Change applied to the images; None means none.
     """
 
     def __init__(self, n_images: int, change: Change | None = None) -> None:
@@ -81,7 +81,7 @@ class Meter:
         self._change = change
 
     def __call__(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the images of some rows, changed."""
+        """Return the changed images of some rows."""
         changed = images if self._change is None else self._change(images, rows)
         self.pictures[rows] = measure_pictures(changed)
         return changed
@@ -93,11 +93,11 @@ def observe(
     """Return the properties of images.
 
     Args:
-        head: Of the classifier.
-        rules: When it declines to answer; None: it always does.
-        features: ``(n_images, n_features)``.
-        space: Where they are compared.
-        pictures: As ``measure_pictures`` gives them.
+        head: Head of the classifier.
+        rules: Rules for withholding an answer; None means that it always answers.
+        features: Features of the images, ``(n_images, n_features)``.
+        space: Space for comparison.
+        pictures: Result of ``measure_pictures``.
     """
     probabilities = head.predict_proba(features)
     labels = probabilities.argmax(axis=1) if rules is None else rules.decide(probabilities)

@@ -23,16 +23,16 @@ class Facts:
 
     Attributes:
         model: Name and version of the model.
-        batch: What was looked at, in words.
-        n_images: Images of the batch that were compared.
-        n_bad: Images that could not be read.
-        n_reference: Images of the reference.
-        look: Which of the version's looks it is, from 1.
-        level: Chance of a false alarm of this look, at most.
-        false_alarms: The same of all looks together.
-        alert: Whether a change was noticed.
-        reason: What came of it, in words.
-        power: What was measured at promotion; empty where nothing was.
+        batch: Description of the images checked.
+        n_images: Number of images compared from the batch.
+        n_bad: Number of unreadable images.
+        n_reference: Number of images in the reference.
+        look: Number of this look at the version, from 1.
+        level: Maximum probability of a false alarm in this look.
+        false_alarms: The same for all looks together.
+        alert: Whether a change was detected.
+        reason: Result in words.
+        power: Power measured at promotion; empty if it was not.
     """
 
     model: str
@@ -49,7 +49,7 @@ class Facts:
 
     @property
     def summary(self) -> str:
-        """Return what was compared with what, in a sentence."""
+        """Return a sentence on what was compared."""
         unread = f" ({self.n_bad} more unreadable)" if self.n_bad else ""
         return (
             f"{self.n_images:,} images{unread} compared with {self.n_reference:,} held-out training images of "
@@ -63,11 +63,11 @@ def render_page(
     """Return the page.
 
     Args:
-        facts: What the look rests on.
-        changes: What each test says.
-        pool: The batch, beside its reference.
+        facts: Facts about the check.
+        changes: Result of each test.
+        pool: The batch, with its reference.
         shown: Images that differ most.
-        folder: Where they are read from; None where there are answers alone.
+        folder: Folder of the images; None if there are only answers.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -82,7 +82,7 @@ def render_page(
 
 
 def _picture(folder: Path | None, path: str) -> str:
-    """Return the address of an image's thumbnail; empty where there is none."""
+    """Return the URL of an image's thumbnail; empty if there is none."""
     if folder is None:
         return ""
     try:

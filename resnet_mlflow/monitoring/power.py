@@ -1,4 +1,4 @@
-"""How many images it takes to notice a change, measured on batches of changed images, and the false alarms."""
+"""The number of images needed to detect a change, measured on batches of changed images, and false alarms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,14 +16,14 @@ _WORDS = {1: "mild", 3: "medium", 5: "strong"}
 
 @dataclass(frozen=True)
 class Curve:
-    """How often a corruption is noticed.
+    """How often a corruption is detected.
 
     Attributes:
         corruption: Its name.
         severity: From 1 to 5.
-        n_images: Sizes of batches, ascending, up to one in which it was noticed always.
-        power: Share of batches of each size in which it was noticed.
-        noticed_from: Smallest size from which on it is noticed in 80 % of batches; None where there is none.
+        n_images: Batch sizes, ascending, up to the first at which it was always detected.
+        power: Share of batches of each size in which it was detected.
+        noticed_from: Smallest size from which it is detected in 80 % of batches; None if there is none.
     """
 
     corruption: str
@@ -40,14 +40,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """How often a change was noticed where there was none."""
+    """How often a change was reported without one."""
 
     alarms: int
     batches: int
 
 
 def batch_sizes(n_images: int) -> tuple[int, ...]:
-    """Return sizes of batches that can be drawn from so many images: half of them at most, so that batches differ.
+    """Return batch sizes for a number of images: at most half of them, so that batches differ.
 
     Example:
         >>> batch_sizes(359), batch_sizes(12)
@@ -60,14 +60,14 @@ def batch_sizes(n_images: int) -> tuple[int, ...]:
 
 
 def measure_curve(corruption: str, severity: int, pool: Pool, level: float, seed: int = 0) -> Curve:
-    """Return how often a corruption is noticed, by the size of the batch.
+    """Return how often a corruption is detected, by batch size.
 
     Args:
         corruption: Its name.
         severity: From 1 to 5.
-        pool: Corrupted images, beside the reference.
-        level: Of a look.
-        seed: Of the draw of batches, each without repeats.
+        pool: Corrupted images, with the reference.
+        level: Level of a look.
+        seed: Seed of the draw of batches, each without repeats.
     """
     rng, sizes, power = np.random.default_rng(seed), batch_sizes(len(pool.images)), []
     for size in sizes:
@@ -79,7 +79,7 @@ def measure_curve(corruption: str, severity: int, pool: Pool, level: float, seed
 
 
 def noticed_from(sizes: Sequence[int], power: Sequence[float]) -> int | None:
-    """Return the smallest size from which on the power is at least 80 %; None where it is not at the largest.
+    """Return the smallest size from which the power is at least 80 %; None if it is lower at the largest size.
 
     Example:
         >>> noticed_from([10, 20, 40, 80], [0.1, 0.9, 0.7, 0.9]), noticed_from([10], [0.7])
@@ -94,13 +94,13 @@ def noticed_from(sizes: Sequence[int], power: Sequence[float]) -> int | None:
 
 
 def count_false_alarms(pool: Pool, level: float, seed: int = 0, n_batches: int = N_NULL_BATCHES) -> FalseAlarms:
-    """Return in how many batches of unchanged images a change is noticed; sizes take turns.
+    """Return the number of batches of unchanged images in which a change is reported; sizes alternate.
 
     Args:
-        pool: Unchanged images, beside the reference; neither has chosen anything.
-        level: Of a look.
-        seed: Of the draw of batches, each without repeats.
-        n_batches: How many.
+        pool: Unchanged images, with the reference; neither was used for any choice.
+        level: Level of a look.
+        seed: Seed of the draw of batches, each without repeats.
+        n_batches: Number of batches.
     """
     rng, sizes = np.random.default_rng(seed), batch_sizes(len(pool.images))
     drawn = (rng.permutation(len(pool.images))[: sizes[turn % len(sizes)]] for turn in range(n_batches))
@@ -108,7 +108,7 @@ def count_false_alarms(pool: Pool, level: float, seed: int = 0, n_batches: int =
 
 
 def power_as_json(curves: Sequence[Curve], false_alarms: FalseAlarms, level: float) -> dict[str, Any]:
-    """Return what was measured, for people and programs."""
+    """Return the measurements, for people and programs."""
     return {
         "sentence": sentence_of(curves, false_alarms),
         "target_power": TARGET_POWER,
@@ -119,7 +119,7 @@ def power_as_json(curves: Sequence[Curve], false_alarms: FalseAlarms, level: flo
 
 
 def sentence_of(curves: Iterable[Curve], false_alarms: FalseAlarms) -> str:
-    """Return what was measured in one sentence: the mildest and the strongest severity of each corruption.
+    """Return the measurements in one sentence: the mildest and the strongest severity of each corruption.
 
     Example:
         >>> fog = Curve("fog", 5, (10, 20), (0.2, 1.0), 20)

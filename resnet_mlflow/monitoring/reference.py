@@ -1,4 +1,4 @@
-"""The reference packaged with a classifier: held-out images that later ones are compared with."""
+"""The reference packaged with a classifier: held-out images for comparison with later ones."""
 
 import json
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from resnet_mlflow.monitoring.observed import PICTURES, Observed
 
 REFERENCE_FILE, FACTS_FILE = "reference.safetensors", "reference.json"
 _MAX_FACTS_BYTES = 2**24
-# Images that are kept: 4 MB of 512 features. More would tell little more, since a batch seldom has as many.
+# Number of images kept: 4 MB for 512 features. More would add little, since batches are seldom as large.
 MOST_IMAGES = 2000
-# With fewer no change short of a landslide would be noticed.
+# With fewer, only extreme changes would be detected.
 FEWEST_IMAGES = 20
 
 
@@ -29,9 +29,9 @@ class Reference:
     """Held-out images of a classifier's training data.
 
     Attributes:
-        images: What is known of them; of pictures perhaps of some only.
-        space: Of their features.
-        class_names: Of the classifier.
+        images: Facts about them; picture measurements possibly only for some.
+        space: Space of their features.
+        class_names: Class names of the classifier.
     """
 
     images: Observed
@@ -60,15 +60,15 @@ def write_reference(folder: Path, reference: Reference) -> None:
 
 
 def read_reference(folder: Path, class_names: Sequence[str], n_features: int) -> Reference | None:
-    """Return a classifier's reference, or None where it was packaged without.
+    """Return a classifier's reference, or None if it was packaged without one.
 
     Args:
-        folder: Of the classifier.
-        class_names: Of its classes.
-        n_features: Of its backbone.
+        folder: Folder of the classifier.
+        class_names: Names of its classes.
+        n_features: Number of features of its backbone.
 
     Raises:
-        InputError: If it is damaged, or of another classifier.
+        InputError: If it is damaged, or belongs to another classifier.
     """
     if not (folder / FACTS_FILE).exists():
         return None

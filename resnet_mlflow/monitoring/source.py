@@ -1,4 +1,4 @@
-"""What is monitored: a folder of images, a file that ``predict`` wrote, or a folder of such files, within a window."""
+"""Sources for monitoring: a folder of images, an output file of ``predict``, or a folder of them, in a time window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ _SCORE = "score_"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A classifier's answers, as ``predict`` wrote them.
+    """A classifier's answers, as written by ``predict``.
 
     Attributes:
-        paths: Of the images, as they stand in the files, ``(n_images,)``.
+        paths: Paths of the images, as in the files, ``(n_images,)``.
         observed: Labels and confidences.
     """
 
@@ -37,12 +37,12 @@ class Answers:
 
 @dataclass(frozen=True)
 class Source:
-    """Files of a batch.
+    """The files of a batch.
 
     Attributes:
-        files: Images, or what ``predict`` wrote.
-        are_images: Which of the two.
-        description: What they are, in words.
+        files: Images, or output files of ``predict``.
+        are_images: Whether they are images.
+        description: Description in words.
     """
 
     files: tuple[Path, ...]
@@ -51,28 +51,28 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """Return 32 hexadecimal digits over the content of the files, whatever their names and order."""
+        """Return 32 hexadecimal digits over the content of the files, independent of names and order."""
         return content_id("\n".join(sorted(map(_digest, self.files))).encode())
 
 
 def _digest(path: Path) -> str:
     try:
         return file_sha256(path)
-    except OSError:  # reading it says what is wrong
+    except OSError:  # reading it reports the problem
         return ""
 
 
 def find_source(text: str, since: str = "", until: str = "") -> Source:
-    """Return the files that a source names.
+    """Return the files of a source.
 
     Args:
-        text: A folder of images with its subfolders, a CSV or Parquet file that ``predict`` wrote, or a folder of such
+        text: A folder of images with its subfolders, a CSV or Parquet file from ``predict``, or a folder of these
             files.
-        since: Day or moment; only files that were changed then or later.
-        until: Only files that were changed before.
+        since: Day or time; only files changed then or later.
+        until: Day or time; only files changed before.
 
     Raises:
-        InputError: If there are none, or images and tables beside each other.
+        InputError: If there are no files, or both images and tables.
     """
     path, within = user_path(text, "source"), _window(since, until)
     start, end = (seconds_of(name, given) if given else None for name, given in (("since", since), ("until", until)))
@@ -99,7 +99,7 @@ def _is_within(file: Path, start: float | None, end: float | None) -> bool:
     try:
         changed = file.stat().st_mtime
     except OSError:
-        return True  # reading it says what is wrong
+        return True  # reading it reports the problem
     return (start is None or changed >= start) and (end is None or changed < end)
 
 
@@ -131,14 +131,14 @@ def _all(path: Path) -> tuple[list[Path], bool]:
 
 
 def read_answers(files: Sequence[Path], class_names: Sequence[str]) -> Answers:
-    """Return a classifier's answers from files that ``predict`` wrote.
+    """Return a classifier's answers from output files of ``predict``.
 
     Args:
         files: CSV or Parquet.
-        class_names: Of the classifier.
+        class_names: Class names of the classifier.
 
     Raises:
-        InputError: If a file is of other classes, damaged, or none that ``predict`` wrote.
+        InputError: If a file has other classes, is damaged, or is not from ``predict``.
     """
     parts = [_read(read_table(file), tuple(class_names)) for file in files]
     observed = Observed(
@@ -194,7 +194,7 @@ def check_enough(n_images: int, message: str = "") -> None:
     """Refuse a batch of too few images.
 
     Raises:
-        InputError: If there are fewer than ``FEWEST``; says how many are needed.
+        InputError: If there are fewer than ``FEWEST``; the message gives the number needed.
     """
     if n_images < FEWEST:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which images of a batch differ most from those of the reference, and by what."""
+"""The images of a batch that differ most from those of the reference, and in which measure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class StrangeImage:
     """An image that differs.
 
     Attributes:
-        path: Of its file, as the batch calls it.
-        label: Class that the classifier answers.
+        path: Path of its file, as in the batch.
+        label: Class answered by the classifier.
         confidence: Probability of the most probable class.
-        by: What it differs by most.
-        beyond: Share of the reference's images that differ less by that.
+        by: The measure in which it differs most.
+        beyond: Share of the reference's images that differ less in this measure.
     """
 
     path: str
@@ -34,11 +34,11 @@ class StrangeImage:
 
 @dataclass(frozen=True, eq=False)
 class _Tails:
-    """How far out images of a batch are by one measure.
+    """How extreme images of a batch are in one measure.
 
     Attributes:
-        tail: Share of the reference that is at least as far out, ``(n_images,)``; never 0.
-        distance: From the median of the reference, in its quartiles' distance; parts those that are beyond all of it.
+        tail: Share of the reference that is at least as extreme, ``(n_images,)``; never 0.
+        distance: Distance from the reference's median in interquartile ranges; ranks images that are beyond all of it.
     """
 
     tail: Floats
@@ -46,16 +46,16 @@ class _Tails:
 
 
 def strangest(pool: Pool, changes: Sequence[Change], paths: Sequence[str], n_images: int) -> list[StrangeImage]:
-    """Return the images that differ most, the first one most.
+    """Return the images that differ most, in descending order.
 
-    They are ranked by what was found to have changed; by everything where nothing was, or where it is class shares
-    alone, which single images do not have.
+    They are ranked by the measures that have changed; by all measures if none has, or if only class shares have, which
+    single images do not have.
 
     Args:
-        pool: The batch, beside its reference.
-        changes: What tests say of it.
-        paths: Of its images.
-        n_images: How many.
+        pool: The batch, with its reference.
+        changes: Results of the tests.
+        paths: Paths of its images.
+        n_images: Number of images to return.
     """
     known = _tails(pool)
     names = [one.name for one in changes if one.noticed and one.name in known] or list(known)
@@ -80,7 +80,7 @@ def _tails(pool: Pool) -> dict[str, _Tails]:
     found = {CONFIDENCE: _of(own.confidences, batch.confidences)}
     witness = pool.witness(np.arange(len(batch)))
     if witness is not None:
-        # On the batch's side only: an image where the reference has many is not strange.
+        # On the batch's side only: an image where the reference is dense is not strange.
         found[FEATURES] = _of(witness.own, witness.other, one_sided=True)
     if own.pictures is not None and batch.pictures is not None:
         pairs = zip(PICTURES, own.pictures.T, batch.pictures.T, strict=True)
@@ -89,7 +89,7 @@ def _tails(pool: Pool) -> dict[str, _Tails]:
 
 
 def _of(own: Floats, batch: Floats, one_sided: bool = False) -> _Tails:
-    """Return how far out images are; where the measure has none of an image, not at all."""
+    """Return how extreme images are; an image without the measure is not extreme."""
     ordered, n = np.sort(own), len(own)
     above = n - np.searchsorted(ordered, batch, "left")
     below = np.searchsorted(ordered, batch, "right")

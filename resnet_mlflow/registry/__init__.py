@@ -1,8 +1,8 @@
 """Registries: one row per head, backbone and kind of dataset, from which everything else is derived.
 
-Command line, ``MLproject``, help texts, search spaces, colours, tables of docs and parameters of tests read these rows,
-so that a new thing is one row and the file it names. Rows lie beneath ``config``, which offers them as choices, and so
-name their code as text, ``module:attribute``; it is imported when it is first used.
+The command line, ``MLproject``, help texts, search spaces, colours, tables in the docs and test parameters read these
+rows, so that an addition takes one row and the file it names. Since ``config`` depends on the rows and offers them as
+choices, rows name their code as text, ``module:attribute``, which is imported on first use.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name that users write."""
 
 
 RowT = TypeVar("RowT", bound=Named)
@@ -27,8 +27,8 @@ class Registry(Mapping[str, RowT]):
     """Rows by name, in the order in which they are shown.
 
     Args:
-        what: What a row is, such as ``head``; errors begin with it.
-        rows: Their names must differ.
+        what: Kind of row, such as ``head``; errors begin with it.
+        rows: The rows; their names must differ.
 
     Example:
         >>> from resnet_mlflow.registry.heads import HEADS
@@ -47,14 +47,14 @@ class Registry(Mapping[str, RowT]):
         """Append a row.
 
         Raises:
-            ValueError: If there is one of that name.
+            ValueError: If there is already one with that name.
         """
         if row.name in self._rows:
             raise ValueError(f"names of rows must differ, got the {self.what} {row.name!r} twice")
         self._rows[row.name] = row
 
     def find(self, name: str) -> RowT:
-        """Return the row of a name that a user wrote.
+        """Return the row for a name from the user.
 
         Raises:
             InputError: If there is none.
@@ -74,7 +74,7 @@ class Registry(Mapping[str, RowT]):
 
 
 def load(reference: str) -> Any:
-    """Return what a row names.
+    """Return the object that a row names.
 
     Args:
         reference: ``module:attribute``.

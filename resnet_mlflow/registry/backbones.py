@@ -1,6 +1,6 @@
-"""Which backbones there are: a row each; what follows from a network's structure is computed from it.
+"""The available backbones, one row each; properties that follow from a network's structure are computed from it.
 
-timm's ResNets, ``timm:NAME``, are rows too, made when they are asked for.
+timm's ResNets, ``timm:NAME``, are rows too, made on demand.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from resnet_mlflow.registry import Registry, load
 from resnet_mlflow.registry.preprocessing import Preprocessing
 
 TIMM = "timm:"
-# torchvision's second recipe for ImageNet.
+# torchvision's second ImageNet recipe.
 _RESIZE_232 = Preprocessing(resize=232)
 
 
@@ -20,21 +20,21 @@ class Backbone:
     """One network of the ResNet family.
 
     Attributes:
-        name: What users call it; torchvision's name.
-        blocks: Residual blocks per stage; empty where they are not those of the plain ResNet.
+        name: Name for users, the same as torchvision's.
+        blocks: Residual blocks per stage; empty if they differ from the plain ResNet's.
         bottleneck: Whether a block has three convolutions, the last of four times the width, instead of two.
         groups: Groups of a bottleneck's 3x3 convolution.
         width_per_group: Channels per group of the first stage; 64 is the plain ResNet.
-        weights_class: torchvision's enumeration of its weights, which labels are made of.
+        weights_class: torchvision's enumeration of its weights, used in labels.
         weights: File by name; the last is the default. A file's name ends in the first 8 or more hexadecimal digits
-            of its SHA-256, where those are known.
-        preprocessing: What those weights are used to, by their name; torchvision's 256 and crop where none is named.
-        addresses: Of files that torchvision does not name.
-        builder: Returns a network that is no plain ResNet with random weights, ``module:attribute``.
-        arguments: Of the builder.
-        width: The channels of its last stage, where they do not follow from its blocks.
-        colour: In every figure; empty means one that is free.
-        marker: In figures, of matplotlib and of plotly: the same shape in both.
+            of its SHA-256, if known.
+        preprocessing: The preprocessing that weights expect, by their name; the default is torchvision's 256 and crop.
+        addresses: Addresses of files that are not in torchvision.
+        builder: Returns, with random weights, a network that is not a plain ResNet, ``module:attribute``.
+        arguments: Arguments of the builder.
+        width: Channels of its last stage, if they do not follow from its blocks.
+        colour: Colour in all figures; empty means any free one.
+        marker: Marker in figures, for matplotlib and for plotly: the same shape in both.
 
     References:
         He et al. (2016), Deep Residual Learning for Image Recognition, table 1. Xie et al. (2017), Aggregated Residual
@@ -63,10 +63,10 @@ class Backbone:
 
 
 class Backbones(Registry[Backbone]):
-    """Rows by name; those of timm are found, but not counted among those that there are."""
+    """Rows by name; timm's rows can be found but are not listed."""
 
     def find(self, name: str) -> Backbone:
-        """Return the row of a name that a user wrote.
+        """Return the row for a name from the user.
 
         Raises:
             InputError: If there is none.

@@ -1,4 +1,4 @@
-"""Which kinds of dataset there are: a row each, and a loader in ``resnet_mlflow.data``."""
+"""The kinds of dataset: one row each, and a loader in ``resnet_mlflow.data``."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class DatasetKind:
     """One way to name a dataset.
 
     Attributes:
-        name: Of the kind. A dataset is called so, or ``name:PLACE`` where ``place`` says what that is.
+        name: Name of the kind. A dataset is written like this, or as ``name:PLACE`` if ``place`` is set.
         loader: ``(name, *, data_dir, on_bad_image, max_pixels) -> ImageDataset``, as ``module:attribute``.
-        place: What follows the colon, such as ``PATH``; empty where nothing does.
-        names: Where its names are, ``module:attribute``, for a kind of many datasets without a colon.
+        place: Placeholder for the part after the colon, such as ``PATH``; empty if there is none.
+        names: Names of its datasets, ``module:attribute``, for a kind with many datasets and no colon.
     """
 
     name: str
@@ -25,7 +25,7 @@ class DatasetKind:
 
     @property
     def written(self) -> str:
-        """Return how it is written, for help and errors."""
+        """Return the notation for help and errors."""
         return f"{self.name}:{self.place}" if self.place else f"a {self.name} name" if self.names else self.name
 
     def accepts(self, dataset: str) -> bool:
@@ -34,7 +34,7 @@ class DatasetKind:
 
     @property
     def known(self) -> Collection[str]:
-        """Return the names that it has without a colon."""
+        """Return its names that have no colon."""
         names: Any = load(self.names) if self.names else () if self.place else (self.name,)
         return tuple(names)
 

@@ -1,27 +1,27 @@
-"""What a classifier can be exported as: a row each, and its functions in ``resnet_mlflow.exporting``."""
+"""Export formats of a classifier: one row each, and functions in ``resnet_mlflow.exporting``."""
 
 from dataclasses import dataclass
 
 from resnet_mlflow.registry import Registry
 
-# Graphs are of this version of ONNX's operators, OpenVINO's too, which are converted.
+# Graphs use this version of ONNX's operators, including those converted for OpenVINO.
 OPSET = 18
-# The one precision that must give what the classifier gives; all others lose digits.
+# The only precision that must reproduce the classifier's results; all others lose digits.
 EXACT = "fp32"
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One format, and the runtime that runs it.
+    """An export format and its runtime.
 
     Attributes:
-        name: What users call it, and the extra that installs its libraries.
-        runtime: Name of the runtime, for people.
-        precisions: What it can be exported in.
-        packages: Which libraries it needs, by the names that they are imported by.
-        save: ``(graph, folder, about) -> None``, as ``module:attribute``: writes the files of an ONNX graph.
-        load: ``folder -> Runner``, as ``module:attribute``: what runs these files.
-        why_not: Why it has no other precision.
+        name: Name for users, and the extra that installs its libraries.
+        runtime: Display name of the runtime.
+        precisions: Supported precisions.
+        packages: Required libraries, by import name.
+        save: ``(graph, folder, about) -> None``, as ``module:attribute``: writes an ONNX graph to files.
+        load: ``folder -> Runner``, as ``module:attribute``: loads the files for running.
+        why_not: Why other precisions are not supported.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which heads there are: a row each, and an estimator in ``resnet_mlflow.heads``."""
+"""The available heads: one row each, and an estimator in ``resnet_mlflow.heads``."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from resnet_mlflow.registry import Registry
 
 @dataclass(frozen=True)
 class Head:
-    """One head.
+    """A head.
 
-    Its parameters and search spaces are the estimator's: ``_parameter_constraints`` and ``SEARCH_SPACES``.
+    Its parameters and search spaces are those of the estimator: ``_parameter_constraints`` and ``SEARCH_SPACES``.
 
     Attributes:
-        name: What users call it.
+        name: Name for users.
         estimator: Its class, ``module:attribute``; a ``HeadBase``.
-        colour: In every figure; empty means one that is free.
-        has_gradients: Whether ``to_torch`` gives a module, which Grad-CAM follows gradients through.
+        colour: Colour in all figures; empty means any free one.
+        has_gradients: Whether ``to_torch`` returns a module, as Grad-CAM needs for gradients.
         has_epochs: Whether it is trained by gradient descent, epoch by epoch, and ends in a linear layer: long-tail
             losses and schedules need such a head.
-        depends_on_class_sizes: Whether it changes with the number of items per class; class means do not.
+        depends_on_class_sizes: Whether it depends on the number of items per class; class means do not.
     """
 
     name: str

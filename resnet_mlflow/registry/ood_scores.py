@@ -1,4 +1,4 @@
-"""Scores that detect images unlike the training images: a row each; functions in ``resnet_mlflow.uncertainty``."""
+"""Scores that detect images unlike the training images: one row each; functions in ``resnet_mlflow.uncertainty``."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from resnet_mlflow.registry import Registry
 
 @dataclass(frozen=True)
 class OodScore:
-    """One score of how unlike the training images an image is; higher is less alike.
+    """A score of how much an image differs from the training images; higher means less alike.
 
     Attributes:
-        name: What users call it.
-        fit: ``(features, labels) -> arrays by name``, what it keeps of the training images, as ``module:attribute``;
-            empty where it keeps nothing.
+        name: Name for users.
+        fit: ``(features, labels) -> arrays by name``, the fitted state from the training images, as
+            ``module:attribute``; empty if there is none.
         score: ``(arrays, features, logits) -> (n_images,)``, as ``module:attribute``.
-        reference: The paper that it is from.
+        reference: The paper that introduced it.
         graph: ``arrays -> torch module`` from features and logits to the score, as ``module:attribute``, for exports;
-            empty where classifiers with this score cannot be exported.
+            empty if classifiers with this score cannot be exported.
     """
 
     name: str

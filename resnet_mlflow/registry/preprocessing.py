@@ -11,7 +11,7 @@ IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
 
-# The name that version 0.1.0 gave to its only rule; features, packages and runs of it hold this text.
+# The text that version 0.1.0 had for its only rule; its features, packages and runs contain this text.
 _PLAIN = "resize-crop-7/8-antialias-imagenet"
 _NUMBERS = r"([-+.e\d]+),([-+.e\d]+),([-+.e\d]+)"
 _WRITTEN = re.compile(rf"resize-(auto|\d+/\d+)-(\w+)-mean-{_NUMBERS}-std-{_NUMBERS}")
@@ -19,15 +19,15 @@ _WRITTEN = re.compile(rf"resize-(auto|\d+/\d+)-(\w+)-mean-{_NUMBERS}-std-{_NUMBE
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The way of an image to the network's input.
+    """How an image is turned into the network's input.
 
     Attributes:
-        resize: Shorter side in pixels to which an image is resized before the middle is cut out; 0 means 8/7 of the
-            input, and images that are smaller than that lose nothing.
-        crop: Side of the input that ``resize`` is meant for, in pixels. For another one it is scaled, and then images
-            that are smaller lose nothing either.
+        resize: Shorter side in pixels to which an image is resized before the centre crop; 0 means 8/7 of the input
+            side, and images smaller than that lose nothing.
+        crop: Side of the input that ``resize`` refers to, in pixels. For another input it is scaled, and then smaller
+            images lose nothing either.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
-        mean: Of each channel, of pixels in [0, 1].
+        mean: Mean of each channel, for pixels in [0, 1].
         std: Standard deviation of each channel.
     """
 
@@ -41,7 +41,7 @@ class Preprocessing:
         """Check the ranges.
 
         Raises:
-            InputError: If one is left.
+            InputError: If a value is out of range.
         """
         if self.resize and self.resize < self.crop:
             raise InputError(f"resize must be at least the side of the input, {self.crop} pixels, got {self.resize}")
@@ -51,7 +51,7 @@ class Preprocessing:
             raise InputError(f"mean must be finite and std greater than 0, got {self.mean} and {self.std}")
 
     def __str__(self) -> str:
-        """Return the text that stands for it in keys, tags and packages; equal rules have equal texts."""
+        """Return the text that represents it in keys, tags and packages; equal rules have equal texts."""
         if self == PLAIN:
             return _PLAIN
         resize = f"{self.resize}/{self.crop}" if self.resize else "auto"
@@ -60,10 +60,10 @@ class Preprocessing:
 
     @classmethod
     def read(cls, text: str) -> "Preprocessing":
-        """Return what a text stands for.
+        """Return the preprocessing that a text represents.
 
         Raises:
-            InputError: If it is none that this version writes.
+            InputError: If this version does not write this text.
 
         Example:
             >>> Preprocessing.read(str(Preprocessing(resize=232))).resize
@@ -84,7 +84,7 @@ class Preprocessing:
 
         Args:
             size: Side of the network's input.
-            shorter: Of the image, as it is.
+            shorter: Shorter side of the original image.
         """
         if self.resize and size == self.crop:
             return self.resize
@@ -93,7 +93,7 @@ class Preprocessing:
 
 
 PLAIN = Preprocessing()
-# torchvision's and most others' on ImageNet: the usual 256 and crop.
+# The usual resize to 256 and crop on ImageNet, as in torchvision and most other libraries.
 IMAGENET = Preprocessing(resize=256)
 
 
@@ -101,7 +101,7 @@ def channels(name: str, values: Any) -> Channels:
     """Return three numbers, one per channel.
 
     Raises:
-        InputError: If they are others.
+        InputError: If the values are anything else.
     """
     try:
         red, green, blue = (float(value) for value in values)
@@ -113,18 +113,18 @@ def channels(name: str, values: Any) -> Channels:
 def changed(
     preprocessing: Preprocessing, size: int, *, resize: int, interpolation: str, mean: str, std: str
 ) -> Preprocessing:
-    """Return a preprocessing with what a configuration says otherwise.
+    """Return a preprocessing with the changes from a configuration.
 
     Args:
         preprocessing: The weights' own.
         size: Side of the network's input in pixels.
         resize: 0 means the weights' own.
         interpolation: ``auto`` means the weights' own.
-        mean: Three numbers with commas between; empty means the weights' own.
+        mean: Three comma-separated numbers; empty means the weights' own.
         std: The same.
 
     Raises:
-        InputError: If what comes of it cannot be.
+        InputError: If the result is invalid.
     """
     if resize:
         preprocessing = replace(preprocessing, resize=resize, crop=size)

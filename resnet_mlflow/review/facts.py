@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Of a searched range, at each end: less than this share of it away is at the edge. Samplers rarely hit the end itself.
+# Share of a searched range at each end that counts as its edge. Samplers rarely hit the end itself.
 EDGE = 0.05
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A number that was chosen, and where it was looked for.
+    """A chosen number, and the range searched for it.
 
     Attributes:
-        name: Of the parameter.
-        value: What was chosen.
-        low: Smallest value tried, or that could have been.
-        high: Largest.
-        log: Whether to search on a logarithmic scale.
-        margin: Share of the range at each end that counts as its edge; 0 where values stand on a grid.
-        open_below: Whether the parameter may be below ``low``: its own limit is no edge that could be moved.
-        open_above: The same of ``high``.
+        name: Name of the parameter.
+        value: The chosen value.
+        low: Smallest value tried, or possible.
+        high: Largest value.
+        log: Whether the search is on a logarithmic scale.
+        margin: Share of the range at each end that counts as its edge; 0 for a grid.
+        open_below: Whether the parameter may be below ``low``: its own limit is not an edge that could be moved.
+        open_above: The same for ``high``.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Searched:
 
     @property
     def edge(self) -> str:
-        """Return ``low`` or ``high`` where the value lies at an edge that could be moved, else an empty text.
+        """Return ``low`` or ``high`` if the value is at an edge that could be moved, else an empty text.
 
         Example:
             >>> Searched("C", 80_000, 1e-6, 1e5, log=True).edge, Searched("k", 1, 1, 200, open_below=False).edge
@@ -52,19 +52,19 @@ class Searched:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is to be reviewed of a run; what does not apply to it stays at its default.
+    """Facts about a run to review; those that do not apply keep their default.
 
     Attributes:
         class_counts: Images per class, of shape (n_classes,), by split: train, val, test.
-        class_names: Of the classes.
-        scarce_by_design: Whether classes were made to have few training images: few-shot, long tail.
-        temperature_bound: ``low`` or ``high`` where calibration ended at that end of its range.
-        searched: Numbers that validation chose.
-        n_trials: Trials that came to their end.
-        n_judged_on: Validation images that each of them was judged on.
-        val_accuracy: Accuracy of the chosen one on validation, in [0, 1].
-        seen_before: Held-out images that are copies of, or of one group with, images of an earlier split, over all of
-            the held-out split; by pair, such as ``train/test``.
+        class_names: Names of the classes.
+        scarce_by_design: Whether classes have few training images on purpose: few-shot, long tail.
+        temperature_bound: ``low`` or ``high`` if calibration ended at that end of its range.
+        searched: Numbers chosen on validation data.
+        n_trials: Number of complete trials.
+        n_judged_on: Number of validation images used to evaluate each of them.
+        val_accuracy: Validation accuracy of the chosen one, in [0, 1].
+        seen_before: Number of held-out images that are copies of, or in one group with, images of an earlier split, and
+            the total of the held-out split; by pair, such as ``train/test``.
     """
 
     class_counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a warning is: a row with its code, and the function that finds what it is about."""
+"""Definition of a warning: a row with its code, and the function that checks for it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 SubjectT = TypeVar("SubjectT")
 
-# Before a code, the tag of a run that holds what was found.
+# Prefix of a run's tag with findings; the code follows.
 TAG = "warning."
 
 
@@ -15,11 +15,11 @@ class Rule(Generic[SubjectT]):
     """One warning.
 
     Attributes:
-        name: Its code, such as ``W01``; a code is never given again.
-        title: What is wrong, in a few words.
+        name: Its code, such as ``W01``; codes are never reused.
+        title: The problem in a few words.
         when: When it applies.
-        advice: What to do about it, as a sentence.
-        check: From what is reviewed to one clause for each thing found; none where all is well.
+        advice: Advice, as a sentence.
+        check: Maps the reviewed subject to one clause per finding; empty if there are none.
     """
 
     name: str
@@ -29,19 +29,19 @@ class Rule(Generic[SubjectT]):
     check: Callable[[SubjectT], Iterable[str]]
 
     def message(self, found: Iterable[str]) -> str:
-        """Return the warning as a line: code, title, what was found, what to do."""
+        """Return the warning as a line: code, title, findings, advice."""
         return f"{self.name} {self.title}: {'; '.join(found)}. {self.advice}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found under one code, a clause for each."""
+    """The findings under one code, one clause each."""
 
     code: str
     clauses: tuple[str, ...]
 
 
 def find(rules: Mapping[str, Rule[SubjectT]], subject: SubjectT) -> list[Finding]:
-    """Return what rules find in a subject, those that find nothing left out."""
+    """Return the findings of rules in a subject, without rules that find nothing."""
     checked = {code: tuple(rule.check(subject)) for code, rule in rules.items()}
     return [Finding(code, clauses) for code, clauses in checked.items() if clauses]

@@ -1,4 +1,4 @@
-"""The warnings of single runs, which log them: tag ``warning.<code>`` and the run's note."""
+"""The warnings of single runs, logged by the run as tag ``warning.<code>`` and in its note."""
 
 from collections.abc import Iterator
 
@@ -10,21 +10,21 @@ from resnet_mlflow.review.facts import EDGE, RunFacts
 from resnet_mlflow.review.rule import Rule
 from resnet_mlflow.statistics import images_for_luck, luck_of_the_best
 
-# Fewer images of a class say little of it: one of 10 moves its recall by 10 points.
+# Fewer images of a class say little about it: one of 10 changes its recall by 10 points.
 FEWEST = {"train": 10, "val": 5, "test": 10}
 MOST_LUCK = 0.03
 SHOWN_CLASSES = 3
 
 
 def at_edge_of_space(facts: RunFacts) -> Iterator[str]:
-    """Yield the parameters whose chosen value lies at an edge of where it was searched."""
+    """Yield the parameters whose chosen value is at an edge of the searched range."""
     for one in facts.searched:
         if one.edge:
             yield f"{one.name} = {one.value:.4g} is at the {one.edge} end of {one.low:g} to {one.high:g}"
 
 
 def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
-    """Yield by how much luck alone may have lifted the best trial, where that is much."""
+    """Yield the amount by which chance alone may have raised the score of the best trial, if it is large."""
     if not facts.n_judged_on:
         return
     luck = luck_of_the_best(facts.n_trials, facts.n_judged_on, facts.val_accuracy)
@@ -38,7 +38,7 @@ def more_trials_than_images_bear(facts: RunFacts) -> Iterator[str]:
 
 
 def classes_with_few_images(facts: RunFacts) -> Iterator[str]:
-    """Yield the splits in which classes have fewer images than say something of them."""
+    """Yield the splits in which classes have too few images for a meaningful score."""
     for split, counts in facts.class_counts.items():
         fewest = FEWEST[split]
         (small,) = np.nonzero(counts < fewest)
@@ -50,14 +50,14 @@ def classes_with_few_images(facts: RunFacts) -> Iterator[str]:
 
 
 def temperature_at_bound(facts: RunFacts) -> Iterator[str]:
-    """Yield at which end of its range the temperature lies, if it does."""
+    """Yield the end of its range at which the temperature is, if any."""
     if facts.temperature_bound:
         end = "lower" if facts.temperature_bound == "low" else "upper"
         yield f"the validation data set no {end} limit on the temperature"
 
 
 def held_out_images_seen_before(facts: RunFacts) -> Iterator[str]:
-    """Yield how many held-out images an earlier split knows, where there are any."""
+    """Yield the number of held-out images that are also in an earlier split, if any."""
     for pair, (n_seen, n_all) in facts.seen_before.items():
         first, second = pair.split("/")
         yield f"{n_seen:,} of {n_all:,} {second} images are also in {first} or share a group with it"

@@ -1,4 +1,4 @@
-"""The corruptions: a row holds everything about one. A new one is a row here and its function.
+"""The corruptions: one row holds everything about each. A new one is a row here and its function.
 
 References:
     Hendrycks and Dietterich (2019), Benchmarking Neural Network Robustness to Common Corruptions and Perturbations:
@@ -156,7 +156,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         "strength, sigma, reach, in pixels",
         at_32=times(32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
         at_64=times(64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
-        # 244 is the authors' slip for 224; the published images have it.
+        # 244 is the authors' typo for 224, and the published images use it.
         at_224=times(244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
     ),
     published(

@@ -1,4 +1,4 @@
-"""Work on a batch chunk by chunk, each core its own, so that a chunk stays in the cache of a core."""
+"""Work on a batch in chunks, one per core, so that a chunk stays in the core's cache."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,20 +8,20 @@ from torch import Tensor
 
 from resnet_mlflow.process import one_thread
 
-# Pixels of a chunk; one image, if it has more.
+# Pixels per chunk; a larger image is its own chunk.
 _PIXELS_PER_CHUNK = 2**15
 
 Work = Callable[[Tensor, Tensor], Tensor]
 
 
 def map_chunks(work: Work, images: Tensor, keys: Tensor) -> Tensor:
-    """Return ``work(images, keys)``, on a processor in chunks, by as many threads as torch would use here.
+    """Return ``work(images, keys)``, computed on a CPU in chunks with as many threads as torch would use.
 
-    All chunks are of the same size: the last is filled up with its last image. Matrix products and convolutions
-    may add up in another order for another shape, and an image must not depend on how many others come with it.
+    All chunks have the same size: the last is padded with its last image. Matrix products and convolutions may sum in
+    another order for another shape, and an image must not depend on how many others are in the batch.
 
     Args:
-        work: From images (n, 3, height, width) and keys (n,) to images of the same shape, each by itself.
+        work: Maps images (n, 3, height, width) and keys (n,) to images of the same shape, each independently.
         images: uint8 of shape (n, 3, height, width), at least one.
         keys: int64 of shape (n,).
     """
@@ -43,7 +43,7 @@ def map_chunks(work: Work, images: Tensor, keys: Tensor) -> Tensor:
 
 
 def images_per_chunk(height: int, width: int) -> int:
-    """Return how many images make a chunk.
+    """Return the number of images per chunk.
 
     Example:
         >>> images_per_chunk(32, 32), images_per_chunk(64, 64), images_per_chunk(224, 224)

@@ -7,15 +7,15 @@ from resnet_mlflow.robustness.random import ItemRandom
 
 
 def fractal_clouds(random: ItemRandom, height: int, width: int, *decays: float) -> Tensor:
-    """Return clouds in [0, 1], float32 of shape (n, n_decays, height, width), cut from squares that repeat.
+    """Return clouds in [0, 1], float32 of shape (n, n_decays, height, width), cropped from periodic squares.
 
-    A square's side is the next power of two; it is scaled to [0, 1] before it is cut.
+    A square's side is the next power of two; it is scaled to [0, 1] before cropping.
 
     Args:
         random: Random numbers of the images.
-        height: In pixels.
-        width: In pixels.
-        decays: By how much the random part shrinks when the step is halved: more is smoother.
+        height: Height in pixels.
+        width: Width in pixels.
+        decays: Factors by which the random part shrinks when the step is halved: larger is smoother.
 
     References:
         Fournier, Fussell and Carpenter (1982), Computer Rendering of Stochastic Models.

@@ -1,6 +1,6 @@
 """Colours as hue, saturation and value, in float64 and in scikit-image's order of operations.
 
-Truncation to bytes makes that order visible: 0.2 added to 100/255 is 151/255, or a hair below it.
+Truncation to bytes makes this order visible: 0.2 added to 100/255 is 151/255, or slightly less.
 """
 
 import torch
@@ -15,15 +15,15 @@ def rgb_to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     grey = (spread == 0).double()
     divisor = spread + grey
     saturation = spread / (value + grey * (1 - value))
-    # The last of equal channels decides. Sums with factors of 0 and 1 take a fraction of the time of torch.where, whose
-    # branches follow the pixels.
+    # The last of equal channels decides. Sums with factors of 0 and 1 take a fraction of the time of torch.where, which
+    # branches per pixel.
     is_blue = (blue == value).double()
     is_green = (green == value).double() * (1 - is_blue)
     is_red = 1 - is_green - is_blue
     ahead = is_red * (green - blue) + is_green * (blue - red) + is_blue * (red - green)
     hue = (2 * is_green + 4 * is_blue + ahead / divisor) / 6
     hue += (hue < 0).double()
-    # Grey has no hue: both of its terms above are zero but for that of blue.
+    # Grey has no hue: its terms above are zero except for that of blue.
     return hue * (1 - grey), saturation, value
 
 
@@ -35,7 +35,7 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     falling = value * (1 - within * saturation)
     rising = value * (1 - (1 - within) * saturation)
     levels = torch.stack((value, falling, low, rising), dim=1)
-    # Of value, falling, low and rising, which one a channel takes in each of the six sectors.
+    # Which of value, falling, low and rising a channel takes in each of the six sectors.
     places = torch.tensor([[0, 1, 2, 2, 3, 0], [3, 0, 0, 1, 2, 2], [2, 2, 3, 0, 0, 1]], device=hue.device)
     sectors = sector.int().flatten()
     return levels.gather(

@@ -1,4 +1,4 @@
-"""Filters over planes of pixels: small kernels by one convolution, wide Gaussians by two matrix products."""
+"""Filters over planes of pixels: one convolution for small kernels, two matrix products for wide Gaussians."""
 
 import math
 from functools import lru_cache
@@ -8,23 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What continues an image, by SciPy's names: abc|cba is "reflect", abc|ba is "mirror", abc|cc is "nearest".
+# Border modes with SciPy's names: abc|cba is "reflect", abc|ba is "mirror", abc|cc is "nearest".
 Border = Literal["reflect", "mirror", "nearest"]
 
-# Pixels of a row that one step of the convolution makes, as its output channels: the lanes of a vector register.
+# Pixels of a row computed in one step of the convolution, as output channels: the lanes of a vector register.
 _PHASES = 16
-# Up to here one convolution with the outer product costs less than two matrix products of 224 x 224.
+# Up to this size, one convolution with the outer product costs less than two matrix products of 224 x 224.
 _WIDEST_KERNEL = 17
 
 
 def gaussian_blur(planes: Tensor, sigma: float, *, border: Border = "nearest", truncate: float = 4.0) -> Tensor:
-    """Return float32 planes of shape (..., height, width), blurred as ``scipy.ndimage.gaussian_filter`` does.
+    """Return float32 planes of shape (..., height, width), blurred like ``scipy.ndimage.gaussian_filter``.
 
     Args:
         planes: float32 of shape (..., height, width).
-        sigma: Deviation in pixels.
-        border: What continues the image.
-        truncate: Deviations after which the kernel ends.
+        sigma: Standard deviation in pixels.
+        border: Border mode.
+        truncate: Number of standard deviations after which the kernel ends.
     """
     radius = int(truncate * sigma + 0.5)
     if radius == 0:
@@ -51,8 +51,8 @@ def filter2d(planes: Tensor, kernel: Tensor, border: Border) -> Tensor:
     mode = {"mirror": "reflect", "nearest": "replicate"}[border]
     padded = F.pad(planes.reshape(-1, 1, height, width), (reach,) * 4, mode=mode)
     padded = F.pad(padded, (0, ahead)) if ahead else padded
-    # With one input and one output channel a convolution leaves most of a vector empty; so neighbours in a row become
-    # output channels, each with the kernel shifted by one pixel.
+    # With one input and one output channel, a convolution leaves most of a vector register empty; so neighbours in a
+    # row become output channels, each with the kernel shifted by one pixel.
     shifted = torch.stack([F.pad(kernel, (phase, _PHASES - 1 - phase)) for phase in range(_PHASES)])
     phases = F.conv2d(padded, shifted[:, None].to(padded), stride=(1, _PHASES))
     return phases.permute(0, 2, 3, 1).reshape(-1, height, width + ahead)[..., :width].reshape(planes.shape)
@@ -60,14 +60,14 @@ def filter2d(planes: Tensor, kernel: Tensor, border: Border) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _gaussian_weights(sigma: float, radius: int) -> Tensor:
-    """Return weights of sum 1, float64 of shape (2 * radius + 1,)."""
+    """Return weights that sum to 1, float64 of shape (2 * radius + 1,)."""
     weights = torch.arange(-radius, radius + 1, dtype=torch.float64).div_(sigma).square_().mul_(-0.5).exp_()
     return weights / weights.sum()
 
 
 @lru_cache(maxsize=32)
 def _gaussian_matrix(n: int, sigma: float, radius: int, border: Border, device: torch.device) -> Tensor:
-    """Return the blur of n values as a matrix, float32 of shape (n, n), the border folded in."""
+    """Return the blur of n values as a matrix, float32 of shape (n, n), border included."""
     weights = _gaussian_weights(sigma, radius)
     sources = _fold(torch.arange(n)[:, None] + torch.arange(-radius, radius + 1), n, border)
     matrix = torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, sources, weights.expand(n, -1))
@@ -75,7 +75,7 @@ def _gaussian_matrix(n: int, sigma: float, radius: int, border: Border, device: 
 
 
 def _fold(index: Tensor, n: int, border: Border) -> Tensor:
-    """Return positions beyond 0 to n - 1 brought back inside.
+    """Return positions, with those outside 0 to n - 1 mapped back inside.
 
     Example:
         >>> [_fold(torch.arange(-2, 5), 3, border).tolist() for border in ("reflect", "mirror", "nearest")]

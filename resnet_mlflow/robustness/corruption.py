@@ -1,4 +1,4 @@
-"""What a row of ``catalogue`` says of a corruption; free of torch."""
+"""Fields of a row of ``catalogue``. Does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +20,12 @@ class Corruption:
     """One corruption.
 
     Attributes:
-        name: What users write.
-        group: ``benchmark`` for the published 15, which headline scores are over; ``extra``, which are for tuning;
-            ``geometric``.
-        family: What it is like: noise, blur, weather, digital, geometric.
-        function: As ``module:attribute``, imported when it is first used. It is called with uint8 images of shape
-            (n, 3, height, width), their ``random.ItemRandom`` and the constants, and returns images of the same kind.
-        meaning: What the constants are, in their order, with commas between.
+        name: Name that users write.
+        group: ``benchmark`` for the published 15, used in headline scores; ``extra``, used for tuning; ``geometric``.
+        family: Kind of corruption: noise, blur, weather, digital or geometric.
+        function: Function as ``module:attribute``, imported on first use. It is called with uint8 images of shape (n,
+            3, height, width), their ``random.ItemRandom`` and the constants, and returns images of the same kind.
+        meaning: Names of the constants, in order, separated by commas.
         levels: Constants by resolution, 32, 64 and 224 pixels on the shorter side, and by severity; see ``published``
             and ``by_tier``.
     """
@@ -51,7 +50,7 @@ class Corruption:
 
     @property
     def severities(self) -> tuple[int, ...]:
-        """Return the severities it comes in, ascending."""
+        """Return its severities, ascending."""
         return tuple(self.levels[RESOLUTIONS[0]])
 
 
@@ -66,10 +65,10 @@ def published(
     at_64: Values,
     at_224: Values,
 ) -> Corruption:
-    """Return a corruption of severities 1 to 5 with constants of its own at each resolution.
+    """Return a corruption of severities 1 to 5 with separate constants for each resolution.
 
     Args:
-        name: See ``Corruption``, as those up to ``meaning``.
+        name: See ``Corruption``, as for all up to ``meaning``.
         group: As above.
         family: As above.
         function: As above.
@@ -89,13 +88,13 @@ def published(
 
 
 def by_tier(name: str, group: Group, family: str, function: str, meaning: str, *, tiers: Values) -> Corruption:
-    """Return a corruption of severities 1, 3 and 5 whose constants are the same at every resolution."""
+    """Return a corruption of severities 1, 3 and 5 with the same constants at every resolution."""
     levels = dict(zip(TIERS.values(), map(_constants, tiers), strict=True))
     return Corruption(name, group, family, function, meaning, dict.fromkeys(RESOLUTIONS, levels))
 
 
 def times(n: float, *rows: Constants) -> tuple[Constants, ...]:
-    """Return constants that are multiples of a side."""
+    """Return constants multiplied by a side."""
     return tuple(tuple(n * value for value in row) for row in rows)
 
 

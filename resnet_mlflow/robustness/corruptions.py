@@ -1,4 +1,4 @@
-"""Corrupts a batch of images; each item's randomness depends on its id, the corruption and the severity alone."""
+"""Corrupts a batch of images; each item's randomness depends only on its id, the corruption and the severity."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,14 +22,14 @@ def corrupt(
     Args:
         images: uint8 of shape (n, 3, height, width), any memory layout, at least 16 pixels on the shorter side.
         corruption: Name of a row of ``catalogue.CORRUPTIONS``.
-        severity: 1 to 5; 1, 3 or 5 where it is geometric. The constants are those of the published set of the nearest
+        severity: 1 to 5; 1, 3 or 5 if geometric. The constants are those of the published set of the nearest
             resolution, see ``severities.table_resolution``.
-        item_ids: One content id, or number, per image: what its random numbers depend on, with the corruption and
+        item_ids: One content id, or number, per image, which seeds its random numbers together with the corruption and
             the severity.
 
     Raises:
         InputError: If the corruption is unknown, the severity is out of range or the images are too small.
-        ValueError: If the images are not of that shape and type, or there are not as many ids.
+        ValueError: If the images do not have this shape and type, or the number of ids differs.
 
     References:
         Hendrycks and Dietterich (2019), Benchmarking Neural Network Robustness to Common Corruptions and Perturbations.

@@ -14,25 +14,25 @@ from resnet_mlflow.robustness.pixels import to_bytes, to_floats
 from resnet_mlflow.robustness.random import ItemRandom
 from resnet_mlflow.robustness.sampling import sample
 
-# Pillow's fixed point for weights: 32 bits less 8 for the value and 2 to spare.
+# Pillow's fixed-point format for weights: 32 bits less 8 for the value and 2 spare bits.
 _WEIGHT_BITS = 22
 
 
 def contrast(images: Tensor, random: ItemRandom, gain: float) -> Tensor:
-    """Return images whose distance from each channel's mean is scaled by ``gain``."""
+    """Return images with the distance from each channel's mean scaled by ``gain``."""
     values = images.double() / 255
     means = values.mean((2, 3), keepdim=True)
     return to_bytes((values - means) * gain + means)
 
 
 def saturate(images: Tensor, random: ItemRandom, factor: float, offset: float) -> Tensor:
-    """Return images whose saturation is scaled by ``factor`` and moved by ``offset``."""
+    """Return images with saturation scaled by ``factor`` and shifted by ``offset``."""
     hue, saturation, value = rgb_to_hsv(images)
     return to_bytes(hsv_to_rgb(hue, (saturation * factor + offset).clamp_(0, 1), value))
 
 
 def jpeg_compression(images: Tensor, random: ItemRandom, quality: float) -> Tensor:
-    """Return images as Pillow reads them back from a JPEG file of that quality."""
+    """Return images as Pillow reads them back from a JPEG file of the given quality."""
     pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     read = []
     for image in pixels:
@@ -43,14 +43,14 @@ def jpeg_compression(images: Tensor, random: ItemRandom, quality: float) -> Tens
 
 
 def pixelate(images: Tensor, random: ItemRandom, scale: float) -> Tensor:
-    """Return images made smaller by ``scale`` and large again, with Pillow's box filter both times."""
+    """Return images reduced by ``scale`` and enlarged again, both with Pillow's box filter."""
     height, width = images.shape[2:]
     small = _resize(_resize(images.int(), -1, int(width * scale)), -2, int(height * scale))
     return _resize(_resize(small, -1, width), -2, height).to(torch.uint8)
 
 
 def _resize(images: Tensor, axis: int, n: int) -> Tensor:
-    """Return int32 images with one axis resized to ``n`` by the box filter, rounded after it as Pillow does."""
+    """Return int32 images with one axis resized to ``n`` by the box filter, rounded as in Pillow."""
     if images.shape[axis] == n:
         return images
     sources, weights = _box_taps(images.shape[axis], n, images.device)
@@ -63,7 +63,7 @@ def _resize(images: Tensor, axis: int, n: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _box_taps(n_from: int, n_to: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return which pixels make up each new one and their weights, both int32 of shape (n_taps, n_to)."""
+    """Return the source pixels of each new one and their weights, both int32 of shape (n_taps, n_to)."""
     scale = n_from / n_to
     reach = 0.5 * max(scale, 1.0)
     centres = (torch.arange(n_to, dtype=torch.float64) + 0.5) * scale
@@ -83,9 +83,9 @@ def elastic_transform(images: Tensor, random: ItemRandom, strength: float, sigma
     Args:
         images: uint8 of shape (n, 3, height, width).
         random: Their random numbers.
-        strength: What the smoothed displacement is multiplied by, in pixels.
-        sigma: Deviation of the smoothing, in pixels.
-        reach: How far the affine map moves each of three points at most, in pixels.
+        strength: Factor on the smoothed displacement, in pixels.
+        sigma: Standard deviation of the smoothing, in pixels.
+        reach: Maximum distance by which the affine map moves each of three points, in pixels.
     """
     height, width = images.shape[2:]
     moved = _affine(to_floats(images), random.uniform(3, 2, low=-reach, high=reach))
@@ -101,12 +101,12 @@ def elastic_transform(images: Tensor, random: ItemRandom, strength: float, sigma
 def _affine(planes: Tensor, shifts: Tensor) -> Tensor:
     """Return planes under the affine map that moves three points around the centre by ``shifts`` in x and y."""
     height, width = planes.shape[2:]
-    # The published code takes height for x, which only squares hide.
+    # The published code uses height as x, which makes no difference only for squares.
     centre, size = torch.tensor([width // 2, height // 2], dtype=torch.float64), min(height, width) // 3
     corners = centre + size * torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64)
     ones = torch.ones(3, 1, dtype=torch.float64)
     targets = torch.cat((corners + shifts.double().cpu(), ones.expand(len(shifts), -1, -1)), dim=2)
-    # From a point of the result to its source: targets @ inverse = corners.
+    # Maps a point of the result to its source: targets @ inverse = corners.
     inverse = torch.linalg.solve(targets, corners.expand(len(shifts), -1, -1)).float().to(planes.device)
     ys, xs = torch.arange(height, device=planes.device)[:, None], torch.arange(width, device=planes.device)
     across, down, start = inverse[:, :, :, None, None].unbind(1)

@@ -1,6 +1,6 @@
-"""Figures of a robustness test: accuracy by severity, a heat map of all cells, tiers side by side, and the pictures.
+"""Figures of a robustness test: accuracy by severity, a heat map of all cells, tiers side by side, and example images.
 
-Made as those of ``figures``: without pyplot, some 900 pixels wide, matplotlib imported inside functions.
+Made like those in ``figures``: without pyplot, about 900 pixels wide, with matplotlib imported inside functions.
 """
 
 import math
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of Okabe and Ito (2008), distinguishable with every common colour blindness.
+# From Okabe and Ito (2008), distinguishable with all common forms of colour blindness.
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 COLUMNS = 5
 PICTURES_PER_LINE = 8
 
 
 def severity_curves_figure(tried: Sequence[TriedClassifier]) -> "Figure":
-    """Return a panel per corruption: accuracy by severity with its 95 % interval, from the clean accuracy at 0.
+    """Return a figure, one panel per corruption: accuracy by severity with its 95 % interval, clean accuracy at 0.
 
     Args:
         tried: Up to six classifiers, tested on the same cells.
@@ -88,7 +88,7 @@ def _frame_panel(axes: "Axes", name: str, *, first: bool, lowest: bool) -> None:
 
 
 def heat_map_figure(one: TriedClassifier) -> "Figure":
-    """Return accuracy by corruption and severity as numbers on colour."""
+    """Return a heat map of accuracy by corruption and severity, with numbers."""
     from matplotlib import colormaps
 
     names = list(dict.fromkeys(cell.corruption for cell in one.cells))
@@ -99,7 +99,7 @@ def heat_map_figure(one: TriedClassifier) -> "Figure":
     shown = [name.replace("_", " ") for name in names]
     left, right, top, bottom = max(map(text_inches, shown)) + 0.25, 0.9, 0.45, 0.45
     height = top + 0.26 * max(4, len(names)) + bottom
-    # Three columns as wide as a page would be mostly colour.
+    # Three columns across the full page would be mostly colour.
     width = min(WIDTH_INCHES - left - right, 1.6 * len(severities))
     figure = new_figure(height)
     axes = figure.add_axes(
@@ -125,10 +125,10 @@ def heat_map_figure(one: TriedClassifier) -> "Figure":
 
 
 def tier_bars_figure(tried: Sequence[tuple[TriedClassifier, Mapping[str, float]]]) -> "Figure":
-    """Return bars of accuracy per tier, a line per classifier, with 95 % intervals over images.
+    """Return bars of accuracy per tier, one line per classifier, with 95 % intervals over images.
 
     Args:
-        tried: Classifiers with their plain metrics; of several seeds each has a bar.
+        tried: Classifiers with their plain metrics; each seed has its own bar.
     """
     parts = [part for part in ("clean", *tried[0][0].tiers, "mean") if f"robustness/{part}/accuracy" in tried[0][1]]
     names = display_names([_with_seed(one, tried) for one, _ in tried], 37)
@@ -144,12 +144,12 @@ def tier_bars_figure(tried: Sequence[tuple[TriedClassifier, Mapping[str, float]]
             value, low, high = (metrics[f"robustness/{part}/accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
             axes.barh(y, value, height=0.7, color=GREY if part == "clean" else BLUE)
             axes.plot([low, high], [y, y], color="black", linewidth=1)
-            # Beside a short bar, inside a long one.
+            # Next to a short bar, inside a long one.
             x, colour = (0.03, "white") if value > 0.6 else (high + 0.03, "black")
             axes.text(x, y, f"{value:.1%}", va="center", fontsize=TEXT_POINTS - 1, color=colour)
         axes.set(xlim=(0, 1), ylim=(len(tried) - 0.4, -0.6))
         axes.set_yticks(range(len(tried)), names if i == 0 else [""] * len(tried), parse_math=False)
-        # Without 100 %, which would touch the next panel's 0.
+        # Without the label 100 %, which would touch the next panel's 0.
         axes.set_xticks([0, 0.25, 0.5, 0.75], ["0", "", "50%", ""])
         axes.tick_params(labelsize=TEXT_POINTS, length=2)
         axes.grid(axis="x", alpha=0.3)
@@ -173,14 +173,14 @@ def picture_grid_figure(
     corrupted: Callable[[CorruptedSet], NDArray[np.uint8]],
     path: str = "",
 ) -> "Figure":
-    """Return one image under every corruption (columns) and tier (rows); a missing cell stays empty.
+    """Return a figure of one image under every corruption (columns) and tier (rows); missing cells stay empty.
 
     Args:
         clean: The image, ``(height, width, 3)`` uint8.
         cells: The cells tested.
         tiers: Severity of each tier.
-        corrupted: Gives the image of a cell.
-        path: The image's file; empty where it is none.
+        corrupted: Returns the image of a cell.
+        path: The image's file; empty if it is not a file.
     """
     names = list(dict.fromkeys(cell.corruption for cell in cells))
     blocks = [names[at : at + PICTURES_PER_LINE] for at in range(0, len(names), PICTURES_PER_LINE)]

@@ -8,21 +8,21 @@ from torch import Tensor
 from resnet_mlflow.robustness.clouds import fractal_clouds
 from resnet_mlflow.robustness.random import ItemRandom
 
-# Between bare glass and thick frost, as red, green and blue.
+# Colours of bare glass and thick frost, as red, green and blue.
 _GLASS = (38.0, 66.0, 104.0)
 _FROST = (235.0, 244.0, 252.0)
 
 _N_FERNS = 12
-# Barbs along the height of an image, and how much clouds bend them, in radians.
+# Barbs per image height, and how much clouds bend them, in radians.
 _BARBS = 30.0
 _BEND = 22.0
 
 
 def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
-    """Return frost, float32 in [0, 1] of shape (n, 3, height, width): pale ferns on blue glass.
+    """Return frost, float32 in [0, 1] of shape (n, 3, height, width): pale fern patterns on blue glass.
 
-    A film of uneven thickness is divided into cells around random points. In each, barbs leave a stem in a direction
-    of its own.
+    A film of uneven thickness is divided into cells around random points. In each cell, barbs branch off a stem of
+    random direction.
     """
     film, rough, fine = fractal_clouds(random, height, width, 2.0, 1.6, 1.35).unbind(1)
     along, across = _in_cells(random, film, rough)
@@ -36,9 +36,9 @@ def frost_texture(random: ItemRandom, height: int, width: int) -> Tensor:
 
 
 def _in_cells(random: ItemRandom, film: Tensor, rough: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far along and across the stem of its cell each pixel lies, in heights of the image.
+    """Return the position of each pixel along and across the stem of its cell, in units of the image height.
 
-    Clouds bend the places of pixels, so that cells and stems are not straight.
+    Clouds displace the positions, so that cells and stems are not straight.
     """
     n, height, width = film.shape
     ys = torch.arange(height, device=film.device)[:, None] / height + 0.3 * film
@@ -55,14 +55,14 @@ def _in_cells(random: ItemRandom, film: Tensor, rough: Tensor) -> tuple[Tensor, 
 
 
 def _nearest(points: Tensor, places: Tensor) -> Tensor:
-    """Return which of the points is nearest to each place, int64 of shape (n, n_places).
+    """Return the nearest point to each position, int64 of shape (n, n_places).
 
     Args:
-        points: Of shape (n, n_points, 2), at most 16.
-        places: Of shape (n, 2, n_places).
+        points: Points, of shape (n, n_points, 2), at most 16.
+        places: Positions, of shape (n, 2, n_places).
     """
-    # Squared distances in steps of 2^-14, without the place's own square, which is the same for all points. The point's
-    # number in the digits below them makes a plain minimum of what argmin does twenty times slower.
+    # Squared distances in steps of 2^-14, without the position's own square, which is the same for all points. The
+    # point's number in the lower digits allows a plain minimum, twenty times faster than argmin.
     squares = points.square().sum(2, keepdim=True)
     distances = torch.baddbmm(squares, points, places, beta=2**14, alpha=-(2**15)).floor_()
     numbers = torch.arange(points.shape[1], device=points.device)[:, None]

@@ -1,4 +1,4 @@
-"""Geometric changes: rotation, translation, scale, mirroring, occlusion; outermost pixels go on beyond the border."""
+"""Geometric changes: rotation, translation, scale, mirroring, occlusion; border pixels are repeated outside."""
 
 import math
 
@@ -9,24 +9,24 @@ from resnet_mlflow.robustness.pixels import to_bytes, to_floats
 from resnet_mlflow.robustness.random import ItemRandom
 from resnet_mlflow.robustness.sampling import sample
 
-# ImageNet's mean: what a network sees as zero.
+# ImageNet's mean, which is zero for a network.
 _GREY = (124, 116, 104)
 
 
 def rotation(images: Tensor, random: ItemRandom, degrees: float) -> Tensor:
-    """Return images turned about their centre by ``degrees``, each to a random side."""
+    """Return images rotated about their centre by ``degrees``, each in a random direction."""
     angles = _signs(random)[:, 0] * math.radians(degrees)
     return _turn_and_scale(images, angles.cos(), angles.sin())
 
 
 def scale(images: Tensor, random: ItemRandom, factor: float) -> Tensor:
-    """Return images whose content is ``factor`` as large, about the centre."""
+    """Return images with content scaled by ``factor`` about the centre."""
     inverse = torch.full((len(images),), 1 / factor, device=images.device)
     return _turn_and_scale(images, inverse, torch.zeros_like(inverse))
 
 
 def translation(images: Tensor, random: ItemRandom, share: float) -> Tensor:
-    """Return images shifted by ``share`` of their sides, rounded to pixels, each to random sides."""
+    """Return images shifted by ``share`` of their sides, rounded to pixels, each in random directions."""
     signs = _signs(random).long()
     rows, columns = (
         (torch.arange(n, device=images.device) + signs[:, [axis]] * round(share * n)).clamp_(0, n - 1)
@@ -37,12 +37,12 @@ def translation(images: Tensor, random: ItemRandom, share: float) -> Tensor:
 
 
 def horizontal_flip(images: Tensor, random: ItemRandom) -> Tensor:
-    """Return images with left and right exchanged."""
+    """Return images with left and right swapped."""
     return images.flip(3)
 
 
 def occlusion(images: Tensor, random: ItemRandom, share: float) -> Tensor:
-    """Return images with a grey square of ``share`` of the shorter side somewhere inside.
+    """Return images with a grey square, ``share`` of the shorter side, at a random position inside.
 
     References:
         DeVries and Taylor (2017), Improved Regularization of Convolutional Neural Networks with Cutout.
@@ -65,7 +65,7 @@ def _signs(random: ItemRandom) -> Tensor:
 
 
 def _turn_and_scale(images: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Return images read, bilinear, at places turned and scaled about the centre; both of shape (n,)."""
+    """Return images sampled bilinearly at positions rotated and scaled about the centre; both of shape (n,)."""
     height, width = images.shape[2:]
     ys = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
     xs = torch.arange(width, device=images.device) - (width - 1) / 2

@@ -1,11 +1,11 @@
-"""Which corruptions belong together, and what a name stands for that is not a corruption's own."""
+"""Groups of corruptions, and the names of sets and families."""
 
 from resnet_mlflow.robustness.catalogue import CORRUPTIONS
 from resnet_mlflow.robustness.corruption import Group
 
 
 def of_group(group: Group) -> tuple[str, ...]:
-    """Return the names of a group.
+    """Return the names in a group.
 
     Example:
         >>> of_group("extra")
@@ -14,7 +14,7 @@ def of_group(group: Group) -> tuple[str, ...]:
     return tuple(name for name, row in CORRUPTIONS.items() if row.group == group)
 
 
-# The published 15: what headline scores, mCE and tiers are over. Others never count among them.
+# The published 15, on which headline scores, mCE and tiers are computed. Others never count.
 BENCHMARK = of_group("benchmark")
 
 
@@ -33,11 +33,11 @@ def families() -> dict[str, tuple[str, ...]]:
 
 
 def scored_groups() -> dict[str, tuple[str, ...]]:
-    """Return the names by what has a score of its own: the benchmark's families, the extra and the geometric ones."""
+    """Return the names in each group with its own score: the benchmark's families, the extra and the geometric ones."""
     return {**families(), "extra": of_group("extra"), "geometric": of_group("geometric")}
 
 
 def sets() -> dict[str, tuple[str, ...]]:
-    """Return what the names of sets and families stand for."""
+    """Return the corruptions in each named set and family."""
     apart = {"extra": of_group("extra"), "geometric": of_group("geometric")}
     return {"all": tuple(CORRUPTIONS), "benchmark": BENCHMARK, **apart, **families()}

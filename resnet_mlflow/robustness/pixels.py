@@ -1,4 +1,4 @@
-"""Values of pixels: from bytes to [0, 1] and back."""
+"""Conversion of pixel values from bytes to [0, 1] and back."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def to_floats(images: Tensor) -> Tensor:
 
 
 def to_bytes(values: Tensor) -> Tensor:
-    """Return values of [0, 1] as uint8, cut off below and above, and truncated as the published images are.
+    """Return values in [0, 1] as uint8, clipped, and truncated as in the published images.
 
     Example:
         >>> to_bytes(torch.tensor([-0.1, 0.5, 1.2])).tolist()

@@ -1,6 +1,6 @@
-"""Random numbers that depend on an item's key only: a hash of the key and a position, not a state that moves on.
+"""Random numbers that depend only on an item's key: a hash of the key and a position, without a changing state.
 
-An item gets the same numbers alone and in any batch, in any order, thread or process, and on any device.
+An item gets the same numbers alone and in any batch, in any order, thread or process, on any device.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# Multipliers of a 32-bit mixer with low bias, as signed numbers: https://github.com/skeeto/hash-prospector.
+# Multipliers of a low-bias 32-bit mixer, as signed numbers: https://github.com/skeeto/hash-prospector.
 _FIRST = 0x7FEB352D
 _SECOND = 0x846CA68B - 2**32
 _WEYL = 0x9E3779B9
@@ -21,7 +21,7 @@ def item_keys(item_ids: Sequence[str | int], corruption: str, severity: int) -> 
     """Return one 64-bit key per item, int64 of shape (n_images,), from its id, the corruption and the severity.
 
     Args:
-        item_ids: Content ids, or any numbers that stay with the items.
+        item_ids: Content ids, or any fixed numbers of the items.
         corruption: Its name.
         severity: Its severity.
 
@@ -36,10 +36,10 @@ def item_keys(item_ids: Sequence[str | int], corruption: str, severity: int) -> 
 
 
 class ItemRandom:
-    """Random numbers for a batch, each item's from its own key; every call draws new ones.
+    """Random numbers for a batch, from each item's own key; every call draws new ones.
 
     Args:
-        keys: int64 of shape (n_images,), see ``item_keys``; numbers are made on their device.
+        keys: int64 of shape (n_images,), see ``item_keys``; numbers are computed on their device.
     """
 
     def __init__(self, keys: Tensor) -> None:
@@ -54,7 +54,7 @@ class ItemRandom:
         bits = _positions(math.prod(shape), self.keys.device) ^ low[:, None]
         _xor_shift(bits, 16)
         bits *= _FIRST
-        # The second half of the key enters midway, so that items differ by 64 bits.
+        # The second half of the key is added midway, so that all 64 bits count.
         bits ^= high[:, None]
         _xor_shift(bits, 15)
         bits *= _SECOND
@@ -81,7 +81,7 @@ class ItemRandom:
 
 
 def _mix(words: Tensor) -> Tensor:
-    """Return int32, mixed."""
+    """Return mixed int32."""
     mixed = words.clone()
     for shift, factor in ((16, _FIRST), (15, _SECOND), (16, 1)):
         _xor_shift(mixed, shift)
@@ -96,7 +96,7 @@ def _signed(number: int) -> int:
 
 def _xor_shift(bits: Tensor, shift: int) -> None:
     """Fold the upper bits of int32 onto the lower ones, in place."""
-    # Torch shifts the sign in, the mask takes it out.
+    # torch shifts the sign bit in, and the mask removes it.
     bits ^= (bits >> shift).bitwise_and_(2 ** (32 - shift) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Finished results on disk: each classifier's answers on each corrupted test set, so that a test can continue."""
+"""Finished results on disk: each classifier's predictions on each corrupted test set, so that a test can continue."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from resnet_mlflow.features.row_file import readable_errors
 
 logger = logging.getLogger(__name__)
 
-# Names what the functions behind ``corruptions.corrupt`` do: a change that moves pixels needs a new name here.
+# Version of the functions behind ``corruptions.corrupt``: a change that affects pixels needs a new name here.
 ALGORITHMS = "1"
 
 
 @dataclass(frozen=True, eq=False)
 class SetResult:
-    """One classifier's answers on one corrupted test set; rows are the images tested, in the dataset's order.
+    """One classifier's predictions on one corrupted test set; rows are the tested images, in the dataset's order.
 
     Attributes:
         predictions: Class indices, ``(n_items,)`` int32.
@@ -37,10 +37,10 @@ class SetResult:
 
 @dataclass(frozen=True)
 class SetIdentity:
-    """Everything that decides the features of a corrupted test set.
+    """Everything that determines the features of a corrupted test set.
 
     Attributes:
-        items: Digest of the images tested and their labels, in order.
+        items: Digest of the tested images and their labels, in order.
         backbone: Name of the network.
         weights_digest: Identity of its weights.
         preprocessing: Name of the resizing and normalisation.
@@ -67,7 +67,7 @@ class SetIdentity:
 
 
 def cell_key(identity: SetIdentity) -> str:
-    """Return the name of a corrupted test set's features in every store, 32 hexadecimal digits."""
+    """Return the key of a corrupted test set's features in every store, 32 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(asdict(identity), sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -82,30 +82,30 @@ class ResultStore:
         self.root = root / "robustness"
 
     def path(self, key: str, classifier: str) -> Path:
-        """Return where the result lies, or would lie."""
+        """Return the result's path, which need not exist."""
         return self.root / key / f"{classifier}.npz"
 
     def get(self, key: str, classifier: str) -> SetResult | None:
-        """Return a result, or None where there is none; a damaged one is named and counts as none.
+        """Return a result, or None if there is none; a damaged one is logged and counts as none.
 
         Args:
-            key: From ``cell_key``.
-            classifier: Id of the run that fitted it.
+            key: Result of ``cell_key``.
+            classifier: ID of the run that fitted it.
         """
         return _read(self.path(key, classifier))
 
     def take(self, file: Path, key: str, classifier: str, n_items: int, n_classes: int) -> None:
-        """Keep a result that comes from elsewhere.
+        """Store a result that comes from elsewhere.
 
         Args:
-            file: As ``put`` writes it.
-            key: From ``cell_key``.
-            classifier: Id of the run that fitted it.
-            n_items: Number of images that were tested.
+            file: A file written by ``put``.
+            key: Result of ``cell_key``.
+            classifier: ID of the run that fitted it.
+            n_items: Number of tested images.
             n_classes: Number of classes.
 
         Raises:
-            InputError: If it is no such result.
+            InputError: If it is not a valid result.
         """
         found = _read(file)
         if found is None or not _fits(found, n_items, n_classes):
@@ -116,7 +116,7 @@ class ResultStore:
         self.put(key, classifier, found)
 
     def put(self, key: str, classifier: str, result: SetResult) -> None:
-        """Keep a result, written atomically.
+        """Store a result, written atomically.
 
         Raises:
             InputError: If the folder cannot be written to.

@@ -20,13 +20,13 @@ Errors = Mapping[str, Mapping[int, float]]
 
 
 def corruption_error(errors: Sequence[float], reference: Sequence[float]) -> float:
-    """Return CE: summed errors over the severities of a corruption, over those of the reference.
+    """Return CE: the sum of errors over the severities of a corruption, divided by that of the reference.
 
-    NaN where the reference makes no errors.
+    It is NaN if the reference makes no errors.
 
     Args:
         errors: Top-1 error per severity, in [0, 1].
-        reference: The same of the reference.
+        reference: The same for the reference.
 
     Example:
         >>> corruption_error([0.1, 0.2, 0.3], [0.2, 0.4, 0.6])
@@ -38,9 +38,9 @@ def corruption_error(errors: Sequence[float], reference: Sequence[float]) -> flo
 def relative_corruption_error(
     errors: Sequence[float], clean: float, reference: Sequence[float], reference_clean: float
 ) -> float:
-    """Return relative CE: what corruption adds to the clean error, over what it adds to the reference's.
+    """Return relative CE: the increase of the error under corruption, divided by that of the reference.
 
-    NaN where it adds nothing to the reference's.
+    It is NaN if the reference's error does not change.
 
     Example:
         >>> round(relative_corruption_error([0.3, 0.5], 0.1, [0.5, 0.9], 0.2), 2)
@@ -54,7 +54,7 @@ def relative_corruption_error(
 def mean_corruption_error(errors: Errors, reference: Errors) -> float:
     """Return mCE in percent: 100 times the mean of CE over the 15 corruptions of the benchmark.
 
-    NaN where one of the 75 errors is missing on either side.
+    It is NaN if one of the 75 errors is missing on either side.
     """
     if not (is_complete(errors) and is_complete(reference)):
         return math.nan
@@ -71,7 +71,7 @@ def relative_mean_corruption_error(errors: Errors, clean: float, reference: Erro
 
 
 def is_complete(errors: Errors) -> bool:
-    """Return whether all 15 corruptions of the benchmark are there at all 5 severities."""
+    """Return whether all 15 corruptions of the benchmark are present at all 5 severities."""
     return all(set(SEVERITIES) <= errors.get(name, {}).keys() for name in BENCHMARK)
 
 
@@ -88,9 +88,9 @@ def consistency(predictions: ArrayLike, clean: ArrayLike) -> float:
 def mean_over_items(correct: NDArray[np.bool_]) -> tuple[float, Interval]:
     """Return the mean over cells and items, and its 95 % interval over items.
 
-    All cells hold the same images, so an image's share of cells is one observation, not one per cell. The interval is
-    Wilson's for as many images as give the variance of the shares, one that is wrong in all cells being added to what
-    tells how alike cells are; it has a width where all of them are right.
+    All cells hold the same images, so an image's share of right cells is one observation, not one per cell. The
+    interval is Wilson's for the number of images that gives the variance of the shares. One image that is wrong in all
+    cells is added to estimate how similar cells are. The interval has a positive width even if all images are right.
 
     Args:
         correct: Whether each item is right in each cell, shape ``(n_cells, n_items)``.

@@ -1,4 +1,4 @@
-"""Which corruptions, severities and images a test takes."""
+"""Selection of corruptions, severities and images for a test."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from resnet_mlflow.robustness.severities import severities_of
 
 
 class CorruptedSet(NamedTuple):
-    """One corrupted test set; as text it is the name of its column among predictions."""
+    """One corrupted test set; its text is the name of its column in the predictions."""
 
     corruption: str
     severity: int
@@ -27,7 +27,7 @@ CLEAN = CorruptedSet("clean", 0)
 
 
 def parse_corruptions(text: str) -> tuple[str, ...]:
-    """Return the corruptions that names of corruptions, families and sets spell, in the benchmark's order.
+    """Return the corruptions for a list of corruptions, families and sets, in the benchmark's order.
 
     Raises:
         InputError: If a name is unknown.
@@ -50,7 +50,7 @@ def parse_corruptions(text: str) -> tuple[str, ...]:
 
 
 def parse_tiers(text: str) -> dict[str, int]:
-    """Return the severity of each tier that is named.
+    """Return the severity of each named tier.
 
     Raises:
         InputError: If a tier is unknown, or its severity is out of range or below that of a milder one.
@@ -72,11 +72,11 @@ def parse_tiers(text: str) -> dict[str, int]:
 
 
 def parse_severities(text: str, tiers: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the severities that numbers and names of tiers spell, ascending.
+    """Return the severities for a list of numbers and tiers, ascending.
 
     Args:
-        text: Such as ``1,2`` or ``mild,strong``.
-        tiers: From ``parse_tiers``.
+        text: For example ``1,2`` or ``mild,strong``.
+        tiers: Result of ``parse_tiers``.
 
     Raises:
         InputError: If a tier is unknown or a severity out of range.
@@ -110,10 +110,10 @@ def _words(text: str) -> list[str]:
 
 
 def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tuple[CorruptedSet, ...]:
-    """Return all cells, those of a corruption together; geometric corruptions come in severities 1, 3 and 5 only.
+    """Return all cells, grouped by corruption; geometric corruptions have only severities 1, 3 and 5.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there are none.
 
     Example:
         >>> [str(cell) for cell in build_cells(("fog", "rotation"), (1, 2))]
@@ -130,12 +130,12 @@ def build_cells(corruptions: tuple[str, ...], severities: tuple[int, ...]) -> tu
 
 
 def sample_rows(labels: NDArray[np.int64], n_images: int, seed: int) -> NDArray[np.int64]:
-    """Return rows of a stratified sample, sorted: as near as can be, the share of each class is kept.
+    """Return rows of a stratified sample, sorted: the share of each class is kept as closely as possible.
 
     Args:
         labels: Class indices, shape ``(n_items,)``.
-        n_images: Size of the sample; 0, or more than there are, means all.
-        seed: What the choice depends on.
+        n_images: Size of the sample; 0, or more than there are items, means all.
+        seed: Seed of the choice.
 
     Example:
         >>> np.bincount(np.repeat([0, 1], [60, 30])[sample_rows(np.repeat([0, 1], [60, 30]), 9, seed=0)]).tolist()
@@ -147,6 +147,7 @@ def sample_rows(labels: NDArray[np.int64], n_images: int, seed: int) -> NDArray[
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         ranks = np.random.default_rng([seed, int(label)]).permutation(len(rows))
-        # The k-th of n images of a class comes at (k + 1/2) / n: the first ones overall have every class in its share.
+        # The k-th of n images of a class has position (k + 1/2) / n: the first ones overall then have every class in
+        # its share.
         place[rows] = (ranks + 0.5) / len(rows)
     return np.sort(np.argsort(place, kind="stable")[:n_images])

@@ -1,4 +1,4 @@
-"""A corruption's constants by the size of images and the severity; free of torch."""
+"""A corruption's constants by image size and severity. Does not import torch."""
 
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.robustness.catalogue import CORRUPTIONS
@@ -8,10 +8,10 @@ SMALLEST_SIDE = 16
 
 
 def table_resolution(shorter_side: int) -> int:
-    """Return for which resolution the constants are taken: 32 up to 48 pixels, 64 up to 128, else 224.
+    """Return the resolution whose constants apply: 32 up to 48 pixels, 64 up to 128, else 224.
 
     Args:
-        shorter_side: Of the image as it is corrupted, in pixels, at least 16.
+        shorter_side: Shorter side of the image when corrupted, in pixels, at least 16.
 
     Raises:
         InputError: If it is below 16 pixels.
@@ -33,11 +33,11 @@ def constants_for(corruption: str, severity: int, resolution: int) -> Constants:
 
     Args:
         corruption: Name of a row of ``catalogue.CORRUPTIONS``.
-        severity: 1 to 5; 1, 3 or 5 where it is geometric.
-        resolution: Shorter side of the image as it is corrupted, in pixels.
+        severity: 1 to 5; 1, 3 or 5 if geometric.
+        resolution: Shorter side of the image when corrupted, in pixels.
 
     Raises:
-        InputError: If one of them is not so.
+        InputError: If an argument is invalid.
 
     Example:
         >>> constants_for("gaussian_noise", 3, 32), constants_for("gaussian_noise", 3, 224)
@@ -48,10 +48,10 @@ def constants_for(corruption: str, severity: int, resolution: int) -> Constants:
 
 
 def severities_of(corruption: str) -> tuple[int, ...]:
-    """Return the severities that a corruption comes in.
+    """Return the severities of a corruption.
 
     Raises:
-        InputError: If there is no such corruption.
+        InputError: If the corruption does not exist.
 
     Example:
         >>> severities_of("fog"), severities_of("rotation")
@@ -61,7 +61,7 @@ def severities_of(corruption: str) -> tuple[int, ...]:
 
 
 def check_cell(corruption: str, severity: int) -> None:
-    """Do nothing where the corruption exists at the severity.
+    """Check that the corruption exists at the severity.
 
     Raises:
         InputError: If it does not.

@@ -1,4 +1,4 @@
-"""Spatter: drops of water or mud, with the steps of OpenCV that the published code takes, on batches."""
+"""Spatter: drops of water or mud, with the OpenCV steps of the published code, on batches."""
 
 from collections.abc import Iterator
 
@@ -14,11 +14,11 @@ _TURQUOISE = (175 / 255, 238 / 255, 238 / 255)
 _BROWN = (63 / 255, 42 / 255, 20 / 255)
 _EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 
-# Canny's thresholds on |gx| + |gy|, and the tangent of 22.5 degrees as OpenCV has it, over 2^15.
+# Canny's thresholds on |gx| + |gy|, and the tangent of 22.5 degrees as in OpenCV, times 2^15.
 _LOW, _HIGH = 50, 150
 _TANGENT = 13573 / 2**15
 
-# Lengths of a step to the next, a diagonal and a knight's neighbour, and where distances end.
+# Lengths of a straight, a diagonal and a knight's-move step, and the number of steps after which distances end.
 _STEPS = {1: 1.0, 2: 1.4, 5: 2.1969}
 _FARTHEST = 20.0
 
@@ -38,11 +38,11 @@ def spatter(
     Args:
         images: uint8 of shape (n, 3, height, width).
         random: Their random numbers.
-        mean: Of the normal noise that drops are cut from.
-        deviation: Of the same.
-        sigma: By which the noise is blurred, in pixels.
+        mean: Mean of the normal noise from which drops are made.
+        deviation: Standard deviation of that noise.
+        sigma: Standard deviation of the blur of the noise, in pixels.
         threshold: Noise below it is dry.
-        strength: Of water, the brightest drop's opacity; of mud, by how many pixels its rim is blurred.
+        strength: For water, the opacity of the brightest drop; for mud, the blur of its rim in pixels.
         mud: 1 for mud, 0 for water.
     """
     values = to_floats(images)
@@ -51,7 +51,7 @@ def spatter(
     liquid = liquid.masked_fill(liquid < threshold, 0)
     if not mud:
         water = _water(to_bytes(liquid).float())
-        # The published code divides by zero where an image has no drop.
+        # The published code divides by zero if an image has no drop.
         water *= strength / water.amax((2, 3), keepdim=True).clamp(min=1)
         return to_bytes(values + water * torch.tensor(_TURQUOISE, device=images.device).view(3, 1, 1))
     cover = gaussian_blur((liquid > threshold).float(), strength)
@@ -60,7 +60,7 @@ def spatter(
 
 
 def _water(liquid: Tensor) -> Tensor:
-    """Return how much water lies where: the liquid, embossed by the distance to its rims."""
+    """Return the amount of water at each pixel: the liquid, embossed by the distance to its rims."""
     far = _mean3(distance_to(canny(liquid)).clamp_(max=_FARTHEST)).trunc()
     emboss = torch.tensor(_EMBOSS, dtype=torch.float64)
     embossed = filter2d(equalize(far), emboss, "mirror").round().clamp_(0, 255)
@@ -72,13 +72,13 @@ def _mean3(planes: Tensor) -> Tensor:
 
 
 def canny(planes: Tensor) -> Tensor:
-    """Return edges, bool of shape (n, 1, height, width), of values 0 to 255, as ``cv2.Canny(., 50, 150)``.
+    """Return edges of values 0 to 255, bool of shape (n, 1, height, width), like ``cv2.Canny(., 50, 150)``.
 
     References:
         Canny (1986), A Computational Approach to Edge Detection.
     """
     sobel = torch.tensor(((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)), dtype=torch.float64)
-    # Rounded, since sums of whole numbers must not differ by the order they were added in.
+    # Rounded, since sums of integers must not depend on the order of summation.
     right, down = (filter2d(planes, kernel, "nearest").round() for kernel in (sobel, sobel.T))
     size = right.abs() + down.abs()
     around = {(y, x): plane for y, x, plane in _neighbours(size, 1, 0.0)}
@@ -100,7 +100,7 @@ def _above(size: Tensor, around: dict[tuple[int, int], Tensor], side: int) -> Te
 
 
 def distance_to(edges: Tensor) -> Tensor:
-    """Return how far the nearest edge is, in pixels, float32, up to a little over 20: as OpenCV's 5 x 5 mask counts.
+    """Return the distance to the nearest edge in pixels, float32, up to slightly over 20, by OpenCV's 5 x 5 mask.
 
     References:
         Borgefors (1986), Distance Transformations in Digital Images.
@@ -117,7 +117,7 @@ def distance_to(edges: Tensor) -> Tensor:
 
 
 def _neighbours(planes: Tensor, reach: int, outside: float) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield each offset down and right and the planes shifted by it, so that a pixel sees its neighbour."""
+    """Yield each offset (down, right) and the planes shifted by it, so that a pixel is aligned with its neighbour."""
     height, width = planes.shape[2:]
     padded = F.pad(planes, (reach,) * 4, value=outside)
     for y in range(-reach, reach + 1):
@@ -126,7 +126,7 @@ def _neighbours(planes: Tensor, reach: int, outside: float) -> Iterator[tuple[in
 
 
 def equalize(planes: Tensor) -> Tensor:
-    """Return values 0 to 255 spread so that each range has about as many, as ``cv2.equalizeHist``."""
+    """Return values 0 to 255 with an equalised histogram, like ``cv2.equalizeHist``."""
     values = planes.flatten(1).long()
     counts = torch.zeros(len(values), 256, device=values.device).scatter_add_(
         1, values, torch.ones_like(values).float()
@@ -136,6 +136,6 @@ def equalize(planes: Tensor) -> Tensor:
     lowest = counts.gather(1, first)
     total = values.shape[1]
     levels = ((ends - lowest) * (255.0 / (total - lowest).clamp(min=1))).round().clamp_(0, 255)
-    # All alike stay as they are.
+    # Constant planes do not change.
     levels = torch.where(lowest == total, first.float(), levels)
     return levels.gather(1, values).view_as(planes)

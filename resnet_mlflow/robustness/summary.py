@@ -1,4 +1,4 @@
-"""One classifier's results: scores by cell, tier, family and overall, under their logged names."""
+"""One classifier's results: scores by cell, by tier, by family and overall, under their logged names."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +27,12 @@ from resnet_mlflow.statistics import Interval, accuracy_interval
 
 @dataclass(frozen=True)
 class Reference:
-    """Errors that others are divided by.
+    """Reference errors, by which others are divided.
 
     Attributes:
-        run_id: Of the classifier they are from.
+        run_id: Run ID of the reference classifier.
         clean: Error on the clean images.
-        errors: By corruption and severity.
+        errors: Errors by corruption and severity.
     """
 
     run_id: str
@@ -45,14 +45,14 @@ class TriedClassifier:
     """One classifier's results; rows of all arrays are the same images.
 
     Attributes:
-        run_id: Of the run that fitted it.
-        name: What tables call it; equal for the seeds of one method.
+        run_id: ID of the run that fitted it.
+        name: Name in tables; the same for all seeds of a method.
         seed: Its seed.
         labels: True classes, ``(n_items,)``.
-        n_classes: How many there are.
-        results: By cell, the clean images among them.
+        n_classes: Number of classes.
+        results: Results by cell, including the clean images.
         tiers: Severity of each tier.
-        size_groups: Classes that were many, medium and few in training, where it was on a long tail.
+        size_groups: Classes in the training groups many, medium and few, if it was trained on a long tail.
     """
 
     run_id: str
@@ -76,7 +76,7 @@ class TriedClassifier:
 
     @property
     def headline(self) -> list[CorruptedSet]:
-        """Return the cells that tiers and means are over: the benchmark's, or all where there is none of those."""
+        """Return the cells used for tiers and means: the benchmark's, or all if there are none of these."""
         return [cell for cell in self.cells if cell.corruption in BENCHMARK] or self.cells
 
     @property
@@ -89,7 +89,7 @@ class TriedClassifier:
 
     @property
     def reference(self) -> Reference:
-        """Return the classifier as what others are compared with."""
+        """Return the classifier as a reference for others."""
         return Reference(self.run_id, 1 - self.accuracy(CLEAN), self.errors)
 
     def accuracy(self, cell: CorruptedSet) -> float:
@@ -97,11 +97,11 @@ class TriedClassifier:
         return float(self.correct[cell].mean())
 
     def interval(self, cell: CorruptedSet) -> Interval:
-        """Return the 95 % interval of a cell's accuracy, Wilson's modified where there are 3 errors or fewer."""
+        """Return the 95 % interval of a cell's accuracy: Wilson's, modified for 3 errors or fewer."""
         return accuracy_interval(int(self.correct[cell].sum()), len(self.labels))
 
     def series(self) -> dict[int, dict[str, float]]:
-        """Return metrics by severity, which is the step they are logged with; ECE also as a mean over corruptions."""
+        """Return metrics by severity, which is their logged step; ECE also as a mean over corruptions."""
         series: dict[int, dict[str, float]] = {}
         for cell in self.cells:
             result, name = self.results[cell], f"robustness/{cell.corruption}"
@@ -122,10 +122,10 @@ class TriedClassifier:
         return series
 
     def summary(self, reference: Reference | None = None) -> dict[str, float]:
-        """Return the plain metrics; those that are not defined are left out.
+        """Return the plain metrics; undefined ones are omitted.
 
         Args:
-            reference: Adds CE per corruption and, where all 75 cells are there, mCE and relative mCE.
+            reference: Adds CE per corruption and, if all 75 cells are present, mCE and relative mCE.
         """
         metrics = self._part("clean", [CLEAN])
         for tier, severity in self.tiers.items():
@@ -141,7 +141,7 @@ class TriedClassifier:
         return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
     def _part(self, name: str, cells: Sequence[CorruptedSet]) -> dict[str, float]:
-        """Return the scores over some cells; none where there are no cells."""
+        """Return the scores over some cells; empty if there are no cells."""
         if not cells:
             return {}
         mean, (low, high) = self._mean(cells)
@@ -167,7 +167,7 @@ class TriedClassifier:
         return float(np.mean([consistency(self.results[cell].predictions, clean) for cell in cells]))
 
     def _by_size(self, cells: Sequence[CorruptedSet]) -> dict[str, float]:
-        """Return the mean recall of classes that were many, medium and few in training, over the cells."""
+        """Return the mean recall over the cells of the classes in the training groups many, medium and few."""
         if not self.size_groups:
             return {}
         pooled = sum(

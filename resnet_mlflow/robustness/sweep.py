@@ -18,19 +18,19 @@ from resnet_mlflow.robustness.corruptions import corrupt
 from resnet_mlflow.robustness.selection import CLEAN, CorruptedSet
 from resnet_mlflow.robustness.severities import SMALLEST_SIDE, constants_for, table_resolution
 
-# What ImageNet-C's images are resized to before they are corrupted; its constants are made for no larger ones.
+# Size to which ImageNet-C's images are resized before corruption; its constants are not made for larger ones.
 LARGEST_SIDE = 256
 
 
 @dataclass(frozen=True, eq=False)
 class ImagesUnderTest:
-    """The images that classifiers of one input size are tested on.
+    """The test images for classifiers of one input size.
 
     Attributes:
         split: The images.
         image_size: Side of the network's input in pixels.
-        corruption_size: Shorter side in pixels at which they are corrupted; 0 means their own, at most 256.
-        resolutions: Tables that constants are taken from: 32, 64, 224 or several.
+        corruption_size: Shorter side in pixels at corruption; 0 means their own size, at most 256.
+        resolutions: Tables used for constants: 32, 64, 224 or several.
     """
 
     split: ImageSplit
@@ -45,7 +45,7 @@ class ImagesUnderTest:
         return {str(resolution): constants_for(*cell, resolution) for resolution in self.resolutions}
 
     def corrupting(self, cell: CorruptedSet) -> Change | None:
-        """Return what corrupts decoded images before they are resized; None for the clean ones."""
+        """Return the function that corrupts decoded images before resizing; None for clean images."""
         if cell == CLEAN:
             return None
 
@@ -60,10 +60,10 @@ class ImagesUnderTest:
 
 
 def choose_images(split: ImageSplit, image_size: int, corruption_size: int) -> ImagesUnderTest:
-    """Return images ready to be corrupted, once it is known that all of them are large enough.
+    """Return images ready to be corrupted, after checking that all of them are large enough.
 
-    Arrays of tiny images, as those of digits, are enlarged to the network's input first: no table of constants is
-    made for 8 pixels.
+    Arrays of tiny images, such as digits, are first enlarged to the network's input: there are no constants for 8
+    pixels.
 
     Args:
         split: The images.
@@ -90,9 +90,9 @@ def choose_images(split: ImageSplit, image_size: int, corruption_size: int) -> I
 
 
 def shorter_sides(split: ImageSplit) -> NDArray[np.int64]:
-    """Return the shorter side of each image in pixels, ``(n_items,)``; of most files only the first bytes are read.
+    """Return the shorter side of each image in pixels, ``(n_items,)``; for most files only the first bytes are read.
 
-    An unreadable file counts as large: decoding it says what is wrong.
+    An unreadable file counts as large: decoding it will report the problem.
     """
     if split.images is not None:
         return np.full(len(split), min(split.images.shape[1:3]))
@@ -130,12 +130,12 @@ def compute_features(
 
     Args:
         form: The backbone, see ``backbones.inference_form``.
-        images: From ``choose_images``.
+        images: Result of ``choose_images``.
         cell: The corruption and its severity, or ``CLEAN``.
-        n_features: How many features the backbone gives.
+        n_features: Number of features of the backbone.
         batch_size: Images per batch.
         num_workers: Threads that decode and corrupt; -1 means one per core.
-        preprocessing: What the backbone's weights are used to.
+        preprocessing: The preprocessing that the backbone's weights expect.
 
     Raises:
         BadImageError: If an image cannot be decoded.

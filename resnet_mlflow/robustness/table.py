@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = ("clean", *TIERS, "mean")
-# Column by metric, in the order shown.
+# Columns by metric, in display order.
 SCORES: dict[str, str] = {
     **{part: f"robustness/{part}/accuracy" for part in PARTS},
     "mCE": "robustness/mce",
@@ -39,9 +39,9 @@ def build_table(tried: Sequence[tuple[TriedClassifier, Metrics]]) -> "pd.DataFra
         tried: Classifiers with their plain metrics.
 
     Returns:
-        Columns ``classifier``, ``seeds`` (those whose results differ), ``n seeds``, and per score ``mean`` and ``std``
-        over seeds (NaN for one) and the ends ``low`` and ``high`` of its interval over images, for one seed; scores
-        that no classifier has are left out. ``runs`` holds the ids of all runs.
+        Columns ``classifier``, ``seeds`` (with different results), ``n seeds``, and for each score ``mean`` and ``std``
+        over seeds (NaN for one) and, for one seed, the limits ``low`` and ``high`` of its interval over images. Scores
+        that no classifier has are omitted. ``runs`` holds the IDs of all runs.
     """
     import pandas as pd
 
@@ -82,12 +82,12 @@ def cells_frame(tried: TriedClassifier) -> "pd.DataFrame":
 
 
 def to_markdown(table: "pd.DataFrame", heading: str, first: TriedClassifier, remarks: Sequence[str]) -> str:
-    """Return the table as Markdown, with what must be known to read it.
+    """Return the table as Markdown, with notes on how to read it.
 
     Args:
-        table: From ``build_table``.
+        table: Result of ``build_table``.
         heading: First line.
-        first: One of the classifiers: all have the same cells and images.
+        first: Any of the classifiers: all have the same cells and images.
         remarks: Further lines below the table.
     """
     shown = [title for title in SCORES if f"{title} mean" in table]
@@ -101,7 +101,7 @@ def to_markdown(table: "pd.DataFrame", heading: str, first: TriedClassifier, rem
 
 
 def coverage(tried: TriedClassifier) -> str:
-    """Return in words what means are over."""
+    """Return a description of the cells that means cover."""
     cells = tried.headline
     names = {cell.corruption for cell in cells}
     severities = ", ".join(map(str, sorted({cell.severity for cell in cells})))

@@ -25,18 +25,18 @@ def snow(
     sigma: float,
     mix: float,
 ) -> Tensor:
-    """Return whitened images with flakes over them, falling both ways along one line.
+    """Return whitened images with overlaid flakes that fall in both directions along one line.
 
     Args:
         images: uint8 of shape (n, 3, height, width).
         random: Their random numbers.
-        mean: Of the normal noise that flakes are cut from.
-        deviation: Of the same.
-        factor: By which the noise is enlarged.
-        threshold: Noise below it is no flake.
-        radius: Of the flakes' motion, see ``blur.motion_blur``.
-        sigma: Of the flakes' motion.
-        mix: Share of the image, against a whitened one.
+        mean: Mean of the normal noise from which flakes are made.
+        deviation: Standard deviation of that noise.
+        factor: Factor by which the noise is enlarged.
+        threshold: Noise below it is not a flake.
+        radius: Radius of the flakes' motion blur, see ``blur.motion_blur``.
+        sigma: Standard deviation of the flakes' motion blur.
+        mix: Weight of the image in the mixture with a whitened one.
     """
     noise = random.normal(1, *images.shape[2:]).mul_(deviation).add_(mean)
     flakes = zoom_centre(noise, factor)
@@ -51,13 +51,13 @@ def snow(
 
 
 def frost(images: Tensor, random: ItemRandom, image_weight: float, frost_weight: float) -> Tensor:
-    """Return images seen through frost, generated for each: see ``frost.frost_texture``."""
+    """Return images seen through frost, which is generated for each image, see ``frost.frost_texture``."""
     texture = frost_texture(random, *images.shape[2:])
     return to_bytes(texture.mul_(frost_weight).add_(to_floats(images), alpha=image_weight))
 
 
 def fog(images: Tensor, random: ItemRandom, strength: float, decay: float) -> Tensor:
-    """Return images with a cloud added, scaled back so that the brightest value could be reached again."""
+    """Return images with an added cloud, scaled so that the brightest value remains possible."""
     values = to_floats(images)
     brightest = values.amax((1, 2, 3), keepdim=True)
     height, width = images.shape[2:]
@@ -66,6 +66,6 @@ def fog(images: Tensor, random: ItemRandom, strength: float, decay: float) -> Te
 
 
 def brightness(images: Tensor, random: ItemRandom, increase: float) -> Tensor:
-    """Return images whose value in HSV is ``increase`` higher."""
+    """Return images with the HSV value raised by ``increase``."""
     hue, saturation, value = rgb_to_hsv(images)
     return to_bytes(hsv_to_rgb(hue, saturation, (value + increase).clamp_(0, 1)))

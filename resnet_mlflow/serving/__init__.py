@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "ServedClassifier":
-    """Return the model in a folder; called by MLflow, which packaged models name this package for."""
+    """Return the model in a folder; called by MLflow, because packaged models name this package as their loader."""
     from resnet_mlflow.serving.model import load_served_classifier
 
     return load_served_classifier(path, model_config)

@@ -1,4 +1,4 @@
-"""A complete classifier, image in and class out, and its folder: no pickle, no tracking, no dataset."""
+"""A complete classifier from image to class, and its folder: no pickle, no tracking, no dataset."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -33,21 +33,21 @@ from resnet_mlflow.uncertainty.rules import Judged, Rules, read_rules, write_rul
 BACKBONE_FILE, HEAD_FILE, DESCRIPTION_FILE = "backbone.safetensors", "head.skops", "classifier.json"
 MAX_DESCRIPTION_BYTES = 2**24
 
-# Pixels of equal size, or per image the content of its file, or the file.
+# Pixels of equal size, or for each image the content of its file or the file itself.
 Images = NDArray[np.uint8] | Sequence[bytes] | Sequence[Path]
 Scores = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a classifier is beside its weights.
+    """Everything about a classifier except its weights.
 
     Attributes:
         backbone: Name of the network.
         class_names: Names of the classes 0, 1, ...
         image_size: Side of the network's input in pixels.
         precision: ``fp32`` or ``bf16``.
-        preprocessing: Name of the resizing and normalisation the weights are used to.
+        preprocessing: Name of the resizing and normalisation that the weights expect.
     """
 
     backbone: str
@@ -58,17 +58,17 @@ class Description:
 
 
 class Classifier:
-    """Preprocessing, backbone, head and class names: images to probabilities.
+    """Preprocessing, backbone, head and class names; maps images to probabilities.
 
     Args:
-        description: Which network, on images of which size.
-        backbone: As ``build_backbone`` gives it.
-        head: Fitted on the backbone's features; its classes are indices of the class names.
+        description: Network, image size and preprocessing.
+        backbone: Result of ``build_backbone``.
+        head: Head fitted on the backbone's features; its classes are indices of the class names.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        rules: When it should not answer; None: it always does.
+        rules: Rules for withholding an answer; None means that it always answers.
 
     Raises:
-        InputError: If the images would be prepared in another way than the weights are used to.
+        InputError: If the images would be preprocessed in a way that the weights do not expect.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Classifier:
 
         Args:
             images: ``(n_images, height, width, 3)`` uint8, or one file, or one file's content, per image; at least one.
-            max_pixels: Most pixels that a file's header may tell of.
+            max_pixels: Maximum number of pixels according to a file's header.
 
         Raises:
             BadImageError: If an image cannot be decoded.
@@ -103,7 +103,7 @@ class Classifier:
         return np.concatenate([judged.probabilities for _, judged in self.iterate(images, max_pixels=max_pixels)])
 
     def predict(self, images: Images) -> list[str]:
-        """Return the name of the class that is answered per image; see ``predict_proba``."""
+        """Return the predicted class name of each image; see ``predict_proba``."""
         return [self.class_names[index] for _, judged in self.iterate(images) for index in judged.labels]
 
     def iterate(
@@ -116,7 +116,7 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         groups: Sequence[str] = (),
     ) -> Iterator[tuple[NDArray[np.int64], Judged]]:
-        """Yield positions of images and their answers, block by block, in order.
+        """Yield positions of images and the answers for them, block by block, in order.
 
         Args:
             images: As for ``predict_proba``.
@@ -124,7 +124,7 @@ class Classifier:
             num_workers: Threads that decode ahead; -1 means one per core.
             on_skip: Called with the position and the error of each image that cannot be decoded; None raises the error.
             max_pixels: As for ``predict_proba``.
-            groups: Name of each image's group, where sets are per group.
+            groups: Name of each image's group, if prediction sets are per group.
         """
         light = np.zeros((len(images), 4), dtype=np.float32)
         change = None if self.rules is None or not self.rules.limits else partial(_measure, light)
@@ -189,7 +189,7 @@ class Classifier:
 
 
 def unconditional(probabilities: Scores) -> Judged:
-    """Return the answers of a classifier without rules: always the most probable class."""
+    """Return the answers without rules: always the most probable class."""
     n_images, labels = len(probabilities), probabilities.argmax(axis=1)
     return Judged(probabilities, labels, None, np.ones(n_images, dtype=bool), np.full(n_images, ""))
 
@@ -201,7 +201,7 @@ def _measure(light: Light, images: NDArray[np.uint8], rows: NDArray[np.int64]) -
 
 
 def _as_split(images: Images, max_pixels: int) -> ImageSplit:
-    """Return the images as a split without labels: training reads its images in the same way."""
+    """Return the images as a split without labels, so that they are read in the same way as in training."""
     n_images = len(images)
     labels, ids = np.zeros(n_images, dtype=np.int64), np.full(n_images, "", dtype="<U1")
     if isinstance(images, np.ndarray):
@@ -217,7 +217,7 @@ def _as_split(images: Images, max_pixels: int) -> ImageSplit:
 def write_classifier(
     folder: Path, description: Description, backbone: nn.Module, head: HeadBase, rules: Rules | None = None
 ) -> None:
-    """Write a classifier's folder: the backbone as safetensors, the head by skops, the rest as JSON."""
+    """Write a classifier's folder: the backbone as safetensors, the head with skops, the rest as JSON."""
     if rules is not None:
         write_rules(folder, rules)
     save_backbone(backbone, folder / BACKBONE_FILE)
@@ -227,7 +227,7 @@ def write_classifier(
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a classifier is made of: see ``Classifier``."""
+    """The parts of a classifier, see ``Classifier``."""
 
     description: Description
     backbone: nn.Module
@@ -236,17 +236,17 @@ class Parts:
 
 
 def read_classifier(folder: Path, device: str = "auto") -> Classifier:
-    """Return the classifier that ``write_classifier`` wrote.
+    """Return the classifier written by ``write_classifier``.
 
     Raises:
-        InputError: If the folder holds none, or a damaged one.
+        InputError: If the folder holds no classifier, or a damaged one.
     """
     parts = read_parts(folder)
     return Classifier(parts.description, parts.backbone, parts.head, device, parts.rules)
 
 
 def read_parts(folder: Path) -> Parts:
-    """Return what the classifier in a folder is made of; see ``read_classifier``."""
+    """Return the parts of the classifier in a folder; see ``read_classifier``."""
     description = _read_description(folder / DESCRIPTION_FILE)
     path = folder / BACKBONE_FILE
     backbone = build_backbone(description.backbone, ResolvedWeights("packaged", "packaged", path=path))

@@ -1,9 +1,9 @@
-"""How many decisions were made on one test split for a model, and the level of the next one."""
+"""Number of decisions made for a model on one test split, and the level of the next one."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-# Chance, either way, that the first decision on a test split finds a difference between equal classifiers.
+# Two-sided chance that the first decision on a test split finds a difference between equal classifiers.
 LEVEL = 0.05
 
 
@@ -12,10 +12,10 @@ class Look:
     """One decision on a test split, or on the images of a cross-validation.
 
     Attributes:
-        candidate: Id of its run.
-        champion: Id of the run that it was compared with.
-        metric: By which.
-        number: Which decision it was, from 1.
+        candidate: ID of the candidate's run.
+        champion: ID of the run that it was compared with.
+        metric: Metric of the comparison.
+        number: Number of the decision, from 1.
     """
 
     candidate: str
@@ -25,13 +25,13 @@ class Look:
 
 
 def number_of_look(known: Collection[Look], candidate: str, champion: str, metric: str) -> int:
-    """Return which decision on its test split a coming one is; the same question again is no new one.
+    """Return the number of the next decision on its test split; repeating a question does not count as a new one.
 
     Args:
         known: Decisions on this test split so far, in any order.
-        candidate: Id of the run that asks.
-        champion: Id of the run that it is compared with.
-        metric: By which.
+        candidate: ID of the candidate's run.
+        champion: ID of the run that it is compared with.
+        metric: Metric of the comparison.
 
     Example:
         >>> known = [Look("b", "a", "accuracy", 1), Look("c", "a", "accuracy", 2)]
@@ -42,15 +42,15 @@ def number_of_look(known: Collection[Look], candidate: str, champion: str, metri
     for look in known:
         if (look.candidate, look.champion, look.metric) == asked:
             return look.number
-    # Versions of before this was counted have no number; each of them was one look at least.
+    # Versions from before this was counted have no number; each of them was at least one look.
     return 1 + max(len(set(known)), *(look.number for look in known), 0)
 
 
 def level_of_look(look: int) -> float:
     """Return the two-sided level of the ``look``-th decision on one test split, ``0.05 * 2 / (look * (look + 1))``.
 
-    The first has 0.05, as a single one would. All that may ever come sum to 0.1: however often one test split is looked
-    at, a champion is replaced by a candidate that is no better with a probability of at most 5 %.
+    The first has 0.05, like a single decision. The sum over all possible decisions is 0.1: however often a test split
+    is used, the probability that a champion is replaced by a candidate that is no better is at most 5 %.
 
     References:
         Dunn (1961), Multiple Comparisons among Means, for Bonferroni's bound on levels that need not be equal.
@@ -65,8 +65,8 @@ def level_of_look(look: int) -> float:
 def level_of_alarm(look: int, false_alarms: float) -> float:
     """Return the level of the ``look``-th look at images for changes, ``false_alarms / (look * (look + 1))``.
 
-    All that may ever come sum to ``false_alarms``: however often it is looked, and however looks hang together, the
-    chance that any of them is a false alarm is no more.
+    The sum over all possible looks is ``false_alarms``: this bounds the probability of any false alarm, for any number
+    of looks and any dependence between them.
 
     References:
         Dunn (1961), as for ``level_of_look``.
@@ -79,7 +79,7 @@ def level_of_alarm(look: int, false_alarms: float) -> float:
 
 
 def looks_in_words(look: int) -> str:
-    """Return a sentence on how many decisions were made on the version's test split; 0: none yet."""
+    """Return a sentence on the number of decisions made on the version's test split; 0 means none yet."""
     if look == 0:
         return "No decision was made on the test split: there was no champion to compare with."
     return (

@@ -1,7 +1,7 @@
-"""The form in which MLflow serves a classifier: its loader, and what comes back.
+"""The form in which MLflow serves a classifier: its loader and its output.
 
-``resnet_mlflow.serving`` is the ``loader_module`` of every packaged model. A host that serves one has the model's
-requirements and the copy of this package that travels with it, nothing else of the project.
+``resnet_mlflow.serving`` is the ``loader_module`` of every packaged model. A serving host has only the model's
+requirements and the copy of this package inside the model, nothing else of the project.
 """
 
 import threading
@@ -22,28 +22,28 @@ from resnet_mlflow.uncertainty.rules import Judged
 
 
 class ServedClassifier:
-    """What MLflow calls to predict: a table or pixels in, a table out.
+    """The object that MLflow calls to predict: a table or pixels in, a table out.
 
     Args:
-        classifier: What answers.
-        max_pixels: Most pixels that an image of a request may have, by its header.
+        classifier: The classifier that predicts.
+        max_pixels: Maximum number of pixels of an image in a request, according to its header.
     """
 
     def __init__(self, classifier: Classifier, max_pixels: int = MAX_PIXELS) -> None:
         self.classifier = classifier
         self.max_pixels = max_pixels
-        # Requests come in many threads. Each uses all cores, so that two at a time would only double the memory.
+        # Requests arrive in many threads. Each uses all cores, so two at a time would only double the memory.
         self._one_at_a_time = threading.Lock()
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return ``label``, ``probability`` and ``scores`` (class name to probability, best first) per image.
 
-        A classifier with rules also says ``set``, ``answered`` and ``reason``.
+        A classifier with rules also returns ``set``, ``answered`` and ``reason``.
 
         Args:
             model_input: A table whose column ``image`` holds the base64 text or the bytes of image files, or uint8
                 pixels ``(n_images, height, width, 3)``. A column ``group`` names the group of each, for sets per group.
-            params: ``top_k``: how many classes ``scores`` has; 0 means all.
+            params: ``top_k``: number of classes in ``scores``; 0 means all.
 
         Raises:
             RequestError: If the input breaks a rule.
@@ -83,7 +83,7 @@ def load_served_classifier(path: str, model_config: Mapping[str, Any] | None = N
 def _answer(judged: Judged, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
     scores = judged.probabilities
     n_shown = min(top_k or len(class_names), len(class_names))
-    # Stable, so that of equal scores the first class wins, as it does in evaluation.
+    # Stable, so that ties go to the first class, as in evaluation.
     order = np.argsort(-scores, axis=1, kind="stable")[:, :n_shown]
     best = np.take_along_axis(scores, order, axis=1).astype(np.float64)
     return pd.DataFrame(
@@ -100,7 +100,7 @@ def _answer(judged: Judged, class_names: Sequence[str], top_k: int) -> pd.DataFr
 
 
 def _reservations(judged: Judged, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return what classifiers with rules add to an answer."""
+    """Return the fields that classifiers with rules add to an answer."""
     if judged.sets is None:
         return {}
     return {"set": judged.named_sets(class_names), "answered": judged.answered, "reason": judged.reasons.astype(object)}

@@ -1,4 +1,4 @@
-"""Whether a candidate replaces the champion, and what people read about the one that is registered."""
+"""Decides whether a candidate replaces the champion, and describes the registered version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from resnet_mlflow.statistics import (
 )
 
 N_WORST_PAIRS = 5
-# MLflow's page of a version shows no input schema, because none holds both kinds of input; this stands in for it.
+# MLflow's page of a version shows no input schema, because none covers both kinds of input; this text replaces it.
 REQUEST = """Takes a table with a column `image` (base64 text or bytes of an image file), or uint8 pixels
 (n, height, width, 3):
 
@@ -33,7 +33,7 @@ Names = NDArray[np.str_]
 class Answers:
     """A classifier's test predictions: ids, true and predicted class names, each ``(n_items,)``.
 
-    ``slices`` has by column what each item has there; empty texts are in no slice.
+    ``slices`` has the value of each item by column; empty texts are in no slice.
     """
 
     item_ids: Names
@@ -44,13 +44,13 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class FoldAnswers:
-    """What a classifier's configuration got right over folds, items in the order of their ids.
+    """Items that a classifier's configuration got right over folds, in the order of their ids.
 
     Attributes:
         item_ids: ``(n_items,)``.
         labels: True class names, ``(n_items,)``.
         correct: ``(n_repeats, n_items)``.
-        folds: Which fold held the item out, of the same shape.
+        folds: Fold that held out each item, of the same shape.
     """
 
     item_ids: Names
@@ -61,9 +61,9 @@ class FoldAnswers:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the candidate becomes champion, and why; ``difference`` is None where there was no champion.
+    """Whether the candidate becomes champion, and why; ``difference`` is None if there was no champion.
 
-    ``look`` is which decision on the test split it is, from 1.
+    ``look`` is the number of the decision on the test split, from 1.
     """
 
     promote: bool
@@ -73,17 +73,17 @@ class Decision:
 
 
 def decide(candidate: Answers, champion: Answers, metric: str, margin: float, look: int = 1) -> Decision:
-    """Return whether the interval of the test difference lies above the margin.
+    """Return whether the interval of the test difference is above the margin.
 
-    The interval is Tango's. Where fewer than 25 images tell the two apart, McNemar's exact test must agree (of balanced
-    accuracy, the exact test of the images' weights), since the interval is one for large samples.
+    The interval is Tango's. If fewer than 25 images are discordant, McNemar's exact test must agree (for balanced
+    accuracy, the exact test of weighted images), since the interval is meant for large samples.
 
     Args:
-        candidate: Its answers on the test split.
-        champion: Those of the present champion, on the same items in any order.
+        candidate: Answers of the candidate on the test split.
+        champion: Answers of the current champion, on the same items in any order.
         metric: ``accuracy`` or ``balanced_accuracy``.
-        margin: In [0, 1).
-        look: Which decision on this test split it is, from 1; see ``level_of_look``.
+        margin: Required margin, in [0, 1).
+        look: Number of the decision on this test split, from 1; see ``level_of_look``.
 
     Raises:
         InputError: If ``both classifiers must have been tested on the same items`` does not hold.
@@ -114,14 +114,14 @@ def decide(candidate: Answers, champion: Answers, metric: str, margin: float, lo
 def decide_over_folds(
     candidate: FoldAnswers, champion: FoldAnswers, metric: str, margin: float, look: int = 1
 ) -> Decision:
-    """Return whether the interval of the difference over folds lies above the margin, and its test agrees.
+    """Return whether the interval of the difference over folds is above the margin, and its test agrees.
 
     Args:
-        candidate: Its answers while images were held out.
-        champion: Those of the present champion, over the same folds.
+        candidate: Answers of the candidate on held-out images.
+        champion: Answers of the current champion, over the same folds.
         metric: ``accuracy`` or ``balanced_accuracy``.
-        margin: In [0, 1).
-        look: Which decision on these images it is, from 1; see ``level_of_look``.
+        margin: Required margin, in [0, 1).
+        look: Number of the decision on these images, from 1; see ``level_of_look``.
 
     Raises:
         InputError: If ``both must have been cross-validated over the same folds`` does not hold.
@@ -151,17 +151,17 @@ def decide_over_folds(
 
 
 def demand_of_slices(decision: Decision, candidate: Answers, champion: Answers, demand: str) -> Decision:
-    """Return a decision after what is demanded of each slice of the test split: a candidate that fails is not promoted.
+    """Return a decision after checking each slice of the test split: a candidate that fails a slice is not promoted.
 
     Args:
-        decision: On the whole test split.
-        candidate: Its answers, with slices.
-        champion: Those of the present champion, on the same items in any order.
-        demand: ``not_worse``: McNemar's test shows it worse on no slice, at 0.05 after Holm over all of them.
-            ``not_lower``: on no slice it is correct less often.
+        decision: The decision on the whole test split.
+        candidate: Answers of the candidate, with slices.
+        champion: Answers of the current champion, on the same items in any order.
+        demand: ``not_worse``: McNemar's test finds it worse on no slice, at 0.05 after Holm over all slices.
+            ``not_lower``: it is correct less often on no slice.
 
     Raises:
-        InputError: If nothing is known of slices.
+        InputError: If there is no information on slices.
     """
     first, second = _in_one_order(candidate), _in_one_order(champion)
     if not first.slices:
@@ -202,7 +202,7 @@ def _reason(found: SeededDifference, metric: str, margin: float, look: int, what
 
 
 def _in_one_order(answers: Answers) -> Answers:
-    # Labels too, because an item may stand in the test split twice.
+    # Labels too, because an item may be in the test split twice.
     order = np.lexsort((answers.labels, answers.item_ids))
     slices = {name: values[order] for name, values in answers.slices.items()}
     return Answers(answers.item_ids[order], answers.labels[order], answers.predictions[order], slices)
@@ -220,11 +220,11 @@ def describe_version(
 
     Args:
         title: First words.
-        metrics: The run's, under the tracking schema's names.
-        answers: On the test split.
+        metrics: Metrics of the run, under the tracking schema's names.
+        answers: Answers on the test split.
         reason: Why the version is champion or not.
-        splits: What metrics are named after.
-        remarks: Further sentences, such as what is promised of its answers.
+        splits: Splits in the names of metrics.
+        remarks: Further sentences, such as guarantees on its answers.
     """
     scores = [
         [split, *(_score_with_interval(metrics, split, name) for name in ("accuracy", "balanced_accuracy", "macro_f1"))]

@@ -1,4 +1,4 @@
-"""What a request to the served model may hold: everything else is refused in one line."""
+"""Checks requests to the served model: invalid ones are refused in one line."""
 
 import contextlib
 import json
@@ -19,14 +19,14 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.classifier import Images
 
 COLUMN, GROUP = "image", "group"
-# 8192 x 8192, or 200 MB of memory per decoding thread: more than cameras make, less than what stops a server.
+# 8192 x 8192, or 200 MB of memory per decoding thread: more than cameras produce, but not enough to stop a server.
 MAX_PIXELS = 2**26
 
 
 class RequestError(MlflowException):
     """A request that breaks a rule: HTTP status 400 with one line.
 
-    MLflow's server puts the whole request before an error's message; the answer keeps the line as it was.
+    MLflow's server prepends the whole request to an error's message; the response keeps only the line.
     """
 
     def __init__(self, line: str) -> None:
@@ -34,21 +34,21 @@ class RequestError(MlflowException):
         super().__init__(line, error_code=INVALID_PARAMETER_VALUE)
 
     def serialize_as_json(self) -> str:
-        """Return the body of the HTTP answer."""
+        """Return the body of the HTTP response."""
         return json.dumps({"error_code": self.error_code, "message": self._line})
 
 
 def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
-    """Return a request's images: pixels as they are, or the content of the image files that it holds.
+    """Return a request's images: pixels, or the content of the image files in it.
 
-    No cell is ever taken for a path or an address, and no image is decoded here.
+    No cell is ever treated as a path or an address, and no image is decoded here.
 
     Args:
-        model_input: What MLflow's parsers made of a request.
-        max_pixels: Most pixels that an image may have, by its header.
+        model_input: A request after MLflow's parsers.
+        max_pixels: Maximum number of pixels of an image, according to its header.
 
     Raises:
-        InputError: If it holds no images, or something else.
+        InputError: If it holds anything but images.
     """
     cells = _cells(model_input)
     if len(cells) == 0:
@@ -59,7 +59,7 @@ def read_images(model_input: Any, max_pixels: int = MAX_PIXELS) -> Images:
 
 
 def read_groups(model_input: Any) -> list[str]:
-    """Return the name of each image's group where a table has such a column, else nothing."""
+    """Return the name of each image's group if the table has this column, else an empty list."""
     if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
         model_input = pd.DataFrame(model_input)
     if isinstance(model_input, pd.DataFrame) and GROUP in model_input:
@@ -68,7 +68,7 @@ def read_groups(model_input: Any) -> list[str]:
 
 
 def _cells(model_input: Any) -> Sequence[Any] | NDArray[Any]:
-    """Return what stands in the column of images, whichever way MLflow's parsers hand it over."""
+    """Return the cells of the image column, in any form that MLflow's parsers produce."""
     if isinstance(model_input, list):
         has_rows = bool(model_input) and all(isinstance(row, dict) for row in model_input)
         model_input = pd.DataFrame(model_input) if has_rows else np.array(model_input)
@@ -87,14 +87,14 @@ def _checked_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         raise InputError(f"pixels must be (n_images, height, width, 3), got shape {pixels.shape}; add the missing axis")
     if pixels.dtype == np.uint8:
         return pixels
-    # Numbers in JSON come as int64.
+    # Numbers in JSON arrive as int64.
     if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
         raise InputError(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype}; scale and round them")
     return pixels.astype(np.uint8)
 
 
 def _checked_file(row: int, cell: Any, max_pixels: int) -> bytes:
-    """Return the content of an image file, known to be of a format we read and of a size that fits into memory."""
+    """Return the content of an image file after checking that its format is supported and its size fits into memory."""
     cell = cell.item() if isinstance(cell, np.ndarray) and cell.ndim == 0 else cell
     if isinstance(cell, str):
         cell = _decoded(row, cell)
@@ -115,7 +115,7 @@ def _checked_file(row: int, cell: Any, max_pixels: int) -> bytes:
 
 
 def _decoded(row: int, text: str) -> bytes:
-    """Return what a base64 text holds; line breaks in it are allowed, and rare."""
+    """Return the content of a base64 text; line breaks in it are allowed, and rare."""
     for written in (text, "".join(text.split())):
         with contextlib.suppress(ValueError):
             return pybase64.b64decode(written, validate=True)
@@ -125,15 +125,15 @@ def _decoded(row: int, text: str) -> bytes:
 
 
 def damaged(where: str, reason: str) -> str:
-    """Return the line that refuses an image which cannot be decoded."""
+    """Return the error line for an image that cannot be decoded."""
     return f"{where}: an image must be undamaged, got a damaged one ({reason}); send it again"
 
 
 def read_top_k(params: Mapping[str, Any]) -> int:
-    """Return how many classes the answer names, 0 for all.
+    """Return the number of classes in the answer, 0 for all.
 
     Raises:
-        InputError: If it is no whole number from 0.
+        InputError: If it is not a non-negative integer.
     """
     given = params.get("top_k", 0)
     try:

@@ -1,7 +1,7 @@
-"""What MLflow's model server does with requests that it cannot parse: 400 with one line, as for all others.
+"""Makes MLflow's model server answer requests that it cannot parse with status 400 and one line, as for other errors.
 
-By itself it answers some with 500, others with 415, and quotes the whole request, images included, in its message.
-There is no hook for that, so its function is wrapped, in the server's process only.
+By default it answers some with 500, others with 415, and quotes the whole request, images included, in its message.
+There is no hook for this, so its function is wrapped, in the server's process only.
 """
 
 import re
@@ -17,21 +17,21 @@ from resnet_mlflow.serving.requests import RequestError
 
 _SERVER, _APP = "mlflow.pyfunc.scoring_server", "mlflow.pyfunc.scoring_server.app"
 LONGEST_LINE = 300
-# What may be an image in base64.
+# Text that may be an image in base64.
 _ENCODED = re.compile(r"[A-Za-z0-9+/=]{40,}")
 
 Invocations = Callable[..., Any]
 
 
 def guard_server() -> None:
-    """Make the model server that loads this model refuse in one line; nothing happens in other processes."""
+    """Make the model server that loads this model refuse requests in one line; other processes are not changed."""
     server = sys.modules.get(_SERVER)
     if server is not None and _APP in sys.modules:
         server.invocations = guarded(server.invocations)  # type: ignore[attr-defined]
 
 
 def guarded(invocations: Invocations) -> Invocations:
-    """Return the server's function of a request's body and content type with every refusal as a ``RequestError``."""
+    """Wrap the server's function of a request's body and content type so that every refusal is a ``RequestError``."""
 
     @wraps(invocations)
     def answer(data: bytes, content_type: str | None, *context: Any) -> Any:
@@ -46,7 +46,7 @@ def guarded(invocations: Invocations) -> Invocations:
             ) from None
         except MlflowException as error:
             raise RequestError(_one_line(error.message)) from None
-        except Exception as error:  # what MLflow's parsers come to on JSON of another shape
+        except Exception as error:  # MLflow's parsers can raise anything on JSON of another shape
             line = _one_line(f"{type(error).__name__}: {error}")
             raise RequestError(
                 f"a request must be a table or pixels, as documented, got something else ({line})"
@@ -78,7 +78,7 @@ def _checked(content_type: str | None) -> str:
 
 
 def _one_line(message: str) -> str:
-    """Return what a message of MLflow's says, without the request that it quotes before or after."""
+    """Return an MLflow message without the request that it quotes before or after."""
     description = message.rpartition("\nError: ")[2].partition("\nInput:")[0]
     line = _ENCODED.sub("...", printable(" ".join(description.split())))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

@@ -1,4 +1,4 @@
-"""Answering rules at promotion: they are calibrated, tested on test images, and logged."""
+"""Answering rules at promotion: calibrates them, tests them on test images, and logs them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ NOTHING = "none"
 
 @dataclass(frozen=True, eq=False)
 class AnswerPolicy:
-    """What a version records about its answers.
+    """A version's rules for its answers, and their test results.
 
     Attributes:
-        rules: None where nothing is promised.
-        metrics: What came of the rules on test images.
+        rules: The rules; None without guarantees.
+        metrics: Results of the rules on test images.
     """
 
     rules: Rules | None
@@ -32,7 +32,7 @@ class AnswerPolicy:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return what a version's tags say of it."""
+        """Return the policy as tags of a version."""
         if self.rules is None:
             return {"promises": NOTHING}
         tags = {"promises": self._sets_in_words, "calibrated_on": self.rules.source}
@@ -68,16 +68,16 @@ class AnswerPolicy:
 
 
 def remarks_of(tags: Mapping[str, str]) -> list[str]:
-    """Return what a version's tags promise of its answers, in sentences for people."""
+    """Return the guarantees in a version's tags as sentences."""
     found = [tags.get(name, NOTHING) for name in ("promises", "answers")]
     return [f"{words[0].upper()}{words[1:]}." for words in found if words != NOTHING]
 
 
 def make_answer_policy(run: StageRun, config: AnsweringConfig, classifier: RunClassifier) -> AnswerPolicy:
-    """Return what a classifier is to do about its answers, and log it to the run of the promotion.
+    """Return the answer policy of a classifier, and log it to the run of the promotion.
 
     Raises:
-        InputError: If a promise is asked for that cannot be kept.
+        InputError: If a requested guarantee is not possible.
     """
     source = check_calibration(config, classifier)
     if source is None:
@@ -102,7 +102,7 @@ def _on_test(rules: Rules, classifier: RunClassifier, test: FeatureSplit) -> dic
 
 
 def judge_features(rules: Rules, classifier: RunClassifier, items: FeatureSplit) -> Judged:
-    """Return what is said of images by their features; of their light nothing is known."""
+    """Return the result of applying rules to images by their features; their brightness is unknown."""
     unknown = np.full((len(items), 4), np.nan, dtype=np.float32)
     groups = group_names_of(classifier.inputs.dataset, items)
     return rules.judge(classifier.head, items.features, unknown, classifier.class_names, groups)

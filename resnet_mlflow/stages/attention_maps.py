@@ -17,7 +17,7 @@ from resnet_mlflow.tracking import StageRun
 
 
 class AttentionConfig(Protocol):
-    """The parameters read here."""
+    """The parameters used here."""
 
     @property
     def backbone(self) -> str:
@@ -25,7 +25,7 @@ class AttentionConfig(Protocol):
 
     @property
     def attention_maps(self) -> int:
-        """Images of each kind."""
+        """Number of images of each kind."""
 
     @property
     def seed(self) -> int:
@@ -35,7 +35,7 @@ class AttentionConfig(Protocol):
 def log_attention_maps(
     run: StageRun, inputs: Inputs, config: AttentionConfig, head: HeadBase, test: FeatureSplit
 ) -> None:
-    """Log ``figures/attention_maps.png``: up to that many right and wrong test images under their maps."""
+    """Log ``figures/attention_maps.png``: up to that many right and wrong test images with their maps."""
     evaluation = evaluate_head(head, test, inputs.dataset.class_names)
     rows = np.concatenate(choose_items(evaluation, config.attention_maps, config.seed))
     items = items_of(inputs.dataset, "test", test)

@@ -1,4 +1,4 @@
-"""Stage `audit`: what is wrong with a dataset, as metrics, tables of issues, and a page with pictures."""
+"""Stage `audit`: problems of a dataset as metrics, tables of issues, and a page with pictures."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ from resnet_mlflow.tracking import StageRun, stage_run
 
 logger = logging.getLogger(__name__)
 
-# A part of the work beside an image that is measured: what the steps take of an audit of 60 000 images of CIFAR-10.
+# Units of work of the steps relative to measuring an image, from an audit of 60 000 images of CIFAR-10.
 _STEPS = {
     "finding near-duplicates": 0.8,
     "comparing near-duplicates": 0.6,
@@ -35,10 +35,10 @@ _FOLDS_SHARE = 1.0
 
 
 def run_audit(config: AuditConfig) -> Outcome:
-    """Return the metrics of an audit, whose findings are artifacts of its run under ``audit/``.
+    """Return the metrics of an audit; its findings are artifacts of its run under ``audit/``.
 
     Raises:
-        InputError: If the dataset, the weights or the features cannot be had.
+        InputError: If the dataset, the weights or the features are not available.
     """
     inputs = prepare(config)
     tags = inputs.tags | {
@@ -86,7 +86,7 @@ def _audit(config: AuditConfig, inputs: Inputs, features: FeatureSet) -> Audit:
 
 @contextmanager
 def _progress(n_images: int) -> "Iterator[tqdm[Any]]":
-    """Yield a bar of the whole audit, which tells the step and the time left."""
+    """Yield a progress bar for the whole audit, with the step and the remaining time."""
     total = n_images + round(_FOLDS_SHARE * n_images / N_FOLDS) * N_FOLDS
     total += sum(round(share * n_images) for share in _STEPS.values())
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"

@@ -1,4 +1,4 @@
-"""When a candidate's classifier should not answer: its rules, calibrated on images that no choice was based on."""
+"""Rules for when a candidate's classifier should not answer, calibrated on images that were not used for any choice."""
 
 import json
 import logging
@@ -36,24 +36,24 @@ from resnet_mlflow.uncertainty.unlike import fit_score, fit_unlike, score_images
 
 logger = logging.getLogger(__name__)
 
-# A head that a fold is held out from sees four fifths of what the classifier's own saw.
+# A cross-fitted head sees four fifths of the images that the classifier's own head saw.
 N_FOLDS = 5
-# Calibration images beyond which promises gain little; of large datasets one or two folds have as many.
+# Beyond this many calibration images guarantees gain little; in large datasets, one or two folds have as many.
 ENOUGH_IMAGES = 5000
-# Pictures that limits of light are taken from.
+# Number of pictures used for limits of brightness.
 N_PICTURES = 500
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images that no choice was based on, and predictions for them by classifiers that did not see them.
+    """Images that were not used for any choice, with predictions by classifiers that were not fitted on them.
 
     Attributes:
-        items: Their features and labels.
+        items: Features and labels of the images.
         probabilities: ``(n_images, n_classes)``.
-        confidences: Of the labels that would be answered.
-        unlikeness: Score of images unlike those of training, ``(n_images,)``; zeros without a score.
+        confidences: Confidences in the labels that would be answered.
+        unlikeness: How much each image differs from the training images, ``(n_images,)``; zeros without a score.
     """
 
     items: FeatureSplit
@@ -68,23 +68,23 @@ class Calibration:
 
 
 def one_of_each_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows with one image of each group, sorted: those of one group are no further evidence on other groups."""
+    """Return rows with one image of each group, sorted: more images of a group are no evidence on other groups."""
     order = np.random.default_rng(0).permutation(len(groups))
     return np.sort(order[np.unique(groups[order], return_index=True)[1]])
 
 
 def what_is_asked(config: AnsweringConfig, dataset: ImageDataset) -> str:
-    """Return what a configuration asks of a classifier's answers, as the text of a version's tag; costs are read.
+    """Return a configuration's requirements on answers, as the text of a version's tag; the costs file is read.
 
     Raises:
-        InputError: If the costs are none.
+        InputError: If the costs are invalid.
     """
     names = [name for name in AnsweringConfig.model_fields if not name.startswith("ood") or name in _PACKAGED]
     asked = {name: getattr(config, name) for name in names}
     costs = _costs(config, dataset)
-    # A tag holds 8000 characters, a matrix of 100 classes more.
+    # A tag holds 8000 characters, but a matrix for 100 classes needs more.
     asked |= {"costs": "" if costs is None else digest_of({"costs": costs.tolist()})}
-    # Packages from before there was a reference for monitor are made anew.
+    # Packages from before monitoring references existed are created again.
     return json.dumps(asked | {"reference": True})
 
 
@@ -96,12 +96,12 @@ def _costs(config: AnsweringConfig, dataset: ImageDataset) -> Costs | None:
 
 
 def check_calibration(config: AnsweringConfig, classifier: RunClassifier) -> Source | None:
-    """Return where calibration images come from, or None where there are to be no promises.
+    """Return the source of calibration images, or None if there are to be no guarantees.
 
-    What is promised by default is left out where that cannot be, and the reason is logged.
+    Default guarantees that are not possible are omitted, and the reason is logged.
 
     Raises:
-        InputError: If promises are asked for that there are no images for, or too few; says how many are needed.
+        InputError: If there are no or too few images for requested guarantees; the message gives the number needed.
     """
     try:
         source = _source(config, classifier)
@@ -116,7 +116,7 @@ def check_calibration(config: AnsweringConfig, classifier: RunClassifier) -> Sou
 
 
 def _given(config: AnsweringConfig) -> dict[str, object]:
-    """Return the promises that were asked for, beyond those made by default."""
+    """Return the requested guarantees beyond the default ones."""
     names = ("answer_error", "costs", "sets_per", "coverage", "calibrate")
     given = {name: getattr(config, name) for name in names}
     return {
@@ -160,7 +160,7 @@ def _check_enough(config: AnsweringConfig, classifier: RunClassifier, source: So
 def _draw_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int, class_names: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return which fold each image lies in: as many folds as the smallest class has groups, at most ``N_FOLDS``."""
+    """Return the fold of each image: as many folds as the smallest class has groups, at most ``N_FOLDS``."""
     pairs = np.unique(np.column_stack([labels, groups]), axis=0)
     n_folds = int(np.bincount(pairs[:, 0], minlength=len(class_names)).min())
     return draw_folds(labels, max(2, min(N_FOLDS, n_folds)), seed, class_names, groups)
@@ -172,12 +172,12 @@ def fit_rules(
     """Return the rules of a classifier, and the features of ``fitted_splits``.
 
     Args:
-        config: What is asked of answers.
-        classifier: The candidate's.
-        source: Where calibration images come from, see ``check_calibration``.
+        config: Requirements on answers.
+        classifier: The candidate's classifier.
+        source: Source of calibration images, see ``check_calibration``.
 
     Raises:
-        InputError: If there are too few images, or the classifier is too poor for what is asked.
+        InputError: If there are too few images, or the classifier is too poor for the requirements.
     """
     inputs, own = inputs_as_fitted(classifier), classifier.config
     splits = fitted_splits(classifier)
@@ -189,25 +189,25 @@ def fit_rules(
 
 
 def fitted_splits(classifier: RunClassifier) -> dict[str, FeatureSplit]:
-    """Return the features that a classifier was fitted, validated and tested on, by split."""
+    """Return the features used to fit, validate and test a classifier, by split."""
     own = classifier.config
     return partition_of(own, ensure_features(own, inputs_as_fitted(classifier)), getattr(own, "shots", 0))
 
 
 def inputs_as_fitted(classifier: RunClassifier) -> Inputs:
-    """Return the inputs of a classifier with the splits that it was fitted on: of a refit, all images train."""
+    """Return the inputs of a classifier with the splits that it was fitted on: in a refit, all are for training."""
     is_refit = classifier.run.data.tags.get("stage") == "refit"
     return refit_part(classifier.inputs, {}) if is_refit else classifier.inputs
 
 
 def group_names_of(dataset: ImageDataset, items: FeatureSplit) -> list[str]:
-    """Return what the images of each item's group have in common, where the dataset says so; else nothing."""
+    """Return the shared value of each item's group, if the dataset has it; otherwise an empty list."""
     return [dataset.group_names[number] for number in items.groups] if any(dataset.group_names) else []
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What calibrating a classifier needs to know."""
+    """Data for calibrating a classifier."""
 
     config: AnsweringConfig
     classifier: RunClassifier
@@ -225,7 +225,7 @@ class _Work:
             rules = replace(rules, unlike=fit_unlike(config.ood_score, found.unlikeness[rows], config.ood_keep))
         if not config.answer_error:
             return rules
-        # The image that the threshold is the score of is no draw from those below it.
+        # The image with the threshold as its score is not a draw from those below it.
         like = rows if rules.unlike is None else rows[found.unlikeness[rows] < rules.unlike.threshold]
         others = self.confidences(self.classifier.head, self.splits["val"])
         answering = fit_answering(found.confidences.select(like), others, config.answer_error)
@@ -245,7 +245,7 @@ class _Work:
         )
 
     def fold_by_fold(self) -> Iterator[Calibration]:
-        """Yield heads' predictions for training images that they were not fitted on, until there are enough."""
+        """Yield heads' predictions for held-out training images, until there are enough."""
         train, val, own = self.splits["train"], self.splits["val"], self.classifier.config
         fold_of = _draw_folds(train.labels, train.groups, own.seed, self.classifier.class_names)
         n_images = 0
@@ -260,7 +260,7 @@ class _Work:
                 return
 
     def say(self, head: HeadBase, train: FeatureSplit, items: FeatureSplit) -> Calibration:
-        """Return what a head and a score that know the training images say of others."""
+        """Return the predictions and scores for other images from a head and a score fitted on the training images."""
         unlikeness: Floats = np.zeros(len(items))
         if self.config.ood_score != "none":
             arrays = self.kept_of(train)
@@ -281,6 +281,6 @@ _CONFIDENCES = ("wrong", "values")
 def _light(images: ImageSplit, seed: int) -> NDArray[np.float32]:
     measured = []
     for row in sample_rows(images.labels, N_PICTURES, seed):
-        with suppress(BadImageError):  # its run has left it out, or had failed
+        with suppress(BadImageError):  # its run has left it out, or has failed
             measured.append(measure_light(images.read_image(int(row))[None]))
     return np.concatenate(measured)

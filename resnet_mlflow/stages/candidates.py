@@ -1,4 +1,4 @@
-"""Which run a promotion is about: the one that is named, or the best of one experiment by validation."""
+"""The run for a promotion: the named one, or the best in an experiment by validation."""
 
 import logging
 import math
@@ -25,17 +25,17 @@ from resnet_mlflow.tracking import (
 logger = logging.getLogger(__name__)
 
 CANDIDATE_STAGES = ("fit_head", "finetune")
-# Side of the input in pixels of runs that do not tell theirs.
+# Input side in pixels of runs that do not record theirs.
 USUAL_SIZE = 224
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run whose classifier may become champion.
+    """A run with a classifier that may become champion.
 
     Attributes:
         run: The run.
-        remarks: How it was chosen, for the version's tags: ``experiment``, and ``tie`` where others are as good.
+        remarks: How it was chosen, for the version's tags: ``experiment``, and ``tie`` if others are equally good.
     """
 
     run: Run
@@ -43,15 +43,15 @@ class Candidate:
 
 
 def find_candidate(config: PromoteConfig, dataset: ImageDataset, model_name: str) -> Candidate:
-    """Return the run that a promotion is about.
+    """Return the run for a promotion.
 
     Args:
-        config: Names it, or the experiment whose best run it is.
-        dataset: What it must be fitted on.
-        model_name: Runs whose version of this model was rolled back are taken by their name only.
+        config: Names the run, or an experiment whose best run is taken.
+        dataset: The dataset that it must be fitted on.
+        model_name: Name of the model; runs with a rolled-back version of it are taken only if named.
 
     Raises:
-        InputError: If there is none, or the named one is no candidate.
+        InputError: If there is none, or the named one is not a candidate.
     """
     experiment = chosen_experiment(config.experiment)
     return _named(config, dataset, experiment) if config.run_id else _best(config, dataset, experiment, model_name)
@@ -60,7 +60,8 @@ def find_candidate(config: PromoteConfig, dataset: ImageDataset, model_name: str
 def _best(config: PromoteConfig, dataset: ImageDataset, experiment: Experiment, model_name: str) -> Candidate:
     """Return the finished run with the highest validation score.
 
-    Cross-validated configurations are candidates where no run has a fixed split: their scores are of other images.
+    Cross-validated configurations are candidates only if no run has a fixed split, since their scores are on other
+    images.
     """
     withdrawn = _withdrawn(model_name)
     runs = [run for run in _fitted_on(dataset, experiment.experiment_id) if run.info.run_id not in withdrawn]
@@ -92,13 +93,13 @@ def _fitted_on(dataset: ImageDataset, *experiment_ids: str) -> list[Run]:
 
 
 def _withdrawn(model_name: str) -> dict[str, str]:
-    """Return why versions were rolled back, by the run behind each."""
+    """Return the reasons for rollbacks, by the run behind each version."""
     versions = versions_of(model_name)
     return {one.tags[RUN_TAG]: one.tags[WITHDRAWN_TAG] for one in versions if WITHDRAWN_TAG in one.tags}
 
 
 def _of_equals(runs: Sequence[Run], metric: str, score: float) -> tuple[Run, str]:
-    """Return which of runs with one validation score is taken, and by what rule: fewest multiply-adds, then oldest."""
+    """Return the run to take among equal validation scores, and the rule: fewest multiply-adds, then oldest."""
     chosen = min(runs, key=lambda run: (_multiply_adds(run), run.info.start_time))
     if len(runs) == 1:
         return chosen, ""

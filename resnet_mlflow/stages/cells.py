@@ -1,4 +1,4 @@
-"""The cells of a study: one after the other in this process, or by workers at the same time."""
+"""The cells of a study: run one after the other in this process, or in parallel by workers."""
 
 import logging
 import time
@@ -22,14 +22,14 @@ from resnet_mlflow.workers.parts import Part
 
 logger = logging.getLogger(__name__)
 
-# A terminal's last line.
+# The last line of a terminal.
 CELLS_DONE = "{n_fmt}/{total_fmt} cells done, running: {desc}"
 Tail = tuple[str, LongtailConfig]
 
 
 @dataclass
 class Done:
-    """What the cells of a study have come to: results by the cell, in the study's order, and reasons of failures."""
+    """Results of a study's cells, in the study's order, and reasons for failures."""
 
     results: list[CellResult] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -41,12 +41,12 @@ class Done:
 
 
 def do_cells(cells: Sequence[Cell], tails: Sequence[Tail], crew: Crew | None) -> Done:
-    """Return what cells and long-tail comparisons come to; what has finished before is not done again.
+    """Run cells and long-tail comparisons and return their results; finished work is not repeated.
 
     Args:
         cells: Heads and fine-tunings.
         tails: Comparisons with their names.
-        crew: Who does them; None means this process, one after the other.
+        crew: Workers for them; None means this process, one after the other.
     """
     works = [_Work(cell.name, cell.config, cell) for cell in cells] + [_Work(*tail) for tail in tails]
     done = Done()
@@ -65,12 +65,12 @@ class _Work:
 
     @property
     def is_sample(self) -> bool:
-        """Return whether it is one of several samples of a few images per class."""
+        """Return whether it is one of several few-shot samples."""
         return getattr(self.config, "shots", 0) > 0
 
     @property
     def likeness(self) -> tuple[str, ...]:
-        """Return what other work took as long: of the same method and backbone, method, or length."""
+        """Return keys of work with similar duration: same method and backbone, same method, same length."""
         method = self.name if self.cell is None else self.cell.method
         return (f"{method} {self.config.backbone}", method, str(_length(self.config)), "")
 
@@ -90,7 +90,7 @@ def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, don
     try:
         with within_larger_task():
             how = _do(work, done)
-    except Exception as error:  # One failing cell must not cost the others; Ctrl-C passes.
+    except Exception as error:  # One failing cell must not stop the others; Ctrl-C passes.
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
         _tell(done, f"{place} {work.name}", work.name, {"failed": reason_of(error)})
         return
@@ -100,13 +100,13 @@ def _do_and_tell(work: _Work, place: str, rest: Sequence[_Work], pace: Pace, don
         pace.took(work.likeness, seconds)
         line += _scores(work, done)
         how = in_words(seconds) + left_in_words(pace.left(other.likeness for other in rest))
-    # Samples of a few images are many: the last of them has a line for all.
+    # There are many few-shot samples: the last one logs a line for all.
     more = bool(rest) and work.is_sample and rest[0].likeness == work.likeness
     _tell(done, line, work.name, {"how": how}, logging.DEBUG if more else logging.INFO)
 
 
 def _scores(work: _Work, done: Done) -> str:
-    """Return the accuracies of what was done last: of a classifier, or the means over samples of a few images."""
+    """Return the latest accuracies: of a classifier, or means over few-shot samples."""
     if work.cell is None or not done.results:
         return ""
     last, own = done.results[-1], done.results[-1:]
@@ -121,7 +121,7 @@ def _scores(work: _Work, done: Done) -> str:
 
 
 def _do(work: _Work, done: Done) -> str:
-    """Do the work and return how it was done, if not by running it now."""
+    """Do the work, and return how it was done unless it was run now."""
     if isinstance(work.config, LongtailConfig):
         if not run_longtail(work.config):
             raise InputError("a method failed, see its run")
@@ -133,7 +133,7 @@ def _do(work: _Work, done: Done) -> str:
 
 
 def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
-    """Let workers do everything, the features of a backbone before what is fitted on them."""
+    """Let workers do everything, with the features of a backbone before anything fitted on them."""
     first = works[0].config
     crew.check(first, prepare(first).dataset.digest)
     features: dict[str, Part] = {}
@@ -142,7 +142,7 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
     for work in works:
         made = _features_part(work.config, crew)
         if made is not None and made.key not in features:
-            prepare(work.config)  # Warns of weights that are not there; workers leave that to this process.
+            prepare(work.config)  # Warns about missing weights; workers leave that to this process.
             features[made.key] = made
         after = () if made is None else (made.key,)
         part = crew.part("comparison" if work.cell is None else "cell", work.config, after, _length(work.config))
@@ -163,7 +163,7 @@ def _share_out(works: Sequence[_Work], crew: Crew, done: Done) -> None:
 
 
 def _length(config: FitHeadConfig | FinetuneConfig | LongtailConfig) -> int:
-    """Return how long a piece of work is beside others: 3 for training on images, 2 for many fits, 1 for one."""
+    """Return the relative length of a piece of work: 3 for training on images, 2 for many fits, 1 for one."""
     if _is_on_images(config):
         return 3
     return 2 if isinstance(config, LongtailConfig) or config.n_trials or getattr(config, "folds", 0) else 1
@@ -174,7 +174,7 @@ def _is_on_images(config: FeatureConfig) -> bool:
 
 
 def _features_part(config: FeatureConfig, crew: Crew) -> Part | None:
-    """Return the part that makes the features that a configuration works on; nothing where it works on images."""
+    """Return the part that computes the features for a configuration; None if it works on images."""
     return None if _is_on_images(config) else crew.features(config)
 
 

@@ -1,4 +1,4 @@
-"""The classifier that a finished run left behind: its head, and the backbone its features came from."""
+"""The classifier of a finished run: its head, and the backbone of its features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from resnet_mlflow.registry.preprocessing import Preprocessing
 from resnet_mlflow.stages.preparation import Inputs, prepare
 from resnet_mlflow.tracking import get_run, load_config, load_head_of_run
 
-# Stages whose runs hold a head, and what their configurations have in common.
+# Stages with a head in their runs, and the common type of their configurations.
 CLASSIFIER_STAGES = ("fit_head", "finetune", "longtail")
 
 
@@ -27,8 +27,8 @@ class RunClassifier:
 
     Attributes:
         run: The run, with its metrics and tags.
-        config: The run's configuration; backbone, dataset and image size stand in it.
-        inputs: Dataset and weights, resolved on this machine. For a fine-tuned network the weights are the run's own.
+        config: The run's configuration, with backbone, dataset and image size.
+        inputs: Dataset and weights, resolved on this machine. For a fine-tuned network, the weights are the run's own.
         head: The fitted head; its classes are the indices of ``inputs.dataset.class_names``.
     """
 
@@ -39,7 +39,7 @@ class RunClassifier:
 
     @property
     def name(self) -> str:
-        """Return what tables call the classifier: the name of its run."""
+        """Return the classifier's name in tables: the name of its run."""
         return str(self.run.info.run_name)
 
     @property
@@ -52,11 +52,11 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
     """Return the classifier of a finished run of fit_head, finetune or longtail.
 
     Args:
-        run_id: Id of the run.
-        here: Parameters that say where things run and lie, in place of those the run was started with.
+        run_id: ID of the run.
+        here: Parameters for places and devices on this machine, which replace those that the run was started with.
 
     Raises:
-        InputError: If there is no such run, it holds no classifier, or its dataset has changed since.
+        InputError: If the run does not exist, has no classifier, or its dataset has changed since.
     """
     run = get_run(run_id)
     stage = _entry_point(run)
@@ -88,27 +88,27 @@ def load_classifier(run_id: str, here: Mapping[str, object] | None = None) -> Ru
 
 
 def _prepared_as_then(inputs: Inputs, run: Run) -> Inputs:
-    """Return the inputs with the images prepared as the run had them: before it was a tag, there was one way."""
+    """Return the inputs with the run's preprocessing; runs without this tag had the only one at that time."""
     text = run.data.tags.get("preprocessing", PREPROCESSING)
     return replace(inputs, identity=replace(inputs.identity, preprocessing=str(Preprocessing.read(text))))
 
 
 def precision_of(classifier: RunClassifier) -> str:
-    """Return the arithmetic in which a classifier's features were computed, which ``auto`` need not give here."""
+    """Return the precision of a classifier's features, which may differ from ``auto`` here."""
     return classifier.run.data.tags.get("precision", classifier.inputs.precision)
 
 
 def _entry_point(run: Run) -> str:
-    """Return what made a run: its stage, or that of the configuration that it refitted on all images."""
+    """Return the entry point of a run: its stage, or that of the configuration refitted on all images."""
     tags = run.data.tags
     return tags.get("entry_point", "") if tags.get("stage") == "refit" else tags.get("stage", "")
 
 
 def config_of_run(run: Run) -> FeatureConfig:
-    """Return the configuration of a classifier's run, with the folders that there are on this machine.
+    """Return the configuration of a classifier's run, with the folders of this machine.
 
     Raises:
-        InputError: If it has none of its stage.
+        InputError: If it has no valid configuration of its stage.
     """
     config_class: type[Config] = ENTRY_POINTS[_entry_point(run)]
     try:
@@ -118,13 +118,13 @@ def config_of_run(run: Run) -> FeatureConfig:
             f"config.json of run {run.info.run_id} must be that of a {config_class.__name__}: {error}"
         ) from None
     assert isinstance(config, FeatureConfig)
-    # Folders of the machine that the run ran on are not made here.
+    # Folders of the machine of the run are not created here.
     return config if Path(config.data_dir).is_dir() else config.model_copy(update={"data_dir": ""})
 
 
 def _with_own_backbone(config: FeatureConfig, run: Run) -> FeatureConfig:
     if getattr(config, "train_layers", "fc") == "fc":
-        # What "random" and "auto" stand for may have another recipe by now.
+        # The recipe of "random" and "auto" may have changed since.
         return config.model_copy(update={"weights": request_of(run.data.tags.get("weights", "")) or config.weights})
-    # A network trained deeper than its last layer is kept by the run that trained it.
+    # A network trained beyond its last layer is stored by the run that trained it.
     return config.model_copy(update={"weights": f"runs:/{run.data.tags.get('backbone_run', run.info.run_id)}"})

@@ -1,4 +1,4 @@
-"""Action `copy` of stage `promote`: a version goes to another tracking server, file by file as it is."""
+"""Action `copy` of stage `promote`: copies a version to another tracking server, file by file and unchanged."""
 
 import logging
 from collections.abc import Mapping
@@ -39,22 +39,22 @@ from resnet_mlflow.tracking import (
 logger = logging.getLogger(__name__)
 
 ACTION, ORIGIN_TAG, COPIED_TAG = "copy", "copied_from", "copied_to"
-# Tags that tell of the store that a version is in.
+# Tags that refer to the store of a version.
 _OF_THE_STORE = ("history.", "replaced_by_", "held_against_", WITHDRAWN_TAG, ORIGIN_TAG, COPIED_TAG, CARD_TAG)
 
 
 @dataclass(frozen=True)
 class _Parcel:
-    """A version on its way.
+    """A version in transit.
 
     Attributes:
-        version: As it is registered where it comes from.
+        version: The version in its original registry.
         files: Its files on this machine.
-        digests: Of these by path.
-        history: Of its model there.
-        card: Its model card, by the names of its files.
-        is_champion: Whether it is that there.
-        origin: Where it comes from, in words.
+        digests: Digests of these files by path.
+        history: History of its model in the original store.
+        card: Its model card, by file name.
+        is_champion: Whether it is champion in the original store.
+        origin: Its origin in words.
     """
 
     version: ModelVersion
@@ -67,17 +67,17 @@ class _Parcel:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return what the copy is tagged with."""
+        """Return the tags of the copy."""
         kept = {tag: value for tag, value in self.version.tags.items() if not tag.startswith(_OF_THE_STORE)}
         return kept | {ORIGIN_TAG: self.origin, DIGEST_TAG: digest_of_all(self.digests)}
 
 
 def copy_version(config: PromoteConfig, name: str) -> None:
-    """Bring a version to another store, where it gets the alias that it has here; files are compared by SHA-256.
+    """Copy a version to another store, where it gets the same alias as here; files are compared by SHA-256.
 
     Raises:
-        InputError: If there is no such version, its files are not those that were packaged, or the other store cannot
-            be reached or gives back others.
+        InputError: If the version does not exist, its files are not the packaged ones, or the other store cannot be
+            reached or returns different files.
     """
     if not config.target_uri or config.target_uri.rstrip("/") == store_uri().rstrip("/"):
         raise InputError(
@@ -108,7 +108,7 @@ def copy_version(config: PromoteConfig, name: str) -> None:
 
 
 def _unpack(config: PromoteConfig, parcel: _Parcel) -> str:
-    """Return the number of the version that a parcel has become in the store that is used now."""
+    """Register a parcel in the current store and return the number of its version."""
     name, present = parcel.version.name, version_with_alias(parcel.version.name, CHAMPION)
     ledger, wanted = Ledger(name), digest_of_all(parcel.digests)
     same = [one for one in versions_of(name) if one.tags.get(DIGEST_TAG) == wanted]

@@ -18,19 +18,19 @@ from resnet_mlflow.workers.parts import Part, do_parts
 if TYPE_CHECKING:
     from distributed import Client
 
-# By name: what workers do needs the stages that need workers.
+# By name: the jobs of workers import stages that import this module.
 ANSWER = "resnet_mlflow.stages.jobs:answer"
 FINISHED_BEFORE = "finished before"
-# Others wait for features: above all that is given to workers.
+# Above all other priorities, because other parts wait for features.
 FIRST = 100
 
 
 class Crew:
-    """Workers at work for one parent run.
+    """Workers for one parent run.
 
     Attributes:
-        client: Of the workers.
-        place: Where their runs go.
+        client: Client of the workers.
+        place: Where their runs are logged.
     """
 
     def __init__(self, client: "Client", place: Place) -> None:
@@ -38,15 +38,15 @@ class Crew:
         self.place = place
 
     def check(self, config: FeatureConfig, digest: str) -> None:
-        """Make sure that all workers can do what they will be asked to do.
+        """Check that all workers can do their work.
 
         Args:
             config: Names the dataset.
-            digest: Of the dataset, as this process has it.
+            digest: Digest of the dataset in this process.
 
         Raises:
-            InputError: If one of them has another version or dataset, or cannot reach the store; the line says what it
-                needs.
+            InputError: If one of them has another version or dataset, or cannot reach the store; the message says what
+                it needs.
         """
         answers = self.client.run(load(ANSWER), self._request("check", extraction_of(config), {"digest": digest}))
         for answer in answers.values():
@@ -54,8 +54,8 @@ class Crew:
                 raise InputError(answer["failed"])
 
     def features(self, config: FeatureConfig) -> Part:
-        """Return the part that makes the features which a configuration works on."""
-        # The seed draws splits of features that are there.
+        """Return the part that computes the features for a configuration."""
+        # The seed only affects splits of existing features.
         return self.part("features", extraction_of(config).model_copy(update={"seed": 0}), priority=FIRST)
 
     def part(
@@ -69,11 +69,11 @@ class Crew:
         """Return a part for the workers: a job of ``jobs.JOBS`` with a configuration; see ``Part`` for the rest.
 
         Args:
-            job: Its name.
-            config: What it works by.
+            job: Name of the job.
+            config: Its configuration.
             after: As in ``Part``.
             priority: As in ``Part``.
-            more: What the job needs to know besides.
+            more: Further arguments of the job.
         """
         content = self._request(job, config, more)
         needs_gpu = getattr(config, "device", "cpu") in ("cuda", "auto") and self._has_gpus
@@ -100,10 +100,10 @@ def _of_workers(config: Config) -> list[str]:
 
 @contextmanager
 def crew_of(config: WorkersConfig, parent_run_id: str) -> Iterator[Crew | None]:
-    """Yield the workers that a configuration asks for, if any; runs that they leave when stopped end KILLED.
+    """Yield the workers requested by a configuration, if any; runs that they leave unfinished when stopped end KILLED.
 
     Raises:
-        InputError: If they cannot be had.
+        InputError: If they are not available.
     """
     if not config.has_workers:
         yield None
@@ -113,7 +113,7 @@ def crew_of(config: WorkersConfig, parent_run_id: str) -> Iterator[Crew | None]:
             try:
                 yield Crew(client, this_place(parent_run_id))
             except BaseException:
-                # Trainings and tunings look whether they are to stop; what does not dies with its worker.
+                # Training and tuning check whether they must stop; other work dies with its worker.
                 client.run(ask_stop, on_error="ignore")
                 raise
     finally:

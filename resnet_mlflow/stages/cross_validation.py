@@ -25,17 +25,17 @@ Divided = FitHeadConfig | FinetuneConfig | LongtailConfig
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What an entry point has to say about its cross-validation.
+    """An entry point's description of its cross-validation.
 
     Attributes:
         stage: Name of the entry point.
-        config: As given, with folds.
-        inputs: Of the whole dataset.
+        config: The given configuration, with folds.
+        inputs: Inputs for the whole dataset.
         name: Name of the run, without folds.
-        tags: Of the run.
+        tags: Tags of the run.
         title: First words of the note.
-        prepare: What folds have in common is made by it, within the run.
-        run_fold: A fold's configuration and inputs to the id of its finished run.
+        prepare: Prepares work common to all folds, within the run.
+        run_fold: Maps a fold's configuration and inputs to the id of its finished run.
     """
 
     stage: str
@@ -49,16 +49,16 @@ class CrossValidation:
 
 
 def cross_validate(work: CrossValidation) -> Outcome:
-    """Return the scores over all folds; those that have finished before are not run again.
+    """Return the scores over all folds; finished ones are not run again.
 
-    Repeat ``r`` draws folds, validation and initial weights by ``seed + r``. Everything that is chosen (early stopping,
-    hyperparameters, temperature) is chosen on a validation split of what the fold trains on.
+    Repeat ``r`` draws folds, validation and initial weights by ``seed + r``. All choices (early stopping,
+    hyperparameters, temperature) are made on a validation split of the fold's training part.
 
     Raises:
-        InputError: If the images cannot be divided so, or the same work is going on in another process.
+        InputError: If the images cannot be divided like this, or another process is doing the same work.
     """
     config, inputs = work.config, work.inputs
-    divisions = divide_all(config, inputs)  # Refused before there is a run.
+    divisions = divide_all(config, inputs)  # Refused before a run exists.
     key = compute_cache_key(work.stage, config, inputs)
     name = f"{work.name} {config.repeats} x {config.folds} folds"
     tags = {**work.tags, "folds": config.folds, "repeats": config.repeats}
@@ -69,14 +69,14 @@ def cross_validate(work: CrossValidation) -> Outcome:
 
 
 def divide_all(config: Divided, inputs: Inputs) -> list[NDArray[np.int64]]:
-    """Return per repeat which fold holds out each image of the pool."""
+    """Return for each repeat the fold that holds out each image of the pool."""
     return [divide(inputs.dataset, config.folds, config.seed + repeat) for repeat in range(config.repeats)]
 
 
 def _run_folds(work: CrossValidation, divisions: Sequence[NDArray[np.int64]]) -> Iterator[FoldRun]:
     n_folds = work.config.folds
     for repeat, division in enumerate(divisions):
-        # The same fold with another number of repeats is the same work.
+        # The same fold is the same work for any number of repeats.
         config = work.config.model_copy(update={"seed": work.config.seed + repeat, "repeats": 1})
         for fold in range(n_folds):
             raise_if_stopped()
@@ -95,11 +95,11 @@ def fold_inputs(inputs: Inputs, division: NDArray[np.int64], stage: str, repeat:
     """Return the inputs of a fold: other splits of the same images.
 
     Args:
-        inputs: Of the whole dataset.
-        division: Which fold holds out each image of the pool.
+        inputs: Inputs for the whole dataset.
+        division: Fold that holds out each image of the pool.
         stage: Name of the entry point.
-        repeat: Which repeat it is.
-        fold: Which fold is held out.
+        repeat: Number of the repeat.
+        fold: Number of the held-out fold.
     """
     tags = {"entry_point": stage, "repeat": repeat, "fold": fold}
     return inputs.with_part(Part("fold", f"fold {fold}", inputs, tags), fold_of_dataset(inputs.dataset, division, fold))

@@ -1,4 +1,4 @@
-"""What runs log about how their images are divided: groups, what crosses splits, what could not be balanced."""
+"""What runs log about the division of images: groups, images that cross splits, and imbalance."""
 
 import hashlib
 import json
@@ -22,18 +22,18 @@ from resnet_mlflow.tracking import StageRun
 
 logger = logging.getLogger(__name__)
 
-# By split and class: images that it has, and those that it was to have.
+# By split and class: actual and intended number of images.
 Imbalance = Mapping[str, Mapping[str, tuple[int, int]]]
 SHOWN = 5
 FOLDER = "data"
 
 
 def partition_of(config: DataConfig, features: FeatureSet, shots: int = 0) -> dict[str, FeatureSplit]:
-    """Return the splits that a configuration trains, validates and tests on, and those that it keeps aside.
+    """Return the splits that a configuration uses to train, validate and test, and those set aside.
 
     Args:
-        config: Shares of the splits that are drawn, and their seed.
-        features: Of the dataset.
+        config: Fractions of the drawn splits, and their seed.
+        features: Features of the dataset.
         shots: Training items per class; 0 means all.
     """
     return partition(features, config.val_fraction, config.seed, shots, config.calibration_fraction)
@@ -41,15 +41,15 @@ def partition_of(config: DataConfig, features: FeatureSet, shots: int = 0) -> di
 
 @lru_cache(maxsize=64)
 def imbalance_of(dataset: ImageDataset, val_fraction: float, seed: int) -> Imbalance:
-    """Return in which classes the splits that are drawn have another number of images than was to be drawn.
+    """Return the classes whose number of images in drawn splits differs from the intended one.
 
     Args:
-        dataset: With its groups.
-        val_fraction: Share of train that validates.
-        seed: Of the validation split.
+        dataset: The dataset with its groups.
+        val_fraction: Fraction of train used for validation.
+        seed: Seed of the validation split.
 
     Raises:
-        InputError: If groups leave a class out of the validation split, or nothing of it to train on.
+        InputError: If groups leave a class without validation images, or without training images.
     """
     names, found = dataset.class_names, {}
     if "all" in dataset.given and dataset.has_groups:
@@ -79,7 +79,7 @@ def _listed(classes: Mapping[str, tuple[int, int]]) -> str:
 
 
 def groups_digest(dataset: ImageDataset) -> str:
-    """Return 32 hexadecimal digits over which images are one group."""
+    """Return 32 hexadecimal digits that identify the grouping of images."""
     numbers = np.concatenate([split.groups for split in dataset.splits.values()])
     _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     in_order = np.argsort(np.argsort(first))[inverse.ravel()].astype("<i8")
@@ -100,7 +100,7 @@ def division_tags(dataset: ImageDataset, group_by: str, imbalance: Imbalance) ->
 
 
 def division_remarks(dataset: ImageDataset, group_by: str, imbalance: Imbalance) -> list[str]:
-    """Return what a reader must know of groups before a run's numbers."""
+    """Return remarks on groups that precede a run's numbers."""
     remarks = [
         f"{n} images of {name} were left out, because they are also in held-out splits." for name, n in _left(dataset)
     ]
@@ -119,7 +119,7 @@ def _left(dataset: ImageDataset) -> list[tuple[str, int]]:
 
 
 def seen_before(splits: Mapping[str, FeatureSplit]) -> dict[str, tuple[int, int]]:
-    """Return how many items of a split are of groups that an earlier split has, and how many there are, by pair."""
+    """Return by pair of splits how many items of the later one belong to groups in the earlier one, and the total."""
     shared = {
         f"{first}/{second}": (int(np.isin(splits[second].groups, splits[first].groups).sum()), len(splits[second]))
         for first, second in combinations([name for name in ("train", "val", "test") if name in splits], 2)
@@ -128,14 +128,14 @@ def seen_before(splits: Mapping[str, FeatureSplit]) -> dict[str, tuple[int, int]
 
 
 def log_division(run: StageRun, dataset: ImageDataset, splits: Mapping[str, FeatureSplit]) -> None:
-    """Log how many groups each split has, and lists of the images that cross splits or contradict each other.
+    """Log the number of groups in each split, and lists of images that cross splits or contradict each other.
 
-    Nothing is logged where each image is a group of its own.
+    Nothing is logged if each image is its own group.
 
     Args:
         run: The active run.
-        dataset: What the run works on.
-        splits: What it trains, validates and tests on.
+        dataset: The run's dataset.
+        splits: The splits used to train, validate and test.
     """
     if not dataset.has_groups and not dataset.n_left_out:
         return

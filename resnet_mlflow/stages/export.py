@@ -1,4 +1,4 @@
-"""Stage `export`: a classifier as files of other runtimes, written only where they agree with it on the test split."""
+"""Stage `export`: a classifier as files for other runtimes, kept only if they agree with it on the test split."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -52,12 +52,12 @@ COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What is exported.
+    """The classifier to export.
 
     Attributes:
-        classifier: Of its run, whose test images it is compared on.
-        parts: What it is made of; of a registered one what is in the package.
-        version: The registered one; None where a run was named.
+        classifier: The classifier of its run, which provides the test images for comparison.
+        parts: Its parts; for a registered one, those in the package.
+        version: The registered version; None if a run was named.
     """
 
     classifier: RunClassifier
@@ -66,7 +66,7 @@ class Source:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return where it is from, for tags and files."""
+        """Return its origin, for tags and files."""
         run = {"classifier_run": self.classifier.run.info.run_id}
         if self.version is None:
             return run
@@ -75,13 +75,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Measured:
-    """A form: what came of it, the time it takes per image, and its size.
+    """Measurements of an exported form: agreement, time per image, and size.
 
     Attributes:
-        parity: On the test split.
-        latency_ms: Of an image alone.
-        batch_ms: Of an image in a batch.
-        n_bytes: Of its files.
+        parity: Agreement on the test split.
+        latency_ms: Milliseconds for a single image.
+        batch_ms: Milliseconds per image in a batch.
+        n_bytes: Size of its files.
     """
 
     parity: Parity
@@ -91,10 +91,10 @@ class Measured:
 
 
 def run_export(config: ExportConfig) -> dict[str, Measured]:
-    """Return what came of every form, by name, after logging their files; none is where one does not agree.
+    """Return the measurements of every form, by name, after logging their files; none is logged if one does not agree.
 
     Raises:
-        InputError: If a runtime is missing, there is no such classifier, or a form does not agree with it.
+        InputError: If a runtime is missing, the classifier does not exist, or a form does not agree with it.
     """
     connect()
     check_runtimes(row for row, _ in config.forms)
@@ -131,7 +131,7 @@ def _find(config: ExportConfig) -> Source:
 
 
 def _write(config: ExportConfig, source: Source, scratch: Path) -> tuple[dict[str, Runner], dict[str, Path]]:
-    """Return what runs each form, loaded back from its files, and the folder of these."""
+    """Return a runner for each form, loaded back from its files, and the folder of these files."""
     parts = source.parts
     graphs_folder, own = scratch / "graphs", scratch / OURS
     graphs_folder.mkdir()
@@ -174,7 +174,7 @@ def _measure(
 def _pixels(
     config: ExportConfig, source: Source, images: ImageSplit, rows: NDArray[np.int64] | None = None
 ) -> Iterator[Pixels]:
-    """Yield images as they reach the network, ``(n_images, side, side, 3)`` each."""
+    """Yield images as the network receives them, ``(n_images, side, side, 3)`` each."""
     description = source.parts.description
     batches = iterate_batches(
         images,
@@ -189,7 +189,7 @@ def _pixels(
 
 
 def _training_pixels(config: ExportConfig, source: Source) -> Iterator[Pixels]:
-    """Yield training images that are evenly spread, because they come class by class."""
+    """Yield evenly spread training images, because the images are sorted by class."""
     train = source.classifier.inputs.dataset.splits["train"]
     n_images = min(config.calibration_images, len(train))
     return _pixels(config, source, train, np.linspace(0, len(train) - 1, n_images).round().astype(np.int64))

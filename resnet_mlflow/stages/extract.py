@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def run_extract(config: ExtractConfig) -> FeatureSet:
-    """Return the features of a dataset, from the store where they are, and track the run."""
+    """Return the features of a dataset, from the store if they are there, and track the run."""
     inputs = prepare(config)
     if rank() > 0:
-        return extract_untracked(config, inputs)  # One process of a distributed run tracks it: the first.
+        return extract_untracked(config, inputs)  # Only the first process of a distributed run tracks it.
     connect()
     earlier = find_interrupted({"stage": "extract", "cache_key": compute_cache_key("extract", config, inputs)})
     return _tracked_extraction(config, inputs, _present(config, inputs), earlier)
@@ -28,7 +28,7 @@ def run_extract(config: ExtractConfig) -> FeatureSet:
 def ensure_features(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
     """Return features from the local store, else from another machine's run, else by a nested run.
 
-    Those of a part are taken from those of the whole.
+    Features of a part are taken from those of the whole.
     """
     if inputs.whole is not None:
         return _part_of(ensure_features(config, inputs.whole), inputs)
@@ -46,7 +46,7 @@ def _present(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
 def _tracked_extraction(
     config: ExtractConfig, inputs: Inputs, present: FeatureSet | None, resume: str | None = None
 ) -> FeatureSet:
-    """Track features that are there, or that this run computes; ``resume`` is a run that was interrupted."""
+    """Track features that exist or that this run computes; ``resume`` is an interrupted run."""
     name = f"extract {config.backbone} {inputs.dataset.short_name}"
     tags = inputs.tags | {
         "backbone": config.backbone,
@@ -54,10 +54,10 @@ def _tracked_extraction(
         "cache_key": compute_cache_key("extract", config, inputs),
     }
     with stage_run("extract", config, name, tags, resume) as run:
-        # Under torchrun the other ranks wait for this one in the extraction.
+        # Under torchrun, the other ranks wait for this one in the extraction.
         features = _computed(run, config, inputs) if present is None or n_ranks() > 1 else present
         refuse_skipped(features, config.on_bad_image)
-        # Another process may have made them while this one waited for the lock.
+        # Another process may have computed them while this one waited for the lock.
         reused = present is not None or features.meta["worker"] != process_name()
         _log_features(run, config, inputs.without(features), features, reused)
     return features
@@ -71,7 +71,7 @@ def _computed(run: StageRun, config: ExtractConfig, inputs: Inputs) -> FeatureSe
 
 
 def extract_untracked(config: FeatureConfig, inputs: Inputs) -> FeatureSet:
-    """Return the features after computing them into the store, without a run of their own."""
+    """Return the features after computing them into the store, without a separate run."""
     if inputs.whole is not None:
         return _part_of(extract_untracked(config, inputs.whole), inputs)
     from resnet_mlflow.features.extraction import extract_features
@@ -94,12 +94,12 @@ def _log_features(run: StageRun, config: ExtractConfig, inputs: Inputs, features
         run.log_dataset(
             TrackedDataset(f"{inputs.dataset.short_name}-{name}", digest, inputs.dataset.source, profile), context=name
         )
-    # Features that were found may have come from where this tracking store was not yet, or not reached.
+    # Existing features may have been computed before this tracking store existed or was reachable.
     shared = config.share_features and not are_shared(features.key)
     if shared:
         share(run, features, inputs.store.path(features.key))
     log_division(run, inputs.dataset, features.of(inputs.dataset).splits)
-    # Set last: other machines look for this tag, and must find the features whole.
+    # Set last: other machines look for this tag, and must find complete features.
     run.set_tags({"shared_features": str(shared).lower(), "n_skipped_images": inputs.n_skipped})
     if not reused:
         run.log_metrics(

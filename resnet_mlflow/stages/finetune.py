@@ -1,4 +1,4 @@
-"""Stage `finetune`: a linear head, and as many stages of the backbone as asked for, trained together."""
+"""Stage `finetune`: a linear head and the requested stages of the backbone, trained together."""
 
 import json
 import shutil
@@ -27,22 +27,22 @@ def run_finetune(config: FinetuneConfig) -> Outcome:
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs | None = None) -> Outcome:
-    """Return the scores of one fine-tuning, on the inputs of a part where they are given.
+    """Return the scores of one fine-tuning run, on the inputs of a part if given.
 
     Args:
-        config: As given; its folds are not looked at.
-        inputs: What the run works on; prepared where there are none.
+        config: The given configuration; its folds are ignored.
+        inputs: Inputs of the run; prepared if not given.
     """
     if config.tunes:
         from resnet_mlflow.stages.tune_finetune import tune_finetune  # Optuna takes a second to import
 
         return tune_finetune(config, inputs)
-    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Reported before the dataset is read.
     inputs = inputs or prepare(config)
     cache_key = compute_cache_key("finetune", config, inputs)
     folder = inputs.cache_dir / "checkpoints" / cache_key
     folder.mkdir(parents=True, exist_ok=True)
-    # The lock lies beside the folder, which goes once training is done.
+    # The lock is next to the folder, which is removed after training.
     with held(folder.with_suffix(".lock"), "trains this network"):
         outcome = _run(config, inputs, cache_key, folder)
         shutil.rmtree(folder)
@@ -50,7 +50,7 @@ def finetune(config: FinetuneConfig, inputs: Inputs | None = None) -> Outcome:
 
 
 def _cross_validate(config: FinetuneConfig) -> Outcome:
-    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Told before the dataset is read.
+    writable_folder(default_cache_dir(config.cache_dir), "cache_dir")  # Reported before the dataset is read.
     inputs = prepare(config)
     return cross_validate(
         CrossValidation(
@@ -76,7 +76,7 @@ def _run(config: FinetuneConfig, inputs: Inputs, cache_key: str, folder: Path) -
 
 
 def _earlier_run(file: Path) -> str | None:
-    """Return the run that an interrupted training belongs to; None where there is none, or no name of one."""
+    """Return the run of an interrupted training; None if there is none, or the file names no run."""
     try:
         run_id = json.loads(file.read_text(encoding="utf-8"))["run_id"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):

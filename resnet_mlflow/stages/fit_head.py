@@ -11,7 +11,7 @@ from resnet_mlflow.tracking import stage_run
 
 
 def run_fit_head(config: FitHeadConfig) -> Outcome:
-    """Return the scores of a head fitted on features, which are extracted first where they are missing."""
+    """Return the scores of a head fitted on features, which are extracted first if missing."""
     if config.folds:
         return _cross_validate(config)
     if config.head == "all":
@@ -22,18 +22,18 @@ def run_fit_head(config: FitHeadConfig) -> Outcome:
 
 
 def fit_head(config: FitHeadConfig, inputs: Inputs | None = None) -> Outcome:
-    """Return the scores of one head, on the inputs of a part where they are given.
+    """Return the scores of one head, on the inputs of a part if given.
 
     Args:
-        config: As given; its folds are not looked at.
-        inputs: What the run works on; prepared where there are none.
+        config: The given configuration; its folds are ignored.
+        inputs: Inputs of the run; prepared if not given.
     """
     if config.tunes:
         from resnet_mlflow.stages.tune_heads import tune_head
 
         return tune_head(config, inputs)
     params = parse_head_params(config.head_params)
-    build_head(config.head, params, config.seed)  # Refused before there is a run.
+    build_head(config.head, params, config.seed)  # Refused before a run exists.
     inputs = inputs or prepare(config)
     with stage_run(inputs.stage_of("fit_head"), config, run_name(config, inputs), run_tags(config, inputs)) as run:
         inputs, splits = load_splits(config, inputs)
@@ -41,7 +41,7 @@ def fit_head(config: FitHeadConfig, inputs: Inputs | None = None) -> Outcome:
 
 
 def _cross_validate(config: FitHeadConfig) -> Outcome:
-    build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refused before there is a run.
+    build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refused before a run exists.
     inputs = prepare(config)
     return cross_validate(
         CrossValidation(

@@ -1,4 +1,4 @@
-"""What the run of a cross-validation logs: scores over folds with intervals, and all out-of-fold predictions."""
+"""Logging for a cross-validation's run: scores over folds with intervals, and all out-of-fold predictions."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Scores that predictions give item by item, and whether classes weigh the same in them.
+# Scores that can be computed item by item, and whether classes have equal weight in them.
 COUNTED = {"accuracy": False, "balanced_accuracy": True}
 UNBOUNDED = ("nll",)
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
@@ -32,7 +32,7 @@ SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
 
 @dataclass(frozen=True)
 class FoldRun:
-    """A finished fold: which one, its run, and what it predicted of the images held out."""
+    """A finished fold: its number, its run, and its predictions for the held-out images."""
 
     repeat: int
     fold: int
@@ -43,13 +43,13 @@ class FoldRun:
 def log_folds(
     run: StageRun, inputs: Inputs, config: CrossValidationConfig, folds: Sequence[FoldRun], title: str
 ) -> Outcome:
-    """Log the scores over folds, the out-of-fold predictions and what they rest on, and return the scores.
+    """Log the scores over folds, the out-of-fold predictions and their inputs, and return the scores.
 
     Args:
         run: The run of the configuration.
-        inputs: Of the whole dataset.
-        config: Says how many folds there are.
-        folds: Of all repeats.
+        inputs: Inputs for the whole dataset.
+        config: Gives the number of folds.
+        folds: Folds of all repeats.
         title: First words of the note.
     """
     import pandas as pd
@@ -83,7 +83,7 @@ def log_folds(
 
 
 def _over_pool(inputs: Inputs, pool: ImageSplit) -> Inputs:
-    """Return the inputs with the pool as one split: copies within it lie in one fold, and are no leak."""
+    """Return the inputs with the pool as one split: copies within it are in the same fold, and so are not leaks."""
     given = {} if inputs.dataset.test_is_drawn else {"test": inputs.dataset.splits["test"]}
     return replace(inputs, dataset=replace(inputs.dataset, splits={"pool": pool, **given}))
 
@@ -94,12 +94,12 @@ def _n_undecodable(inputs: Inputs, folds: Sequence[FoldRun]) -> int:
 
 
 def _pooled(folds: Sequence[FoldRun]) -> OutOfFold:
-    """Return what all folds predicted: every image once per repeat."""
+    """Return the predictions of all folds: every image once per repeat."""
     parts = ("item_ids", "labels", "predictions", "scores")
     item_ids, labels, predictions, scores = (
         np.concatenate([getattr(one.predictions, name) for one in folds]) for name in parts
     )
-    # Slices are those that all folds have; every item was of the split that a fold tests on.
+    # Only slices that all folds have; every item was in the test split of a fold.
     names = set.intersection(*(set(one.predictions.known) for one in folds)) - {"split"}
     ordered = [name for name in folds[0].predictions.known if name in names]
     known = {name: np.concatenate([one.predictions.known[name] for one in folds]) for name in ordered}
@@ -120,13 +120,13 @@ def _evaluate(predictions: Predictions, class_names: tuple[str, ...]) -> Evaluat
 def _scores(
     n_folds: int, folds: Sequence[FoldRun], pooled: OutOfFold, class_names: tuple[str, ...]
 ) -> dict[str, ResampledScore]:
-    """Return every test metric that all folds have, over folds, under its name without the split."""
+    """Return every test metric that all folds have, over folds, by its name without the split."""
     crossed = pooled.crossed()
     found = {
         name: cross_validated_score(crossed.correct, crossed.folds, classes=crossed.labels if balanced else None)
         for name, balanced in COUNTED.items()
     }
-    # Folds may agree by chance: each image once tells at least so much.
+    # Folds may agree by chance: the error over single images is a lower bound.
     least = _evaluate(_first_repeat(folds), class_names).intervals
     for name in _shared(folds, "test/"):
         if name not in found:
@@ -158,7 +158,7 @@ def _metrics(scores: Mapping[str, ResampledScore], pooled: Evaluation) -> Iterat
 
 
 def _means(folds: Sequence[FoldRun]) -> dict[str, float]:
-    """Return what validation said within training parts, by which configurations are chosen, and a fold's seconds."""
+    """Return means over folds of validation scores, by which configurations are chosen, and of seconds."""
 
     def mean(name: str) -> float:
         return float(np.mean([one.run.data.metrics[name] for one in folds]))
@@ -180,7 +180,7 @@ def _table(folds: Sequence[FoldRun]) -> "pd.DataFrame":
 
 
 def _repeat_warnings(run: StageRun, folds: Sequence[FoldRun]) -> None:
-    """Log the folds' warnings on the run of the configuration, each as the first fold that has it tells it."""
+    """Log the folds' warnings on the run of the configuration, each in the words of the first fold that has it."""
     found: dict[str, str] = {}
     for code in RUN_RULES:
         clauses = [one.run.data.tags[f"{TAG}{code}"] for one in folds if f"{TAG}{code}" in one.run.data.tags]

@@ -1,4 +1,4 @@
-"""What a run of a head is, whether its parameters were given or searched: its name, tags, features and fit."""
+"""The common parts of a head's run, with given or searched parameters: name, tags, features and fit."""
 
 import time
 from typing import Any
@@ -21,12 +21,12 @@ def run_name(config: FitHeadConfig, inputs: Inputs) -> str:
 
 
 def run_title(config: FitHeadConfig) -> str:
-    """Return what notes call the classifier of a head's run."""
+    """Return the name of a head run's classifier in notes."""
     return f"{config.method} on frozen {config.backbone}"
 
 
 def run_model(config: FitHeadConfig) -> str:
-    """Return the name of the model that a head's run leaves behind."""
+    """Return the name of the model that a head's run logs."""
     return f"{config.method} {config.backbone}"
 
 
@@ -41,7 +41,7 @@ def run_tags(config: FitHeadConfig, inputs: Inputs) -> dict[str, object]:
 
 
 def load_splits(config: FitHeadConfig, inputs: Inputs) -> tuple[Inputs, dict[str, FeatureSplit]]:
-    """Return the features named train, val and test, and the inputs with what their extraction left out."""
+    """Return the features of train, val and test, and the inputs with the images that extraction left out."""
     features = ensure_features(config, inputs)
     return inputs.without(features), partition_of(config, features, config.shots)
 
@@ -53,10 +53,10 @@ def fit_and_conclude(
 
     Args:
         run: The active run.
-        config: Head, seed, calibration and attention maps are read.
-        inputs: What the run works on.
-        splits: Features named train, val and test.
-        params: Of the head.
+        config: Settings of head, seed, calibration and attention maps.
+        inputs: Inputs of the run.
+        splits: Features of train, val and test.
+        params: Parameters of the head.
     """
     head = build_head(config.head, params, config.seed)
     run.log_head_params(head.get_params())
@@ -74,6 +74,6 @@ def fit_and_conclude(
 
 
 def with_params(config: FitHeadConfig, params: dict[str, Any]) -> FitHeadConfig:
-    """Return a configuration whose head has the given parameters."""
+    """Return a configuration with the given parameters of the head."""
     text = yaml.safe_dump(params, default_flow_style=True, width=10_000).strip()
     return config.model_copy(update={"head_params": text})

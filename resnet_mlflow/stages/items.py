@@ -1,4 +1,4 @@
-"""The images behind features, and what is known of each: its file, its group, and the slices that it lies in."""
+"""The images behind features, and the facts about each: its file, its group, and its slices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from resnet_mlflow.tracking import SLICE
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """The items of a split that is trained or judged on.
+    """The items of a split used for training or evaluation.
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
-        images: Of a split of the dataset, which are more.
-        rows: Of ``images``, in the order of the items.
-        paths: Files from the dataset's folder; empty texts where images are no files.
-        groups: What the images of each item's group have in common.
-        slices: By column of a table, what it says of each item.
+        images: Images of a split of the dataset, which may be more.
+        rows: Rows of ``images``, in the order of the items.
+        paths: Files relative to the dataset's folder; empty texts if images are not files.
+        groups: Shared value of each item's group.
+        slices: Value of each item, by column of a table.
     """
 
     split: str
@@ -40,7 +40,7 @@ class Items:
 
     @property
     def named(self) -> list[str]:
-        """Return the files of items for figures; nothing where images are no files."""
+        """Return the files of items for figures; empty if images are not files."""
         return self.paths if self.images.paths is not None else []
 
     def frame(self) -> pd.DataFrame:
@@ -50,12 +50,12 @@ class Items:
 
 
 def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: Sequence[str] = ()) -> Items:
-    """Return what is known of the items behind features.
+    """Return the items behind features.
 
     Args:
-        dataset: What the features are of.
-        split: ``train``, ``val`` or ``test``, as it is used; validation may be drawn from train.
-        features: Their items; images that could not be read have none.
+        dataset: The dataset of the features.
+        split: ``train``, ``val`` or ``test`` by its use; validation may be drawn from train.
+        features: Features of the items; unreadable images have none.
         slices: Columns of the dataset's table to include.
     """
     images = dataset.splits[split if split in dataset.splits else "train"]
@@ -72,7 +72,7 @@ def items_of(dataset: ImageDataset, split: str, features: FeatureSplit, slices: 
 
 
 def rows_of(images: ImageSplit, features: FeatureSplit) -> NDArray[np.int64]:
-    """Return the row of each feature's image: by its number, or by its content where numbers are not known."""
+    """Return the row of each feature's image, by its number, or by its content if numbers are unknown."""
     if features.items is not None and images.items is not None:
         order = np.argsort(images.items)
         places = np.searchsorted(images.items, features.items, sorter=order).clip(max=len(order) - 1)

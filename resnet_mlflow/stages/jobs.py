@@ -1,4 +1,4 @@
-"""What a worker does for another process: one run, or what several runs need, by its configuration."""
+"""Jobs of a worker for another process: one run, or work shared by several runs, from a configuration."""
 
 import json
 import logging
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def answer(request: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
-    """Do what a worker is asked for; return ``run_id`` and ``how``, or ``failed`` with the reason where it cannot be.
+    """Do a requested job; return ``run_id`` and ``how``, or ``failed`` with the reason if it is not possible.
 
     Args:
-        request: ``job``, ``kind`` and ``config``, ``place``; and what the job needs besides.
+        request: ``job``, ``kind``, ``config`` and ``place``, and further arguments of the job.
     """
     quiet_libraries()
     keep_freed_memory()
@@ -34,11 +34,11 @@ def answer(request: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
     start = time.perf_counter()
     try:
         config = _KINDS[request["kind"]](**request["config"])
-        # Tables that a stage prints are for whoever started it; here it is the study.
+        # Tables that a stage prints are for the user who started it; here the study started it.
         with use_place(Place(**request["place"])), redirect_stdout(StringIO()), own_share_of_cores():
             done = JOBS[request["job"]](config, request)
         return {"how": f"{time.perf_counter() - start:.1f} s", **done}
-    except Exception as error:  # The others go on.
+    except Exception as error:  # The others continue.
         logger.debug("traceback", exc_info=not isinstance(error, InputError))
         return {"failed": reason_of(error)}
 
@@ -77,11 +77,12 @@ def _corrupted(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_cell(config: FitHeadConfig | FinetuneConfig, parent_run_id: str = "") -> tuple[str, bool]:
-    """Return the id of the run of a cell, which is made unless it has finished before, and whether it has.
+    """Return the id of a cell's run, which is created unless it has finished before, and whether it had.
 
     Args:
-        config: Of a head or a fine-tuning.
-        parent_run_id: Where another process may have tried before, see ``end_attempts``; empty where none has.
+        config: Configuration of a head or a fine-tuning.
+        parent_run_id: Parent below which another process may have tried before, see ``end_attempts``; empty if none
+            has.
     """
     found = _begin("finetune" if isinstance(config, FinetuneConfig) else "fit_head", config, parent_run_id)
     if found:
@@ -115,7 +116,7 @@ def _comparison(config: Any, request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _begin(stage: str, config: FeatureConfig, parent_run_id: str) -> str:
-    """Return the run in which the work has finished before; empty where it is to be done."""
+    """Return the run in which the work has finished before; empty if it is still to be done."""
     key = compute_cache_key(stage, config, prepare(config))
     if parent_run_id:
         end_attempts(parent_run_id, key)

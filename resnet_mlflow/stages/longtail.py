@@ -37,17 +37,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Comparison:
-    """What the runs of a comparison have come to so far."""
+    """Results of a comparison's runs so far."""
 
     runs: list[MethodRun] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
 
 def run_longtail(config: LongtailConfig) -> bool:
-    """Run every method with every seed, except those that have finished before, and tell whether all are finished.
+    """Run every method with every seed, except finished ones, and return whether all are finished.
 
     Raises:
-        InputError: If a parameter breaks its rule, or the same comparison runs in another process.
+        InputError: If a parameter breaks its rule, or the same comparison is running in another process.
     """
     methods = choose_methods(config)
     build_head(config.head, parse_head_params(config.head_params), config.seed)  # Refuses wrong parameters early.
@@ -61,7 +61,7 @@ def run_longtail(config: LongtailConfig) -> bool:
 
 
 def choose_methods(config: LongtailConfig) -> list[str]:
-    """Return the methods that a configuration asks for, ``none`` first.
+    """Return the methods in a configuration, ``none`` first.
 
     Raises:
         InputError: If one is unknown, or does not apply to the head or to training on images.
@@ -97,7 +97,7 @@ def _run_comparison(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
 def _by_workers(
     crew: Crew, config: LongtailConfig, inputs: Inputs, methods: Sequence[str]
 ) -> dict[tuple[str, int], str]:
-    """Let workers run all methods and seeds; give the reasons of those that failed, by method and seed."""
+    """Let workers run all methods and seeds; return the reasons for failures, by method and seed."""
     crew.check(config, inputs.dataset.digest)
     features = [crew.features(config)] if config.train_layers == "fc" else []
     after = tuple(part.key for part in features)
@@ -121,10 +121,10 @@ def _by_workers(
 
 
 def run_method(config: LongtailConfig) -> str:
-    """Return the id of the run of one method with one seed, which is made unless it has finished before.
+    """Return the id of the run of one method with one seed, which is created unless it has finished before.
 
     Args:
-        config: Narrowed to the method and the seed.
+        config: Configuration narrowed to the method and the seed.
     """
     inputs = prepare(config)
     (source,) = sources(config, inputs)
@@ -164,7 +164,7 @@ def _run_task(
         finished = find_finished(task)
         with within_larger_task():
             result = finished or execute(task)
-    except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
+    except Exception as error:  # One failing method must not stop the others; Ctrl-C passes.
         reason = reason_of(error)
         comparison.failures[f"{task.method} s{task.config.seed}"] = reason
         logger.error("%s FAILED: %s", name, reason)
@@ -205,7 +205,7 @@ def _log_comparison(run: StageRun, config: LongtailConfig, inputs: Inputs, compa
 
 
 def _held_out(config: LongtailConfig, inputs: Inputs) -> float:
-    """Return the images that each seed draws for validation, over those that it leaves for training."""
+    """Return the ratio of the images that each seed draws for validation to those left for training."""
     return 0.0 if "val" in inputs.dataset.splits else config.val_fraction / (1 - config.val_fraction)
 
 

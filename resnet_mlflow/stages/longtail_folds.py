@@ -30,19 +30,19 @@ Bases = dict[str, HeadBase | None]
 
 
 def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> bool:
-    """Run every method on all folds, except on those that have finished before, and tell whether all are finished.
+    """Run every method on all folds, except finished ones, and return whether all are finished.
 
-    The training part of each fold is cut to the long tail; what is held out stays as it is.
+    The training part of each fold is reduced to the long tail; the held-out part is not changed.
 
     Raises:
-        InputError: If the images cannot be divided so, or the same comparison runs in another process.
+        InputError: If the images cannot be divided like this, or the same comparison is running in another process.
     """
     divide_all(config, inputs)
     counts = np.bincount(pool_of(inputs.dataset).labels, minlength=len(inputs.dataset.class_names))
-    parse_prior(config.test_prior, counts)  # Refused before there is a run.
+    parse_prior(config.test_prior, counts)  # Refused before a run exists.
     name = f"{comparison_name(config)} {config.repeats} x {config.folds} folds"
     tags = comparison_tags(config, inputs, methods) | {"folds": config.folds, "repeats": config.repeats}
-    # Not that of a single method, whose configuration may be the same.
+    # Differs from that of a single method, which may have the same configuration.
     key = digest_of({"comparison": compute_cache_key("longtail", config, inputs)})
     failures: dict[str, str] = {}
     with parent_run("longtail", config, name, tags, key) as run:
@@ -50,7 +50,7 @@ def cross_validate_methods(config: LongtailConfig, inputs: Inputs, methods: Sequ
         for method in methods:
             try:
                 found.append(_result(method, _cross_validate(narrow(config, method, config.seed), inputs, bases)))
-            except Exception as error:  # One failing method must not cost the others; Ctrl-C passes.
+            except Exception as error:  # One failing method must not stop the others; Ctrl-C passes.
                 failures[method] = reason_of(error)
                 logger.error("%s FAILED: %s", method, failures[method])
                 logger.debug("traceback", exc_info=not isinstance(error, InputError))

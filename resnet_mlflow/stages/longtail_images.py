@@ -75,7 +75,7 @@ class ImageSource:
         track_split(run, self.inputs, "train", FeatureSplit(nothing, train.labels, train.item_ids))
 
     def run(self, task: MethodTask) -> MethodRun:
-        """Return what a method comes to, in a nested run; methods that act afterwards share the network of none."""
+        """Return the result of a method in a nested run; methods that act after training share the network of none."""
         parts = method_parts(task.method)
         after = [part for part in parts if METHODS[part].acts_afterwards and part != BASELINE]
         in_training = tuple(part for part in parts if not METHODS[part].acts_afterwards)
@@ -88,7 +88,7 @@ class ImageSource:
             if task.method == BASELINE:
                 self.base, self.base_run_id = trained, run.run_id
             if trained is self.base:
-                # The network lies in that run, whichever method acts on its features.
+                # The network is stored in that run, whichever method acts on its features.
                 run.set_tags({"backbone_run": self.base_run_id, "features_key": trained.inputs.features_key})
             fitted = FittedMethod(trained.head, default_params(in_training), [], np.nan)
             if after:
@@ -102,7 +102,7 @@ class ImageSource:
     def _train(self, run: StageRun, task: MethodTask, parts: tuple[str, ...]) -> Trained:
         folder = self.inputs.cache_dir / "checkpoints" / task.cache_key
         folder.mkdir(parents=True, exist_ok=True)
-        # Another comparison may train the same network; the lock lies beside the folder, which goes afterwards.
+        # Another comparison may train the same network; the lock is next to the folder, which is removed afterwards.
         with held(folder.with_suffix(".lock"), "trains this network"):
             trained = self._train_in(folder, run, task, parts)
             log_training(run, trained)
@@ -139,14 +139,14 @@ class ImageSource:
     def _features(
         self, config: LongtailConfig, inputs: Inputs, weights: ResolvedWeights
     ) -> tuple[Inputs, dict[str, FeatureSplit]]:
-        """Return the features of the long-tailed dataset by a trained backbone, and what they rest on."""
+        """Return a trained backbone's features of the long-tailed dataset, and their inputs."""
         identity = identify(self.dataset, config, weights)
         tailed = dataclasses.replace(inputs, dataset=self.dataset, weights=weights, identity=identity)
         features = extract_untracked(config, tailed)
         return dataclasses.replace(tailed, dataset=self.inputs.dataset), dict(features.splits)
 
     def _base(self, task: MethodTask) -> Trained:
-        """Return the network trained with none, from its finished run where this process did not train it."""
+        """Return the network trained with none, from its finished run if this process did not train it."""
         if self.base is None:
             own = dataclasses.replace(task, config=narrow(task.config, BASELINE, task.config.seed))
             found = find_runs({"stage": own.stage, "cache_key": own.cache_key})[0]
@@ -161,13 +161,13 @@ class ImageSource:
 def build_remedy(
     parts: tuple[str, ...], train: ImageSplit, counts: NDArray[np.int64], config: LongtailConfig, loss: LongTailLoss
 ) -> Remedy:
-    """Return the rows and the loss of the methods that act in training, with their default hyperparameters."""
+    """Return the rows and the loss for methods that act in training, with their default hyperparameters."""
     rows = build_row_sampler(parts, train.labels, len(counts), config.epochs, config.seed)
     return Remedy(rows, loss, loss.on_epoch)
 
 
 def head_of(layer: nn.Module, n_classes: int) -> HeadBase:
-    """Return the head that gives the logits of a trained last layer; cosines become logits by its scale."""
+    """Return the head with the logits of a trained last layer; its scale turns cosines into logits."""
     classes = list(range(n_classes))
     if isinstance(layer, NormalizedLinear):
         head = from_linear(scaled_directions(layer), np.zeros(n_classes), classes)

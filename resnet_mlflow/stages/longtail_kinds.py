@@ -1,4 +1,4 @@
-"""Which kind of source the methods of a comparison work on: features, or images."""
+"""The kind of source for the methods of a comparison: features, or images."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from resnet_mlflow.stages.preparation import Inputs
 
 
 def sources(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
-    """Yield what the methods of each seed work on."""
+    """Yield the source for the methods of each seed."""
     if config.train_layers == "fc":
         return on_features(config, inputs)
     from resnet_mlflow.stages.longtail_images import on_images  # torch and Lightning take seconds to import

@@ -1,4 +1,4 @@
-"""One method with one seed, as a run of its own: what it logs, and what of it is read back later."""
+"""One method with one seed as a separate run: what it logs, and what is read back later."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class MethodTask:
 
     Attributes:
         config: The comparison's configuration, narrowed to this method and seed.
-        inputs: What it works on.
+        inputs: Its inputs.
         train_counts: Training images per class.
     """
 
@@ -51,7 +51,7 @@ class MethodTask:
 
     @property
     def model(self) -> str:
-        """Return the name of the model that the run leaves behind."""
+        """Return the name of the model that the run logs."""
         return f"{self.method} {self.config.place} {self.config.backbone}"
 
     @property
@@ -75,22 +75,22 @@ class MethodTask:
 
     @property
     def cache_key(self) -> str:
-        """Return what stands for everything that the run's numbers follow from."""
+        """Return the key of everything that determines the run's numbers."""
         return compute_cache_key("longtail", self.config, self.inputs)
 
 
 def narrow(config: LongtailConfig, method: str, seed: int) -> LongtailConfig:
-    """Return the configuration of one method and seed; what other methods are compared leaves it as it is."""
+    """Return the configuration of one method and seed, which does not depend on the other methods compared."""
     return config.model_copy(update={"methods": method, "seeds": "", "seed": seed})
 
 
 def comparison_name(config: LongtailConfig) -> str:
-    """Return the name of the run that the methods' runs lie under."""
+    """Return the name of the parent run of the methods' runs."""
     return f"longtail {config.place} {config.backbone} F{config.imbalance_factor:g}"
 
 
 def comparison_tags(config: LongtailConfig, inputs: Inputs, methods: Sequence[str]) -> dict[str, object]:
-    """Return the tags of the run that the methods' runs lie under."""
+    """Return the tags of the parent run of the methods' runs."""
     return {
         **inputs.tags,
         "backbone": config.backbone,
@@ -102,7 +102,7 @@ def comparison_tags(config: LongtailConfig, inputs: Inputs, methods: Sequence[st
 
 
 def find_finished(task: MethodTask) -> MethodRun | None:
-    """Return what the task's run left behind, if one has finished."""
+    """Return the results of the task's run, if one has finished."""
     runs = find_runs({"stage": task.stage, "cache_key": task.cache_key})
     if not runs:
         return None
@@ -125,7 +125,7 @@ def find_finished(task: MethodTask) -> MethodRun | None:
 
 
 def method_run(task: MethodTask) -> AbstractContextManager[StageRun]:
-    """Return the task's run, to be entered."""
+    """Return the task's run as a context to enter."""
     return stage_run(task.stage, task.config, task.name, task.tags)
 
 
@@ -145,7 +145,7 @@ def log_fitted(
     outcome = conclude(
         run, task.inputs, fitted.head, splits, task.config, title, task.model, times, step, more, scarce=True
     )
-    if not task.config.n_trials:  # trials go as far as a hyperparameter does
+    if not task.config.n_trials:  # trials cover the full range of a hyperparameter
         tried = [params for params, _ in fitted.curve]
         review_run(run, RunFacts(searched=tuple(searched_on_grid(task.method, fitted.chosen, tried))))
     test = outcome.evaluations["test"]
@@ -162,7 +162,7 @@ def log_fitted(
 
 
 def log_choice(run: StageRun, fitted: FittedMethod) -> None:
-    """Log which hyperparameters validation chose, and its balanced accuracy at each that was tried."""
+    """Log the hyperparameters chosen on validation data, and the balanced accuracy of all those tried."""
     if not fitted.chosen:
         return
     run.set_tags({f"chosen.{name}": f"{value:g}" for name, value in fitted.chosen.items()})
@@ -174,26 +174,26 @@ def log_choice(run: StageRun, fitted: FittedMethod) -> None:
 
 
 def thresholds(config: LongtailConfig, train_counts: NDArray[np.int64]) -> tuple[int, int]:
-    """Return above how many training images a class is many, and below how many few."""
+    """Return the thresholds of training images above which a class is many, and below which it is few."""
     return group_tertiles(train_counts) if config.grouping == "tertiles" else (config.many_above, config.few_below)
 
 
 def further_scores(
     config: LongtailConfig, train_counts: NDArray[np.int64], implied: NDArray[np.float64]
 ) -> Callable[[Evaluation], dict[str, float]]:
-    """Return what adds to an evaluation its scores by class size, and those under the test prior.
+    """Return a function that adds scores by class size and under the test prior to an evaluation.
 
     Args:
-        config: Grouping and test prior are read.
+        config: Settings of grouping and test prior.
         train_counts: Training images per class.
-        implied: Class shares that the classifier's scores are made for.
+        implied: Class prior implied by the classifier's scores.
     """
     many, few = thresholds(config, train_counts)
     prior = parse_prior(config.test_prior, train_counts)
 
     def scores(evaluation: Evaluation) -> dict[str, float]:
         metrics = long_tail_metrics(evaluation, train_counts, many, few)
-        # MLflow cannot average over what is not there: groups without classes have no metric.
+        # MLflow cannot average over missing values: groups without classes have no metric.
         metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
         if prior is not None:
             metrics |= _prior_scores(evaluation, prior, implied)
@@ -203,7 +203,7 @@ def further_scores(
 
 
 def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Return the class shares that ``test_prior`` spells; ``None`` where they are all alike.
+    """Return the class shares in ``test_prior``; ``None`` if uniform.
 
     Raises:
         InputError: If it is not one positive number per class.
@@ -225,7 +225,7 @@ def parse_prior(text: str, train_counts: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def _prior_scores(evaluation: Evaluation, prior: NDArray[np.float64], implied: NDArray[np.float64]) -> dict[str, float]:
-    """Return accuracy where classes have the shares ``prior``: of the plain decision, and of the corrected one."""
+    """Return the accuracies, plain and corrected, if classes have the shares ``prior``."""
     tiny = np.finfo(np.float64).tiny  # a probability of 0 stays the last choice
     scores = np.log(np.maximum(evaluation.probabilities, tiny)) + prior_offsets(prior, implied)
     right = {"prior_accuracy": evaluation.predictions, "prior_accuracy_corrected": scores.argmax(axis=1)}

@@ -1,4 +1,4 @@
-"""What the methods of one seed work on: long-tailed features, or long-tailed images."""
+"""Sources for the methods of one seed: long-tailed features, or long-tailed images."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Source(Protocol):
         """Log the long-tailed training items as a dataset of the comparison's run."""
 
     def run(self, task: MethodTask) -> MethodRun:
-        """Return what a method comes to on them, in a nested run."""
+        """Return the result of a method on them, in a nested run."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class FeatureSource:
         track_split(run, self.inputs, "train", self.splits["train"])
 
     def run(self, task: MethodTask) -> MethodRun:
-        """Return what a method comes to, in a nested run."""
+        """Return the result of a method, in a nested run."""
         config = task.config
         with method_run(task) as run:
             start = time.perf_counter()
@@ -71,7 +71,7 @@ class FeatureSource:
 
 
 def on_features(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
-    """Yield the long-tailed features of each seed; they are extracted first where they are missing."""
+    """Yield the long-tailed features of each seed; they are extracted first if missing."""
     features = ensure_features(config, inputs)
     for seed in config.all_seeds:
         splits = partition_of(config.model_copy(update={"seed": seed}), features)
@@ -82,6 +82,6 @@ def on_features(config: LongtailConfig, inputs: Inputs) -> Iterator[Source]:
 def draw_rows(
     labels: NDArray[np.int64], groups: NDArray[np.int64], config: LongtailConfig, inputs: Inputs, seed: int
 ) -> NDArray[np.int64]:
-    """Return the training rows that stay; validation has been drawn before, and stays as it was."""
+    """Return the training rows to keep; validation was drawn before and does not change."""
     names = inputs.dataset.class_names
     return draw_long_tail(labels, config.profile, config.imbalance_factor, config.class_order, seed, names, groups)

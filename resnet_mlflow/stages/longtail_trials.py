@@ -17,14 +17,14 @@ Fit = Callable[[MethodTask, Mapping[str, float]], FittedMethod]
 
 
 def search(parent_run_id: str, task: MethodTask, fit: Fit) -> FittedMethod:
-    """Return the fitted method of the best trial by balanced accuracy on validation, with all trials as its curve.
+    """Return the fitted method of the best trial by balanced validation accuracy, with all trials as its curve.
 
     The first trial has the method's defaults. A method without hyperparameters is fitted once, without trials.
 
     Args:
-        parent_run_id: The method's run, which trials lie under.
-        task: The method; its configuration says how many trials there are.
-        fit: Task and hyperparameters to the fitted method.
+        parent_run_id: The method's run, the parent of the trials.
+        task: The method; its configuration gives the number of trials.
+        fit: Maps a task and hyperparameters to the fitted method.
     """
     if not hyperparameters(task.method):
         return fit(task, {})

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 def run_main(config: MainConfig) -> bool:
-    """Run a study's cells, except those that have finished before, and tell whether every cell is finished now.
+    """Run a study's cells, except finished ones, and return whether every cell is finished now.
 
     Raises:
-        InputError: If the study is not valid, or is running in another process.
+        InputError: If the study is invalid, or is running in another process.
     """
     given = {name: value for name in ("dataset", "cache_dir") if (value := getattr(config, name))}
     study = load_study(config.study, config.set)
@@ -47,11 +47,11 @@ def run_main(config: MainConfig) -> bool:
     with parent_run("study", config, f"study {study.name}", tags, key) as run:
         run.log_json(study.model_dump(mode="json"), "study.json")
         todo, few, tails = list(cells(study)), list(few_shot_cells(study)), list(comparisons(study))
-        # First, so that cells can tell their score without the twins that it finds.
+        # First, so that cells can report their score without the twins that it finds.
         unaudited = _audit(study)
         with crew_of(config, run.run_id) as crew:
             done = do_cells([*todo, *few], tails, crew)
-            # Seeds of few shots are samples of images, not the study's: they are compared in tables of their own.
+            # Few-shot seeds are samples of images, not the study's seeds: they are compared in separate tables.
             results = done.of(todo)
             failures = unaudited | done.failures | _test_robustness(study, results, crew)
         if study.folds:
@@ -74,7 +74,7 @@ def run_main(config: MainConfig) -> bool:
 
 
 def _log_summary(run: StageRun, results: list[CellResult], n_parts: int, n_failed: int) -> None:
-    """Log what a list of studies shows of each: how many cells, how many failed, and the best by validation."""
+    """Log the values for lists of studies: numbers of cells and failures, and the best by validation."""
     metrics = {"study/n_cells": float(n_parts), "study/n_failed": float(n_failed)}
     score = "cv_accuracy" if any("cv_accuracy" in result.metrics for result in results) else "val/accuracy"
     judged = [result for result in results if score in result.metrics]
@@ -86,7 +86,7 @@ def _log_summary(run: StageRun, results: list[CellResult], n_parts: int, n_faile
 
 
 def _audit(study: Study) -> dict[str, str]:
-    """Audit the study's dataset, if it asks for that and it was not done before; give the reason of a failure."""
+    """Audit the study's dataset, if requested and not done before; return the reason for a failure."""
     config = audit_config(study)
     if config is None:
         return {}
@@ -106,7 +106,7 @@ def _audit(study: Study) -> dict[str, str]:
 
 
 def _test_robustness(study: Study, results: list[CellResult], crew: Crew | None) -> dict[str, str]:
-    """Test the cells that finished under corruption, as the study asks for; give reasons of failures by name."""
+    """Test the finished cells under corruption, as the study requests; return reasons for failures by name."""
     run_ids = {result.cell: result.run_id for result in results}
     if not study.robustness:
         return {}

@@ -1,4 +1,4 @@
-"""The model card of a version: what runs know of it, gathered, and logged to the run that promoted it."""
+"""The model card of a version: collected from runs, and logged to the run that promoted it."""
 
 import json
 import shlex
@@ -58,11 +58,11 @@ def log_model_card(
     """Log the card of a version to the active run, and link it from the version's description.
 
     Args:
-        run: Of the promotion, after all else was logged to it.
-        config: Of the promotion.
-        dataset: What the version was judged on.
-        evidence: How well it did.
-        version: As it is registered.
+        run: Run of the promotion, after everything else has been logged to it.
+        config: Configuration of the promotion.
+        dataset: The dataset that the version was evaluated on.
+        evidence: Evidence on its quality.
+        version: The registered version.
     """
     run.flush()
     current = numbered_version(version.name, version.version)
@@ -76,7 +76,7 @@ def log_model_card(
 
 
 def load_card(version: ModelVersion) -> dict[str, str]:
-    """Return the card of a version, by the names of its files; nothing where it has none, or its run is gone."""
+    """Return the card of a version, by file name; empty if it has none, or its run is gone."""
     run_id = version.tags.get(CARD_TAG, "")
     try:
         return {name: load_text(run_id, name) for name in (PAGE, TEXT)} if run_id else {}
@@ -85,7 +85,7 @@ def load_card(version: ModelVersion) -> dict[str, str]:
 
 
 def with_link(description: str, run_id: str) -> str:
-    """Return a version's description with a link to its card behind the first paragraph."""
+    """Return a version's description with a link to its card after the first paragraph."""
     link = f"Model card: [{PAGE}]({run_address(run_id)}/artifacts/{PAGE}), in run {run_id}."
     kept = [part for part in description.split("\n\n") if not part.startswith("Model card: ")]
     return "\n\n".join([*kept[:1], link, *kept[1:]])
@@ -150,12 +150,12 @@ def _power(run_ids: list[str]) -> Mapping[str, Any] | None:
         except MissingArtifactError:
             continue
         except InputError as error:
-            return {"sentence": str(error)}  # the card's section says what is missing in it
+            return {"sentence": str(error)}  # the card's section reports what is missing
     return None
 
 
 def _took(judged: Run, fitted: Run) -> Iterator[tuple[str, str, float, float | None]]:
-    """Yield what runs behind a classifier did, their ids, seconds and joules."""
+    """Yield the work of the runs behind a classifier, with their ids, seconds and joules."""
     key = fitted.data.tags.get("features_key", "")
     extracted = find_runs({"stage": "extract", "features_key": key})[-1:] if key else []
     network = fitted.data.tags.get("backbone_run", "")

@@ -45,10 +45,10 @@ class Look:
     """The result of a check.
 
     Attributes:
-        run_id: Of its run.
-        number: Which of the version's looks it is, from 1.
-        alert: Whether a change was noticed.
-        changes: What each test says.
+        run_id: ID of its run.
+        number: Number of this look at the version, from 1.
+        alert: Whether a change was detected.
+        changes: Result of each test.
     """
 
     run_id: str
@@ -62,11 +62,11 @@ class _Batch:
     """The images of a check.
 
     Attributes:
-        paths: Of those that could be read; what predictions call them.
-        pool: What is known of them, beside the reference.
-        bad: Those that could not be read.
-        description: What they are, in words.
-        folder: Where the paths start at; None where there are answers alone.
+        paths: Paths of the readable images, as in predictions.
+        pool: Facts about the images, with the reference.
+        bad: Images that could not be read.
+        description: Description of the images.
+        folder: Folder that paths are relative to; None if there are only answers.
     """
 
     paths: list[str]
@@ -77,15 +77,15 @@ class _Batch:
 
 
 def run_monitor(config: MonitorConfig) -> Look:
-    """Check images, and return the result, which is logged as a run with a report.
+    """Check images and return the result, which is also logged as a run with a report.
 
     Raises:
-        InputError: If there is no such model or batch, the model has no reference, or the batch is too small.
+        InputError: If the model or batch does not exist, the model has no reference, or the batch is too small.
     """
     connect()
     version = promoted_version(config.model)
     source = find_source(config.source, config.since, config.until)
-    # By number: an alias may move meanwhile.
+    # By number, because an alias may move meanwhile.
     classifier, reference = load_monitored(f"models:/{version.name}/{version.version}", config.device)
     batch = _read(config, source, classifier, reference)
     with ExitStack() as stack:
@@ -98,16 +98,16 @@ def run_monitor(config: MonitorConfig) -> Look:
 
 
 def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: ExitStack) -> tuple[StageRun, int]:
-    """Return the run of the look and its number, which no other look at the version has.
+    """Return the run of the look and its number, which is unique for the version.
 
-    The same images have the number that they had: asking again is no new look.
+    The same images keep their number: repeating a check is not a new look.
     """
     own = {"model_name": version.name, "model_version": str(version.version), "classifier_run": version.tags["run_id"]}
     with start_lock(f"monitor {version.name} {version.version}", f"a check of {version.name}"):
         looks = {
             run.data.tags.get(BATCH_TAG, ""): _number(run.data.tags.get(LOOK_TAG, ""))
             for run in find_runs({"stage": "monitor", **own}, status=None)
-            # `mlflow run` lets a run whose process ended with another code than 0 end FAILED, an alert's, too.
+            # `mlflow run` ends a run as FAILED for any exit code but 0, even that of an alert.
             if run.info.status == "RUNNING" or ALERT_TAG in run.data.tags
         }
         number = looks.get(digest) or 1 + max(looks.values(), default=0)
@@ -118,7 +118,7 @@ def _begin(config: MonitorConfig, version: ModelVersion, digest: str, stack: Exi
 
 
 def _number(text: str) -> int:
-    """Return the number that a tag holds; 0 where somebody else wrote another text there."""
+    """Return the number in a tag; 0 if someone else has written other text there."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
@@ -149,7 +149,7 @@ def _of_images(
     classifier: Classifier,
     reference: Reference,
 ) -> _Batch:
-    """Return what is known of images of files, at most ``max_images``."""
+    """Return facts about images in files, at most ``max_images``."""
     rows = np.sort(np.random.default_rng(0).permutation(len(names))[: config.max_images])
     meter, bad = Meter(len(rows)), []
     features = np.zeros((len(rows), len(reference.space.center)), dtype=np.float32)
@@ -177,7 +177,7 @@ def _of_images(
 
 
 def _change_json(change: Change) -> dict[str, Any]:
-    """Return a change as the report's JSON has it; the key of its description is older than the attribute's name."""
+    """Return a change for the report's JSON; the key of its description is older than the attribute's name."""
     return {"message" if name == "description" else name: value for name, value in asdict(change).items()}
 
 

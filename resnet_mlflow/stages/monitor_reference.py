@@ -1,4 +1,4 @@
-"""What a promotion leaves for monitor: a reference of held-out images, and how soon it notices changes."""
+"""What a promotion provides for monitoring: a reference of held-out images, and how soon changes are detected."""
 
 import logging
 from contextlib import suppress
@@ -38,16 +38,16 @@ _HELD_OUT = ("val", CALIBRATION)
 
 
 def make_reference(classifier: RunClassifier, rules: Rules | None) -> Reference | None:
-    """Return what later images are compared with: those of validation and those kept aside, one of each group.
+    """Return the reference for later images: validation images and those set aside, one of each group.
 
-    Head and network were not fitted on them, so that their features and confidences are like those of new images.
+    Head and network were not fitted on them, so their features and confidences resemble those of new images.
 
     Args:
-        classifier: The candidate's.
-        rules: When it declines to answer; None: it always does.
+        classifier: The candidate's classifier.
+        rules: Rules for withholding an answer; None means that it always answers.
 
     Returns:
-        None where there are too few; the reason is logged.
+        None if there are too few images; the reason is logged.
     """
     splits = fitted_splits(classifier)
     held_out = joined_features([splits[name] for name in _HELD_OUT if name in splits])
@@ -62,7 +62,7 @@ def make_reference(classifier: RunClassifier, rules: Rules | None) -> Reference 
 
 
 def _pictures_of(classifier: RunClassifier, items: FeatureSplit) -> NDArray[np.float32]:
-    """Return pictures of some of the items as they are measured, ``(n_items, 3)``; NaN of the others."""
+    """Return picture measurements of some of the items, ``(n_items, 3)``; NaN for the others."""
     partition = image_partition(classifier.config, inputs_as_fitted(classifier))
     place = {
         item_id: (name, row)
@@ -73,7 +73,7 @@ def _pictures_of(classifier: RunClassifier, items: FeatureSplit) -> NDArray[np.f
     measured = np.full((len(items), len(PICTURES)), np.nan, dtype=np.float32)
     for row in sample_rows(items.labels, N_PICTURES, 0).tolist():
         name, own = place[str(items.item_ids[row])]
-        with suppress(BadImageError):  # its run has left it out, or had failed
+        with suppress(BadImageError):  # its run has left it out, or has failed
             measured[row] = measure_pictures(partition[name].read_image(own)[None])[0]
     return measured
 
@@ -86,11 +86,11 @@ def load_monitored(uri: str, device: str = "auto") -> tuple[Classifier, Referenc
     """Return a promoted classifier, and the reference that it was packaged with.
 
     Args:
-        uri: Of the model.
-        device: Where its network runs.
+        uri: Address of the model.
+        device: Device of its network.
 
     Raises:
-        NoReferenceError: If it has none.
+        NoReferenceError: If it has no reference.
     """
     with scratch_folder() as folder:
         downloaded = download_classifier(uri, folder)
@@ -106,25 +106,25 @@ def load_monitored(uri: str, device: str = "auto") -> tuple[Classifier, Referenc
 
 
 def corrupted_sets(config: PowerConfig) -> tuple[CorruptedSet, ...]:
-    """Return the corruptions whose power curves are asked for.
+    """Return the corruptions with requested power curves.
 
     Raises:
-        InputError: If one is unknown.
+        InputError: If one of them is unknown.
     """
     return build_cells(parse_corruptions(config.power_corruptions), SEVERITIES) if config.power_curve else ()
 
 
 def measure_power(run: StageRun, config: PowerConfig, classifier: RunClassifier, uri: str) -> str:
-    """Return how soon monitor notices corruptions of test images, in a sentence, and log the whole to the run.
+    """Return a sentence on how soon monitoring detects corruptions of test images, and log the details to the run.
 
     Args:
-        run: Of the promotion.
-        config: Which corruptions, of how many images.
-        classifier: The candidate's.
-        uri: Of the model that it was packaged as.
+        run: Run of the promotion.
+        config: Corruptions, and number of images.
+        classifier: The candidate's classifier.
+        uri: Address of its packaged model.
 
     Returns:
-        Nothing where there are too few test images, or no reference; the reason is logged.
+        An empty text if there are too few test images, or no reference; the reason is logged.
 
     Raises:
         InputError: If a corruption is unknown, or the images are too small for it.
@@ -163,13 +163,13 @@ def _test_images(config: PowerConfig, classifier: RunClassifier) -> ImageSplit:
 
 
 class _Tested:
-    """A classifier in front of its test images.
+    """A classifier applied to its test images.
 
     Args:
-        classifier: The candidate's, which knows how images are read.
-        packaged: The same as it is registered.
-        reference: Of its held-out images.
-        images: Of its test split.
+        classifier: The candidate's classifier, which knows how to read images.
+        packaged: The same classifier as registered.
+        reference: Reference of its held-out images.
+        images: Images of its test split.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class _Tested:
         self._clean, self._corrupted = ImagesUnderTest(images, size, 0, ()), choose_images(images, size, 0)
 
     def pool(self, cell: CorruptedSet) -> Pool:
-        """Return the images under a corruption, beside the reference."""
+        """Return the images under a corruption, with the reference."""
         return Pool(self._reference, self._observed(self._clean if cell == CLEAN else self._corrupted, cell))
 
     def _observed(self, images: ImagesUnderTest, cell: CorruptedSet) -> Observed:

@@ -1,4 +1,4 @@
-"""What a run of a fine-tuning is, whether its parameters were given or searched: its tags, training and scores."""
+"""The common parts of a fine-tuning's run, with given or searched parameters: tags, training and scores."""
 
 import dataclasses
 import logging
@@ -59,7 +59,7 @@ def run_name(config: FinetuneConfig, inputs: Inputs) -> str:
 
 
 def trains_on_stored_features(config: FinetuneConfig) -> bool:
-    """Return whether nothing but stored features is needed for training, and for all trials of a study."""
+    """Return whether stored features suffice for training, and for all trials of a study."""
     return trains_on_features(config) and not config.tunes
 
 
@@ -79,9 +79,9 @@ def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
 
     Args:
         run: The active run.
-        config: As given, or as a study found it.
-        inputs: What the run works on.
-        folder: Of the checkpoint.
+        config: The given configuration, or the best of a study.
+        inputs: Inputs of the run.
+        folder: Folder of the checkpoint.
         key: Fingerprint of the checkpoint.
     """
     start = time.perf_counter()
@@ -101,7 +101,7 @@ def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
 
 
 def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
-    """Train the linear layer on stored features: the frozen backbone would return the same in every epoch."""
+    """Train the linear layer on stored features: the frozen backbone would give the same ones in every epoch."""
     features = ensure_features(config, inputs)
     inputs = inputs.without(features)
     splits = partition_of(config, features)
@@ -114,7 +114,7 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
 
 
 def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
-    """Train the network on images; its backbone is then frozen, and the head judged on its features."""
+    """Train the network on images; its backbone is then frozen, and the head is evaluated on its features."""
     network, taken = _network(config, inputs)
     history = list(logged_epochs(run, _epochs(network, config, inputs, folder / "last.ckpt", key), config.epochs))
     leave_ranks()
@@ -124,7 +124,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
         save_backbone(network.backbone, backbone_file, inputs.preprocessing)
         weights = trained_weights(config.backbone, backbone_file, inputs.weights, config.train_layers)
         inputs = dataclasses.replace(inputs.with_weights(weights), weights_taken=taken)
-    # Not tracked as an extraction of its own: the features belong to this run's backbone.
+    # Not tracked as a separate extraction: the features belong to this run's backbone.
     features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
     splits = partition_of(config, features)
@@ -133,7 +133,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
 
 
 def assist_training(config: FinetuneConfig) -> None:
-    """Train beside the first of several ``torchrun`` processes, which logs what comes of it."""
+    """Train together with the first of several ``torchrun`` processes, which logs the results."""
     inputs = prepare(config)
     for _ in _epochs(_network(config, inputs)[0], config, inputs):
         pass
@@ -141,7 +141,7 @@ def assist_training(config: FinetuneConfig) -> None:
 
 
 def _network(config: FinetuneConfig, inputs: Inputs) -> tuple[FinetuneNetwork, str]:
-    """Return the network before training, and which tensors of a weights file it took."""
+    """Return the network before training, and which tensors of a weights file it uses."""
     backbone = load_backbone(config.backbone, inputs.weights)
     layer = build_linear(BACKBONES[config.backbone].n_features, len(inputs.dataset.class_names), config.seed)
     return FinetuneNetwork(backbone.network, layer, config.train_layers), backbone.taken
@@ -163,26 +163,26 @@ def _epochs(
 
 
 def trained_weights(backbone: str, file: Path, start: ResolvedWeights, train_layers: str) -> ResolvedWeights:
-    """Return the weights that a training wrote to a file, called after those that it started from.
+    """Return the weights that training wrote to a file, named after those that it started from.
 
     Args:
         backbone: Name of the network.
-        file: Of the trained backbone.
-        start: What the training started from.
-        train_layers: What was trained.
+        file: File of the trained backbone.
+        start: Weights that training started from.
+        train_layers: The trained layers.
     """
     found = resolve_weights(backbone, str(file), 0)
     return dataclasses.replace(found, label=f"{start.label}, trained further ({train_layers})")
 
 
 def image_splits(config: DataConfig, inputs: Inputs) -> tuple[ImageSplit, ImageSplit]:
-    """Return the images to train on and to validate on, the same ones as ``features.identity.partition`` picks."""
+    """Return the images for training and validation, the same ones as in ``features.identity.partition``."""
     splits = image_partition(config, inputs)
     return splits["train"], splits["val"]
 
 
 def image_partition(config: DataConfig, inputs: Inputs) -> dict[str, ImageSplit]:
-    """Return the images of ``train``, ``val`` and, where some are kept aside, ``calibration``."""
+    """Return the images of ``train``, ``val`` and, if some are set aside, ``calibration``."""
     train, val = inputs.dataset.splits["train"], inputs.dataset.splits.get("val")
     if val is None:
         train, val = _parted(train, config.val_fraction, config, inputs)
@@ -203,7 +203,7 @@ def _classes(inputs: Inputs) -> list[int]:
 
 
 def logged_epochs(run: StageRun, epochs: Iterator[EpochResult], n_epochs: int) -> Iterator[EpochResult]:
-    """Yield the epochs, each logged once: a continued run has the earlier ones already."""
+    """Yield the epochs, each logged once: a continued run already has the earlier ones."""
     with progress(n_epochs, "epochs", "training") as bar:
         for result in _logged(run, epochs):
             bar.set_postfix_str(f"val accuracy {result.val_metrics['accuracy']:.4f}")
@@ -235,7 +235,7 @@ def _logged(run: StageRun, epochs: Iterator[EpochResult]) -> Iterator[EpochResul
 
 
 def log_training(run: StageRun, trained: Trained) -> None:
-    """Log what came of a training: its best epoch, learning curves, and the backbone where that changed."""
+    """Log the results of training: its best epoch, learning curves, and the backbone if it changed."""
     best = max((result.epoch for result in trained.history if result.improved), default=0)
     run.set_tags({"best_epoch": best, "features_key": trained.inputs.features_key})
     with run.artifacts() as folder:

@@ -32,14 +32,14 @@ from resnet_mlflow.uncertainty.unlike import fit_score, score_images
 logger = logging.getLogger(__name__)
 
 FOLDER_KIND = "folder:"
-# Batches of another size round otherwise, and so may a few images in a thousand.
+# Batches of another size round differently, which may affect a few images in a thousand.
 ROUNDING = 0.01
 Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Others:
-    """What scores are tried on.
+    """Images for testing scores.
 
     Attributes:
         splits: Other images by source.
@@ -54,15 +54,15 @@ class Others:
 
 
 def find_others(config: PromoteConfig, dataset: ImageDataset, *, is_divided: bool = False) -> Others:
-    """Return the images that a configuration names, at most ``ood_images`` of each.
+    """Return the images named by a configuration, at most ``ood_images`` of each source.
 
     Args:
-        config: Names them.
-        dataset: The classifier's own.
-        is_divided: Whether the candidate is a cross-validation, whose classifier trains on all that it was judged on.
+        config: Names the images.
+        dataset: The classifier's own dataset.
+        is_divided: Whether the candidate is a cross-validation, whose classifier trains on all evaluated images.
 
     Raises:
-        InputError: If there are none, some of them are images of the dataset itself, or that has no test split left.
+        InputError: If there are none, some are images of the dataset itself, or the dataset has no test split left.
     """
     if is_divided and dataset.test_is_drawn and (config.ood or config.ood_corruptions):
         raise InputError(
@@ -88,7 +88,7 @@ def find_others(config: PromoteConfig, dataset: ImageDataset, *, is_divided: boo
 
 def _other(name: str, config: PromoteConfig) -> tuple[str, ImageSplit]:
     if name.startswith(FOLDER_KIND):
-        # Any folder: what its images are called does not matter.
+        # Any folder: the names of its images do not matter.
         folder = user_path(name.removeprefix(FOLDER_KIND), "ood")
         return folder.name or folder.resolve().name, _images_of(folder, config)
     plain = {one: DatasetConfig.model_fields[one].default for one in ("group_by", "corrections", "duplicates")}
@@ -111,7 +111,7 @@ def _id_of(path: Path, max_pixels: int) -> str:
     try:
         return content_id(read_content(path, max_pixels))
     except BadImageError:
-        return ""  # decoding it says what is wrong, or passes it over
+        return ""  # decoding reports the problem, or skips it
 
 
 def _sample(split: ImageSplit, n_images: int) -> ImageSplit:
@@ -123,17 +123,17 @@ def try_on_others(
 ) -> dict[str, dict[str, Detection]]:
     """Return how well each score separates other images from the classifier's test images, by source and score.
 
-    Before that, the classifier is right as often on its test images, computed anew, as its run had logged: scores of
-    images that are prepared in another way tell nothing.
+    First, the accuracy on the test images is computed again and must equal the logged one: scores of differently
+    preprocessed images would be meaningless.
 
     Args:
-        run: Of the promotion, that figures are logged to.
-        config: How many images.
-        classifier: The candidate's.
-        others: What it is tried on.
+        run: Run of the promotion, for the figures.
+        config: Number of images.
+        classifier: The candidate's classifier.
+        others: Images to test on.
 
     Raises:
-        InputError: If that is not so, or an image cannot be decoded.
+        InputError: If the accuracies differ, or an image cannot be decoded.
     """
     tested = _Tested.of(config, classifier)
     own = tested.features(tested.images, CLEAN)
@@ -152,12 +152,12 @@ def try_on_others(
 
 @dataclass(frozen=True, eq=False)
 class _Tested:
-    """A classifier in front of images.
+    """A classifier applied to images.
 
     Attributes:
-        config: How many images.
-        classifier: The candidate's.
-        images: Of its test split.
+        config: Number of images.
+        classifier: The candidate's classifier.
+        images: Images of its test split.
         form: Its backbone.
     """
 
@@ -202,7 +202,7 @@ class _Tested:
         return score_images(name, arrays, features, self.classifier.head.logits(features))
 
     def checked_accuracy(self, features: Features) -> float:
-        """Return the accuracy on clean test images, refused where the run had logged another."""
+        """Return the accuracy on clean test images; it must equal the one logged by the run."""
         right = self.classifier.head.predict(features) == self.images.labels
         logged = self.classifier.run.data.metrics.get("test/accuracy")
         whole = len(self.images) == self.classifier.inputs.dataset.splits["test"].labels.size

@@ -1,4 +1,4 @@
-"""A run's classifier as one servable model, checked against what the run had logged."""
+"""A run's classifier as one servable model, checked against the run's logged predictions."""
 
 import io
 from collections.abc import Iterator
@@ -25,26 +25,26 @@ from resnet_mlflow.tracking import PackagedModel, Predictions, download_classifi
 from resnet_mlflow.uncertainty.rules import Rules
 
 EXAMPLE_SIDE = 64
-# Scores this near may change places: bf16 keeps three digits, and another batch size adds in another order.
+# Scores this close may swap: bf16 keeps three digits, and another batch size changes the order of summation.
 NEARLY_EQUAL = 0.01
 
 
 def package(
     classifier: RunClassifier, dataset: ImageDataset, rules: Rules | None, reference: Reference | None = None
 ) -> PackagedModel:
-    """Return the model, logged to the active run, that a candidate's classifier was packaged as.
+    """Package a candidate's classifier, log it to the active run, and return the model.
 
     Args:
-        classifier: The candidate's.
-        dataset: What it is tested on.
-        rules: When it should not answer; None: it always does.
-        reference: Held-out images that later ones are compared with; None: there are too few.
+        classifier: The candidate's classifier.
+        dataset: The dataset to test it on.
+        rules: Rules for withholding an answer; None means that it always answers.
+        reference: Held-out images for comparison with later ones; None if there are too few.
 
     Raises:
-        InputError: If the package, loaded back, does not give the predictions that the candidate's run logged.
+        InputError: If the package, loaded back, does not reproduce the predictions logged by the candidate's run.
     """
     candidate, config, inputs = classifier.run, classifier.config, classifier.inputs
-    # A refit on all images has none left to test on: what it validated on must be predicted alike.
+    # A refit on all images has none left for testing: predictions on its validation images must agree.
     refitted = candidate.data.tags.get("stage") == "refit"
     logged = load_predictions(candidate.info.run_id, "val" if refitted else "test")
     tested = tested_images(pool_of(dataset) if refitted else dataset.splits["test"], logged)
@@ -67,7 +67,7 @@ def package(
 
 
 def describe(classifier: RunClassifier) -> Description:
-    """Return what a run's classifier is beside its weights."""
+    """Return the description of a run's classifier."""
     inputs, precision = classifier.inputs, "bf16" if precision_of(classifier) == "bf16" else "fp32"
     return Description(
         classifier.config.backbone,
@@ -90,16 +90,16 @@ def _example(images: ImageSplit) -> bytes:
 def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSplit, batch_size: int) -> None:
     with scratch_folder() as folder:
         classifier = read_classifier(download_classifier(f"models:/{model_id}", folder))
-    # What training could read is not too large here.
+    # Images that training could read are not too large here.
     model = ServedClassifier(classifier, images.max_pixels)
-    # Batches as in extraction, so that rounding is the same too.
+    # Batches as in extraction, so that rounding is also the same.
     found = []
     with progress(len(images), "images", "checking the package") as bar:
         for batch in _requests(images, batch_size):
             found.append(model.predict(batch))
             bar.update(len(batch))
     answers = pd.concat(found)
-    # The most probable class, which costs of mistakes may keep from being the answer.
+    # The most probable class, which differs from the answer if costs of mistakes decide so.
     likeliest = np.array([next(iter(scores)) for scores in answers["scores"]], dtype=np.str_)
     n_wrong = _n_disagreements(logged, likeliest)
     if n_wrong:
@@ -110,7 +110,7 @@ def _check(model_id: str, candidate: Run, logged: Predictions, images: ImageSpli
 
 
 def tested_images(images: ImageSplit, logged: Predictions) -> ImageSplit:
-    """Return the images that were predicted, in that order: unreadable ones were not."""
+    """Return the images that were predicted, in the same order: unreadable ones were not."""
     if len(images) == len(logged.item_ids):
         return images
     row_of = {item_id: row for row, item_id in enumerate(images.item_ids.tolist())}
@@ -127,7 +127,7 @@ def _requests(images: ImageSplit, batch_size: int) -> Iterator[Any]:
 
 
 def _n_disagreements(logged: Predictions, again: np.ndarray[Any, Any]) -> int:
-    """Return how many predictions are others than those logged, where the scores were not nearly equal."""
+    """Return the number of predictions that differ from the logged ones, unless scores were nearly equal."""
     column = {name: index for index, name in enumerate(logged.class_names)}
     rows = np.flatnonzero(again != logged.predictions)
     gaps = [

@@ -1,4 +1,4 @@
-"""Runs with children: one process at a time works on them, wherever it runs, and an interrupted one is continued."""
+"""Runs with children: one process at a time works on them, on any machine, and interrupted ones are continued."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,21 +19,21 @@ from resnet_mlflow.tracking import (
 
 @contextmanager
 def parent_run(stage: str, config: Config, name: str, tags: Mapping[str, object], key: str) -> Iterator[StageRun]:
-    """Yield the run that a piece of work has its children under, the same one when it is started again.
+    """Yield the parent run of a piece of work; restarting the work yields the same run.
 
     Args:
         stage: Value of the ``stage`` tag.
         config: Logged as ``config.json`` and parameters.
         name: Name of the run.
         tags: Further tags.
-        key: Stands for the work: the ``cache_key`` tag, by which the run is found again.
+        key: Identifies the work: the ``cache_key`` tag, by which the run is found again.
 
     Raises:
-        InputError: If the same work is going on in another process that still has a heartbeat.
+        InputError: If another process with a heartbeat is doing the same work.
     """
     connect()
     with ExitStack() as stack:
-        # Whoever looks next must find the run and see that somebody works on it.
+        # The next process to look must find the run and see that it is being worked on.
         with start_lock(key, name):
             earlier = find_runs({"stage": stage, "cache_key": key}, status=None)
             for other in earlier:
@@ -44,6 +44,6 @@ def parent_run(stage: str, config: Config, name: str, tags: Mapping[str, object]
                     )
             resume = earlier[0].info.run_id if earlier else None
             run = stack.enter_context(stage_run(stage, config, name, {**tags, "cache_key": key}, resume=resume))
-        # Nobody else is at it: children that still count as running are of a process that was killed.
+        # No other process works on it: children that still count as running belong to a killed process.
         end_abandoned_children(run.run_id)
         yield run

@@ -1,4 +1,4 @@
-"""Stage `predict`: a registered classifier's answers for a folder of images, in one file."""
+"""Stage `predict`: a registered classifier's predictions for a folder of images, in one file."""
 
 import glob
 import json
@@ -32,7 +32,7 @@ COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head")
 
 @dataclass(frozen=True)
 class PredictedFolder:
-    """The result for a folder: the file that was written, its number of images, and the images without an answer."""
+    """The result for a folder: the output file, its number of images, and the images without an answer."""
 
     output: Path
     n_images: int
@@ -40,10 +40,10 @@ class PredictedFolder:
 
 
 def run_predict(config: PredictConfig) -> PredictedFolder:
-    """Return the file with path, label, probability and class scores of every readable image of a folder.
+    """Write path, label, probability and class scores of all readable images in a folder; return the result.
 
     Raises:
-        InputError: If the folder holds no images, the model is not there, or the file cannot be written.
+        InputError: If the folder has no images, the model does not exist, or the file cannot be written.
     """
     connect()
     folder, output = user_path(config.images, "images"), user_path(config.output, "output")
@@ -64,7 +64,7 @@ def run_predict(config: PredictConfig) -> PredictedFolder:
 def _predict(
     classifier: Classifier, paths: list[Path], folder: Path, output: Path, config: PredictConfig
 ) -> list[BadImageError]:
-    """Write the answers block by block, so that memory does not grow with the number of images."""
+    """Write the predictions block by block, so that memory does not grow with the number of images."""
     bad: list[BadImageError] = []
     reserved = [("set", pa.string()), ("answered", pa.bool_()), ("reason", pa.string())]
     schema = pa.schema(
@@ -96,14 +96,14 @@ def _predict(
 def _table(paths: list[str], judged: Judged, class_names: tuple[str, ...], schema: pa.Schema) -> pa.Table:
     columns = [paths, [class_names[index] for index in judged.labels], judged.label_probabilities]
     if judged.sets is not None:
-        # As JSON: CSV has no lists, and names may hold any separator.
+        # As JSON, because CSV has no lists, and names may contain any separator.
         columns += [[json.dumps(names) for names in judged.named_sets(class_names)], judged.answered, judged.reasons]
     columns += [*judged.probabilities.T]
     return pa.table([pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 
 def _check_output(path: Path) -> None:
-    """Refuse a file that cannot be written before the images are read, and remove what killed processes left of it."""
+    """Refuse an unwritable file before the images are read, and remove leftovers of killed processes."""
     if path.is_dir():
         raise InputError(f"output must be a file, got the folder {path}; pass another output")
     if not path.parent.is_dir():
@@ -116,7 +116,7 @@ def _check_output(path: Path) -> None:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """Yield a place beside the file, renamed into the file when all went well, else removed."""
+    """Yield a temporary path next to the file, renamed to the file on success, else removed."""
     partial = path.with_name(f".{path.name}.{process_mark().replace(':', '-')}.partial")
     try:
         partial.touch()

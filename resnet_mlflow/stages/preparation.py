@@ -1,4 +1,4 @@
-"""What every stage starts with: the dataset, the weights, the feature store, and the cache keys."""
+"""The start of every stage: the dataset, the weights, the feature store, and the cache keys."""
 
 import hashlib
 import json
@@ -44,13 +44,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """What a run is a part of that works on other splits of a dataset than its own.
+    """The whole that a run belongs to if it works on other splits than the dataset's own.
 
     Attributes:
-        stage: What such runs are called: ``fold`` of a cross-validation, or ``refit`` on all images after it.
-        name: Ends the run's name.
-        of: The whole: its features are computed once, and hold those of the part.
-        tags: Of the run.
+        stage: Stage of these runs: ``fold`` of a cross-validation, or ``refit`` on all images after it.
+        name: Suffix of the run's name.
+        of: The whole: its features are computed once and include those of the part.
+        tags: Tags of the run.
     """
 
     stage: Literal["fold", "refit"]
@@ -61,19 +61,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage works on, once its configuration is resolved against this machine.
+    """Inputs of a stage, after its configuration is resolved on this machine.
 
     Attributes:
         dataset: Images and labels.
-        weights: Of the backbone.
-        store: Where features are kept.
-        cache_dir: The folder that it lies in.
-        identity: What decides the features of ``dataset`` by ``weights``.
-        n_undecodable: Images that decoding left out.
-        weights_taken: Which tensors of the weights file were taken, where that is known and not plain.
-        part: Where ``dataset`` has other splits than the dataset it is of: which, and of what.
-        group_by: What images of one group have in common, as it was asked for.
-        imbalance: What groups kept from being balanced, see ``division.imbalance_of``.
+        weights: Weights of the backbone.
+        store: The feature store.
+        cache_dir: The folder of the store.
+        identity: Identity of the features of ``dataset`` by ``weights``.
+        n_undecodable: Number of images that could not be decoded.
+        weights_taken: Tensors used from the weights file, if known and not the standard ones.
+        part: The part and its whole, if ``dataset`` has other splits than the original dataset.
+        group_by: What images of one group have in common, as requested.
+        imbalance: Imbalance caused by groups, see ``division.imbalance_of``.
     """
 
     dataset: ImageDataset
@@ -104,13 +104,13 @@ class Inputs:
 
     @cached_property
     def features_key(self) -> str:
-        """Return the name of the features in every store."""
+        """Return the key of the features in every store."""
         whole = self.whole
         return features_key(self.identity) if whole is None else whole.features_key
 
     @property
     def whole(self) -> "Inputs | None":
-        """Return what holds the features of a part; nothing for a whole, and for a part with a backbone of its own."""
+        """Return the inputs with the features of a part; None for a whole, and for a part with its own backbone."""
         whole = None if self.part is None else self.part.of
         return whole if whole and whole.identity.weights_digest == self.identity.weights_digest else None
 
@@ -119,14 +119,14 @@ class Inputs:
         return entry_point if self.part is None else self.part.stage
 
     def name_of(self, name: str) -> str:
-        """Return a run's name, with the part at its end."""
+        """Return a run's name with the part as its suffix."""
         return name if self.part is None else f"{name} {self.part.name}"
 
     def with_part(self, part: Part, dataset: ImageDataset) -> "Inputs":
         """Return the inputs for other splits of the same images."""
         split_ids = {name: split_digest(split) for name, split in sorted(dataset.splits.items())}
         identity = replace(self.identity, split_ids=split_ids)
-        # What could not be balanced is of the splits of the whole.
+        # The imbalance concerns the splits of the whole.
         return replace(self, dataset=dataset, identity=identity, part=part, imbalance={})
 
     def with_weights(self, weights: ResolvedWeights) -> "Inputs":
@@ -134,18 +134,18 @@ class Inputs:
         return replace(self, weights=weights, identity=replace(self.identity, weights_digest=weights.digest))
 
     def without(self, features: FeatureSet) -> "Inputs":
-        """Return the inputs with what only the work could show: images without features, what was loaded."""
+        """Return the inputs with facts known only after extraction: images without features, and tensors loaded."""
         taken = self.weights_taken or features.meta.get("weights_taken", "")
         return replace(self, n_undecodable=len(features.meta["skipped"]), weights_taken=taken)
 
     @cached_property
     def grouping(self) -> dict[str, str]:
-        """Return a digest of which images are one group, which draws follow from; nothing where each is its own."""
+        """Return a digest of the grouping, on which draws depend; empty if each image is its own group."""
         return {"groups": groups_digest(self.dataset)} if self.dataset.has_groups else {}
 
     @property
     def n_skipped(self) -> int:
-        """Return how many images were left out, because they are no images or cannot be decoded."""
+        """Return the number of images left out because they are not images or cannot be decoded."""
         return self.dataset.n_skipped + self.n_undecodable
 
     @property
@@ -169,7 +169,7 @@ class Inputs:
 
     @property
     def remarks(self) -> list[str]:
-        """Return what a reader of the run's note must know before its numbers."""
+        """Return remarks for the run's note that precede its numbers."""
         remarks = [
             f"{n} images of {pair.split('/')[1]} are also in {pair.split('/')[0]}."
             for pair, n in self.dataset.n_duplicates_across_splits.items()
@@ -188,10 +188,10 @@ class Inputs:
 
 
 def prepare(config: FeatureConfig) -> Inputs:
-    """Return the dataset, weights and keys that a configuration stands for on this machine.
+    """Return the dataset, weights and keys of a configuration on this machine.
 
     Raises:
-        InputError: If the dataset or the weights cannot be had, or its groups leave no validation split.
+        InputError: If the dataset or the weights are not available, or groups leave no validation split.
     """
     cache_dir = default_cache_dir(config.cache_dir)
     dataset = prepare_dataset(config, cache_dir)
@@ -203,10 +203,10 @@ def prepare(config: FeatureConfig) -> Inputs:
 
 
 def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
-    """Return the dataset that a configuration names.
+    """Return the dataset named in a configuration.
 
     Raises:
-        InputError: If it cannot be had, or has fewer than 2 classes.
+        InputError: If it is not available, or has fewer than 2 classes.
     """
     data_dir = config.data_dir or str(cache_dir / "data")
     given = {"corrections": config.corrections, **config.division}
@@ -219,7 +219,7 @@ def prepare_dataset(config: DatasetConfig, cache_dir: Path) -> ImageDataset:
 
 @lru_cache(maxsize=2)
 def _load(name: str, data_dir: str, on_bad_image: str, max_pixels: int, stamp: int, **given: str) -> ImageDataset:
-    # A study asks for the same dataset in every cell. The stamp tells corrections that were edited in between.
+    # A study requests the same dataset in every cell. The stamp reveals corrections edited in between.
     dataset = load_dataset(name, data_dir=Path(data_dir), on_bad_image=on_bad_image, max_pixels=max_pixels, **given)
     if dataset.n_skipped:
         logger.warning("%s: %d unreadable images skipped", dataset.name, dataset.n_skipped)
@@ -232,7 +232,7 @@ def _stamp(file: str) -> int:
 
 
 def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
-    """Return the digest of everything a run's numbers follow from, apart from chance on the machine."""
+    """Return the digest of everything that determines a run's numbers, except machine-dependent variation."""
     # A part is identified by its items, so that any process that divides the images in the same way finds it.
     part = {} if inputs.part is None else {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
     return digest_of(
@@ -248,7 +248,7 @@ def compute_cache_key(stage: str, config: Config, inputs: Inputs) -> str:
 
 
 def digest_of(content: Mapping[str, object]) -> str:
-    """Return 32 hexadecimal digits that stand for a JSON-like mapping, whatever the order of its keys."""
+    """Return 32 hexadecimal digits that identify a JSON-like mapping, independent of the order of keys."""
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -268,7 +268,7 @@ def track_items(
     context: str,
     known: Mapping[str, int] | None = None,
 ) -> TrackedDataset:
-    """Log labelled items of a dataset as an input of the run in the role ``context``, with what else is known."""
+    """Log labelled items of a dataset as an input of the run in the role ``context``, with further facts."""
     known = known or {}
     names = inputs.dataset.class_names
     counts = np.bincount(labels, minlength=len(names)).tolist()

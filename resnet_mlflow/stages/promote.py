@@ -1,6 +1,6 @@
 """Stage `promote`: a dataset's best classifier becomes a registered model, and champion if it beats the current one.
 
-Its other actions lie beside it: ``rollback`` and ``copying``.
+Its other actions are in ``rollback`` and ``copying``.
 """
 
 import json
@@ -58,7 +58,7 @@ COPIED_TAGS = ("dataset", "dataset_digest", "backbone", "weights", "head", "seed
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was decided about a candidate; ``version`` is its number in the registry, None after a dry run."""
+    """The decision on a candidate; ``version`` is its number in the registry, None after a dry run."""
 
     model_name: str
     run_id: str
@@ -67,12 +67,12 @@ class Promotion:
 
 
 def run_promote(config: PromoteConfig) -> Promotion | None:
-    """Return the decision about the candidate, after packaging and registering it; a dry run only explains.
+    """Package and register the candidate, and return the decision on it; a dry run only explains.
 
-    Other actions than ``promote`` decide about no candidate, and return None.
+    Actions other than ``promote`` decide on no candidate, and return None.
 
     Raises:
-        InputError: If there is no candidate, or it cannot be compared with the champion; if an action cannot be done.
+        InputError: If there is no candidate, it cannot be compared with the champion, or an action is not possible.
     """
     connect()
     if config.action != "promote":
@@ -82,7 +82,7 @@ def run_promote(config: PromoteConfig) -> Promotion | None:
         return None
     dataset = prepare_dataset(config, default_cache_dir(config.cache_dir))
     name = config.model_name or _usual_name(dataset)
-    # Who is champion, and which candidates have versions, must stay so until this process is done.
+    # The champion, and the versions of candidates, must not change until this process is done.
     with nullcontext() if config.dry_run else promotion_lock(name):
         return _promote(config, dataset, name)
 
@@ -96,7 +96,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
     candidate = find_candidate(config, dataset, name)
     evidence, ledger = evidence_of(candidate.run, dataset), Ledger(name)
     asked, others = what_is_asked(config, dataset), find_others(config, dataset, is_divided=is_divided(candidate.run))
-    corrupted_sets(config)  # what cannot be measured is refused before anything is done
+    corrupted_sets(config)  # unknown corruptions are refused before anything is done
     decision = _decide(config, dataset, evidence, champion, ledger)
     case = Case(config, dataset, name, candidate, evidence, champion, decision)
     explain(case)
@@ -123,7 +123,7 @@ def _promote(config: PromoteConfig, dataset: ImageDataset, name: str) -> Promoti
 
 
 def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
-    """Return the version that the candidate's classifier was packaged and registered as."""
+    """Package and register the candidate's classifier, and return its version."""
     here, fitted = {"cache_dir": case.config.cache_dir}, case.candidate.run
     if is_divided(fitted):
         from resnet_mlflow.stages.refits import refit  # torch takes seconds to import
@@ -142,7 +142,7 @@ def _register(run: StageRun, case: Case, tags: dict[str, str]) -> ModelVersion:
 
 
 def _measure_power(run: StageRun, config: PromoteConfig, evidence: Evidence, version: ModelVersion) -> None:
-    """Log how soon monitor notices corruptions, and write it on the version."""
+    """Log how soon monitoring detects corruptions, and record it on the version."""
     classifier = _classifier_of(config, evidence, version)
     text = measure_power(run, config, classifier, f"models:/{version.name}/{version.version}")
     if text:
@@ -202,9 +202,10 @@ def _decide(
 
 
 def _known_looks(name: str, digest: str, ledger: Ledger) -> set[Look]:
-    """Return the decisions on a test split that versions and history know of.
+    """Return the decisions on a test split that are recorded in versions and history.
 
-    A version knows its last one only, and may be deleted; versions of before there was a history have all there is.
+    A version records only its last decision, and may be deleted; for versions older than the history, nothing else
+    exists.
     """
     facts = [version.tags for version in versions_of(name)] + [entry.facts for entry in ledger.entries]
     return {

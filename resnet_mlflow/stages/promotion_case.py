@@ -1,4 +1,4 @@
-"""The comparison of candidate and champion, and how it is described: in the log, on the version, in the history."""
+"""The comparison of candidate and champion, and its description in the log, on the version and in the history."""
 
 import logging
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ from resnet_mlflow.tracking import CHALLENGER, CHAMPION, RUN_TAG
 
 logger = logging.getLogger(__name__)
 
-# Which decision on its test split a version's last one was.
+# Tag with the number of a version's last decision on its test split.
 LOOK_TAG = "test_look"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate beside the present champion.
+    """A candidate and the current champion.
 
     Attributes:
-        config: Of the promotion.
-        dataset: What both are judged on.
-        name: Of the registered model.
-        candidate: The run that is asked about.
-        evidence: What it says.
-        champion: The present one, if any.
-        decision: What follows.
+        config: Configuration of the promotion.
+        dataset: The dataset that both are evaluated on.
+        name: Name of the registered model.
+        candidate: Run of the candidate.
+        evidence: Evidence on the candidate.
+        champion: The current champion, if any.
+        decision: The resulting decision.
     """
 
     config: PromoteConfig
@@ -50,7 +50,7 @@ class Case:
 
 
 def description_of(case: Case, tags: Mapping[str, str]) -> str:
-    """Return what a version's page says of it; its promises are read from its tags."""
+    """Return the description on a version's page; its guarantees are read from its tags."""
     evidence, decision = case.evidence, case.decision
     title = f"{evidence.run.info.run_name}, run {evidence.run.info.run_id}"
     if is_divided(evidence.run):
@@ -60,7 +60,7 @@ def description_of(case: Case, tags: Mapping[str, str]) -> str:
 
 
 def explain(case: Case) -> None:
-    """Log who is compared with whom, and what follows."""
+    """Log which runs are compared, and the decision."""
     config, metrics, champion, decision = case.config, case.evidence.metrics, case.champion, case.decision
     scores = ", ".join(
         f"{split} {config.metric} {metrics[f'{split}/{config.metric}']:.4f}" for split in case.evidence.splits
@@ -76,7 +76,7 @@ def explain(case: Case) -> None:
 
 
 def decision_tags(case: Case) -> dict[str, str]:
-    """Return what a version's tags say of the decision about it."""
+    """Return a version's tags about the decision on it."""
     config, metrics, champion, decision = case.config, case.evidence.metrics, case.champion, case.decision
     tags = {RUN_TAG: case.run_id, "metric": config.metric, "margin": f"{config.margin:g}", **case.candidate.remarks}
     for split in case.evidence.splits:
@@ -98,12 +98,12 @@ def decision_tags(case: Case) -> dict[str, str]:
 
 
 def facts_of(case: Case) -> dict[str, str]:
-    """Return what the history keeps of a decision; that the champion stays itself is none."""
+    """Return the facts of a decision for the history; an unchanged champion is not a decision."""
     if case.champion is not None and case.champion.tags.get(RUN_TAG) == case.run_id:
         return {}
     return {"dataset_digest": case.dataset.digest, **decision_tags(case)}
 
 
 def why_of(case: Case) -> str:
-    """Return the reason of a decision, with what the user said of it."""
+    """Return the reason for a decision, with the user's remark."""
     return f"{case.decision.reason}; {case.config.reason}" if case.config.reason else case.decision.reason

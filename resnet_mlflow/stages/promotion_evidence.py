@@ -1,4 +1,4 @@
-"""What a promotion knows about a classifier: its answers on the test split, or over folds."""
+"""Evidence for a promotion: a classifier's answers on the test split, or over folds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.serving.promotion import Answers, Decision, FoldAnswers, decide, decide_over_folds
 from resnet_mlflow.tracking import SLICE, MissingArtifactError, Predictions, load_out_of_fold, load_predictions
 
-# What descriptions and tags call out-of-fold scores.
+# Name of out-of-fold scores in descriptions and tags.
 OUT_OF_FOLD = "cv"
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """How well a classifier did.
+    """Evidence on a classifier's quality.
 
     Attributes:
-        run: Of the classifier, or of its cross-validation.
-        answers: On the test split; over folds, those of the first repeat.
-        folds: What was right over folds; nothing where there was a test split.
-        kind: What judged it, in words.
-        logged: What it said of these images, with probabilities.
+        run: Run of the classifier, or of its cross-validation.
+        answers: Answers on the test split; over folds, those of the first repeat.
+        folds: Right answers over folds; None if there was a test split.
+        kind: Kind of evaluation, in words.
+        logged: Logged predictions for these images, with probabilities.
     """
 
     run: Run
@@ -36,12 +36,12 @@ class Evidence:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Return what scores are named after."""
+        """Return the splits in the names of scores."""
         return (OUT_OF_FOLD,) if self.folds else ("val", "test")
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Return the run's metrics as ``<split>/<name>``, with the ends of their intervals."""
+        """Return the run's metrics as ``<split>/<name>``, with the limits of their intervals."""
         metrics = self.run.data.metrics
         if not self.folds:
             return metrics
@@ -55,10 +55,10 @@ def is_divided(run: Run) -> bool:
 
 
 def evidence_of(run: Run, dataset: ImageDataset) -> Evidence:
-    """Return what a run says about its classifier.
+    """Return the evidence of a run on its classifier.
 
     Raises:
-        InputError: If it holds no predictions, or of other classes.
+        InputError: If it has no predictions, or predictions of other classes.
     """
     try:
         found = load_out_of_fold(run.info.run_id) if is_divided(run) else None
@@ -90,7 +90,7 @@ def decide_between(candidate: Evidence, champion: Evidence, metric: str, margin:
     """Return whether the candidate replaces the champion.
 
     Raises:
-        InputError: If both were not judged alike: on the same test items, or over the same folds.
+        InputError: If the two were not evaluated on the same test items, or over the same folds.
     """
     if candidate.kind != champion.kind:
         raise InputError(

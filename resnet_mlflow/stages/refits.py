@@ -1,4 +1,4 @@
-"""A cross-validated configuration fitted on all images, to be served: cross-validation yields no classifier."""
+"""Fits a cross-validated configuration on all images for serving: cross-validation yields no classifier."""
 
 import dataclasses
 import logging
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def refit(candidate: Run, here: Mapping[str, object]) -> Run:
-    """Return the finished run of a configuration fitted on every image of its pool, which has no test split left.
+    """Return the finished run of a configuration fitted on every image of its pool, without a test split.
 
-    It is the procedure that folds estimated, with all images for its training part: validation is drawn from them and
-    does what it did within folds. A refit that has finished before is not run again.
+    It is the procedure evaluated by the folds, with all images as its training part: validation is drawn from them and
+    used as within folds. A finished refit is not run again.
 
     Args:
         candidate: Run of the cross-validation.
-        here: Parameters that say where things lie, in place of those the run was started with.
+        here: Parameters for places on this machine, which replace those that the run was started with.
 
     Raises:
         InputError: If the dataset has changed since.
     """
     config = config_of_run(candidate)
-    # What "random" and "auto" stand for may have another recipe by now.
+    # The recipe of "random" and "auto" may have changed since.
     weights = request_of(candidate.data.tags.get("weights", "")) or config.weights
     config = config.model_copy(update={"weights": weights, **here})
     inputs, run_id = prepare(config), candidate.info.run_id
@@ -55,11 +55,11 @@ def refit(candidate: Run, here: Mapping[str, object]) -> Run:
 
 
 def refit_part(inputs: Inputs, tags: Mapping[str, object]) -> Inputs:
-    """Return the inputs of a refit: every image of the pool is to train on.
+    """Return the inputs of a refit: every image of the pool is for training.
 
     Args:
-        inputs: Of the whole dataset.
-        tags: Of the refit's run.
+        inputs: Inputs for the whole dataset.
+        tags: Tags of the refit's run.
     """
     pool = pool_of(inputs.dataset)
     whole = dataclasses.replace(inputs.dataset, splits={"train": pool})

@@ -1,4 +1,4 @@
-"""What every classifier's run ends with: its model, scores, tables, figures and note."""
+"""The end of every classifier's run: its model, scores, tables, figures and note."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Scores of training items that are kept without being asked for: 4 MB.
+# Maximum number of training scores that are kept without being requested: 4 MB.
 CHEAP_SCORES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run tells the stage or study that started it."""
+    """Result of a finished run for the stage or study that started it."""
 
     run_id: str
     metrics: dict[str, float]
@@ -61,16 +61,16 @@ def conclude(
 
     Args:
         run: The active run.
-        inputs: What the run works on.
-        head: Fitted on ``splits["train"]``.
-        splits: Features named train, val and test.
-        config: Says whether scores are calibrated.
+        inputs: Inputs of the run.
+        head: Head fitted on ``splits["train"]``.
+        splits: Features of train, val and test.
+        config: Says whether to calibrate scores.
         title: First words of the note.
-        model: Name of the model that is logged.
+        model: Name of the logged model.
         times: Further metrics under ``time/`` and ``throughput/``.
-        step: Step of the scores; after training, the last epoch, so that MLflow takes them for the latest.
-        more: Further metrics of an evaluation, without the split's name.
-        scarce: Whether classes were made to have few training images.
+        step: Step of the scores; after training, the last epoch, so that MLflow treats them as the latest.
+        more: Returns further metrics of an evaluation, without the split's name.
+        scarce: Whether classes have few training images on purpose.
     """
     calibrated = config.calibration == "temperature"
     if calibrated:
@@ -119,7 +119,7 @@ def conclude(
 
 
 def accuracy_text(metrics: Mapping[str, float]) -> str:
-    """Return validation and test accuracy with their intervals in one line, which MLflow's lists show as a column.
+    """Return validation and test accuracy with intervals in one line, shown as a column in MLflow's lists.
 
     Example:
         >>> accuracy_text({"val/accuracy": 0.95, "test/accuracy": 0.9, "test/accuracy_ci_low": 0.8751,
@@ -142,7 +142,7 @@ def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -
 
 
 def split_metrics(split: str, evaluation: Evaluation) -> dict[str, float]:
-    """Return an evaluation's metrics and the ends of their intervals under the schema's names."""
+    """Return an evaluation's metrics and the limits of their intervals under the schema's names."""
     metrics = {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
     for name, (low, high) in evaluation.intervals.items():
         metrics |= {f"{split}/{name}_ci_low": low, f"{split}/{name}_ci_high": high}
@@ -150,7 +150,7 @@ def split_metrics(split: str, evaluation: Evaluation) -> dict[str, float]:
 
 
 def _without_twins(inputs: Inputs, evaluation: Evaluation) -> dict[str, float]:
-    """Return the accuracy on test images without a twin in train; nothing where no audit has looked for twins."""
+    """Return the accuracy on test images without a twin in train; empty if no audit has searched for twins."""
     twins = find_test_twins(inputs.dataset.digest)
     if twins is None:
         return {}
@@ -165,10 +165,10 @@ def _without_twins(inputs: Inputs, evaluation: Evaluation) -> dict[str, float]:
 
 
 def predicts_train(wanted: str, head: HeadBase, train: FeatureSplit, n_classes: int) -> bool:
-    """Return whether predictions of the training items are kept: as asked for, or where they cost next to nothing."""
+    """Return whether to keep predictions of the training items: if requested, or if they cost almost nothing."""
     if wanted != "auto":
         return wanted == "always"
-    # Other heads compare each item with each: minutes, where these take milliseconds.
+    # Other heads compare all pairs of items, which takes minutes; these take milliseconds.
     return type(head).to_torch is not HeadBase.to_torch and len(train) * n_classes <= CHEAP_SCORES
 
 
@@ -184,20 +184,20 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: "pd.Data
     """Write confusion matrix, report and predictions into a new folder.
 
     Args:
-        folder: Is made.
-        evaluation: What is written.
-        predictions: Stand in place of the evaluation's own, with further columns.
+        folder: The folder; it is created.
+        evaluation: The evaluation to write.
+        predictions: Replace the evaluation's own, with further columns.
     """
     folder.mkdir(parents=True)
     write_confusion_matrix(folder / "confusion_matrix.png", evaluation.confusion, evaluation.class_names)
     table = {"class_names": list(evaluation.class_names), "counts": evaluation.confusion.tolist()}
-    _write_json(folder / "confusion_matrix.json", table, indent=None)  # of 1000 classes it has a million counts
+    _write_json(folder / "confusion_matrix.json", table, indent=None)  # for 1000 classes it has a million counts
     _write_json(folder / "classification_report.json", evaluation.report())
     _write_predictions(folder, evaluation.predictions_frame() if predictions is None else predictions)
 
 
 def _write_predictions(folder: Path, frame: "pd.DataFrame") -> None:
-    """Write predictions: scores byte by byte, as no two of them are equal and dictionaries only make them longer."""
+    """Write predictions, with scores in byte-stream encoding: without repeats, dictionaries would only add size."""
     scores = list(frame.select_dtypes("float32"))
     others = [name for name in frame if name not in scores]
     path = folder / "predictions.parquet"

@@ -1,4 +1,4 @@
-"""What a careful reviewer would say about a run, logged with it: see ``review.run_rules`` for the warnings."""
+"""Warnings that a careful reviewer would raise about a run, logged with it; see ``review.run_rules``."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def review_run(run: StageRun, facts: RunFacts) -> None:
-    """Log the warnings that a run's facts call for, as tags, in its note and on the terminal."""
+    """Log the warnings that follow from a run's facts, as tags, in its note and on the terminal."""
     found = {finding.code: finding.clauses for finding in find(RUN_RULES, facts)}
     lines = {code: RUN_RULES[code].message(clauses) for code, clauses in found.items()}
     run.log_warnings({code: "; ".join(clauses) for code, clauses in found.items()}, lines)
@@ -26,16 +26,16 @@ def review_run(run: StageRun, facts: RunFacts) -> None:
 def facts_of_fit(
     head: HeadBase, splits: Mapping[str, FeatureSplit], class_names: tuple[str, ...], *, calibrated: bool, scarce: bool
 ) -> RunFacts:
-    """Return what a fitted head and its data are reviewed by.
+    """Return the facts for reviewing a fitted head and its data.
 
     Args:
-        head: Fitted on ``splits["train"]``.
-        splits: Features named train, val and test.
-        class_names: Of the labels.
+        head: Head fitted on ``splits["train"]``.
+        splits: Features of train, val and test.
+        class_names: Names of the classes.
         calibrated: Whether the head was calibrated on ``splits["val"]``.
-        scarce: Whether classes were made to have few training images.
+        scarce: Whether classes have few training images on purpose.
     """
-    # What is kept aside judges no classifier: promotion says itself when it is too few.
+    # Images set aside evaluate no classifier: promotion itself reports when there are too few.
     judged = {name: split for name, split in splits.items() if name != CALIBRATION}
     counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in judged.items()}
     return RunFacts(counts, class_names, scarce, head.temperature_bound_ if calibrated else "")

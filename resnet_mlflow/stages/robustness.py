@@ -48,16 +48,16 @@ Tried = tuple[TriedClassifier, Metrics]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tested on what.
+    """The plan of a test: classifiers and corrupted test sets.
 
     Attributes:
-        config: As given.
+        config: The given configuration.
         cells: The corrupted test sets.
         tiers: Severity of each tier.
-        classifiers: What is tested.
-        names: What tables call each of them, by the id of its run.
+        classifiers: The tested classifiers.
+        names: Name of each classifier in tables, by the id of its run.
         split: The test images, or a sample of them.
-        reference: What errors are divided by; None where there is none, or where it is among the classifiers.
+        reference: Reference for errors; None if there is none, or if it is among the classifiers.
     """
 
     config: RobustnessConfig
@@ -70,15 +70,15 @@ class Plan:
 
 
 def run_robustness(config: RobustnessConfig, names: Mapping[str, str] | None = None, crew: Crew | None = None) -> bool:
-    """Test classifiers under corruption; cells that have finished before are not run again. Return True.
+    """Test classifiers under corruption; finished cells are not run again. Return True.
 
     Args:
-        config: Which classifiers, and which corruptions.
-        names: What tables call the classifiers, by the ids of their runs; seeds of one method share a name.
-        crew: Workers that are there already.
+        config: Classifiers and corruptions.
+        names: Names of classifiers in tables, by the ids of their runs; seeds of one method share a name.
+        crew: Existing workers.
 
     Raises:
-        InputError: If a parameter breaks its rule, a classifier cannot be had, or the same test runs already.
+        InputError: If a parameter breaks its rule, a classifier is not available, or the same test is already running.
     """
     tiers = parse_tiers(config.tiers)
     cells = build_cells(parse_corruptions(config.corruptions), parse_severities(config.severities, tiers))
@@ -119,14 +119,14 @@ def _plan(
 
 
 def short_name(classifier: RunClassifier) -> str:
-    """Return a run's name without what all rows of a table share, and without its seed, which seeds of one lack."""
+    """Return a run's name without the parts common to all rows of a table, and without its seed."""
     name = classifier.name.removesuffix(f" s{classifier.run.data.tags.get('seed', '')}")
-    # Earlier runs are named by stage and dataset, too.
+    # Earlier runs also have stage and dataset in their names.
     return name.removeprefix("fit_head ").removesuffix(f" {classifier.inputs.dataset.short_name}")
 
 
 def _distinct(names: Mapping[str, str], classifiers: Sequence[RunClassifier]) -> dict[str, str]:
-    """Return the names, with the run's id where one seed would stand twice under a name."""
+    """Return the names, with the run's id added if a name would have the same seed twice."""
     seeds = {one.run.info.run_id: one.run.data.tags.get("seed") for one in classifiers}
     pairs = [(name, seeds[run_id]) for run_id, name in names.items()]
     twice = {name for name, seed in pairs if pairs.count((name, seed)) > 1}
@@ -139,10 +139,10 @@ def _key(plan: Plan) -> str:
 
 
 def _try_all(plan: Plan, sweeps: Sequence[Sweep]) -> list[Tried]:
-    """Return all classifiers' results, each logged in its run once its group is through."""
+    """Return all classifiers' results, each logged in its run once its group is done."""
     tried: list[Tried] = []
     reference = plan.reference
-    # The one that others are compared with comes first.
+    # The reference for the others comes first.
     for sweep in sorted(sweeps, key=lambda sweep: not _holds(sweep, plan.config.reference_run)):
         members = sweep.group.classifiers
         rows = f"{len(plan.split):,} images, {len(members)} classifier{'s' if len(members) > 1 else ''}"
@@ -206,7 +206,7 @@ def _remarks(plan: Plan, images: ImagesUnderTest, tried: list[Tried]) -> list[st
 
 
 def example_pictures(images: ImagesUnderTest) -> tuple[NDArray[np.uint8], Callable[[CorruptedSet], NDArray[np.uint8]]]:
-    """Return the first test image as it is corrupted, and what gives it under a cell."""
+    """Return the first test image at the size of corruption, and a function that returns it under a cell."""
     pixels = images.split.read_image(0)[None]
     side = corrupted_side(min(pixels.shape[1:3]), images.corruption_size)
 

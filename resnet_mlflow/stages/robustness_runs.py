@@ -1,4 +1,4 @@
-"""One tested classifier as a run of its own: metrics by severity, tiers, figures and predictions."""
+"""One tested classifier as a separate run: metrics by severity, tiers, figures and predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from resnet_mlflow.tracking import find_runs, load_class_counts, stage_run
 if TYPE_CHECKING:
     import pandas as pd
 
-# Tags of the classifier's run that its robustness run carries too, where they are there.
+# Tags of the classifier's run that its robustness run also has, if present.
 KEPT_TAGS = ("head", "backbone", "seed", "train_layers", "method", "features_key", "precision")
 SHOWN_IN_NOTE = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "consistency", "ece")
 
@@ -34,7 +34,7 @@ SHOWN_IN_NOTE = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "consistency
 def try_classifier(
     classifier: RunClassifier, name: str, sweep: Sweep, results: Results, tiers: Mapping[str, int]
 ) -> TriedClassifier:
-    """Return a classifier's results with what is needed to score them."""
+    """Return a classifier's results with the data for scoring them."""
     return TriedClassifier(
         classifier.run.info.run_id,
         name,
@@ -48,7 +48,7 @@ def try_classifier(
 
 
 def _size_groups(classifier: RunClassifier) -> dict[str, NDArray[np.int64]]:
-    """Return the classes that were many, medium and few in training; nothing where it was not on a long tail."""
+    """Return the classes in the training groups many, medium and few; empty without a long tail."""
     config, counts = classifier.config, load_class_counts(classifier.run, "training")
     if not isinstance(config, LongtailConfig) or counts is None:
         return {}
@@ -59,14 +59,14 @@ def _size_groups(classifier: RunClassifier) -> dict[str, NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A classifier to be logged.
+    """A tested classifier to log.
 
     Attributes:
-        config: Of the test.
-        sweep: Where the results are from.
-        classifier: Whose results they are.
+        config: Configuration of the test.
+        sweep: The sweep that gave the results.
+        classifier: The tested classifier.
         tried: The results.
-        reference: What errors are divided by, if anything.
+        reference: Reference for errors, if any.
     """
 
     config: RobustnessConfig
@@ -77,7 +77,7 @@ class Trial:
 
     @property
     def cache_key(self) -> str:
-        """Return what stands for everything that the run's numbers follow from."""
+        """Return the key of everything that determines the run's numbers."""
         return digest_of(
             {
                 "stage": "robustness",
@@ -91,7 +91,7 @@ class Trial:
 
 
 def log_trial(trial: Trial) -> str:
-    """Return the id of the run that holds a classifier's results: a new one, or one that has finished before."""
+    """Return the id of the run with a classifier's results: a new one, or a finished one."""
     finished = find_runs({"stage": "robustness", "cache_key": trial.cache_key})
     if finished:
         return str(finished[0].info.run_id)

@@ -1,4 +1,4 @@
-"""Which classifiers a robustness test takes, and what their errors are compared with."""
+"""The classifiers in a robustness test, and the reference for their errors."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from resnet_mlflow.robustness.summary import Reference
 from resnet_mlflow.stages.classifiers import CLASSIFIER_STAGES, RunClassifier, load_classifier, precision_of
 from resnet_mlflow.tracking import find_runs, get_run, load_corrupted_predictions, run_of_model, search_runs
 
-# Class names shown of each side where two lists differ.
+# Number of class names shown for each side if two lists differ.
 SHOWN_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Group:
-    """Classifiers that see the same features, so that one pass over the images serves all of them."""
+    """Classifiers on the same features, so that one pass over the images is enough for all of them."""
 
     classifiers: tuple[RunClassifier, ...]
 
     @property
     def first(self) -> RunClassifier:
-        """Return one of them, for what they have in common."""
+        """Return one of them, for their common properties."""
         return self.classifiers[0]
 
     @property
     def precision(self) -> str:
-        """Return the arithmetic in which their features were computed."""
+        """Return the precision of their features."""
         return precision_of(self.first)
 
 
 def choose_runs(config: RobustnessConfig) -> list[str]:
-    """Return the ids of the runs whose classifiers are tested, without repeats.
+    """Return the ids of the runs with the classifiers to test, without repeats.
 
     Raises:
         InputError: If none of model, runs and filter is given, or nothing matches.
@@ -52,7 +52,7 @@ def choose_runs(config: RobustnessConfig) -> list[str]:
             "filter=\"tags.dataset = 'digits'\""
         )
     found = search_runs(config.filter)
-    # The same cell run twice gave the same classifier: the newest stands for all.
+    # The same cell run twice gave the same classifier: the newest represents all.
     latest = {run.data.tags.get("cache_key", run.info.run_id): run.info.run_id for run in reversed(found) if _fits(run)}
     if not latest:
         raise InputError(
@@ -64,7 +64,7 @@ def choose_runs(config: RobustnessConfig) -> list[str]:
 
 def _fits(run: Run) -> bool:
     tags = run.data.tags
-    is_parent = "methods" in tags or "folds" in tags  # of a long-tail comparison, of folds
+    is_parent = "methods" in tags or "folds" in tags  # parent of a long-tail comparison, or of folds
     finished = run.info.status == "FINISHED" and "features_key" in tags
     return tags.get("stage") in CLASSIFIER_STAGES and finished and not is_parent
 
@@ -73,7 +73,7 @@ def load_classifiers(run_ids: Iterable[str], config: RobustnessConfig) -> list[R
     """Return the classifiers, all of one dataset.
 
     Raises:
-        InputError: If a run holds no classifier, or two are of different datasets.
+        InputError: If a run has no classifier, or two have different datasets.
     """
     here = {"device": config.device, "cache_dir": config.cache_dir}
     classifiers = [load_classifier(run_id, here) for run_id in run_ids]
@@ -109,7 +109,7 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
-    """Return the classifiers by backbone, weights, preprocessing and precision, in the order of their first ones."""
+    """Return the classifiers grouped by backbone, weights, preprocessing and precision, in their original order."""
     groups: dict[tuple[object, ...], list[RunClassifier]] = {}
     for one in classifiers:
         how = one.inputs.identity
@@ -121,13 +121,13 @@ def group_classifiers(classifiers: Iterable[RunClassifier]) -> list[Group]:
 def load_reference(
     run_id: str, cells: Iterable[CorruptedSet], item_ids: NDArray[np.str_], dataset_digest: str
 ) -> Reference:
-    """Return the errors of a classifier that was tested before.
+    """Return the errors of a previously tested classifier.
 
     Args:
-        run_id: Of the classifier, or of its robustness.
-        cells: What it must have been tested on.
-        item_ids: Of the images it must have been tested on.
-        dataset_digest: Of the dataset.
+        run_id: ID of the classifier's run, or of its robustness run.
+        cells: Cells that it must have been tested on.
+        item_ids: Ids of the images that it must have been tested on.
+        dataset_digest: Digest of the dataset.
 
     Raises:
         InputError: If it was not tested on those cells and images.

@@ -32,7 +32,7 @@ Results = dict[CorruptedSet, SetResult]
 
 
 def choose_split(classifier: RunClassifier, config: RobustnessConfig) -> ImageSplit:
-    """Return the test images, or the sample of them, without those that the classifier's run skipped."""
+    """Return the test images, or a sample of them, without those skipped by the classifier's run."""
     split = classifier.inputs.dataset.splits["test"]
     if classifier.config.on_bad_image == "skip":
         split = split.select(readable_rows(split, config.num_workers))
@@ -45,8 +45,8 @@ class Sweep:
 
     Attributes:
         group: The classifiers.
-        images: What they are tested on.
-        config: Batch size, threads, device and whether features are kept.
+        images: The test images.
+        config: Batch size, threads, device, and whether to keep features.
     """
 
     group: Group
@@ -63,7 +63,7 @@ class Sweep:
         return cls(group, choose_images(split, group.first.inputs.image_size, config.corruption_size), config)
 
     def run(self, cells: Sequence[CorruptedSet]) -> dict[str, Results]:
-        """Return the results of each classifier by the id of its run; those that are on disk are not made again."""
+        """Return the results of each classifier by the id of its run; those on disk are not computed again."""
         results: dict[str, Results] = {one.run.info.run_id: {} for one in self.group.classifiers}
         started, n_made = time.perf_counter(), 0
         begun = time.perf_counter()
@@ -80,7 +80,7 @@ class Sweep:
         return results
 
     def fill(self, cells: Sequence[CorruptedSet]) -> None:
-        """Leave the results of all classifiers on disk."""
+        """Write the results of all classifiers to disk."""
         results: dict[str, Results] = {one.run.info.run_id: {} for one in self.group.classifiers}
         for cell in cells:
             self._run_cell(cell, results)
@@ -91,7 +91,7 @@ class Sweep:
         return all(store.get(key, one.run.info.run_id) is not None for one in self.group.classifiers)
 
     def identity(self, cell: CorruptedSet) -> SetIdentity:
-        """Return everything that decides the features of a cell."""
+        """Return everything that determines the features of a cell."""
         first = self.group.first
         return SetIdentity(
             items=split_digest(self.images.split),
@@ -107,7 +107,7 @@ class Sweep:
         )
 
     def _run_cell(self, cell: CorruptedSet, results: dict[str, Results]) -> bool:
-        """Add a cell to the results of every classifier, and tell whether the images had to be looked at."""
+        """Add a cell to the results of every classifier, and return whether the images had to be processed."""
         key, cache_dir = cell_key(self.identity(cell)), self.group.first.inputs.cache_dir
         store = ResultStore(cache_dir)
         missing: list[RunClassifier] = []

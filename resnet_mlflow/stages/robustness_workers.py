@@ -1,4 +1,4 @@
-"""Cells of a robustness test that workers do: each a corruption for all classifiers of one backbone."""
+"""Cells of a robustness test for workers: each is a corruption for all classifiers of one backbone."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from resnet_mlflow.terminal import progress
 from resnet_mlflow.tracking import download, send_file
 from resnet_mlflow.workers.parts import Part
 
-# Of ``jobs.JOBS``.
+# Name in ``jobs.JOBS``.
 CORRUPTED = "corrupted"
 _FOLDER = "results"
 
@@ -24,12 +24,12 @@ _FOLDER = "results"
 def share_out(
     crew: Crew, run_id: str, config: RobustnessConfig, cells: Sequence[CorruptedSet], sweeps: Sequence[Sweep]
 ) -> None:
-    """Let workers do the cells that have no results yet; those lie in this machine's cache afterwards.
+    """Let workers do the cells without results; these are in this machine's cache afterwards.
 
     Args:
         crew: The workers.
-        run_id: Of the test, through whose artifacts workers of other machines hand results over.
-        config: Of the test.
+        run_id: Run of the test; workers on other machines pass results through its artifacts.
+        config: Configuration of the test.
         cells: The corrupted test sets.
         sweeps: The classifiers, by backbone.
 
@@ -70,7 +70,7 @@ def _cache_of(sweep: Sweep) -> str:
 
 
 def _take(run_id: str, sweep: Sweep, cells: Iterable[CorruptedSet]) -> None:
-    """Take results that a worker with another cache has sent."""
+    """Store results sent by a worker with another cache."""
     store = ResultStore(sweep.group.first.inputs.cache_dir)
     for cell in cells:
         key = cell_key(sweep.identity(cell))
@@ -83,13 +83,13 @@ def _take(run_id: str, sweep: Sweep, cells: Iterable[CorruptedSet]) -> None:
 
 
 def do_corrupted(config: RobustnessConfig, run_id: str, cells: Sequence[CorruptedSet], cache: str) -> None:
-    """Do cells for the classifiers of one backbone, as a worker, and send results to where they are not.
+    """As a worker, do cells for the classifiers of one backbone, and send results to a process with another cache.
 
     Args:
         config: Names the classifiers.
-        run_id: Of the test.
-        cells: What is to be done.
-        cache: Where the process that works on the test keeps results.
+        run_id: Run of the test.
+        cells: Cells to do.
+        cache: Result cache of the process that runs the test.
     """
     classifiers = load_classifiers(config.runs.split(","), config)
     (group,) = group_classifiers(classifiers)

@@ -1,4 +1,4 @@
-"""Action `rollback` of stage `promote`: an earlier version becomes champion again, whatever scores say."""
+"""Action `rollback` of stage `promote`: an earlier version becomes champion again, regardless of scores."""
 
 import logging
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ ACTION = "rollback"
 
 
 def roll_back(config: PromoteConfig, name: str) -> None:
-    """Make an earlier version of a model champion again, and the present champion challenger.
+    """Make an earlier version of a model champion again, and the current champion challenger.
 
-    The version that goes is marked: promotions pass over its run, except where it is named.
+    The replaced version is marked: promotions skip its run unless it is named.
 
     Raises:
-        InputError: If there is no reason, nothing to go back to, or that version's files are gone or changed.
+        InputError: If there is no reason, no earlier version, or that version's files are gone or changed.
     """
     if not config.reason.strip():
         raise InputError("a rollback needs a reason, got none; pass reason='night images fail'")
@@ -73,13 +73,13 @@ def _target(config: PromoteConfig, name: str, champion: ModelVersion, entries: S
 
 
 def _champion_before(name: str, champion: ModelVersion, entries: Sequence[Entry]) -> str:
-    """Return whom the present champion had replaced when it won; coming back by a rollback was no win."""
+    """Return the version that the current champion replaced when it won; a rollback does not count as a win."""
     number = str(champion.version)
     for entry in reversed(entries):
         won = entry.after.get(CHAMPION) == number != entry.before.get(CHAMPION)
         if won and entry.action != ACTION and CHAMPION in entry.before:
             return entry.before[CHAMPION]
-    # Versions of before there was a history say who followed them.
+    # Versions older than the history record their successor.
     before = [one for one in versions_of(name) if one.tags.get("replaced_by_version") == number]
     earlier = [int(one.version) for one in before if WITHDRAWN_TAG not in one.tags]
     if not earlier:

@@ -1,4 +1,4 @@
-"""Features in the tracking store, for other machines: files that are sent and fetched one by one, and go on."""
+"""Features in the tracking store for other machines: files are sent and fetched one by one and can resume."""
 
 import json
 import logging
@@ -24,30 +24,30 @@ from resnet_mlflow.tracking import StageRun, artifact_sizes, download, find_runs
 logger = logging.getLogger(__name__)
 
 FOLDER = "features"
-# Of ``jobs.JOBS``: what a worker does for an extraction.
+# Name in ``jobs.JOBS``: a worker's part of an extraction.
 ROWS = "rows"
-# Features of no backbone are longer.
+# No backbone has longer features.
 MAX_SHARD_BYTES = SHARD_ROWS * 2**16
 _SHARED = {"stage": "extract", "shared_features": "true"}
 
 
 def are_shared(key: str) -> bool:
-    """Return whether a run of the tracking store holds features."""
+    """Return whether a run in the tracking store has the features."""
     return bool(find_runs({**_SHARED, "features_key": key}))
 
 
 def share(run: StageRun, features: FeatureSet, entry: Path) -> None:
-    """Send an entry of the feature store to a run; files that the run holds already are not sent again.
+    """Send an entry of the feature store to a run; files that the run already has are not sent again.
 
     Args:
-        run: It may have been interrupted while it sent some.
+        run: The run; an earlier transfer may have been interrupted.
         features: The content of the entry.
-        entry: Its folder.
+        entry: Folder of the entry.
     """
     there = artifact_sizes(run.run_id, FOLDER)
     with scratch_folder() as scratch:
         for file in pack(entry, features, scratch):
-            # What it says of itself is what makes it whole, and the same size tells nothing of it.
+            # The metadata make it complete, and an equal size does not prove that they are the same.
             if file.name == META or there.get(file.name) != file.stat().st_size:
                 send_file(run.run_id, file, FOLDER)
             else:
@@ -55,7 +55,7 @@ def share(run: StageRun, features: FeatureSet, entry: Path) -> None:
 
 
 def fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
-    """Return features that a run on another machine left in the tracking store, now in the local one too."""
+    """Return features from a run on another machine, after copying them to the local store."""
     key = inputs.features_key
     n_columns = BACKBONES[config.backbone].n_features
     expected = Expected(key, inputs.dataset.splits, inputs.dataset.class_names, n_columns)
@@ -65,7 +65,7 @@ def fetch(config: FeatureConfig, inputs: Inputs) -> FeatureSet | None:
 
         try:
             features = inputs.store.put_from(partial(_lend, run_id, expected.max_bytes), expected)
-        except InputError as error:  # Whoever wrote to the store, this machine can compute them.
+        except InputError as error:  # Whatever is in the tracking store, this machine can compute them.
             logger.warning("features of run %s cannot be used: %s", run_id, error)
             continue
         if features is not None:
@@ -80,13 +80,13 @@ def _lend(run_id: str, max_bytes: int, name: str) -> Iterator[Path]:
 
 
 def extract_by(crew: Crew, config: ExtractConfig, inputs: Inputs, run: StageRun) -> FeatureSet:
-    """Return features that workers compute, shard by shard; they hand them over through the artifacts of a run.
+    """Return features computed by workers shard by shard, and passed through the artifacts of a run.
 
     Args:
         crew: The workers.
-        config: Of the extraction.
-        inputs: What it works on.
-        run: That of the extraction.
+        config: Configuration of the extraction.
+        inputs: Inputs of the extraction.
+        run: Run of the extraction.
 
     Raises:
         InputError: If a worker fails.
@@ -113,7 +113,7 @@ def extract_by(crew: Crew, config: ExtractConfig, inputs: Inputs, run: StageRun)
 
 
 def hand_over(config: ExtractConfig, shard: Shard, run_id: str) -> dict[str, str]:
-    """Compute a shard and send it to a run, as a worker; return what was left out and which weights were taken."""
+    """As a worker, compute a shard and send it to a run; return the omitted images and the weights used."""
     from resnet_mlflow.features.extraction import extract_shard
 
     inputs = prepare(config)

@@ -1,4 +1,4 @@
-"""Which columns of a table make slices, and what runs log of them."""
+"""Table columns that define slices, and the logging of slice scores."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from resnet_mlflow.tracking import StageRun, TrackedDataset
 
 logger = logging.getLogger(__name__)
 
-# Values that a column of slices has in the test split.
+# Number of values that a column of slices may have in the test split.
 FEWEST, MOST = 2, 20
 MOST_CHARACTERS = 60
 SHOWN = 3
@@ -21,7 +21,7 @@ SHOWN = 3
 
 @lru_cache(maxsize=8)
 def slice_columns(dataset: ImageDataset, group_by: str = "") -> tuple[str, ...]:
-    """Return the columns whose values part the test split into 2 to 20 slices; that of groups is none."""
+    """Return the columns whose values divide the test split into 2 to 20 slices, without the column of groups."""
     columns = dataset.splits["test"].columns if "test" in dataset.splits else {}
     n_values = {name: len(set(values) - {""}) for name, values in columns.items() if name != group_by.lower()}
     if many := [f"{name} ({n})" for name, n in n_values.items() if n > MOST]:
@@ -34,14 +34,14 @@ def slice_columns(dataset: ImageDataset, group_by: str = "") -> tuple[str, ...]:
 def log_slices(
     run: StageRun, evaluation: Evaluation, items: Items, tracked: TrackedDataset, model_id: str, step: int
 ) -> SliceScores | None:
-    """Log the accuracy of each slice, the worst, and the p values of slices differing; return them.
+    """Log the accuracy of each slice, the worst slice, and the p values for differences; return them.
 
     Args:
         run: The active run.
-        evaluation: Of the items.
-        items: With their slices.
-        tracked: The items as a dataset, which metrics are linked to.
-        model_id: What was evaluated.
+        evaluation: Evaluation of the items.
+        items: The items with their slices.
+        tracked: The items as a dataset, for linking metrics.
+        model_id: ID of the evaluated model.
         step: Step of the metrics.
     """
     found = score_slices(evaluation.labels == evaluation.predictions, items.slices)
@@ -65,7 +65,7 @@ def log_slices(
 
 
 def slice_remarks(found: SliceScores | None) -> list[str]:
-    """Return what a run's note says of slices."""
+    """Return remarks on slices for a run's note."""
     if found is None:
         return []
     lines = [f"Worst slice: {_describe(found.worst)}."]
@@ -80,5 +80,5 @@ def _describe(one: SliceScore) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a text as a part of a metric's name, which MLflow takes for a part of a path."""
+    """Return a text as part of a metric's name, which MLflow treats as part of a path."""
     return re.sub(r"[^\w. -]+", "_", text)[:MOST_CHARACTERS].strip(". ") or "_"

@@ -1,4 +1,4 @@
-"""The trials that this process runs: asked for, tracked, reported."""
+"""The trials that this process runs: requested, tracked and reported."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Between looks at whether other processes have finished their trials, or died at them.
+# Interval between checks whether other processes have finished their trials or died.
 POLL_S = 0.5
 
 
@@ -28,13 +28,13 @@ class Trials:
     """Runs the trials of a study.
 
     Attributes:
-        study: Shared with other processes.
+        study: The study, shared with other processes.
         objective: Called for each trial.
-        parent_run_id: The run that trials lie under.
-        prefix: Before the names of parameters in runs, such as ``head.``.
-        tags: Of every trial's run.
+        parent_run_id: Parent run of the trials.
+        prefix: Prefix of parameter names in runs, such as ``head.``.
+        tags: Tags of every trial's run.
         report: Called with a line for each trial.
-        overheads_s: What tracking and Optuna added to each trial.
+        overheads_s: Seconds that tracking and Optuna added to each trial.
     """
 
     study: SharedStudy
@@ -72,7 +72,7 @@ class Trials:
             begun = time.perf_counter()
             try:
                 end = self._measure(trial, run, params)
-            except BaseException:  # Ctrl-C: the trial did not fail, and is run again by who continues the study.
+            except BaseException:  # Ctrl-C: the trial did not fail, and runs again when the study continues.
                 self._finish(trial, run, _End("killed"))
                 raise
             measured_s = time.perf_counter() - begun
@@ -93,19 +93,19 @@ class Trials:
             return _End("complete", self.objective(params, report))
         except optuna.TrialPruned:
             return _End("pruned")
-        except Exception as error:  # One failing trial must not cost the others.
+        except Exception as error:  # One failing trial must not stop the others.
             logger.debug("traceback", exc_info=not isinstance(error, InputError))
             return _End("failed", error=reason_of(error))
 
     def _finish(self, trial: "optuna.Trial", run: TrialRun, end: "_End") -> None:
-        # The run first: a process that is killed in between leaves a trial that is run again, not one without results.
+        # The run first: a process killed in between leaves a trial that runs again, not one without results.
         values = None
         if end.measured is not None:
             run.log_metrics(end.measured.metrics, end.measured.step)
             values = end.measured.values
         run.end(end.state, {f"{self.prefix}{name}": value for name, value in trial.params.items()}, end.error)
         if not self.study.tell(trial, end.state, values, end.error):
-            # This process was silent for so long that another one runs the trial again.
+            # This process gave no sign of life for so long that another one runs the trial again.
             end_killed_trial(run.run_id)
             logger.warning("trial %d stopped responding and is run again", trial.number)
 
@@ -133,7 +133,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class _End:
-    """What became of a trial."""
+    """Outcome of a trial."""
 
     state: TrialEnd
     measured: Measured | None = None

@@ -1,4 +1,4 @@
-"""A fine-tuning whose learning rate, decay, augmentation and trained stages are searched."""
+"""Fine-tuning with a search over learning rate, decay, augmentation and trained stages."""
 
 import shutil
 from collections.abc import Iterator
@@ -32,11 +32,11 @@ from resnet_mlflow.tuning.search_space import Parameter, SearchSpace, load_space
 
 
 def tune_finetune(config: FinetuneConfig, inputs: Inputs | None = None) -> Outcome:
-    """Return the scores of a network that is fine-tuned with the parameters of the best trial.
+    """Return the scores of a network fine-tuned with the parameters of the best trial.
 
     Args:
-        config: As given.
-        inputs: What the run works on; prepared where there are none.
+        config: The given configuration.
+        inputs: Inputs of the run; prepared if not given.
 
     Raises:
         InputError: If the search space, sampler or pruner do not fit.
@@ -85,7 +85,7 @@ class _Work:
             epoch = result.epoch
             best = epoch if result.improved else best
             accuracies[epoch] = {f"val/{name}": value for name, value in result.val_metrics.items()}
-            # While a network trains, the best epoch so far is what it would be kept at.
+            # During training, the best epoch so far is the one that would be kept.
             report(epoch, {"train/loss": result.train_loss, **accuracies[epoch]}, accuracies[best]["val/accuracy"])
         return Measured((accuracies[best]["val/accuracy"],), accuracies[best], step=epoch)
 
@@ -120,6 +120,6 @@ class _Work:
             outcome = train_and_conclude(run, config, self.inputs, folder, key)
             shutil.rmtree(folder)
         run.set_tags({"train_layers": config.train_layers})
-        # What was trained, so that the run reads as one that was given these parameters.
+        # The trained configuration, so that the run looks like one with these parameters given.
         run.log_json(config.model_dump(), "config.json")
         return outcome

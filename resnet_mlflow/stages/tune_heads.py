@@ -1,4 +1,4 @@
-"""Heads tuned on features: one study per head, of one head or of all."""
+"""Heads tuned on features: one study per head, for one head or for all."""
 
 import logging
 from contextlib import ExitStack
@@ -27,8 +27,8 @@ def tune_head(config: FitHeadConfig, inputs: Inputs | None = None) -> Outcome:
     """Return the scores of a head with the parameters of the best trial.
 
     Args:
-        config: As given.
-        inputs: What the run works on; prepared where there are none.
+        config: The given configuration.
+        inputs: Inputs of the run; prepared if not given.
 
     Raises:
         InputError: If the search space, sampler or pruner do not fit the head.
@@ -68,15 +68,15 @@ class _Work:
 
     def conclude(self, run: StageRun, params: dict[str, Any]) -> Outcome:
         outcome = fit_and_conclude(run, self.config, self.inputs, self.splits, params)
-        # What was fitted, so that the run reads as one that was given these parameters.
+        # The fitted configuration, so that the run looks like one with these parameters given.
         run.log_json(with_params(self.config, params).model_dump(), "config.json")
         return outcome
 
 
 def tune_all_heads(config: FitHeadConfig) -> Outcome:
-    """Return the scores of the best of all heads by the objective, each tuned in a study of its own.
+    """Return the scores of the best of all heads by the objective, each tuned in its own study.
 
-    One head that fails does not cost the others.
+    A failing head does not stop the others.
     """
     for head in HEADS:
         load_space(config.search_space, head, {})  # Refused before the first study.
@@ -99,7 +99,7 @@ def tune_all_heads(config: FitHeadConfig) -> Outcome:
 
 
 def _study_of_studies(config: FitHeadConfig, inputs: Inputs) -> SharedStudy:
-    """Return a study without trials, by which processes agree on the run that the heads' runs lie under."""
+    """Return a study without trials, through which processes agree on the parent run of the heads' runs."""
     identity = config.model_dump(mode="json", exclude=set(EXECUTION_ONLY | config.unread))
     identity |= {"features_key": inputs.features_key, **inputs.grouping}
     key = digest_of({**identity, "store": store_uri()})[:8]

@@ -33,21 +33,21 @@ Tuned = FitHeadConfig | FinetuneConfig
 
 @dataclass(frozen=True)
 class Search:
-    """What a stage has to say about its study.
+    """A stage's description of its study.
 
     Attributes:
         stage: Value of the run's ``stage`` tag: that of the entry point, or of a part.
-        config: As given.
-        inputs: What the stage works on.
+        config: The given configuration.
+        inputs: Inputs of the stage.
         method: The head, or ``finetune``.
         name: Name of the run.
-        tags: Tags of the run, and of every trial's.
-        prefix: Before the names of parameters in runs.
-        space: Where is searched.
-        defaults: The method's parameters where nothing is searched.
-        n_epochs: Epochs of a trial, at most; 0 where it has none.
-        prepare: The parent's run to what trials call.
-        conclude: The parent's run and the best parameters to the scores of the stage.
+        tags: Tags of the run and of every trial's run.
+        prefix: Prefix of parameter names in runs.
+        space: Search space.
+        defaults: The method's parameters without a search.
+        n_epochs: Maximum number of epochs of a trial; 0 if it has none.
+        prepare: Maps the parent run to the objective of trials.
+        conclude: Maps the parent run and the best parameters to the scores of the stage.
     """
 
     stage: str
@@ -65,12 +65,12 @@ class Search:
 
 
 def run_search(search: Search) -> Outcome:
-    """Return the scores of the best trial's parameters, after the trials that are still wanted.
+    """Run the remaining trials, and return the scores of the best trial's parameters.
 
-    Processes that are started alike share the study and its run; one that comes late finds it done.
+    Processes started with the same configuration share the study and its run; a late one finds it done.
 
     Raises:
-        InputError: If the study cannot be opened, or no trial comes to its end.
+        InputError: If the study cannot be opened, or no trial completes.
     """
     config = search.config
     check_sampler(config.sampler, search.space)
@@ -96,10 +96,10 @@ def run_search(search: Search) -> Outcome:
 def enter_shared_run(
     stack: ExitStack, study: SharedStudy, stage: str, name: str, tags: Mapping[str, object]
 ) -> StageRun:
-    """Return the run that all processes of a study work on, made by the first of them; to be called under a lock.
+    """Return the run that all processes of a study work on, created by the first of them; call it under a lock.
 
-    It is left when the stack is, and ends only when no other process works on it. A run that has been evaluated is
-    closed: more trials of its study lie under a new one.
+    It is left with the stack, and ends only if no other process works on it. A run that has been evaluated is closed:
+    further trials of its study get a new parent.
     """
     known = {"study_name": study.task.name, "study_storage": study.storage.place}
     if study.is_concluded:
@@ -137,17 +137,17 @@ def _task(search: Search) -> Task:
         identity["training"] = {name: getattr(config, name) for name in sorted(names)}
     if inputs.part is not None:
         identity |= {"part": inputs.part.stage, "split_ids": dict(inputs.identity.split_ids)}
-    # A study without a name of its own is that of one command: what stops or steers it is part of the name.
+    # A study without its own name belongs to one command: parameters that stop or steer it are part of the name.
     steering = {name: getattr(config, name) for name in ("n_trials", "sampler", "pruner", "timeout_s", "target")}
     key = digest_of({**identity, **steering, "store": store_uri()})[:8]
     name = config.study_name or f"{search.method} {config.backbone} {inputs.dataset.short_name} s{config.seed}"
-    if not config.study_name or inputs.part is not None:  # A name stands for the studies of all folds.
+    if not config.study_name or inputs.part is not None:  # A name covers the studies of all folds.
         name = f"{inputs.name_of(name)} {key}"
     return Task(name, search.space, search.defaults, identity, search.n_epochs)
 
 
 def open_study_storage(config: TuningConfig, inputs: Inputs, name: str) -> SharedStorage:
-    """Return where a study lives: in the storage asked for, else in a journal in the cache folder.
+    """Return the storage of a study: the requested one, else a journal in the cache folder.
 
     Raises:
         InputError: If it cannot be reached.
@@ -172,14 +172,14 @@ def outcome_of(run_id: str) -> Outcome:
 
 
 def _trial_tags(search: Search) -> dict[str, object]:
-    # What tells a trial's run from others; the rest stands on its parent.
+    # Tags that identify a trial's run; the others are on its parent.
     names = ("dataset", "dataset_digest", "weights", "features_key", "backbone", "head", "seed")
     known = {**search.inputs.tags, **search.tags}
     return {name: known[name] for name in names if name in known} | {"method": search.method}
 
 
 def _conclude(run: StageRun, search: Search, study: SharedStudy, overheads_s: list[float]) -> Outcome:
-    """Refit and evaluate the best parameters, then log what the study came to."""
+    """Refit and evaluate the best parameters, then log the results of the study."""
     best = study.best_trial()
     chosen = {**search.space.given, **best.params}
     run.set_tags(
@@ -232,13 +232,13 @@ def _log_study(run: StageRun, study: SharedStudy, best: "FrozenTrial", overheads
 
 
 def count_states(trials: "list[FrozenTrial]") -> dict[str, int]:
-    """Return how many trials there are of each end: complete, pruned, failed, killed."""
+    """Return the number of trials by outcome: complete, pruned, failed, killed."""
     names = [state_name(trial) for trial in trials]
     return {state: names.count(state) for state in ("complete", "pruned", "failed", "killed")}
 
 
 def state_name(trial: "FrozenTrial") -> str:
-    """Return what became of a trial, in the words of the tag ``trial_state``."""
+    """Return the outcome of a trial, in the words of the tag ``trial_state``."""
     if is_killed(trial):
         return "killed"
     return {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())

@@ -1,4 +1,4 @@
-"""Who is champion and who challenger: what all actions on a registered model have in common."""
+"""Roles of champion and challenger: common parts of all actions on a registered model."""
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -6,14 +6,14 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.digests import digest_of_all
 from resnet_mlflow.tracking import CHALLENGER, CHAMPION, WITHDRAWN_TAG, move_alias, remove_tag
 
-# Of a version: the digest of all its files, which its run has one by one.
+# A version's tag: the digest of all its files, which its run has individually.
 DIGEST_TAG, DIGESTS_FILE = "files_digest", "package_digests.json"
-# Of a run: which version it was about.
+# A run's tag: the version that it concerned.
 VERSION_TAGS = ("model_name", "model_version")
 
 
 def give_roles(champion: ModelVersion | None, challenger: ModelVersion | None) -> None:
-    """Give the aliases, the challenger's first: whoever is served changes last. None: the alias stays where it is."""
+    """Move the aliases, the challenger's first, so that the served version changes last. None leaves an alias."""
     if challenger is not None:
         move_alias(challenger, CHALLENGER)
     if champion is not None:
@@ -22,14 +22,14 @@ def give_roles(champion: ModelVersion | None, challenger: ModelVersion | None) -
 
 
 def check_package(version: ModelVersion, digests: dict[str, str]) -> None:
-    """Refuse a version whose files are others than those that were packaged; versions of before 0.2.0 tell no digest.
+    """Refuse a version whose files differ from the packaged ones; versions from before 0.2.0 have no digest.
 
     Args:
-        version: As it is registered.
-        digests: Of its files as they are, by path.
+        version: The registered version.
+        digests: Digests of its current files, by path.
 
     Raises:
-        InputError: If they are others.
+        InputError: If they differ.
     """
     expected, found = version.tags.get(DIGEST_TAG), digest_of_all(digests)
     if expected not in (None, found):

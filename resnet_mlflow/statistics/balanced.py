@@ -1,10 +1,10 @@
-"""Intervals of scores that weigh classes alike: balanced accuracy and macro-F1, also with few images per class.
+"""Intervals of scores with equal class weights, balanced accuracy and macro-F1, also for few images per class.
 
-A bootstrap within classes fails there: resampling the ``n`` items of a class has ``(n - 1) / n`` of their variance, and
-none where the class has no error. Here the variance is that of recalls shrunk towards their common mean, never less
-than if all classes had that mean. The score then counts like a share of as many items as give this variance (the
-effective number of items of survey statistics), and has their modified Wilson interval. Classes of unlike size have no
-common mean: such a score is made up of strata, see ``strata``.
+A bootstrap within classes fails there: resampling the ``n`` items of a class gives ``(n - 1) / n`` of their variance,
+and none if the class has no error. Here the variance is that of recalls shrunk towards their common mean, and at least
+the variance if all classes had that mean. The score is then treated as a proportion of the number of items that gives
+this variance (the effective sample size of survey statistics), with the modified Wilson interval. Classes of different
+sizes have no common mean: their score is the sum over strata, see ``strata``.
 
 References:
     Korn and Graubard (1998), Confidence Intervals for Proportions with Small Expected Number of Positive Counts
@@ -24,23 +24,23 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.intervals import Floats, Interval, Ints, proportion_limits
 from resnet_mlflow.statistics.strata import Part, strata_of, summed_limits
 
-# Items with the classes' mean recall that a class is shrunk by: z^2 at 95 %, as in Agresti and Coull.
+# Number of pseudo-items with the mean recall that are added to each class: z^2 at 95 %, as in Agresti and Coull.
 PSEUDO_ITEMS = 3.84
-# Items of a class up to which the bias of its F1 is summed; beyond it is below a hundredth of the interval.
+# Up to this many items of a class the bias of its F1 is summed; for more, it is below a hundredth of the interval.
 MOST_SUMMED = 20
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """What accuracy-like metrics need of a confusion matrix."""
+    """Counts from a confusion matrix for accuracy-like metrics."""
 
-    hits: Ints  # items of each class that were predicted as it, (n_classes,)
+    hits: Ints  # correctly predicted items of each class, (n_classes,)
     support: Ints  # items of each class, (n_classes,)
     predicted: Ints  # items predicted as each class, (n_classes,)
 
     @classmethod
     def of(cls, confusion: ArrayLike) -> "ClassCounts":
-        """Return the counts of one ``(n_classes, n_classes)`` confusion matrix, rows being labels."""
+        """Return the counts of one ``(n_classes, n_classes)`` confusion matrix with labels as rows."""
         matrix = _counts(confusion)
         return cls(np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
 
@@ -48,8 +48,8 @@ class ClassCounts:
 def balanced_accuracy_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interval:
     """Return the interval of the mean recall over classes with items.
 
-    Where all classes have the same number of items it is the interval of accuracy, unless recalls differ so much by
-    class that the variance is larger.
+    If all classes have the same number of items, it equals the interval of accuracy, unless recalls differ so much
+    between classes that the variance is larger.
 
     Args:
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
@@ -69,7 +69,7 @@ def balanced_accuracy_interval(confusion: ArrayLike, confidence: float = 0.95) -
 
 
 def recall_limits(hits: ArrayLike, support: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Return the ends of the intervals of many mean recalls, ``(...)``.
+    """Return the limits of the intervals of many mean recalls, ``(...)``.
 
     Args:
         hits: Right items by class, ``(..., n_classes)``.
@@ -87,17 +87,18 @@ def recall_limits(hits: ArrayLike, support: ArrayLike, confidence: float = 0.95)
 
 
 def effective_items(hits: ArrayLike, support: ArrayLike) -> Floats:
-    """Return how many items a balanced accuracy counts like: those with which accuracy would have its variance.
+    """Return the effective number of items of a balanced accuracy: with so many, an accuracy has its variance.
 
-    With ``a = 1 / (n_classes^2 support)`` the variance is ``sum(a p (1 - p))``, and ``p`` each class's recall shrunk by
-    ``PSEUDO_ITEMS`` towards the mean recall by ``a``; but at least ``sum(a) b (1 - b)``, ``b`` being the score itself.
+    With ``a = 1 / (n_classes^2 support)`` the variance is ``sum(a p (1 - p))``, where ``p`` is each class's recall
+    shrunk by ``PSEUDO_ITEMS`` towards the mean recall weighted by ``a``, and at least ``sum(a) b (1 - b)``, where ``b``
+    is the score itself.
 
     Args:
         hits: Right items by class, or their mean over seeds, ``(..., n_classes)``.
         support: Items by class, all positive, ``(n_classes,)``.
 
     Returns:
-        Of shape ``(...)``, at most ``1 / sum(a)``, which is the number of items where classes are of one size.
+        Shape ``(...)``, at most ``1 / sum(a)``, which is the number of items if all classes have the same size.
     """
     right, n = np.asarray(hits, dtype=np.float64), np.asarray(support, dtype=np.float64)
     influence = _influence(n)
@@ -110,9 +111,9 @@ def effective_items(hits: ArrayLike, support: ArrayLike) -> Floats:
 def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interval:
     """Return the interval of the mean F1 over classes with items.
 
-    The variance is that of the linear terms of F1 in the predictions of each class (delta method), rows of the
-    confusion matrix being shrunk as recalls are in ``effective_items``, errors in proportion to the columns' own. Rows
-    are independent of each other, so that those of a stratum are its part.
+    The variance is that of the linear terms of F1 in the predictions of each class (delta method). Rows of the
+    confusion matrix are shrunk like the recalls in ``effective_items``, and errors are in proportion to the columns.
+    Rows are independent of each other, so the rows of a stratum give its part.
 
     Args:
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
@@ -135,7 +136,7 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
     n_present, n = len(own), counts.support[own].astype(np.float64)
     totals = (counts.support + counts.predicted).astype(np.float64)
     f1 = np.divide(2 * counts.hits, totals, out=np.zeros(len(totals)), where=totals > 0)
-    # What one item of each label adds to the mean by its prediction; of classes without items only errors come.
+    # Contribution of one item of each label to the mean, by prediction; classes without items contribute only errors.
     gain = np.where(counts.support > 0, -f1 / np.maximum(totals, 1), 0.0) / n_present
     hit = 2 / (np.maximum(totals, 1) * n_present)
     strata = strata_of(n)
@@ -149,7 +150,7 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
     for classes in strata:
         share, score = len(classes) / n_present, float(f1[own[classes]].mean())
         variance = np.asarray(n[classes] @ (square - mean**2)[classes]) / share**2
-        # F1 of a few images is too low or too high on average; the interval reaches to where it would be without that.
+        # F1 of a few images is biased; the interval extends to where it would be without the bias.
         ends = np.clip([score, score - float(bias[classes].mean())], 0, 1)
         limits = proportion_limits(ends, _effective(ends, variance, _influence(n[classes]).sum()), confidence)
         parts.append(Part(share, ends, limits))
@@ -158,13 +159,13 @@ def macro_f1_interval(confusion: ArrayLike, confidence: float = 0.95) -> Interva
 
 
 def _f1_bias(n_items: Floats, recall: Floats, n_false: Floats) -> Floats:
-    """Return by how much F1 of each class is off on average: hits are binomial, false alarms Poisson."""
+    """Return the bias of each class's F1: hits are binomial, false alarms Poisson."""
     bias, small = np.zeros(len(n_items)), n_items <= MOST_SUMMED
     if not small.any():
         return bias
     n, p, rate = n_items[small], recall[small], np.minimum(n_false[small], MOST_SUMMED)
     hits = np.arange(int(n.max()) + 1)[:, None, None]
-    # Six standard deviations of the most false alarms.
+    # Six standard deviations of the largest number of false alarms.
     alarms = np.arange(int(rate.max() + 6 * np.sqrt(rate.max())) + 4)[None, :, None]
     log_p, log_q = np.log(np.maximum(p, 1e-12)), np.log(np.maximum(1 - p, 1e-12))
     ways = special.gammaln(n + 1) - special.gammaln(hits + 1) - special.gammaln(np.maximum(n - hits, 0) + 1)
@@ -192,13 +193,13 @@ def _shrunk_rows(rows: Ints, own: Ints, strata: Sequence[Ints]) -> Floats:
 
 
 def _influence(n: ArrayLike) -> Floats:
-    """Return what the variance of one item of each class adds to that of a mean over classes."""
+    """Return the contribution of the variance of one item of each class to that of a mean over classes."""
     items = np.asarray(n, dtype=np.float64)
     return 1 / (len(items) ** 2 * items)
 
 
 def _effective(score: Floats, variance: Floats, influence: float) -> Floats:
-    """Return the number of items of which a share has a variance, or that of equal recalls where it is larger."""
+    """Return the number of items with which a proportion has the variance, or that of equal recalls if it is larger."""
     equal = score * (1 - score)
     most = np.full(equal.shape, 1 / influence)
     return np.asarray(np.minimum(most, np.divide(equal, variance, out=most.copy(), where=(variance > 0) & (equal > 0))))

@@ -1,4 +1,4 @@
-"""Which methods may be the best, and how much data would decide."""
+"""Which methods may be the best, and how much data would separate them."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Pair:
-    """The difference of two rows, first minus second, and its p value after Holm over all pairs."""
+    """The difference of two rows, first minus second, and its p value after Holm's correction over all pairs."""
 
     first: int
     second: int
@@ -25,7 +25,7 @@ class Pair:
 
     @property
     def separated(self) -> bool:
-        """Return whether the interval does not hold 0 and the adjusted p value is below 0.05."""
+        """Return whether the interval excludes 0 and the adjusted p value is below 0.05."""
         low, high = self.difference.interval
         return (low > 0 or high < 0) and self.adjusted_p < 0.05
 
@@ -35,8 +35,8 @@ class Needed:
     """Test items and seeds that would separate two methods with 80 % power; NaN if none would.
 
     Attributes:
-        n_items: Test items, with the seeds there are.
-        n_seeds: Seeds, with the test items there are.
+        n_items: Test items, for the given number of seeds.
+        n_seeds: Seeds, for the given number of test items.
     """
 
     n_items: float
@@ -46,13 +46,13 @@ class Needed:
 def best_set(n_rows: int, pairs: Sequence[Pair], confidence: float = 0.95) -> tuple[int, ...]:
     """Return the rows that may be the best: with the stated confidence the truly best one is among them.
 
-    A row is left out where another one is better by a test at level ``(1 - confidence) / (n_rows - 1)``. The best row
-    can only be left out by one of ``n_rows - 1`` false alarms, which Bonferroni's inequality bounds.
+    A row is excluded if another one is better in a test at level ``(1 - confidence) / (n_rows - 1)``. The best row can
+    be excluded only by one of ``n_rows - 1`` false alarms, which Bonferroni's inequality bounds.
 
     Args:
-        n_rows: Rows that compete.
-        pairs: Their differences; a pair that is missing leaves none of both out.
-        confidence: Of the set, in (0, 1).
+        n_rows: Number of rows compared.
+        pairs: Their differences; a missing pair excludes neither row.
+        confidence: Confidence level of the set, in (0, 1).
 
     References:
         Gupta (1965), On some multiple decision (selection and ranking) rules, Technometrics 7, for the set; Hsu (1981),
@@ -68,16 +68,17 @@ def best_set(n_rows: int, pairs: Sequence[Pair], confidence: float = 0.95) -> tu
 
 
 def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, confidence: float = 0.95) -> Needed:
-    """Return how many test items, or seeds, would separate two methods.
+    """Return the number of test items, or of seeds, that would separate two methods.
 
-    Both parts of the doubt must come to less than the difference: ``d^2 >= (q_seeds s_seeds)^2 + (q_items s_items)^2``,
-    ``q`` being the quantile of the level plus that of the power, of Student's t for seeds.
+    The two parts of the uncertainty together must be smaller than the difference:
+    ``d^2 >= (q_seeds s_seeds)^2 + (q_items s_items)^2``, where ``q`` is the quantile of the level plus that of the
+    power, from Student's t for seeds.
 
     Args:
-        found: The difference, as it was found.
-        n_rivals: Comparisons that share the level.
-        held_out: As ``difference_over_seeds``.
-        confidence: Of the set of the best.
+        found: The observed difference.
+        n_rivals: Number of comparisons that share the level.
+        held_out: As for ``difference_over_seeds``.
+        confidence: Confidence level of the set of the best.
 
     References:
         Connor (1987), Sample size for testing differences in proportions for the paired-sample design, Biometrics 43,
@@ -96,7 +97,7 @@ def needed(found: SeededDifference, n_rivals: int = 1, held_out: float = 0.0, co
 
 
 def seed_square(found: SeededDifference, n_seeds: int, tail: float, power: float, held_out: float) -> float:
-    """Return the square of what a difference must exceed for so many seeds to tell it; 0 for one seed."""
+    """Return the square of the difference that this number of seeds can detect; 0 for one seed."""
     if n_seeds < 2 or math.isnan(found.seed_variance):
         return 0.0
     quantile = -float(special.stdtrit(n_seeds - 1, tail)) + power

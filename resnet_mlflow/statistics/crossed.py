@@ -1,9 +1,9 @@
 """Scores and differences over seeds and test items, with the uncertainty from each and from both together.
 
-All seeds are judged on the same items, so a score has two independent errors: that of the seeds, which Student's t
-with ``k - 1`` degrees of freedom covers, and that of the items, which a score interval covers. Their reaches add up as
-squares (MOVER), which keeps the level with two seeds already. A bootstrap of ``k`` seeds does not: seeds drawn anew
-have ``(k - 1) / k`` of the seeds' variance, and normal tails.
+All seeds are evaluated on the same items, so a score has two independent errors: that of the seeds, covered by
+Student's t with ``k - 1`` degrees of freedom, and that of the items, covered by a score interval. The squares of their
+half-widths add up (MOVER), which keeps the level even with two seeds. A bootstrap of ``k`` seeds does not: resampled
+seeds have ``(k - 1) / k`` of the seeds' variance, and normal tails.
 
 References:
     Zou and Donner (2008), Construction of confidence limits about effect measures: a general approach, Statistics in
@@ -31,20 +31,20 @@ from resnet_mlflow.statistics.intervals import (
 from resnet_mlflow.statistics.paired import tango_limits
 from resnet_mlflow.statistics.strata import Part, strata_of, summed_limits
 
-# Items, beyond those there are, on which all seeds err: of a few errors, how many seeds share them is chance.
+# Pseudo-items on which all seeds err: with few errors, how many seeds share them is chance.
 ALIKE_ITEMS = 1.0
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and variances of values that seeds and items cross, ``(...)`` each.
+    """Means and variances of values crossed by seed and item, ``(...)`` each.
 
     Attributes:
-        mean: Weighted over items, over seeds.
+        mean: Mean over seeds, weighted over items.
         seed_variance: Sample variance of the seeds' means; 0 for one seed.
         square: Mean square of all values.
         mean_square: Mean square of the items' means over these seeds.
-        own_square: Mean square of the items' own values: over pairs of seeds, so without what differs by seed.
+        own_square: Mean square of the items' own values: over pairs of seeds, so without variation between seeds.
     """
 
     mean: Floats
@@ -56,12 +56,12 @@ class Moments:
 
 @dataclass(frozen=True)
 class Stratum:
-    """Values of the items of classes of like size, or of all: their share of the score, and their moments.
+    """Values of the items of classes of similar size, or of all items: their share of the score, and their moments.
 
     Attributes:
-        share: Of the score, in (0, 1].
-        n_items: How many items of equal weight they count like.
-        moments: Under weights that sum to one.
+        share: Share of the score, in (0, 1].
+        n_items: Their effective number of equally weighted items.
+        moments: Moments with weights that sum to one.
     """
 
     share: float
@@ -71,7 +71,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Crossed:
-    """Values that seeds and items cross: all of them, and by strata of classes."""
+    """Values crossed by seed and item: all of them, and by strata of classes."""
 
     whole: Stratum
     strata: tuple[Stratum, ...]
@@ -79,7 +79,7 @@ class Crossed:
 
 @dataclass(frozen=True)
 class Reach:
-    """Ends of intervals, ``(...)`` each, and how far the seeds' part reaches to either side."""
+    """Limits of intervals, ``(...)`` each, and the half-width of the seeds' part."""
 
     seeds: Floats
     over_items: tuple[Floats, Floats]
@@ -102,8 +102,8 @@ def crossed_values(values: Floats, weights: Floats, labels: NDArray[np.int64]) -
     """Return the moments of values ``(..., n_seeds, n_items)``, in all and by strata of classes.
 
     Args:
-        values: Of every seed and item.
-        weights: As ``item_weights`` gives them, and ``labels`` too.
+        values: Values of every seed and item.
+        weights: Result of ``item_weights``, like ``labels``.
         labels: Class of each item, from 0.
     """
     whole = Stratum(1.0, 1 / float(weights @ weights), crossed_moments(values, weights))
@@ -118,7 +118,7 @@ def crossed_values(values: Floats, weights: Floats, labels: NDArray[np.int64]) -
 
 
 def _item_strata(labels: NDArray[np.int64]) -> Iterator[tuple[float, NDArray[np.int64]]]:
-    """Yield the share of each stratum in a score, and its items."""
+    """Yield each stratum's share of a score, and its items."""
     counts = np.bincount(labels)
     for classes in strata_of(counts):
         yield len(classes) / len(counts), np.flatnonzero(np.isin(labels, classes))
@@ -130,10 +130,10 @@ def score_reach(
     """Return the intervals of many scores at once.
 
     Args:
-        correct: Shape ``(..., n_seeds, n_items)``.
-        weights: As ``item_weights`` gives them, and ``labels`` too.
+        correct: Right or wrong, shape ``(..., n_seeds, n_items)``.
+        weights: Result of ``item_weights``, like ``labels``.
         labels: Class of each item, from 0.
-        held_out: As ``score_over_seeds``.
+        held_out: As for ``score_over_seeds``.
         confidence: Coverage, in (0, 1).
     """
     k, by_seed = correct.shape[-2], correct @ weights
@@ -153,17 +153,17 @@ def score_reach(
 def _stratum_limits(
     correct: Floats, weights: Floats, labels: NDArray[np.int64], confidence: float
 ) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Return the scores of a stratum, and the ends of the items' own part and of that of these seeds on other items."""
+    """Return a stratum's scores, the limits of the items' own part, and the limits for these seeds on other items."""
     k = correct.shape[-2]
     mean = np.clip((correct @ weights).mean(axis=-1), 0, 1)
-    # About the mean over its classes: what sets classes apart counts as chance of the items, which is the safe side.
+    # Around the mean over its classes: differences between classes count as item variance, which is conservative.
     moments = crossed_moments(correct - mean[..., None, None], weights)
     order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
     hits = np.add.reduceat(correct.mean(axis=-2)[..., order], np.cumsum(counts) - counts, axis=-1)
     n_effective, n_items = effective_items(hits, counts), 1 / float(weights @ weights)
 
     def limits(square: Floats) -> tuple[Floats, Floats]:
-        # Seeds that err on different items make more of them, up to k times as many.
+        # Seeds that err on different items are worth more items, up to k times as many.
         alike = np.maximum(_alike(square, moments, n_items), 1 / k)
         return proportion_limits(mean, n_effective / alike, confidence)
 
@@ -171,7 +171,7 @@ def _stratum_limits(
 
 
 def difference_reach(values: Crossed, n_seeds: int, held_out: float = 0.0, confidence: float = 0.95) -> Reach:
-    """Return the intervals of many differences at once, from what items gain."""
+    """Return the intervals of many differences at once, from the gains of items."""
     z = normal_quantile(confidence)
     own, items = [], []
     for stratum in values.strata:
@@ -194,9 +194,9 @@ def _tango(stratum: Stratum, square: Floats, mean: Floats, n_seeds: int, z: floa
 
 
 def difference_p_value(values: Crossed, n_seeds: int, held_out: float = 0.0) -> Floats:
-    """Return the levels at which intervals of differences over two seeds or more would end at 0.
+    """Return the levels at which intervals of differences over two or more seeds would end at 0.
 
-    The part of the items has its standard error where there is no difference.
+    The items' part uses the standard error under no difference.
     """
     moments = values.whole.moments
     apart, item_square = np.abs(moments.mean), item_error(values, n_seeds) ** 2
@@ -211,25 +211,26 @@ def difference_p_value(values: Crossed, n_seeds: int, held_out: float = 0.0) -> 
 
 
 def item_error(values: Crossed, n_seeds: int) -> Floats:
-    """Return the standard error of differences over items, where there is none."""
+    """Return the standard error over items of a difference, under no difference."""
     n_effective, discordant = _effective_pairs(values.whole, values.whole.moments.own_square, n_seeds)
     return np.asarray(np.sqrt(discordant / n_effective))
 
 
 def _clipped(limits: tuple[Floats, Floats], least: float) -> tuple[Floats, Floats]:
-    """Return ends that no score, or no difference, is beyond."""
+    """Return limits clipped to the range of scores or differences."""
     return np.maximum(limits[0], least), np.minimum(limits[1], 1)
 
 
 def _alike(square: Floats, moments: Moments, n_items: float) -> Floats:
-    """Return a mean square over that of single runs: 1 where seeds err on the same items, less where on others."""
+    """Return a mean square relative to that of single runs: 1 if seeds err on the same items, less if on others."""
     return np.asarray((n_items * square + ALIKE_ITEMS) / (n_items * moments.square + ALIKE_ITEMS))
 
 
 def _effective_pairs(stratum: Stratum, square: Floats, n_seeds: int) -> tuple[Floats, Floats]:
-    """Return how many pairs of single runs have the variance of a mean square, and their share of discordant ones.
+    """Return the number of pairs of single runs with the variance of a mean square, and their discordant share.
 
-    Where seeds differ on other items each, as many as there are runs; where on the same ones, as many as items.
+    It is the number of all pairs of runs and items if each seed differs on other items, and the number of items if all
+    differ on the same ones.
     """
     moments = stratum.moments
     n_times = 1 / np.clip(_alike(square, moments, stratum.n_items), 1 / n_seeds, 1)
@@ -239,13 +240,13 @@ def _effective_pairs(stratum: Stratum, square: Floats, n_seeds: int) -> tuple[Fl
 def _together(
     mean: Floats, seeds: Floats, own: tuple[Floats, Floats], items: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the ends of both combined: reaches add up as squares; never inside the part of the items."""
+    """Return the limits of both parts combined: squares of half-widths add up; never inside the items' part."""
     low, high = mean - np.hypot(seeds, mean - own[0]), mean + np.hypot(seeds, own[1] - mean)
     return np.minimum(low, items[0]), np.maximum(high, items[1])
 
 
 def seed_reach(variance: ArrayLike, n_seeds: int, held_out: float = 0.0, confidence: float = 0.95) -> Floats:
-    """Return how far the t interval over seeds reaches to either side; 0 for one seed."""
+    """Return the half-width of the t interval over seeds; 0 for one seed."""
     if n_seeds < 2:
         return np.zeros(np.shape(variance))
     quantile = float(special.stdtrit(n_seeds - 1, 0.5 + checked_confidence(confidence) / 2))
@@ -253,10 +254,10 @@ def seed_reach(variance: ArrayLike, n_seeds: int, held_out: float = 0.0, confide
 
 
 def seed_factor(n_seeds: int, held_out: float) -> float:
-    """Return what the variance of a mean over seeds is, over their sample variance.
+    """Return the variance of a mean over seeds relative to their sample variance.
 
-    ``1 / n`` for independent seeds, and ``held_out`` more where they draw their training items from common ones, which
-    makes them more alike than other training items would be.
+    It is ``1 / n`` for independent seeds, plus ``held_out`` if they draw their training items from a common pool, which
+    makes them more alike than independent training items would.
 
     References:
         Nadeau and Bengio (2003), equation 9: ``1 / n + n_test / n_train``.
@@ -267,9 +268,9 @@ def seed_factor(n_seeds: int, held_out: float) -> float:
 def nadeau_bengio_test(differences: ArrayLike, n_train: int, n_test: int) -> tuple[float, float]:
     """Return t and the two-sided p value of differences from training splits that overlap.
 
-    The plain t test takes such differences for independent and finds too much. The variance of the mean is
-    ``(1/n + n_test/n_train)`` times the sample variance, instead of ``1/n``. Differences that are all the same are
-    those of one split, which has no variance: p is then 1.
+    The plain t test treats these differences as independent and rejects too often. The variance of the mean is
+    ``(1/n + n_test/n_train)`` times the sample variance, instead of ``1/n``. If all differences are equal, they count
+    as those of one split, which has no variance: p is then 1.
 
     Args:
         differences: One per split, at least two.
@@ -298,7 +299,7 @@ def nadeau_bengio_test(differences: ArrayLike, n_train: int, n_test: int) -> tup
 
 
 def item_weights(n_items: int, classes: ArrayLike | None) -> tuple[Floats, NDArray[np.int64]]:
-    """Return what each item weighs in the score, summing to one, and its class as a number.
+    """Return each item's weight in the score, summing to one, and its class as a number.
 
     Raises:
         InputError: If ``classes must contain one label per item`` does not hold.

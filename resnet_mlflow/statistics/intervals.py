@@ -1,6 +1,6 @@
 """Intervals of one score: over items, or over seeds.
 
-Quantiles come from ``scipy.special``, whose import is a third of that of ``scipy.stats``.
+Quantiles come from ``scipy.special``, which takes a third of the import time of ``scipy.stats``.
 """
 
 import math
@@ -17,14 +17,14 @@ Interval = tuple[float, float]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Up to so many errors (or successes) Wilson's inner end is replaced, see proportion_limits; 3.5, since effective counts
-# are no whole numbers.
+# Up to this many errors (or successes), Wilson's inner limit is replaced, see proportion_limits; 3.5, since effective
+# counts are not integers.
 FEW = 3.5
 
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """A metric over seeds; ``std`` and ``interval`` are NaN below two seeds, ``n`` is how many there are."""
+    """A metric over seeds; ``std`` and ``interval`` are NaN below two seeds, ``n`` is the number of seeds."""
 
     mean: float
     std: float
@@ -36,7 +36,7 @@ class SeedSummary:
 def wilson_interval(n_correct: int, n_items: int, confidence: float = 0.95) -> Interval:
     """Return Wilson's score interval of a proportion.
 
-    Unlike the normal approximation it stays in [0, 1] and has a width at 0 % and 100 %.
+    Unlike the normal approximation, it stays in [0, 1] and has a positive width at 0 % and 100 %.
 
     Args:
         n_correct: Successes, in ``[0, n_items]``.
@@ -55,20 +55,20 @@ def wilson_interval(n_correct: int, n_items: int, confidence: float = 0.95) -> I
     """
     _check_counts(n_correct, n_items)
     low, high = wilson_limits(n_correct / n_items, n_items, normal_quantile(confidence))
-    # Rounding must not move the ends that are exact.
+    # Rounding must not change exact limits.
     return 0.0 if n_correct == 0 else float(low), 1.0 if n_correct == n_items else float(high)
 
 
 def accuracy_interval(n_correct: int, n_items: int, confidence: float = 0.95) -> Interval:
-    """Return the interval of an accuracy: Wilson's, with its inner end moved where there are 3 errors or fewer.
+    """Return the interval of an accuracy: Wilson's, with its inner limit changed for 3 errors or fewer.
 
     Args:
-        n_correct: Items that are right, in ``[0, n_items]``.
-        n_items: At least 1.
+        n_correct: Number of right items, in ``[0, n_items]``.
+        n_items: Number of items, at least 1.
         confidence: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``wilson_interval``.
+        InputError: As for ``wilson_interval``.
 
     References:
         Brown, Cai and DasGupta (2001), Interval Estimation for a Binomial Proportion, section 4.1.1.
@@ -83,15 +83,15 @@ def accuracy_interval(n_correct: int, n_items: int, confidence: float = 0.95) ->
 
 
 def proportion_upper_bound(n_events: int, n_items: int, confidence: float = 0.95) -> float:
-    """Return what a proportion is at most, one-sided and exact: it is above with a chance of no more than asked for.
+    """Return the exact one-sided upper bound of a proportion.
 
     Args:
-        n_events: In ``[0, n_items]``.
-        n_items: At least 1.
-        confidence: In (0, 1).
+        n_events: Number of events, in ``[0, n_items]``.
+        n_items: Number of items, at least 1.
+        confidence: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``wilson_interval``.
+        InputError: As for ``wilson_interval``.
 
     References:
         Clopper and Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
@@ -106,7 +106,7 @@ def proportion_upper_bound(n_events: int, n_items: int, confidence: float = 0.95
 
 
 def wilson_limits(share: ArrayLike, n_items: ArrayLike, z: float) -> tuple[Floats, Floats]:
-    """Return the ends of Wilson's intervals of many shares, of so many items each, which may be fractions."""
+    """Return the limits of Wilson's intervals for many proportions; numbers of items need not be integers."""
     p, n = np.asarray(share, dtype=np.float64), np.asarray(n_items, dtype=np.float64)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
@@ -114,14 +114,15 @@ def wilson_limits(share: ArrayLike, n_items: ArrayLike, z: float) -> tuple[Float
 
 
 def proportion_limits(share: ArrayLike, n_items: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Return the ends of modified Wilson intervals of many shares, of effective numbers of items.
+    """Return the limits of modified Wilson intervals for many proportions, with effective numbers of items.
 
-    Plain Wilson covers 84 % where about 0.2 errors are expected: its end for one error lies above them. With ``x``
-    errors, fewer than four, that end is the one-sided Poisson limit at twice the tail, ``chi2(2 x, alpha) / 2``.
+    The plain Wilson interval covers only 84 % if about 0.2 errors are expected: its limit for one error is above that.
+    For ``x`` errors, fewer than four, this limit is replaced by the one-sided Poisson limit at twice the tail,
+    ``chi2(2 x, alpha) / 2``.
 
     Args:
         share: Share of right items, in [0, 1].
-        n_items: How many items it counts like, positive; no whole numbers are needed.
+        n_items: Effective number of items, positive; need not be an integer.
         confidence: Coverage, in (0, 1).
 
     References:
@@ -131,7 +132,7 @@ def proportion_limits(share: ArrayLike, n_items: ArrayLike, confidence: float = 
     p, n = np.asarray(share, dtype=np.float64), np.asarray(n_items, dtype=np.float64)
     low, high = wilson_limits(p, n, normal_quantile(confidence))
     rarer, near_one = np.minimum(p, 1 - p) * n, p >= 0.5
-    # gammaincinv(x, alpha) is chi2(2 x, alpha) / 2; of no errors at all the end is exact.
+    # gammaincinv(x, alpha) is chi2(2 x, alpha) / 2; without errors the limit is exact.
     poisson = np.where(rarer < 1e-9, 0.0, special.gammaincinv(np.maximum(rarer, 1e-9), 1 - confidence) / n)
     inner = np.where(near_one, 1 - high, low)
     inner = np.where(rarer <= FEW, np.minimum(inner, poisson), inner)
@@ -139,7 +140,7 @@ def proportion_limits(share: ArrayLike, n_items: ArrayLike, confidence: float = 
 
 
 def normal_quantile(confidence: float) -> float:
-    """Return how many standard errors a two-sided interval reaches.
+    """Return the half-width of a two-sided interval in standard errors.
 
     Raises:
         InputError: If ``confidence must be in (0, 1)`` does not hold.
@@ -152,7 +153,7 @@ def normal_quantile(confidence: float) -> float:
 
 
 def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Return Student's t interval of the mean of independent values; ``(nan, nan)`` below two of them.
+    """Return Student's t interval of the mean of independent values; ``(nan, nan)`` for fewer than two.
 
     Example:
         >>> [round(bound, 3) for bound in t_interval([1.0, 2.0, 3.0])]
@@ -167,11 +168,11 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def summarize_seeds(values: Mapping[int, float], expected: Iterable[int], confidence: float = 0.95) -> SeedSummary:
-    """Return mean, standard deviation (ddof 1), count and t interval over seeds, and the seeds that are missing.
+    """Return mean, standard deviation (ddof 1), count and t interval over seeds, and the missing seeds.
 
     Args:
         values: The metric by seed; a NaN counts as missing.
-        expected: All the seeds that should be there.
+        expected: All expected seeds.
         confidence: Coverage of the interval, in (0, 1).
 
     Raises:
@@ -189,7 +190,7 @@ def summarize_seeds(values: Mapping[int, float], expected: Iterable[int], confid
 
 
 def checked_confidence(confidence: float) -> float:
-    """Return a coverage, refused outside (0, 1)."""
+    """Return a coverage; values outside (0, 1) are refused."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be in (0, 1), got {confidence:g}; write 0.95 for 95 %")
     return confidence

@@ -1,4 +1,4 @@
-"""Scores over seeds, and differences of two methods over the same seeds: intervals by part and together, and tests."""
+"""Scores over seeds, and differences of two methods over the same seeds: intervals by part and in total, and tests."""
 
 import math
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ class SeededScore:
     """A score over seeds with its intervals; ``over_seeds`` is NaN below two seeds that differ.
 
     Attributes:
-        mean: Over the seeds that differ.
-        over_seeds: Of the mean over seeds on these test items.
-        over_items: Of the mean of these seeds on other test items.
-        interval: Both together: other seeds on other test items.
-        n_seeds: Seeds that differ in what they get right.
+        mean: Mean over the seeds that differ.
+        over_seeds: Interval for other seeds on these test items.
+        over_items: Interval for these seeds on other test items.
+        interval: Interval for both: other seeds on other test items.
+        n_seeds: Number of seeds that differ in the items they get right.
     """
 
     mean: float
@@ -43,18 +43,18 @@ class SeededScore:
 
 @dataclass(frozen=True)
 class SeededDifference:
-    """First score minus second over the same seeds and items; ``interval`` and ``p_value`` cover the chance of both.
+    """First score minus second over the same seeds and items; ``interval`` and ``p_value`` cover both sources.
 
     Attributes:
-        difference: Of the means over the seeds that differ.
-        interval: Other seeds on other test items.
-        p_value: Two-sided, of no difference; of one seed that of ``paired_p_value``.
-        n_seeds: Pairs of runs that differ in what they get right.
-        n_items: Test items.
-        over_seeds: Other seeds on these test items; NaN below two seeds.
-        over_items: These seeds on other test items.
+        difference: Difference of the means over the seeds that differ.
+        interval: Interval for other seeds on other test items.
+        p_value: Two-sided, for no difference; for one seed, that of ``paired_p_value``.
+        n_seeds: Number of pairs of runs that differ in the items they get right.
+        n_items: Number of test items.
+        over_seeds: Interval for other seeds on these test items; NaN below two seeds.
+        over_items: Interval for these seeds on other test items.
         seed_variance: Sample variance of the difference over seeds; NaN below two seeds.
-        item_error: Standard error of the part of the items.
+        item_error: Standard error of the items' part.
     """
 
     difference: float
@@ -75,13 +75,14 @@ def score_over_seeds(
     held_out: float = 0.0,
     confidence: float = 0.95,
 ) -> SeededScore:
-    """Return a method's accuracy over seeds with the intervals over seeds, over items, and over both.
+    """Return a method's accuracy over seeds, with intervals over seeds, over items, and over both.
 
     Args:
-        correct: What each seed gets right, ``(n_seeds, n_items)``. Seeds that get the same items right are one.
+        correct: Items that each seed gets right, ``(n_seeds, n_items)``. Seeds that get the same items right count as
+            one.
         classes: Label of each item, ``(n_items,)``; with it the score is balanced accuracy.
-        held_out: Items that a seed holds out of the common training items over those it trains on; see
-            ``seed_factor``. 0 where seeds do not draw their training items.
+        held_out: Ratio of the common training items that a seed holds out to those it trains on; see ``seed_factor``. 0
+            if seeds do not draw their training items.
         confidence: Coverage, in (0, 1).
 
     Raises:
@@ -89,7 +90,7 @@ def score_over_seeds(
     """
     (right,) = _distinct_seeds(correct)
     weights, labels = item_weights(right.shape[1], classes)
-    # 15 digits, so that a classifier without errors scores 1.
+    # Rounded to 15 digits, so that a classifier without errors scores 1.
     mean = round(float((right @ weights).mean()), 15)
     reach = score_reach(right, weights, labels, held_out, confidence)
     over_seeds = _around(mean, float(reach.seeds)) if len(right) > 1 else UNKNOWN
@@ -106,15 +107,15 @@ def difference_over_seeds(
 ) -> SeededDifference:
     """Return the accuracy of the first method minus that of the second, on the same seeds and test items.
 
-    The part of the items is Tango's interval, that of the seeds Student's t; with one seed the former stands alone. Of
-    balanced accuracies, items count by their weight: Tango's interval is then that of effective counts, one for each
-    stratum of classes of like size, whose reaches add up as squares.
+    The items' part is Tango's interval, and the seeds' part Student's t; with one seed there is only the former. For
+    balanced accuracies, items are weighted: Tango's interval then uses effective counts, one interval for each stratum
+    of classes of similar size, and the squares of their half-widths add up.
 
     Args:
-        first: What the first method gets right, ``(n_seeds, n_items)``, or ``(n_items,)`` for one seed.
-        second: The same of the second with the same seeds on the same items.
+        first: Items that the first method gets right, ``(n_seeds, n_items)``, or ``(n_items,)`` for one seed.
+        second: The same for the second, with the same seeds on the same items.
         classes: Label of each item, ``(n_items,)``; with it the scores are balanced accuracies.
-        held_out: As ``score_over_seeds``.
+        held_out: As for ``score_over_seeds``.
         confidence: Coverage, in (0, 1).
 
     Raises:
@@ -144,12 +145,12 @@ def difference_over_seeds(
 
 
 def distinct_seeds(metrics: Mapping[int, Mapping[str, float]]) -> list[int]:
-    """Return the seeds but those that repeat an earlier one's results: a seed that changes nothing is no other one.
+    """Return the seeds without those that repeat an earlier one's results: a seed that changes nothing does not count.
 
-    NLL and ECE tell: two classifiers that differ have not the same to the last digit.
+    NLL and ECE decide: two different classifiers do not agree in these to the last digit.
 
     Args:
-        metrics: Metrics by seed. Where they hold neither NLL nor ECE of all, every seed counts.
+        metrics: Metrics by seed. Unless NLL or ECE is known for all, every seed counts.
 
     Example:
         >>> distinct_seeds({0: {"test/ece": 0.1}, 1: {"test/ece": 0.1}, 2: {"test/ece": 0.2}})
@@ -172,7 +173,7 @@ def _around(mean: float, reach: float) -> Interval:
 
 
 def _distinct_seeds(*scores: ArrayLike) -> tuple[Floats, ...]:
-    """Return scores as ``(n_seeds, n_items)`` arrays, without the seeds that repeat another one's in all of them."""
+    """Return scores as ``(n_seeds, n_items)`` arrays, without seeds that repeat another one's scores in all of them."""
     arrays = [np.atleast_2d(np.asarray(score, dtype=np.float64)) for score in scores]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1 or arrays[0].ndim != 2 or not arrays[0].size:

@@ -6,19 +6,19 @@ from numpy.typing import ArrayLike
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.intervals import Floats, Interval, normal_quantile
 
-# Halvings of [-1, 1]: ends are exact to 1e-12.
+# Bisections of [-1, 1]: limits are exact to 1e-12.
 N_HALVINGS = 41
 
 
 def tango_interval(n_only_first: float, n_only_second: float, n_items: float, confidence: float = 0.95) -> Interval:
     """Return Tango's score interval of the difference of two paired proportions, first minus second.
 
-    It keeps its level with few items and with few that tell the two apart, where the bootstrap and Wald's interval do
-    not. It lies above 0 exactly where the uncorrected McNemar statistic is beyond its quantile.
+    It keeps its level with few items and with few discordant ones, where the bootstrap and Wald's interval do not. It
+    is above 0 exactly if the uncorrected McNemar statistic exceeds its quantile.
 
     Args:
-        n_only_first: Items that the first alone gets right.
-        n_only_second: Items that the second alone gets right.
+        n_only_first: Items that only the first gets right.
+        n_only_second: Items that only the second gets right.
         n_items: All items.
         confidence: Coverage, in (0, 1).
 
@@ -45,7 +45,7 @@ def tango_interval(n_only_first: float, n_only_second: float, n_items: float, co
 def tango_limits(
     n_only_first: ArrayLike, n_only_second: ArrayLike, n_items: ArrayLike, z: float
 ) -> tuple[Floats, Floats]:
-    """Return the ends of Tango's intervals of many pairs at once; counts may be effective ones, no whole numbers."""
+    """Return the limits of Tango's intervals of many pairs at once; effective counts need not be integers."""
     b, c, n = (np.asarray(value, dtype=np.float64) for value in (n_only_first, n_only_second, n_items))
     observed = (b - c) / n
     ends = []
@@ -60,7 +60,7 @@ def tango_limits(
 
 
 def _score(difference: Floats, b: Floats, c: Floats, n: Floats) -> Floats:
-    """Return Tango's statistic: how many standard errors the observed difference is off, at the likeliest nuisance."""
+    """Return Tango's statistic: the deviation in standard errors, at the maximum-likelihood nuisance parameter."""
     linear = (2 * n - b + c) * difference - b - c
     root = np.sqrt(np.maximum(linear**2 + 8 * n * c * difference * (1 - difference), 0))
     only_second = (root - linear) / (4 * n)

@@ -10,7 +10,7 @@ from scipy import special
 
 from resnet_mlflow.errors import InputError
 
-# With fewer pairs the exact two-sided test cannot reach 0.05: 2 / 2**5 is 0.0625.
+# With fewer pairs, the exact two-sided test cannot reach 0.05: 2 / 2**5 is 0.0625.
 WILCOXON_MIN_PAIRS = 6
 
 
@@ -39,7 +39,7 @@ def average_ranks(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def friedman(scores: ArrayLike) -> FriedmanTest:
-    """Return Friedman's test of all methods being equal over datasets.
+    """Return Friedman's test that all methods are equal over datasets.
 
     Args:
         scores: ``(n_datasets, n_methods)``, at least 2 of each; more is better.
@@ -57,7 +57,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
     ranks = average_ranks(table)
     mean = ranks.mean(axis=0)
     spread = float(((ranks - (k + 1) / 2) ** 2).sum())
-    # The general form, which equals the textbook's without ties.
+    # The general form, which equals the textbook form if there are no ties.
     chi2 = 0.0 if spread == 0 else (k - 1) * n**2 * float(((mean - (k + 1) / 2) ** 2).sum()) / spread
     rest = n * (k - 1) - chi2
     f = math.inf if rest <= 1e-12 else (n - 1) * chi2 / rest
@@ -66,7 +66,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
 
 
 def nemenyi_critical_difference(n_methods: int, n_datasets: int, alpha: float = 0.05) -> float:
-    """Return by how much the mean ranks of two methods must differ to be significantly different.
+    """Return the smallest difference between the mean ranks of two methods that is significant.
 
     References:
         Nemenyi (1963); Demsar (2006), section 3.2.2.
@@ -82,7 +82,7 @@ def nemenyi_critical_difference(n_methods: int, n_datasets: int, alpha: float = 
 
 
 def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
-    """Return the exact two-sided p value of Wilcoxon's signed-rank test; NaN below six pairs that differ.
+    """Return the exact two-sided p value of Wilcoxon's signed-rank test; NaN for fewer than six pairs that differ.
 
     Equal pairs are dropped and tied differences share their mean rank; all signs are counted, not approximated.
 
@@ -101,7 +101,7 @@ def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
     gains = gains[gains != 0]
     if len(gains) < WILCOXON_MIN_PAIRS:
         return math.nan
-    # Twice the ranks are whole numbers, so that sums can index an array.
+    # Doubled ranks are integers, so that sums can index an array.
     ranks = np.rint(2 * average_ranks(-np.abs(gains)[None, :])[0]).astype(np.int64)
     n_ways = np.zeros(int(ranks.sum()) + 1)
     n_ways[0] = 1
@@ -112,7 +112,7 @@ def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def cliques(ranks: Sequence[float], separated: ArrayLike) -> list[tuple[int, ...]]:
-    """Return the largest groups of methods, consecutive in rank, of which no two differ significantly.
+    """Return the largest groups of methods, consecutive in rank, in which no two differ significantly.
 
     They are the bars of a critical-difference diagram. A method that differs significantly from all others is in none.
 

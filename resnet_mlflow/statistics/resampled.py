@@ -1,9 +1,9 @@
-"""Scores and differences over the folds of a cross-validation, whose training parts overlap.
+"""Scores and differences over the folds of a cross-validation, which have overlapping training sets.
 
-Each fold trains on most of what the others train on, so that their scores are no independent observations. The
-corrected resampled t test takes the variance of a mean over ``k`` folds as ``1/k + n_test/n_train`` times their sample
-variance. It knows the images by the spread of the folds alone, which is none where a classifier makes no error: no
-interval here is shorter than that of as many independent images, and no test finds more than one on the items.
+Training sets of folds mostly overlap, so their scores are not independent observations. The corrected resampled t test
+takes the variance of a mean over ``k`` folds as ``1/k + n_test/n_train`` times their sample variance. It accounts for
+the images only through the spread of the folds, which is zero if a classifier makes no error. Therefore no interval
+here is shorter than that of as many independent images, and no test is more significant than one on the items.
 
 References:
     Nadeau and Bengio (2003), Inference for the Generalization Error, Machine Learning 52, equation 9; Bouckaert and
@@ -39,10 +39,10 @@ class ResampledScore:
     """A score over the folds of all repeats.
 
     Attributes:
-        mean: Over folds.
+        mean: Mean over folds.
         std: Sample standard deviation over folds.
-        interval: Of the mean, for other images: training images and held-out ones.
-        n_folds: Folds of all repeats.
+        interval: Interval of the mean for other images, both training and held-out ones.
+        n_folds: Number of folds in all repeats.
     """
 
     mean: float
@@ -52,7 +52,7 @@ class ResampledScore:
 
 
 def held_out_of(n_folds: int) -> float:
-    """Return how many items a fold holds out over those that it leaves to train on.
+    """Return the ratio of held-out items to training items of a fold.
 
     Example:
         >>> held_out_of(5)
@@ -65,8 +65,8 @@ def resampled_score(values: ArrayLike, n_folds: int, confidence: float = 0.95) -
     """Return the mean of a metric over folds with the corrected resampled t interval.
 
     Args:
-        values: One per fold of every repeat, at least two.
-        n_folds: Folds of one repeat.
+        values: One value per fold of every repeat, at least two.
+        n_folds: Number of folds in one repeat.
         confidence: Coverage, in (0, 1).
 
     Example:
@@ -83,10 +83,10 @@ def resampled_score(values: ArrayLike, n_folds: int, confidence: float = 0.95) -
 def cross_validated_score(
     correct: ArrayLike, folds: ArrayLike, *, classes: ArrayLike | None = None, confidence: float = 0.95
 ) -> ResampledScore:
-    """Return the mean accuracy over folds with its interval, which is never shorter than that over the items alone.
+    """Return the mean accuracy over folds with its interval, which is at least as long as that over the items alone.
 
     Args:
-        correct: Which items were predicted right while held out, ``(n_repeats, n_items)``.
+        correct: Which items were predicted right when held out, ``(n_repeats, n_items)``.
         folds: Fold that held each item out, in ``[0, n_folds)``, of the same shape.
         classes: Label of each item, ``(n_items,)``; with it the score is balanced accuracy.
         confidence: Coverage, in (0, 1).
@@ -107,18 +107,18 @@ def cross_validated_difference(
 ) -> SeededDifference:
     """Return the mean over folds of the first accuracy minus the second, on the same folds.
 
-    The interval is the corrected resampled t interval, or Tango's over the items where that reaches further; p is the
-    larger of both tests' values.
+    The interval is the corrected resampled t interval, or Tango's interval over the items if that reaches further; p is
+    the larger value of both tests.
 
     Args:
-        first: Which items the first method predicts right while they are held out, ``(n_repeats, n_items)``.
-        second: The same of the second.
+        first: Which items the first method predicts right when held out, ``(n_repeats, n_items)``.
+        second: The same for the second method.
         folds: Fold that held each item out, of the same shape.
         classes: Label of each item, ``(n_items,)``; with it the scores are balanced accuracies.
         confidence: Coverage, in (0, 1).
 
     Returns:
-        ``n_seeds`` counts the folds of all repeats, ``over_seeds`` is the resampled interval.
+        ``n_seeds`` is the number of folds in all repeats, and ``over_seeds`` the resampled interval.
 
     Raises:
         InputError: If ``folds must hold one fold per prediction`` does not hold.
@@ -145,15 +145,16 @@ def cross_validated_difference(
 
 
 def needed_over_folds(found: SeededDifference, n_rivals: int, n_folds: int, confidence: float = 0.95) -> Needed:
-    """Return how many images would tell two methods apart, were their difference as found; the folds stay as many.
+    """Return the number of images that would separate two methods at the observed difference, with the same folds.
 
-    Both the spread of the folds and the error over the images fall with the number of images; the larger one counts.
+    Both the spread of the folds and the error over the images decrease with the number of images; the larger one
+    counts.
 
     Args:
-        found: As ``cross_validated_difference`` gives it.
-        n_rivals: Comparisons that share the level.
-        n_folds: Folds of one repeat.
-        confidence: Of the set of the best.
+        found: Result of ``cross_validated_difference``.
+        n_rivals: Number of comparisons that share the level.
+        n_folds: Number of folds in one repeat.
+        confidence: Confidence level of the set of the best.
     """
     if found.difference == 0:
         return Needed(math.nan, math.nan)
@@ -164,7 +165,7 @@ def needed_over_folds(found: SeededDifference, n_rivals: int, n_folds: int, conf
 
 
 def fold_scores(correct: Floats, folds: Ints, classes: ArrayLike | None = None) -> Floats:
-    """Return the accuracy of each fold, ``(n_repeats * n_folds,)``; balanced over the classes that the fold holds.
+    """Return the accuracy of each fold, ``(n_repeats * n_folds,)``; balanced over the classes in the fold.
 
     Example:
         >>> fold_scores(np.array([[1.0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), classes=[0, 1, 0, 1]).tolist()
@@ -177,12 +178,12 @@ def fold_scores(correct: Floats, folds: Ints, classes: ArrayLike | None = None) 
             rows = held == fold
             weights, _ = item_weights(int(rows.sum()), None if labels is None else labels[rows])
             scores.append(float(right[rows] @ weights))
-    # 15 digits, so that a fold without errors scores 1.
+    # Rounded to 15 digits, so that a fold without errors scores 1.
     return np.round(scores, 15)
 
 
 def _item_p_value(gains: Floats, weights: Floats, mean: float, error: float) -> float:
-    """Return the p value over the items: exact of one repeat, by normal tails of the mean over several."""
+    """Return the p value over the items: exact for one repeat, from normal tails of the mean for several."""
     if len(gains) == 1:
         return paired_p_value(gains[0], weights)
     return 1.0 if error <= 0 else 2 * float(special.ndtr(-abs(mean) / error))

@@ -1,4 +1,4 @@
-"""How much better than it is the best of many seems, on the items that it was chosen by."""
+"""How much the best of many classifiers is overestimated on the items used to choose it."""
 
 import math
 
@@ -6,15 +6,16 @@ from scipy import special
 
 
 def luck_of_the_best(n_tried: int, n_items: int, accuracy: float) -> float:
-    """Return by how much the best of equally accurate classifiers seems better than it is.
+    """Return by how much the best of equally accurate classifiers appears better than it is.
 
-    The expected largest of ``n_tried`` standard normal numbers, times the standard error of an accuracy. Classifiers
-    that err on the same items differ less from each other: this is then an upper bound.
+    It is the expected maximum of ``n_tried`` standard normal numbers, times the standard error of an accuracy.
+    Classifiers that err on the same items differ less from each other, so for them this is an upper bound.
 
     Args:
-        n_tried: Classifiers that the best was chosen from, at least 1.
-        n_items: Items that each was judged on and the best was chosen by, at least 1.
-        accuracy: Of the best, in [0, 1]; two right and two wrong items are added, so that no classifier is perfect.
+        n_tried: Number of classifiers from which the best was chosen, at least 1.
+        n_items: Number of items used to evaluate each and to choose the best, at least 1.
+        accuracy: Accuracy of the best, in [0, 1]; two right and two wrong items are added, so that no classifier is
+            perfect.
 
     References:
         Blom (1958), Statistical Estimates and Transformed Beta-Variables, for the largest; Agresti and Coull (1998),
@@ -29,19 +30,19 @@ def luck_of_the_best(n_tried: int, n_items: int, accuracy: float) -> float:
 
 
 def images_for_luck(luck: float, n_tried: int, n_items: int, accuracy: float) -> int:
-    """Return how many items would bring ``luck_of_the_best`` down to ``luck``, were the accuracy as found.
+    """Return the number of items that would bring ``luck_of_the_best`` down to ``luck`` at the observed accuracy.
 
     Args:
-        luck: In (0, 1).
-        n_tried: As ``luck_of_the_best``.
-        n_items: As ``luck_of_the_best``.
-        accuracy: As ``luck_of_the_best``.
+        luck: Target value, in (0, 1).
+        n_tried: As for ``luck_of_the_best``.
+        n_items: As for ``luck_of_the_best``.
+        accuracy: As for ``luck_of_the_best``.
     """
     return math.ceil((expected_largest(n_tried) / luck) ** 2 * _variance(n_items, accuracy) - 4)
 
 
 def expected_largest(n: int) -> float:
-    """Return the expected largest of ``n`` independent standard normal numbers, within 0.03.
+    """Return the expected maximum of ``n`` independent standard normal numbers, within 0.03.
 
     Example:
         >>> expected_largest(1), round(expected_largest(10), 2)
@@ -51,6 +52,6 @@ def expected_largest(n: int) -> float:
 
 
 def _variance(n_items: int, accuracy: float) -> float:
-    """Return the variance of being right, of one item."""
+    """Return the variance of correctness for one item."""
     share = (accuracy * n_items + 2) / (n_items + 4)
     return share * (1 - share)

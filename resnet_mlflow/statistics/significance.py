@@ -1,6 +1,6 @@
-"""Tests of two classifiers on the same items, and the price of making many tests.
+"""Tests of two classifiers on the same items, and the correction for multiple tests.
 
-Tail probabilities come from ``scipy.special``, whose import is a third of that of ``scipy.stats``.
+Tail probabilities come from ``scipy.special``, which takes a third of the import time of ``scipy.stats``.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from resnet_mlflow.statistics.intervals import Floats
 
 # Below this many discordant pairs the chi-square approximation of McNemar's test is too coarse.
 EXACT_BELOW = 25
-# Sums of signed weights that are counted one by one; 24 items of as many class sizes could have 2^24.
+# Maximum number of signed sums that are enumerated; 24 items with as many class sizes could have 2^24.
 MOST_SUMS = 1 << 18
 
 
@@ -32,14 +32,14 @@ class McNemarTest:
 
 
 def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemarTest:
-    """Return McNemar's test of two classifiers having the same error rate on the same items.
+    """Return McNemar's test that two classifiers have the same error rate on the same items.
 
-    Only items that one of them alone gets right count. Below 25 of those the exact two-sided binomial test is used,
-    else the chi-square test with Edwards' continuity correction; ``method`` says which.
+    Only items that exactly one of them gets right count. For fewer than 25 of them the exact two-sided binomial test is
+    used, else the chi-square test with Edwards' continuity correction; ``method`` says which.
 
     Args:
         first_correct: Whether the first classifier is right, ``(n_items,)`` booleans.
-        second_correct: The same of the second, on the same items in the same order.
+        second_correct: The same for the second, on the same items in the same order.
 
     References:
         McNemar (1947); Edwards (1948), Note on the "correction for continuity", Psychometrika 13.
@@ -55,21 +55,21 @@ def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemarTest:
         fewer = min(only_first, only_second)
         p_value = min(1.0, 2 * float(special.bdtr(fewer, discordant, 0.5)))
         return McNemarTest(only_first, only_second, float(fewer), p_value, "exact")
-    # At equal counts the correction would overshoot: the statistic is then 0, not 1 / discordant.
+    # For equal counts the correction would overshoot: the statistic is then 0, not 1 / discordant.
     chi2 = max(0, abs(only_first - only_second) - 1) ** 2 / discordant
     return McNemarTest(only_first, only_second, chi2, float(special.chdtrc(1, chi2)), "chi2")
 
 
 def paired_p_value(gains: ArrayLike, weights: ArrayLike) -> float:
-    """Return the two-sided p value of two classifiers having the same score, from what each item gains by the first.
+    """Return the two-sided p value for equal scores of two classifiers, from each item's gain with the first.
 
-    Of equal weights it is McNemar's. Of others, as in balanced accuracy, it is the same test of the weighted sum: where
-    the classifiers do not differ, an item that only one gets right is as likely to be either's. Below 25 such items all
-    signs are counted, else the sum is taken for normal.
+    For equal weights it is McNemar's test. For other weights, as in balanced accuracy, it is the same test of the
+    weighted sum: if the classifiers do not differ, an item that only one gets right is equally likely to be either's.
+    For fewer than 25 such items all signs are enumerated, else the sum is treated as normal.
 
     Args:
         gains: First minus second, -1, 0 or 1, ``(n_items,)``.
-        weights: What each item weighs in the score, positive, ``(n_items,)``.
+        weights: Weight of each item in the score, positive, ``(n_items,)``.
 
     References:
         McNemar (1947); Fisher (1935), The Design of Experiments, section 21, for counting all signs.
@@ -93,7 +93,7 @@ def paired_p_value(gains: ArrayLike, weights: ArrayLike) -> float:
 
 
 def _signed_sums(weights: Floats) -> tuple[Floats, Floats]:
-    """Return the sums of weights with all combinations of signs, and how likely each is."""
+    """Return the sums of weights over all combinations of signs, and their probabilities."""
     sums: Floats = np.zeros(1)
     shares: Floats = np.ones(1)
     for weight in weights:
@@ -106,7 +106,7 @@ def _signed_sums(weights: Floats) -> tuple[Floats, Floats]:
 
 
 def paired_scores(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the scores of two classifiers as arrays, refused where they are not of the same items."""
+    """Return the scores of two classifiers as arrays; they are refused if the items differ."""
     left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if left.ndim != 1 or left.shape != right.shape or not len(left):
         raise InputError(f"paired scores must have the same items, got {left.shape} and {right.shape}; align by id")
@@ -114,7 +114,7 @@ def paired_scores(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values adjusted for testing all of them, in the order given; NaN stays NaN and does not count.
+    """Return p values adjusted for multiple testing, in the given order; NaN stays NaN and does not count.
 
     References:
         Holm (1979), A simple sequentially rejective multiple test procedure.

@@ -1,4 +1,4 @@
-"""Whether parts of a test split differ in their scores."""
+"""Tests whether slices of a test split differ in their scores."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,21 +6,21 @@ from numpy.typing import ArrayLike, NDArray
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.statistics.intervals import Floats
 
-# Draws of which one is the observed: p values are multiples of 1 / 10 000 (1 / 2000 of scores over seeds).
+# Number of draws, including the observed one: p values are multiples of 1 / 10 000 (1 / 2000 for scores over seeds).
 DRAWS, DRAWS_OF_SCORES = 9_999, 1_999
 
 
 def slices_p_value(scores: ArrayLike, slices: ArrayLike, seed: int = 0) -> float:
-    """Return the p value of the slices of a test split having one expected score.
+    """Return the p value for equal expected scores of the slices of a test split.
 
-    The test redraws which items lie in which slice, their sizes staying as they are, and counts how often means then
-    differ at least as much as they do: squares of their distance to the common mean, by size, are added up. It keeps
-    its level with few items and with no errors. Items count as independent.
+    This permutation test reassigns items to slices of the same sizes and counts how often means then differ at least as
+    much as observed, by the sum of squared distances to the common mean weighted by size. It keeps its level with few
+    items and with no errors. Items count as independent.
 
     Args:
         scores: Whether an item is right, or its mean over seeds, in [0, 1], ``(n_items,)``.
-        slices: What tells slices apart, ``(n_items,)``.
-        seed: Of the draws.
+        slices: Slice of each item, ``(n_items,)``.
+        seed: Seed of the draws.
 
     Raises:
         InputError: If the arrays differ in length, or there is no item.

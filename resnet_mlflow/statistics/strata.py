@@ -1,8 +1,8 @@
-"""Classes of like size as strata: a score that weighs classes alike is the sum of its parts over them.
+"""Classes of similar size as strata: a score with equal class weights is the sum of its parts over strata.
 
-Rare classes are often recognised less well than common ones. A few items of a rare class without an error say little of
-it, and what common classes show must not speak for it: each stratum has an interval of its own, and the reaches of all
-add up as squares (MOVER).
+Rare classes are often recognised less well than common ones. A few items of a rare class without an error say little
+about it, and results on common classes must not be transferred to it. Each stratum therefore has its own interval, and
+the squares of their half-widths add up (MOVER).
 
 References:
     Zou, Huang and Zhang (2009), A note on confidence interval estimation for a linear function of binomial proportions,
@@ -17,15 +17,15 @@ from numpy.typing import ArrayLike
 
 from resnet_mlflow.statistics.intervals import Floats, Ints
 
-# The largest class of a stratum has at most so many times the items of its smallest.
+# Maximum ratio of items between the largest and the smallest class of a stratum.
 WIDEST = 3
-# A stratum of fewer items is joined to the next: an interval of its own would say nothing.
+# A stratum with fewer items is merged with the next, since its own interval would say nothing.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stratum's part of scores: its share of them, its own scores, and their ends, ``(...)`` each."""
+    """A stratum's part of scores: its share of them, its own scores, and their limits, ``(...)`` each."""
 
     share: float
     score: Floats
@@ -61,7 +61,7 @@ def _end_of_stratum(sizes: Ints, start: int) -> int:
 
 
 def summed_limits(parts: Sequence[Part]) -> tuple[Floats, Floats]:
-    """Return the ends of the intervals of scores that independent parts add up to."""
+    """Return the limits of the intervals of scores that are sums of independent parts."""
     if len(parts) == 1:
         return parts[0].limits
     score = sum((part.share * part.score for part in parts), start=np.zeros(()))

@@ -1,4 +1,4 @@
-"""The runs that a study comes to: heads, fine-tunings, few-shot samples and long-tail comparisons."""
+"""The runs of a study: heads, fine-tunings, few-shot samples and long-tail comparisons."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from resnet_mlflow.registry.heads import HEADS
 from resnet_mlflow.study.definition import Study
 from resnet_mlflow.tuning.search_space import load_space
 
-# A cell sets these itself.
+# Parameters that a cell sets itself.
 CROSSED = ("backbone", "seed")
-# The study sets these for all cells alike.
+# Parameters that the study sets for all cells.
 OF_THE_STUDY = ("folds", "repeats")
 
 
@@ -29,7 +29,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Return what the cell is called in lists of a study."""
+        """Return the cell's name in lists of a study."""
         return f"{self.method} {self.config.backbone} s{self.config.seed}"
 
     @property
@@ -39,7 +39,7 @@ class Cell:
 
 
 def cells(study: Study) -> Iterator[Cell]:
-    """Yield the study's cells, all of one backbone after the other, so that its features are made once.
+    """Yield the study's cells, grouped by backbone, so that its features are computed once.
 
     Raises:
         InputError: If a parameter of a cell is unknown or breaks its rule.
@@ -75,7 +75,7 @@ def few_shot_cells(study: Study) -> Iterator[Cell]:
 
 
 def comparisons(study: Study) -> Iterator[tuple[str, LongtailConfig]]:
-    """Yield the study's long-tail comparisons with their names; each runs over all the seeds.
+    """Yield the study's long-tail comparisons with their names; each covers all seeds.
 
     Raises:
         InputError: If a parameter is unknown or breaks its rule.
@@ -96,7 +96,7 @@ def _seeds(study: Study) -> dict[str, Any]:
 
 
 def audit_config(study: Study) -> AuditConfig | None:
-    """Return the audit of the study's dataset, by the first backbone's features; nothing where none is asked for.
+    """Return the audit of the study's dataset, with the first backbone's features; None if none is requested.
 
     Raises:
         InputError: If a parameter is unknown or breaks its rule.
@@ -104,7 +104,7 @@ def audit_config(study: Study) -> AuditConfig | None:
     if study.audit is None:
         return None
     shared = study.features | {"backbone": study.backbones[0], "seed": study.seeds[0]}
-    # Cells and their audit must see the same images, or its twins would be of another dataset.
+    # Cells and their audit must use the same images, or the twins found would belong to another dataset.
     return validated(AuditConfig, "audit", study.audit, {"on_bad_image": "fail"} | shared)
 
 
@@ -148,7 +148,7 @@ def _tuned_config(head: str, params: dict[str, Any], shared: dict[str, Any]) -> 
 
 
 def _own_params(where: str, params: dict[str, Any], backbone: str, study: Study) -> dict[str, Any] | None:
-    """Return the parameters a section sets, or nothing where its ``backbones`` leave this one out."""
+    """Return the parameters that a section sets, or None if its ``backbones`` exclude this one."""
     own = dict(params)
     return own if backbone in _limited_to(where, own.pop("backbones", study.backbones), study) else None
 
@@ -163,7 +163,7 @@ def _limited_to(where: str, backbones: Any, study: Study) -> tuple[str, ...]:
 
 
 def validated(config_class: type[ConfigT], where: str, own: dict[str, Any], shared: dict[str, Any]) -> ConfigT:
-    """Return the configuration of a section's parameters over those that cells share.
+    """Return the configuration from a section's parameters, which override those that cells share.
 
     Raises:
         InputError: If a parameter is unknown or breaks its rule; the line names the section.

@@ -1,4 +1,4 @@
-"""What a study file may contain."""
+"""The content of a study file."""
 
 from typing import Annotated, Any
 
@@ -84,5 +84,5 @@ class Study(Config):
 
     @property
     def division(self) -> dict[str, int]:
-        """Return folds and repeats as parameters of the cells; nothing where the test split decides."""
+        """Return folds and repeats as parameters of the cells; empty if the test split is used."""
         return {"folds": self.folds, "repeats": self.repeats} if self.folds or self.repeats != 1 else {}

@@ -1,4 +1,4 @@
-"""A study read from its YAML file, with every part checked before the first one runs."""
+"""Reads a study from its YAML file and checks every part before the first one runs."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def load_study(name: str, overrides: str = "") -> Study:
-    """Return the study of a YAML file.
+    """Return the study in a YAML file.
 
     Args:
-        name: Name of a file in ``studies/`` without its ending, or a path.
-        overrides: Values in the place of the file's, see ``overrides.overridden``; they are checked like the file.
+        name: Name of a file in ``studies/`` without its suffix, or a path.
+        overrides: Values that replace the file's, see ``overrides.overridden``; they are checked like the file.
 
     Raises:
-        InputError: If there is no such file, it is not valid YAML, or a key or value breaks its rule.
+        InputError: If the file does not exist, is not valid YAML, or a key or value breaks its rule.
     """
     shipped = sorted(path.stem for path in STUDIES.glob("*.yaml"))
     path = STUDIES / f"{name}.yaml" if name in shipped else Path(name)

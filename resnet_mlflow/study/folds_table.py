@@ -1,4 +1,4 @@
-"""A cross-validated study's comparison: one row per backbone and method, over folds."""
+"""Comparison in a cross-validated study: one row per backbone and method, over folds."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -14,14 +14,14 @@ COLUMNS = ("backbone", "weights", "method", ORDERED_BY)
 
 
 def build_folds_table(results: Iterable[CellResult]) -> pd.DataFrame:
-    """Return one row per backbone, weights and method, best on the validation images of the training parts first.
+    """Return one row per backbone, weights and method, best on the validation images within the training parts first.
 
     Args:
-        results: Finished cells, of one seed.
+        results: Finished cells, with one seed.
 
     Returns:
-        Columns ``backbone``, ``weights``, ``method``, ``val accuracy``, per score its mean over folds, the ends of its
-        interval and its sample standard deviation over folds, and ``fit s``.
+        Columns ``backbone``, ``weights``, ``method``, ``val accuracy``, for each score its mean over folds, the limits
+        of its interval and its sample standard deviation over folds, and ``fit s``.
     """
     rows = [_row(result) for result in results]
     table = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
@@ -39,7 +39,7 @@ def _row(result: CellResult) -> dict[str, object]:
 
 
 def folds_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) -> str:
-    """Return the table as Markdown, with what must be known to read it."""
+    """Return the table as Markdown, with notes on how to read it."""
     lines = [f"## Study {study.name}", ""]
     if study.description:
         lines += [study.description, ""]

@@ -1,4 +1,4 @@
-"""Values that a command line puts in the place of a study file's: ``seeds=[0,1],features.image_size=96``."""
+"""Command-line values that replace those of a study file: ``seeds=[0,1],features.image_size=96``."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ _OPENING, _CLOSING = "[{(", "]})"
 
 
 def overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return a study's content with values put in by their paths; whether they are right is checked with the rest.
+    """Return a study's content with values set by path; they are validated with the rest.
 
     Args:
-        content: As the file has it; left as it is.
-        text: ``path=value`` pairs with commas between them; points lead into sections, values are YAML, and ``null``
-            leaves a section out.
+        content: Content of the file; not modified.
+        text: Comma-separated ``path=value`` pairs; dots lead into sections, values are YAML, and ``null`` removes a
+            section.
 
     Raises:
         InputError: If a pair has no path or no value, the value is not YAML, or the path leads into something that is
-            no section.
+            not a section.
 
     Example:
         >>> overridden({"seeds": [0], "features": {"dataset": "digits"}}, "seeds=[0, 1],features.image_size=96")
@@ -52,7 +52,7 @@ def _put(content: dict[str, Any], names: list[str], value: Any, path: str) -> di
 
 
 def _pairs(text: str) -> list[str]:
-    """Return the parts between commas that stand in no brackets or quotes."""
+    """Return the parts between commas outside brackets and quotes."""
     pairs, depth, quote = [""], 0, ""
     for letter in text:
         if quote:

@@ -1,14 +1,14 @@
-"""How long the rest of a study takes, from what similar cells took."""
+"""Estimates the remaining time of a study from the times of similar cells."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-# What a piece of work is like, the closest likeness first; the last may be common to all.
+# Keys shared with similar pieces of work, the most specific first; the last may be common to all.
 Likeness = Sequence[str]
 
 
 class Pace:
-    """What work took so far.
+    """Times of the work done so far.
 
     Example:
         >>> pace = Pace()
@@ -24,12 +24,12 @@ class Pace:
         self._seconds: dict[str, list[float]] = {}
 
     def took(self, work: Likeness, seconds: float) -> None:
-        """Note what a piece of work took."""
+        """Record the time of a piece of work."""
         for name in work:
             self._seconds.setdefault(name, []).append(seconds)
 
     def left(self, rest: Iterable[Likeness]) -> float:
-        """Return the seconds that work takes, each piece the median of its closest likes; NaN where none is known."""
+        """Return the estimated seconds for the rest, each piece by the median of the most similar; NaN if unknown."""
         return sum((self._one(work) for work in rest), 0.0)
 
     def _one(self, work: Likeness) -> float:

@@ -1,4 +1,4 @@
-"""Which of a study's cells are tested under corruption, and how."""
+"""Robustness tests of a study: which cells are tested under corruption, and how."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from resnet_mlflow.robustness.selection import build_cells, parse_corruptions, p
 from resnet_mlflow.study.cells import Cell, cells, validated
 from resnet_mlflow.study.definition import Study
 
-# What limits a robustness test to some of the cells.
+# Parameters that limit a robustness test to some of the cells.
 LIMITS: dict[str, Callable[[Cell], Any]] = {
     "methods": lambda cell: cell.method,
     "backbones": lambda cell: cell.config.backbone,
@@ -18,7 +18,7 @@ LIMITS: dict[str, Callable[[Cell], Any]] = {
 
 
 def cells_under_test(study: Study, name: str) -> list[Cell]:
-    """Return the cells that a robustness test takes.
+    """Return the cells in a robustness test.
 
     Raises:
         InputError: If it names a method, backbone or seed that the study does not have.
@@ -39,7 +39,7 @@ def cells_under_test(study: Study, name: str) -> list[Cell]:
 
 
 def robustness_config(study: Study, name: str, run_ids: Sequence[str]) -> RobustnessConfig:
-    """Return a robustness test of the runs that cells came to.
+    """Return the configuration of a robustness test for the runs of some cells.
 
     Raises:
         InputError: If a parameter is unknown or breaks its rule.
@@ -56,7 +56,7 @@ def robustness_config(study: Study, name: str, run_ids: Sequence[str]) -> Robust
 
 
 def check_test(study: Study, name: str) -> None:
-    """Refuse a robustness test whose cells, corruptions or severities are not there."""
+    """Refuse a robustness test with unknown cells, corruptions or severities."""
     cells_under_test(study, name)
     config = robustness_config(study, name, [])
     try:

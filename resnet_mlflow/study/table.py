@@ -1,4 +1,4 @@
-"""A study's comparison: one row per backbone and method, over seeds."""
+"""Comparison in a study: one row per backbone and method, over seeds."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,7 @@ SCORES = {
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a finished cell measured, and in which run."""
+    """Results of a finished cell, and its run."""
 
     cell: Cell
     weights: str
@@ -35,17 +35,16 @@ def build_table(results: Iterable[CellResult], seeds: Sequence[int]) -> pd.DataF
 
     Args:
         results: Finished cells.
-        seeds: The study's seeds; a row says which of them it lacks.
+        seeds: The study's seeds; each row lists its missing ones.
 
     Returns:
-        Columns ``backbone``, ``weights``, ``method``, ``n seeds`` (with results that differ), ``repeated seeds`` (those
-        with another one's results), ``missing seeds``, and per score its ``mean`` and
-        ``std`` (sample standard deviation; NaN for one seed), ``ci_low`` and ``ci_high`` (over items, for one seed;
-        else NaN), and ``fit s``.
+        Columns ``backbone``, ``weights``, ``method``, ``n seeds`` (with different results), ``repeated seeds`` (with
+        the results of another one), ``missing seeds``, and for each score its ``mean`` and ``std`` (sample standard
+        deviation; NaN for one seed), ``ci_low`` and ``ci_high`` (over items, for one seed; else NaN), and ``fit s``.
     """
     groups: dict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
     for result in results:
-        # Weights are part of the key: random and ImageNet ones never share a row.
+        # Weights are part of the key: random and ImageNet weights never share a row.
         groups[result.cell.config.backbone, result.weights, result.cell.method].append(result)
     rows = [_row(key, group, seeds) for key, group in groups.items()]
     columns = ["backbone", "weights", "method", "n seeds", "repeated seeds", "missing seeds"]
@@ -64,7 +63,7 @@ def _row(key: tuple[str, str, str], group: Sequence[CellResult], seeds: Sequence
     for title, metric in SCORES.items():
         summary = _summary(group, metric, seeds)
         row |= {f"{title} mean": summary.mean, f"{title} std": summary.std}
-        # One run has no deviation over seeds; what it has is the interval over its items.
+        # One run has no deviation over seeds, only the interval over its items.
         ends = group[0].metrics if len(group) == 1 else {}
         row |= {f"{title} {end}": ends.get(f"{metric}_{end}", math.nan) for end in ("ci_low", "ci_high")}
     row["fit s"] = _summary(group, "time/fit_s", seeds).mean
@@ -76,7 +75,7 @@ def _summary(group: Sequence[CellResult], metric: str, seeds: Sequence[int]) -> 
 
 
 def to_markdown(table: pd.DataFrame, study: Study, failures: Mapping[str, str]) -> str:
-    """Return the table as Markdown, with what must be known to read it."""
+    """Return the table as Markdown, with notes on how to read it."""
     lines = [f"## Study {study.name}", ""]
     if study.description:
         lines += [study.description, ""]

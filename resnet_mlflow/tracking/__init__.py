@@ -1,7 +1,7 @@
 """Runs, datasets and models in MLflow: the only package that talks to it.
 
-Everything here goes through MLflow's public API, so that any tracking store serves: a SQLite file,
-a database or a server.
+Everything here goes through MLflow's public API, so that any tracking store works: a SQLite file, a database or a
+server.
 """
 
 from resnet_mlflow.tracking.artifacts import (

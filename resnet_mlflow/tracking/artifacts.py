@@ -1,6 +1,6 @@
-"""Artifacts fetched from a store that others write to: of a known kind, of an announced size, into a folder of ours.
+"""Downloads artifacts from a store that others may write to: only of a known kind and size, into our own folder.
 
-A size of nothing is refused: devices, pipes and files of /proc, which have no end, announce it.
+An announced size of zero is refused: devices, pipes and files in /proc, which have no end, report it.
 """
 
 import json
@@ -20,15 +20,15 @@ from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.refusals import is_unreachable, shown_reason
 
 GIB = 2**30
-# Of one file, or of a folder with all its files. A KNN head holds all training features.
+# Limit for one file, or for a folder with all its files. A KNN head holds all training features.
 MAX_BYTES = 16 * GIB
 MAX_BACKBONE_BYTES = GIB
 MAX_TABLE_BYTES = 2 * GIB
 MAX_JSON_BYTES = 2**24
 MAX_FILES, MAX_DEPTH = 100, 4
-# A package holds the source of this project.
+# A package includes the source of this project.
 MAX_MODEL_FILES, MAX_MODEL_DEPTH = 5000, 8
-# MLflow's codes for what is not there.
+# MLflow's error codes for missing objects.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -37,13 +37,13 @@ class MissingArtifactError(InputError):
 
 
 def download(run_id: str, path: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
-    """Return the local copy of a run's artifact folder or file, made in ``folder``.
+    """Return the local copy of a run's artifact folder or file, created in ``folder``.
 
     Args:
         run_id: The run.
-        path: Of the artifact, such as ``evaluation/test/predictions.parquet``.
-        folder: Where the copy goes.
-        max_bytes: What the artifact may weigh at most.
+        path: Path of the artifact, such as ``evaluation/test/predictions.parquet``.
+        folder: Folder for the copy.
+        max_bytes: Maximum size of the artifact.
 
     Raises:
         InputError: If the run has no such artifact, or one that is too large.
@@ -57,7 +57,7 @@ def send_file(run_id: str, file: Path, folder: str) -> None:
 
 
 def artifact_sizes(run_id: str, folder: str) -> dict[str, int]:
-    """Return the sizes in bytes of the files in an artifact folder of a run, by name; of none where there is none."""
+    """Return the sizes in bytes of the files in an artifact folder of a run, by name; empty if there is no folder."""
     found = _listed(f"runs:/{run_id}", folder)
     return {posixpath.basename(entry.path): entry.file_size or 0 for entry in found if not entry.is_dir}
 
@@ -72,10 +72,10 @@ def download_model_part(uri: str, path: str, folder: Path, max_bytes: int = MAX_
 
 
 def download_model(model_id: str, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
-    """Return the local copy of all files of a logged model, made in ``folder``.
+    """Return the local copy of all files of a logged model, created in ``folder``.
 
     Raises:
-        MissingArtifactError: If it has none.
+        MissingArtifactError: If it has no files.
         InputError: If they are too large or too many.
     """
     root = f"models:/{model_id}"
@@ -96,18 +96,18 @@ def download_model(model_id: str, folder: Path, max_bytes: int = MAX_BYTES) -> P
         place.parent.mkdir(parents=True, exist_ok=True)
         if entry.file_size:
             repository.download_artifacts(entry.path, str(folder))  # type: ignore[no-untyped-call]
-        else:  # such as py.typed; not opened there, since devices and pipes announce no size either
+        else:  # such as py.typed; created here instead of read, since devices and pipes also report size zero
             place.touch()
     return folder
 
 
 def _is_left(path: str) -> bool:
-    """Return whether loading a model left a file in a store on this machine: MLflow loads where it lies."""
+    """Return whether a file in a local store is left over from loading a model: MLflow loads models in place."""
     return "/__pycache__/" in path or path == "registered_model_meta"
 
 
 def load_config(run_id: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a run: its parameters as typed values.
+    """Return the ``config.json`` of a run: its parameters with their types.
 
     Raises:
         InputError: If the run has none, or something else in its place.
@@ -144,7 +144,7 @@ def load_json(run_id: str, path: str) -> dict[str, Any]:
 
 
 def unreadable_json(run_id: str, path: str, got: str) -> InputError:
-    """Return the refusal of a JSON artifact that does not hold what stages log there."""
+    """Return the error for a JSON artifact with unexpected content."""
     return InputError(f"{path} must be JSON as a stage logs it, got {got:.100} in run {run_id}; use another run")
 
 
@@ -180,15 +180,15 @@ def _fetch(root: str, path: str, folder: Path, max_bytes: int) -> Path:
     except (MlflowException, OSError) as error:
         if is_unreachable(error) or of_place(error) is not None:
             raise
-        # Such as of a link that leads out of the store.
+        # For example for a link that leads out of the store.
         raise InputError(f"{path} of {root} must be available to be fetched, got {shown_reason(error)[:300]}") from None
 
 
 def _announced(root: str, path: str, depth: int = MAX_DEPTH) -> Iterator[FileInfo]:
-    """Yield what a store says of an artifact: of the file, or of all files below the folder."""
+    """Yield a store's information on an artifact: the file, or all files below the folder."""
     parent, name = posixpath.split(path)
     for entry in _listed(root, parent):
-        # Repositories differ in what they take paths to begin at.
+        # Repositories differ in the root of their paths.
         if posixpath.basename(entry.path) == name:
             yield from _below(root, path, depth) if entry.is_dir else [entry]
 

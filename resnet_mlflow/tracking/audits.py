@@ -1,4 +1,4 @@
-"""What audits found in a dataset, read back from the tracking store."""
+"""Reads audit findings on a dataset from the tracking store."""
 
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ TWINS = "audit/test_twins.parquet"
 
 @lru_cache(maxsize=64)
 def load_test_twins(run_id: str) -> NDArray[np.str_]:
-    """Return the ids of the test images that an audit found to have a copy or a twin in train or val.
+    """Return the ids of test images with a copy or a twin in train or val, as found by an audit.
 
     Raises:
         MissingArtifactError: If the run has no such table.
@@ -24,10 +24,10 @@ def load_test_twins(run_id: str) -> NDArray[np.str_]:
 
 
 def find_test_twins(dataset_digest: str) -> NDArray[np.str_] | None:
-    """Return what the newest finished audit of a dataset found, see ``load_test_twins``; None where there is none."""
+    """Return the findings of the newest finished audit of a dataset, see ``load_test_twins``; None if there is none."""
     for run in find_runs({"stage": "audit", "dataset_digest": dataset_digest}):
         try:
             return load_test_twins(run.info.run_id)
-        except InputError:  # Whatever was left there, the scores do not hang on it.
+        except InputError:  # Whatever is in the store, the scores do not depend on it.
             continue
     return None

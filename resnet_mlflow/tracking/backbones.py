@@ -1,4 +1,4 @@
-"""The backbones that fine-tunings left in the store, fetched once per process."""
+"""Fine-tuned backbones in the store, downloaded once per process."""
 
 import re
 import tempfile
@@ -21,13 +21,13 @@ _RUN = re.compile(r"runs:/([\w-]+)(/.*)?")
 
 
 def download_backbone(uri: str) -> Path:
-    """Return the local copy of the backbone that a run of ours, or a model of one, holds; it goes with the process.
+    """Return the local copy of the backbone of one of our runs or its model; it is deleted when the process ends.
 
     Args:
-        uri: ``runs:/<run id>`` of a fine-tuning, or ``models:/...`` logged by one.
+        uri: ``runs:/<run id>`` of a fine-tuning run, or ``models:/...`` logged by one.
 
     Raises:
-        InputError: If there is no such run or model, or it holds no backbone, or another one than it logged.
+        InputError: If the run or model does not exist, has no backbone, or not the one that it logged.
     """
     try:
         return _fetched(store_uri(), _run_behind(uri))
@@ -40,14 +40,14 @@ def download_backbone(uri: str) -> Path:
 
 
 def _run_behind(uri: str) -> str:
-    """Return the id of the run that trained what an address names."""
+    """Return the id of the run that trained the backbone at an address."""
     if run := _RUN.fullmatch(uri):
         return run[1]
     client = mlflow.MlflowClient()
     if not (logged := _LOGGED_MODEL.fullmatch(uri)):
         return run_of_model(uri)
     source = str(client.get_logged_model(logged[1]).source_run_id)
-    # A promoted model was logged by the promotion; its backbone lies with the run that trained it.
+    # A promoted model was logged by the promotion; its backbone is with the run that trained it.
     return str(client.get_run(source).data.tags.get("candidate", source))
 
 

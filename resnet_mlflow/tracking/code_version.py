@@ -1,4 +1,4 @@
-"""The code and packages that a run's numbers came from, beside the commit that MLflow tags itself."""
+"""The code and packages behind a run's numbers, in addition to the commit that MLflow tags."""
 
 import platform
 import subprocess
@@ -16,8 +16,8 @@ PACKAGES = ("torch", "torchvision", "scikit-learn", "scikit-learn-intelex", "num
 def code_tags() -> dict[str, str]:
     """Return ``environment`` (Python and packages), ``processor`` and, inside a git repository, ``git_dirty``.
 
-    ``git_dirty`` is ``true`` where files that git knows have changes no commit holds: the commit alone then does not
-    lead back to the numbers.
+    ``git_dirty`` is ``true`` if tracked files have uncommitted changes: the commit alone then does not reproduce the
+    numbers.
     """
     found = [f"{name} {number}" for name in PACKAGES if (number := _version(name))]
     environment = ", ".join([f"Python {platform.python_version()}", *found, platform.platform()])
@@ -35,10 +35,10 @@ def _version(package: str) -> str | None:
 
 def _is_dirty() -> bool | None:
     if not (ROOT / "pyproject.toml").exists():
-        return None  # installed, perhaps into somebody else's repository
+        return None  # installed, possibly inside another project's repository
     command = ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no repository
+        return None  # no git, or not a repository
     return bool(done.stdout.strip())

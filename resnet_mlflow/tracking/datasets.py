@@ -1,4 +1,4 @@
-"""Image datasets as MLflow lists them."""
+"""Image datasets in the form that MLflow lists."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from mlflow.entities import Run
 
 
 class TrackedDataset(Dataset):
-    """One split of an image dataset as MLflow lists it, under our own content digest.
+    """One split of an image dataset for MLflow's lists, with our own content digest.
 
-    MLflow's own digests collide for images: they look at shapes and the first values only.
+    MLflow's own digests collide for images: they use only shapes and the first values.
     """
 
     def __init__(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ class TrackedDataset(Dataset):
 
     @property
     def profile(self) -> dict[str, Any]:
-        """Return number of images, class names and class counts."""
+        """Return the number of images, class names and class counts."""
         return self._image_profile
 
     @property
@@ -30,7 +30,7 @@ class TrackedDataset(Dataset):
         return
 
     def to_dict(self) -> dict[str, str]:
-        """Return what MLflow stores of the dataset."""
+        """Return the fields that MLflow stores for the dataset."""
         return {**super().to_dict(), "profile": json.dumps(self._image_profile)}
 
     def _compute_digest(self) -> str:
@@ -38,7 +38,7 @@ class TrackedDataset(Dataset):
 
 
 def load_class_counts(run: Run, context: str) -> dict[str, int] | None:
-    """Return images per class name of the dataset that a run logged in a role; None where it logged none.
+    """Return images per class name of the dataset that a run logged in a role; None if it logged none.
 
     Args:
         run: The run.
@@ -53,7 +53,7 @@ def load_class_counts(run: Run, context: str) -> dict[str, int] | None:
 
 
 def load_digests(run: Run) -> dict[str, str]:
-    """Return the digest of each dataset that a run logged, by the role it was logged in."""
+    """Return the digest of each dataset that a run logged, by role."""
     found: dict[str, str] = {}
     for entry in run.inputs.dataset_inputs if run.inputs else []:
         role = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "")

@@ -1,4 +1,4 @@
-"""Experiments as they are read: nothing here writes to the store, not even an experiment that is missing."""
+"""Reads experiments: nothing here writes to the store, not even to create a missing experiment."""
 
 import os
 from pathlib import Path
@@ -13,15 +13,15 @@ from resnet_mlflow.tracking.opening import DATABASE_PORTS, knock, store_uri
 from resnet_mlflow.tracking.refusals import refusals
 from resnet_mlflow.tracking.store import check_state, probe_server
 
-# MLflow's own limit is 50 000; a page of this size is some tens of MiB.
+# MLflow's own limit is 50 000; a page of this size is tens of MiB.
 PAGE_SIZE = 5000
 
 
 def find_experiment(name: str) -> str:
-    """Return the id of the experiment of that name.
+    """Return the id of the experiment with this name.
 
     Raises:
-        InputError: If the store cannot be reached, or holds no such experiment.
+        InputError: If the store cannot be reached, or the experiment does not exist.
     """
     reach_store()
     with refusals():
@@ -42,15 +42,15 @@ def current_experiment() -> str:
 
 
 def chosen_experiment(name: str = "") -> Experiment:
-    """Return the experiment of a name; without one, that which runs of this process go to.
+    """Return the experiment with a name; without one, the experiment for runs of this process.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If there is none with this name.
     """
     client, run_id = mlflow.MlflowClient(), os.environ.get("MLFLOW_RUN_ID")
     if name:
         return client.get_experiment(find_experiment(name))
-    # `mlflow run` makes the run, and need not tell of its experiment.
+    # `mlflow run` creates the run, and need not set the experiment.
     return client.get_experiment(client.get_run(run_id).info.experiment_id if run_id else str(_get_experiment_id()))
 
 
@@ -60,22 +60,23 @@ def experiment_name(run: Run) -> str:
 
 
 def run_address(run_id: str) -> str:
-    """Return where MLflow's pages show a run, from their own address."""
+    """Return the address of a run's page, relative to MLflow's pages."""
     return f"#/experiments/{mlflow.MlflowClient().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
 def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:
-    """Return all runs of an experiment, newest first, however many pages they take.
+    """Return all runs of an experiment, newest first, over any number of pages.
 
     Args:
-        experiment_id: As ``find_experiment`` gives it.
-        filter_string: In MLflow's own language; empty means all.
+        experiment_id: Result of ``find_experiment``.
+        filter_string: Filter in MLflow's syntax; empty means all.
     """
     client, token = mlflow.MlflowClient(), None
     runs: dict[str, Run] = {}
     while True:
         page = client.search_runs([experiment_id], filter_string, max_results=PAGE_SIZE, page_token=token)
-        # Pages are cut by position: a run that starts meanwhile moves others to the next page once more.
+        # Pages are divided by position: a run that starts meanwhile moves others to the next page, where they appear
+        # again.
         runs.update((run.info.run_id, run) for run in page)
         token = page.token
         if not token:
@@ -83,10 +84,10 @@ def experiment_runs(experiment_id: str, filter_string: str = "") -> list[Run]:
 
 
 def reach_store() -> None:
-    """Make sure that the store is there to be read.
+    """Check that the store can be read.
 
     Raises:
-        InputError: If a server or database does not answer, or a SQLite file is missing: reading would create it.
+        InputError: If a server or database does not answer, or a SQLite file is missing, which reading would create.
     """
     probe_server()
     uri = store_uri()
@@ -101,12 +102,12 @@ def reach_store() -> None:
 
 
 def create_repeat(run: Run) -> str:
-    """Return the id of a new run beside another one, for an entry point to use; it names what it repeats.
+    """Create a run next to another one, for an entry point to use, and return its id; it names the original.
 
     Args:
-        run: What is repeated.
+        run: The run to repeat.
     """
-    # Who made it from which commit: MLflow tells that of runs that it starts itself.
+    # User and commit: MLflow sets these only for runs that it starts itself.
     tags = resolve_tags({"repeat_of": run.info.run_id})
     created = mlflow.MlflowClient().create_run(run.info.experiment_id, run_name=run.info.run_name, tags=tags)
     return str(created.info.run_id)

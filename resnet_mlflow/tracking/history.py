@@ -1,8 +1,8 @@
-"""What became of the aliases of a registered model: who moved which, when, why, and by what difference.
+"""History of the aliases of a registered model: who moved which, when, why, and based on which difference.
 
-Each action's run has the artifact ``history.jsonl``: everything up to and with that action, an entry a line. It is
-written once, and the next action writes its own, so that no line is ever rewritten; the model's tag ``history_run``
-names the newest. An entry holds the digest of the one before it, which tells whether it was changed afterwards.
+Each action's run has the artifact ``history.jsonl``: everything up to and including that action, one entry per line. It
+is written once, and the next action writes its own, so that no line is ever rewritten; the model's tag ``history_run``
+names the newest. An entry holds the digest of the previous one, which reveals later changes.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 FILE = "history.jsonl"
 HISTORY_TAG = "history_run"
-# Of a version: begins the tags that tell its part of the history, followed by the entry's number.
+# Prefix of a version's tags with its part of the history, followed by the entry's number.
 ENTRY_TAG = "history."
 FOUND = "found"
 BY_OTHERS = "aliases were moved by something other than these actions"
@@ -40,18 +40,18 @@ class Entry:
     """One change of a model's aliases, or one decision that changed none.
 
     Attributes:
-        number: From 1.
-        when: Moment in UTC, ISO 8601.
-        user: Whose account did it.
-        host: On which machine.
-        action: ``promote``, ``rollback``, ``copy``; ``found`` for what others did.
-        why: In words.
-        version: What it was about; empty for ``found``.
-        before: Version by alias, before.
-        after: Version by alias, after.
-        run_id: Of the action.
-        facts: What else is known, such as the interval of the difference.
-        previous: Digest of the entry before; empty for the first.
+        number: Number of the entry, from 1.
+        when: Time in UTC, ISO 8601.
+        user: User account.
+        host: Machine.
+        action: ``promote``, ``rollback``, ``copy``; ``found`` for changes by others.
+        why: Reason in words.
+        version: The version concerned; empty for ``found``.
+        before: Version by alias, before the action.
+        after: Version by alias, after the action.
+        run_id: Run of the action.
+        facts: Further facts, such as the interval of the difference.
+        previous: Digest of the previous entry; empty for the first.
     """
 
     number: int
@@ -69,12 +69,12 @@ class Entry:
 
     @property
     def line(self) -> str:
-        """Return the entry as the artifact has it."""
+        """Return the entry as a line of the artifact."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """Return what the next entry holds of this one."""
+        """Return the digest that the next entry holds of this one."""
         return hashlib.sha256(self.line.encode()).hexdigest()
 
     @property
@@ -88,7 +88,7 @@ class Entry:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def summary(self, version: str) -> str:
-        """Return the part of one version in it, in a line."""
+        """Return the entry's part about one version, in one line."""
         roles = [
             " and ".join(name for name, own in sorted(aliases.items()) if own == version) or "no alias"
             for aliases in (self.before, self.after)
@@ -102,7 +102,7 @@ class History:
 
     Attributes:
         entries: The entries.
-        remarks: What is wrong with them.
+        remarks: Problems found in them.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -110,7 +110,7 @@ class History:
 
 
 def read_history(name: str) -> History:
-    """Return the history of a registered model; empty where none has been written.
+    """Return the history of a registered model; empty if none has been written.
 
     Raises:
         InputError: If it cannot be read, or MLflow refuses the name.
@@ -126,10 +126,10 @@ def read_history(name: str) -> History:
 
 
 def parse_history(text: str, run_id: str) -> History:
-    """Return the entries in the lines of an artifact; entries that do not fit those before them are remarked upon.
+    """Return the entries in the lines of an artifact; entries that do not match the previous ones get a remark.
 
     Raises:
-        InputError: If a line is no entry.
+        InputError: If a line is not an entry.
     """
     try:
         entries = tuple(Entry(**json.loads(line)) for line in text.splitlines())
@@ -141,10 +141,10 @@ def parse_history(text: str, run_id: str) -> History:
 
 
 class Ledger:
-    """The history of a model while an action goes on, under the model's lock.
+    """The history of a model during an action, under the model's lock.
 
     Args:
-        name: Of the registered model; it need not be there yet.
+        name: Name of the registered model, which need not exist yet.
     """
 
     def __init__(self, name: str) -> None:
@@ -156,14 +156,14 @@ class Ledger:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Return what was written before this action."""
+        """Return the entries written before this action."""
         return self.history.entries
 
     def write(self, run: StageRun, action: str, version: str, why: str, facts: Mapping[str, str]) -> None:
-        """Write what the action did to the aliases: to its run, and to the tags of the versions concerned.
+        """Write the action's changes to the aliases: to its run, and to the tags of the versions concerned.
 
-        Aliases that others have moved since the last entry get an entry of their own before. What neither changes an
-        alias nor has facts that are new, such as a decision, gets none.
+        Aliases that others have moved since the last entry first get their own entry. An action without changes to
+        aliases and without new facts, such as a decision, gets none.
         """
         after, known = aliases_of(self.name), list(self.entries)
         if after == self.aliases and (not facts or any(entry.facts == facts for entry in known)):

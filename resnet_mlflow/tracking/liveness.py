@@ -1,4 +1,4 @@
-"""Signs of life of runs: who works on one, and what ends those whose processes are gone."""
+"""Signs of life of runs: who works on a run, and how runs of dead processes are ended."""
 
 import logging
 import socket
@@ -17,18 +17,18 @@ from resnet_mlflow.tracking.queries import find_runs, search_runs
 
 logger = logging.getLogger(__name__)
 
-# The processes at a run, by their marks, and the second since 1970 of the last sign that one of them gave.
+# The processes that work on a run, by their marks, and the time (seconds since 1970) of their last sign of life.
 PROCESS, ALIVE_AT = "process", "alive_at"
 BEAT_S = 60
-# A busy machine or a server that is restarted must not look like a dead process.
+# A busy machine or a restarting server must not look like a dead process.
 SILENT_S = 15 * BEAT_S
 
 
 def signs(run: Run | None = None) -> dict[str, str]:
-    """Return the tags by which this process shows that it works on a run, beside others that still do.
+    """Return the tags that show that this process works on a run, in addition to others that still do.
 
     Args:
-        run: As it was before; None where it is new.
+        run: The run before; None if it is new.
     """
     before = run.data.tags.get(PROCESS, "").split() if run is not None else []
     others = [mark for mark in before if is_gone(mark) is False and mark != process_mark()]
@@ -37,16 +37,16 @@ def signs(run: Run | None = None) -> dict[str, str]:
 
 @contextmanager
 def beating(write: Callable[[str, str], object]) -> Iterator[None]:
-    """Write the time every minute, from another thread, until left.
+    """Write the time every minute, from another thread, until the block ends.
 
     Args:
-        write: Sets a tag, given its name and value.
+        write: Sets a tag by name and value.
     """
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(BEAT_S):
-            # A store that is away is the run's own business.
+            # If the store is unavailable, the run itself handles it.
             with suppress(Exception):
                 write(ALIVE_AT, str(int(time.time())))
 
@@ -59,7 +59,7 @@ def beating(write: Callable[[str, str], object]) -> Iterator[None]:
 
 
 def end_abandoned_runs() -> None:
-    """End runs of ours as KILLED that nobody works on: their processes are gone, or gave no sign for a long time."""
+    """End our runs as KILLED if their processes are gone or have given no sign of life for a long time."""
     for run in search_runs("attributes.status = 'RUNNING'"):
         if is_abandoned(run.data.tags):
             logger.warning(
@@ -67,12 +67,12 @@ def end_abandoned_runs() -> None:
                 run.info.run_name,
                 run.info.run_id,
             )
-            with suppress(MlflowException):  # Somebody else ended or deleted it meanwhile.
+            with suppress(MlflowException):  # Another process ended or deleted it meanwhile.
                 end_killed(run.info.run_id, run.data.tags.get("stage", ""))
 
 
 def find_interrupted(tags: Mapping[str, str]) -> str | None:
-    """Return the newest run with these tags that lies under none, if it did not finish and nobody works on it."""
+    """Return the newest top-level run with these tags, if it did not finish and no process works on it."""
     found = [run for run in find_runs(tags, status=None) if "mlflow.parentRunId" not in run.data.tags]
     left = [run for run in found[:1] if run.info.status in ("FAILED", "KILLED") or _is_left_running(run)]
     return left[0].info.run_id if left else None
@@ -83,8 +83,8 @@ def _is_left_running(run: Run) -> bool:
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
-    """Return whether no process is working on a run with these tags any more, as far as can be seen from here."""
-    if PROCESS not in tags:  # another project's, or of a version that did not tell
+    """Return whether no process works on a run with these tags any more, as far as can be seen from here."""
+    if PROCESS not in tags:  # from another project, or from a version without this tag
         if "stage" not in tags:
             return False
         host, _, number = tags.get("worker", "").rpartition(":")
@@ -97,7 +97,7 @@ def is_abandoned(tags: Mapping[str, str]) -> bool:
 
 
 def end_killed(run_id: str, stage: str) -> None:
-    """End a run whose process is gone as KILLED."""
+    """End the run of a dead process as KILLED."""
     client = mlflow.MlflowClient()
     if stage == "trial":
         client.set_tag(run_id, "trial_state", "killed")
@@ -105,9 +105,9 @@ def end_killed(run_id: str, stage: str) -> None:
 
 
 def end_abandoned_children(parent_run_id: str) -> None:
-    """End a run's children, and theirs, as KILLED that still count as running, and that no other process works on.
+    """End a run's descendants as KILLED if they still count as running and no other process works on them.
 
-    To be called while this process runs nothing of the parent.
+    Call it only while this process runs no part of the parent.
     """
     for run in find_runs({"mlflow.parentRunId": parent_run_id}, status="RUNNING"):
         if is_abandoned(run.data.tags) or run.data.tags.get(PROCESS) in (None, process_mark()):
@@ -116,15 +116,15 @@ def end_abandoned_children(parent_run_id: str) -> None:
 
 
 def describe_worker(run: Run) -> str:
-    """Return who works on a run and since when, such as ``host-a:4711 since 2026-01-31 12:00 UTC``."""
+    """Return which process works on a run and since when, such as ``host-a:4711 since 2026-01-31 12:00 UTC``."""
     since = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     return f"{run.data.tags.get('worker', 'another process')} since {since:%Y-%m-%d %H:%M} UTC"
 
 
 def end_attempts(parent_run_id: str, cache_key: str) -> None:
-    """End earlier tries of a piece of work that still count as running as KILLED, and what runs under them.
+    """End earlier attempts at a piece of work that still count as running, and their child runs, as KILLED.
 
-    To be called by the one worker that the work is given to: the one that had it before died, hangs or was left.
+    Called by the worker that has been given the work: the previous one died, hangs or was abandoned.
     """
     for run in find_runs({"mlflow.parentRunId": parent_run_id, "cache_key": cache_key}, status="RUNNING"):
         end_abandoned_children(run.info.run_id)

@@ -1,4 +1,4 @@
-"""A lock that lies in the store, so that it holds for all machines that use the store."""
+"""A lock inside the store, so that it holds for all machines that use the store."""
 
 import logging
 import time
@@ -22,13 +22,13 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class _Lock:
-    """What is locked, in words.
+    """Description of what is locked.
 
     Attributes:
-        kind: Begins the entry's name.
-        name: Of what is locked.
-        doing: What the holder does, after its name.
-        undone: What a process that is gone left undone.
+        kind: Prefix of the entry's name.
+        name: Name of what is locked.
+        doing: What the holder does, shown after its name.
+        undone: What a dead process left unfinished.
     """
 
     kind: str
@@ -42,20 +42,20 @@ class _Lock:
 
 
 def promotion_lock(name: str) -> AbstractContextManager[None]:
-    """Hold the only right to promote models of a name; another process waits, wherever it runs.
+    """Hold the exclusive right to promote models with a name; other processes wait, on any machine.
 
     Args:
-        name: Of the registered model that is locked.
+        name: Name of the registered model to lock.
     """
     return _held(_Lock("promotion", name, f"is promoting {name}", f"the promotion of {name}"))
 
 
 def start_lock(key: str, title: str) -> AbstractContextManager[None]:
-    """Hold the only right to start, or go on with, a piece of work; another process waits, wherever it runs.
+    """Hold the exclusive right to start or continue a piece of work; other processes wait, on any machine.
 
     Args:
-        key: Stands for the work.
-        title: What it is called.
+        key: Key of the work.
+        title: Name of the work.
     """
     return _held(_Lock("start", key, f"is starting {title}", f"the start of {title}"))
 
@@ -64,8 +64,8 @@ def start_lock(key: str, title: str) -> AbstractContextManager[None]:
 def _held(lock: _Lock) -> Iterator[None]:
     """Hold a lock.
 
-    A name can be registered once only, on whatever store: the lock is a registered model of another name, without
-    versions, that is there while it is held. One that a dead process left is taken over.
+    In any store, a name can be registered only once: the lock is a registered model with another name and no versions
+    that exists while the lock is held. A lock left by a dead process is taken over.
     """
     client = mlflow.MlflowClient()
     _take(client, lock)
@@ -82,10 +82,10 @@ def _take(client: mlflow.MlflowClient, lock: _Lock) -> None:
     message, text = False, f"{process_name()} {lock.doing}; this entry is deleted when it is done."
     while True:
         try:
-            # The page of registered models shows the text.
+            # The page of registered models shows this text.
             client.create_registered_model(lock.entry, tags={"worker": process_name(), **signs()}, description=text)
         except MlflowException as error:
-            # The other's entry may go between MLflow's try to write ours and its look at what is there.
+            # The other's entry may disappear between MLflow's attempt to write ours and its check for an existing one.
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         if _holder(client, lock.entry) == process_mark():

@@ -1,4 +1,4 @@
-"""Fitted heads as MLflow models: stored by skops, so that loading one runs no pickled code."""
+"""Fitted heads as MLflow models: stored with skops, so that loading one runs no pickled code."""
 
 import importlib.metadata
 import re
@@ -16,9 +16,9 @@ from resnet_mlflow.heads.storage import head_types, quiet_light_imports, read_he
 from resnet_mlflow.tracking.artifacts import download_model_part
 
 HEAD_FILE = "model.skops"  # as MLflow names it
-# Of a run: what its model is called.
+# A run's tag with the name of its model.
 MODEL_TAG = "model"
-# What MLflow refuses in a model's name.
+# Characters that MLflow refuses in a model's name.
 _NO_NAME = re.compile(r"""[/:.%"']""")
 REQUIREMENTS = ("numpy", "scikit-learn", "scipy", "skops")
 
@@ -32,7 +32,7 @@ def log_head(
         head: A fitted estimator of ``resnet_mlflow.heads``.
         n_features: Length of a feature vector.
         class_names: Names of the classes 0, 1, ...; kept in the model's metadata.
-        name: Of the model, such as ``svm resnet18``; what MLflow takes for part of an address becomes an underscore.
+        name: Name of the model, such as ``svm resnet18``; characters that are special in addresses become underscores.
         tags: Tags of the logged model.
     """
     with quiet_light_imports():
@@ -51,7 +51,7 @@ def log_head(
         serialization_format="skops",
         skops_trusted_types=untrusted,
         signature=_signature(n_features),
-        # Named here, since MLflow would find them in a subprocess that takes seconds.
+        # Listed here, since MLflow would detect them in a subprocess that takes seconds.
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
         metadata={"class_names": list(class_names)},
         tags=dict(tags or {}),
@@ -61,12 +61,12 @@ def log_head(
 
 
 def load_head_of_run(run: Run) -> HeadBase:
-    """Return the head that a finished run left behind.
+    """Return the head of a finished run.
 
     Raises:
-        InputError: As ``load_head``.
+        InputError: As for ``load_head``.
     """
-    # Earlier runs have no such tag, and called every model so.
+    # Earlier runs have no such tag, and used this name for every model.
     name = _NO_NAME.sub("_", run.data.tags.get(MODEL_TAG, "head"))
     return load_head(f"runs:/{run.info.run_id}/{name}")
 
@@ -74,8 +74,7 @@ def load_head_of_run(run: Run) -> HeadBase:
 def load_head(uri: str) -> HeadBase:
     """Return the head logged at ``uri``, such as ``models:/m-1f3c...`` or ``runs:/<id>/head``.
 
-    What the model's own ``MLmodel`` says of loaders and types is not read: a store that others write to may hold
-    anything.
+    Loaders and types in the model's ``MLmodel`` file are not read: a store that others write to may hold anything.
 
     Raises:
         InputError: If there is no head, or something else in its place.

@@ -1,4 +1,4 @@
-"""A tracking store opened for the first time: its tables are there whole, or not at all."""
+"""Opens a tracking store for the first time: its tables exist completely or not at all."""
 
 import os
 import sqlite3
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 CONNECT_TIMEOUT_S = 5
-# Another program may be making the tables at this moment, which takes it some seconds.
+# Another program may be creating the tables at this moment, which takes some seconds.
 TRIES, WAIT_S = 6, 2.0
 HALF_MADE = ("already exists", "duplicate column", "no such table", "out-of-date database schema", "no such column")
-# What MLflow needs to keep artifacts at addresses of a kind, and the extra that brings it.
+# Packages that MLflow needs for artifacts at each kind of address, and the extra that installs them.
 CLIENTS = {"s3": ("boto3", "resnet-mlflow[s3]"), "gs": ("google.cloud.storage", "google-cloud-storage")}
-# Any number will do that no other program locks: "resnet-mlflow" says it.
+# Any number works that no other program locks: here, "resnet-mlflow".
 LOCK_KEY = 0x7265736E6574
 
 
 def store_uri() -> str:
-    """Return where runs go."""
+    """Return the address of the store for runs."""
     return str(mlflow.get_tracking_uri())
 
 
 def open_store(uri: str) -> None:
-    """Open a store, and make its tables where it has none.
+    """Open a store, and create its tables if it has none.
 
     Raises:
-        InputError: If a SQLite file cannot be one.
-        Exception: Whatever else MLflow and its database layer raise.
+        InputError: If a SQLite file is not usable.
+        Exception: Anything else that MLflow and its database layer raise.
     """
     kind = uri.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
@@ -49,10 +49,10 @@ def open_store(uri: str) -> None:
 
 
 def check_artifacts(location: str) -> None:
-    """Refuse a place for artifacts whose client is not installed.
+    """Refuse an artifact location if its client is not installed.
 
     Raises:
-        InputError: If it is such a place.
+        InputError: If the client is missing.
     """
     module, package = CLIENTS.get(urlsplit(location).scheme, ("", ""))
     if module and not _is_installed(module):
@@ -64,7 +64,7 @@ def check_artifacts(location: str) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # for the parent package
         return False
 
 
@@ -78,12 +78,12 @@ def _file_of(uri: str) -> Path:
 
 
 def _open_file(path: Path) -> None:
-    """Open a SQLite store; a new one is made beside its place, since MLflow cannot go on with a half-made one."""
+    """Open a SQLite store; a new one is created next to its place, since MLflow cannot continue an incomplete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     if not path.exists() or path.stat().st_size == 0:
         _make_beside(path)
-    with closing(sqlite3.connect(path)) as database:  # MLflow would try again for minutes.
+    with closing(sqlite3.connect(path)) as database:  # MLflow would retry for minutes.
         database.execute("PRAGMA schema_version")
     for tries_left in reversed(range(TRIES)):
         try:
@@ -103,12 +103,12 @@ def _open_file(path: Path) -> None:
 def _make_beside(path: Path) -> None:
     beside = path.with_name(f".{path.name}.{process_mark().replace(':', '-')}.partial")
     try:
-        beside.touch()  # MLflow would try again for minutes.
+        beside.touch()  # MLflow would retry for minutes.
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
         _forget(f"sqlite:///{beside}")
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
-        with suppress(FileExistsError):  # Another process was first: its store is as good.
+        with suppress(FileExistsError):  # Another process was first: its store is equally good.
             os.link(beside, path)
     finally:
         for leftover in (beside, beside.with_name(f"{beside.name}-journal")):
@@ -116,7 +116,7 @@ def _make_beside(path: Path) -> None:
 
 
 def _forget(uri: str) -> None:
-    """Close MLflow's connections to a database that gets another name."""
+    """Close MLflow's connections to a database that will be renamed."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     engine = SqlAlchemyStore._engine_map.pop(uri, None)
@@ -125,7 +125,7 @@ def _forget(uri: str) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes left that were killed while they made the store."""
+    """Remove leftovers of processes that were killed while they created the store."""
     for partial in path.parent.glob(f".{path.name}.*.partial*"):
         mark = partial.name.removeprefix(f".{path.name}.").partition(".partial")[0]
         if is_gone(mark.replace("-", ":")):
@@ -133,10 +133,10 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a half-made store without a run or experiment, so that a whole one can be made.
+    """Rename an incomplete store without runs or experiments, so that a complete one can be created.
 
     Raises:
-        InputError: If it holds some.
+        InputError: If it has runs or experiments.
     """
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
         n_runs, n_experiments = (
@@ -152,10 +152,10 @@ def _set_aside(path: Path) -> None:
 
 
 def _open_database(uri: str) -> None:
-    """Open a database on a server; MLflow lets two processes fail that make its tables at once."""
+    """Open a database on a server; in MLflow, two processes that create its tables at once fail."""
     import sqlalchemy
 
-    # MLflow itself would try for minutes.
+    # MLflow itself would retry for minutes.
     knock(uri)
     backend = sqlalchemy.engine.make_url(uri).get_backend_name()
     arguments = {"connect_timeout": CONNECT_TIMEOUT_S} if backend in ("postgresql", "mysql") else {}
@@ -180,7 +180,7 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def knock(uri: str) -> None:
-    """Make sure that the server of a database answers; one that is reached by a socket in a folder is not asked.
+    """Check that the server of a database answers; one reached by a socket in a folder is not checked.
 
     Raises:
         InputError: If it does not within seconds.

@@ -1,4 +1,4 @@
-"""A whole classifier as an MLflow model: image in, label out, nothing pickled, its own source beside it."""
+"""A whole classifier as an MLflow model: image in, label out, nothing pickled, with its source included."""
 
 import base64
 import importlib.metadata
@@ -21,11 +21,11 @@ from resnet_mlflow.files.digests import check_digests, digests_of
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.artifacts import download_model
 
-# Whole, so that what imports the package after a model was loaded finds all of it.
+# The whole package, so that code that imports it after a model was loaded finds all of it.
 PACKAGE = Path(__file__).parents[1]
-# What `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process that has nothing else.
+# Packages that `resnet_mlflow.serving.model` imports; MLflow adds itself. A test starts a process with nothing else.
 SERVING_REQUIREMENTS = (
-    # With httptools the server parses requests of many images in compiled code.
+    # With httptools, the server parses requests with many images in compiled code.
     *("httptools", "numpy", "pandas", "pillow", "pybase64", "pydantic", "safetensors"),
     *("scikit-learn", "scipy", "simplejpeg", "skops", "torch", "torchvision"),
 )
@@ -40,22 +40,23 @@ def log_classifier(
     *,
     with_rules: bool = False,
 ) -> "PackagedModel":
-    """Return a classifier's folder as the model ``classifier`` of the active run.
+    """Log a classifier's folder as the model ``classifier`` of the active run, and return it.
 
     Args:
-        folder: What ``resnet_mlflow.serving.classifier.write_classifier`` wrote.
+        folder: Folder written by ``resnet_mlflow.serving.classifier.write_classifier``.
         example: An image file, shown as the input example.
-        metadata: Kept in the model's ``MLmodel``.
-        model_config: What may be set where the model is loaded, with the defaults.
-        requirements: Packages that this classifier's backbone needs besides.
-        with_rules: Whether its answers say when they are none.
+        metadata: Stored in the model's ``MLmodel`` file.
+        model_config: Settings that can be changed when the model is loaded, with their defaults.
+        requirements: Further packages that this classifier's backbone needs.
+        with_rules: Whether it can withhold answers.
     """
-    import mlflow.pyfunc  # takes seconds, which stages that package nothing need not wait
+    import mlflow.pyfunc  # takes seconds, which stages that package nothing are spared
 
     run = mlflow.active_run()
     assert run is not None
     with _logged_model(run.info.experiment_id, run.info.run_id) as (model, place):
-        # Not log_model, which logs the defaults of model_config as parameters of the run: it has its own max_pixels.
+        # Not log_model, which logs the defaults of model_config as parameters of the run: the run has its own
+        # max_pixels.
         mlflow.pyfunc.save_model(
             path=str(place),
             mlflow_model=Model(
@@ -70,7 +71,7 @@ def log_classifier(
             code_paths=[str(PACKAGE)],
             signature=_signature(with_rules),
             input_example=pd.DataFrame({"image": [base64.b64encode(example).decode()]}),
-            # Named here, since MLflow would find them in a subprocess that takes seconds.
+            # Listed here, since MLflow would detect them in a subprocess that takes seconds.
             pip_requirements=[f"{name}=={_released_version(name)}" for name in (*SERVING_REQUIREMENTS, *requirements)],
             model_config=dict(model_config),
         )
@@ -85,7 +86,7 @@ class PackagedModel:
 
     Attributes:
         model_id: Its id.
-        digests: Of its files by path.
+        digests: Digests of its files by path.
     """
 
     model_id: str
@@ -94,7 +95,7 @@ class PackagedModel:
 
 @contextmanager
 def _logged_model(experiment_id: str, run_id: str) -> Iterator[tuple[LoggedModel, Path]]:
-    """Yield a new model of a run, and the folder whose content becomes its files."""
+    """Yield a new model of a run, and a folder; the content of the folder becomes its files."""
     client = mlflow.MlflowClient()
     model = client.create_logged_model(experiment_id, name="classifier", source_run_id=run_id)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -110,14 +111,14 @@ def _logged_model(experiment_id: str, run_id: str) -> Iterator[tuple[LoggedModel
 
 
 def log_copy(folder: Path, digests: Mapping[str, str]) -> str:
-    """Log files as they are as the model ``classifier`` of the active run, and return its id.
+    """Log files unchanged as the model ``classifier`` of the active run, and return its id.
 
     Args:
-        folder: Where they are.
-        digests: Of them by path.
+        folder: Folder with the files.
+        digests: Digests of the files by path.
 
     Raises:
-        InputError: If what the store then gives back are others; nothing else is left of it than a FAILED model.
+        InputError: If the store then returns different files; only a FAILED model remains.
     """
     run = mlflow.active_run()
     assert run is not None
@@ -133,10 +134,10 @@ def log_copy(folder: Path, digests: Mapping[str, str]) -> str:
 
 
 def load_served(uri: str, model_config: Mapping[str, Any] | None = None) -> Any:
-    """Return the model at ``uri`` as MLflow serves it: its ``predict`` takes tables and pixels.
+    """Return the model at ``uri`` as served by MLflow: its ``predict`` takes tables and pixels.
 
     Args:
-        uri: Of the model.
+        uri: Address of the model.
         model_config: Settings that replace the defaults it was logged with.
     """
     import mlflow.pyfunc
@@ -145,13 +146,13 @@ def load_served(uri: str, model_config: Mapping[str, Any] | None = None) -> Any:
 
 
 def _released_version(name: str) -> str:
-    # A build's own suffix, as in 2.9.0+cpu, is not to be had from a package index.
+    # Local version suffixes, as in 2.9.0+cpu, are not available from a package index.
     return importlib.metadata.version(name).split("+")[0]
 
 
 def _signature(with_rules: bool) -> ModelSignature:
-    # No schema of MLflow's holds both a table of images and an array of pixels: it would refuse one of the two
-    # before this package sees it. The example shows the input.
+    # No MLflow schema allows both a table of images and an array of pixels: it would refuse one of them before this
+    # package sees it. The example shows the input.
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "label"),
         ColSpec(DataType.double, "probability"),

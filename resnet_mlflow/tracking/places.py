@@ -1,4 +1,4 @@
-"""Where the runs of work that several processes share are logged: sent to workers, and used by them."""
+"""Where runs are logged when several processes share work: sent to workers, and used by them."""
 
 import os
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from resnet_mlflow.tracking.refusals import refusals, without_password
 from resnet_mlflow.tracking.runs import under_run
 from resnet_mlflow.tracking.store import probe_server
 
-# What says where runs go; a worker's own environment must not.
+# Variables that set where runs go; a worker's own environment must not decide this.
 _CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME")
 _ID = "MLFLOW_EXPERIMENT_ID"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A parent run and what it takes to log below it.
+    """A parent run and everything needed to log below it.
 
     Attributes:
-        uri: Of the tracking store.
-        experiment_id: That runs go to.
-        parent_run_id: That runs lie under.
-        machine: Where the parent's process is.
-        version: Of this package there.
+        uri: Address of the tracking store.
+        experiment_id: Experiment for the runs.
+        parent_run_id: Parent of the runs.
+        machine: Machine of the parent's process.
+        version: Version of this package on that machine.
     """
 
     uri: str
@@ -43,17 +43,17 @@ class Place:
 
 
 def this_place(parent_run_id: str) -> Place:
-    """Return where the runs of this process go, below one of them."""
+    """Return the place for runs below one of this process's runs."""
     return Place(store_uri(), str(_get_experiment_id()), parent_run_id, machine(), __version__)
 
 
 @contextmanager
 def other_store(uri: str, experiment: str) -> Iterator[None]:
-    """Let what this process does go to another store for a while, to the experiment of a name there.
+    """Log the work of this process to another store within a block, to a named experiment there.
 
     Args:
-        uri: Of the store.
-        experiment: Name of the experiment, made there where it is missing.
+        uri: Address of the store.
+        experiment: Name of the experiment, created there if missing.
 
     Raises:
         InputError: If the store cannot be reached.
@@ -64,7 +64,7 @@ def other_store(uri: str, experiment: str) -> Iterator[None]:
     try:
         fluent._active_experiment_id = None
         mlflow.set_tracking_uri(uri)
-        if registry != here:  # MLFLOW_REGISTRY_URI, which belongs to the store that is left
+        if registry != here:  # MLFLOW_REGISTRY_URI, which belongs to the original store
             mlflow.set_registry_uri(uri)
         os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment
         _reach(uri, experiment)
@@ -91,10 +91,10 @@ def _reach(uri: str, experiment: str) -> None:
 
 @contextmanager
 def use_place(place: Place) -> Iterator[None]:
-    """Log the runs of this process to a place that another process has named.
+    """Log the runs of this process to a place set by another process.
 
     Raises:
-        InputError: If this process is of another version, or cannot reach the store from its machine.
+        InputError: If this process has another version, or cannot reach the store from its machine.
     """
     if place.version != __version__:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What runs predicted, read back from the tracking store."""
+"""Reads the predictions of runs from the tracking store."""
 
 import re
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from resnet_mlflow.errors import InputError
 from resnet_mlflow.files.scratch import scratch_folder
 from resnet_mlflow.tracking.artifacts import MAX_TABLE_BYTES, download, load_json, unreadable_json
 
-# What a cross-validation's run predicted of its images while they were held out.
+# Predictions of a cross-validation's run on held-out images.
 OUT_OF_FOLD = "evaluation/cross_validation/predictions.parquet"
-# Of a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.
+# Maximum number of values in a table: ImageNet's 50 000 test images with scores of 1000 classes have 50 million.
 MAX_CELLS = 10**9
-# Characters of a JPEG file of 96 x 96 pixels in base64; whoever wrote a run, a page shows nothing else as an image.
+# A JPEG file of 96 x 96 pixels in base64; pages show nothing else as an image, whoever wrote the run.
 MAX_THUMBNAIL, _BASE64 = 2**16, re.compile(r"/9j/[A-Za-z0-9+/]*={0,2}")
-# Columns of predictions beside item, label, prediction and scores; those of slices begin with SLICE.
+# Columns of predictions besides item, label, prediction and scores; those of slices begin with SLICE.
 KNOWN, SLICE = ("path", "group", "split"), "slice_"
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier said of a split's items, in the order they were logged.
+    """A classifier's predictions on a split's items, in logged order.
 
     Attributes:
         item_ids: ``(n_items,)`` text, the digest of each item's content.
@@ -33,8 +33,8 @@ class Predictions:
         predictions: ``(n_items,)`` names of the predicted classes.
         scores: ``(n_items, n_classes)`` float32 probabilities.
         class_names: ``n_classes`` names, the order of the scores.
-        known: What else was logged of the items, ``(n_items,)`` texts by name: ``path``, ``group``, ``split``; nothing
-            by versions before 0.2.0.
+        known: Further logged columns, ``(n_items,)`` texts by name: ``path``, ``group``, ``split``; empty for versions
+            before 0.2.0.
     """
 
     item_ids: NDArray[np.str_]
@@ -46,7 +46,7 @@ class Predictions:
 
     @property
     def paths(self) -> NDArray[np.str_]:
-        """Return the files of the items from the dataset's folder, ``(n_items,)``; empty texts where none is known."""
+        """Return the items' files relative to the dataset's folder, ``(n_items,)``; empty texts if unknown."""
         return self.known.get("path", np.full(len(self.labels), ""))
 
     def take(self, rows: NDArray[np.int64]) -> "Predictions":
@@ -63,11 +63,11 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """How often each class was taken for each.
+    """Counts of predictions by true class and predicted class.
 
     Attributes:
         class_names: ``n_classes`` names.
-        counts: Items, labels down, predictions across, ``(n_classes, n_classes)``.
+        counts: Number of items, rows are labels, columns predictions, ``(n_classes, n_classes)``.
     """
 
     class_names: tuple[str, ...]
@@ -75,7 +75,7 @@ class ConfusionMatrix:
 
 
 def load_confusion_matrix(run_id: str, split: Literal["val", "test"] = "test") -> ConfusionMatrix:
-    """Return what a run logged as ``evaluation/<split>/confusion_matrix.json``.
+    """Return a run's ``evaluation/<split>/confusion_matrix.json``.
 
     Raises:
         InputError: If the run has no confusion matrix of the split, or something else in its place.
@@ -94,12 +94,12 @@ def load_confusion_matrix(run_id: str, split: Literal["val", "test"] = "test") -
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """What the folds of a cross-validation said of the images that they held out; each image once per repeat.
+    """Predictions of a cross-validation's folds on their held-out images; each image once per repeat.
 
     Attributes:
-        predictions: In the order they were logged.
-        folds: Which fold held each item out, ``(n_predictions,)``.
-        repeats: In which repeat, of the same shape.
+        predictions: Predictions in logged order.
+        folds: Fold that held out each item, ``(n_predictions,)``.
+        repeats: Repeat of each prediction, of the same shape.
     """
 
     predictions: Predictions
@@ -107,7 +107,7 @@ class OutOfFold:
     repeats: NDArray[np.int64]
 
     def crossed(self) -> "CrossedPredictions":
-        """Return what was right by repeat and item, items in the order of their ids.
+        """Return which predictions were right by repeat and item, with items in the order of their ids.
 
         Raises:
             InputError: If a repeat lacks items that another one has.
@@ -128,13 +128,13 @@ class OutOfFold:
 
 @dataclass(frozen=True, eq=False)
 class CrossedPredictions:
-    """What was predicted right in a cross-validation; one column per item, in the order of their ids.
+    """Which items were predicted right in a cross-validation; one column per item, in the order of their ids.
 
     Attributes:
         item_ids: ``(n_items,)`` text.
         labels: ``(n_items,)`` names of the true classes.
         correct: ``(n_repeats, n_items)``.
-        folds: Which fold held the item out, of the same shape.
+        folds: Fold that held out each item, of the same shape.
     """
 
     item_ids: NDArray[np.str_]
@@ -144,7 +144,7 @@ class CrossedPredictions:
 
 
 def load_predictions(run_id: str, split: Literal["train", "val", "test"] = "test") -> Predictions:
-    """Return what a run logged as ``evaluation/<split>/predictions.parquet``.
+    """Return a run's ``evaluation/<split>/predictions.parquet``.
 
     Raises:
         MissingArtifactError: If the run has no predictions of the split.
@@ -155,7 +155,7 @@ def load_predictions(run_id: str, split: Literal["train", "val", "test"] = "test
 
 
 def load_out_of_fold(run_id: str) -> OutOfFold:
-    """Return what a cross-validation's run logged as ``evaluation/cross_validation/predictions.parquet``.
+    """Return a cross-validation run's ``evaluation/cross_validation/predictions.parquet``.
 
     Raises:
         MissingArtifactError: If the run has no such predictions.
@@ -198,10 +198,10 @@ def load_thumbnails(run_id: str) -> dict[str, str]:
 
 
 def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
-    """Return what a robustness run logged as ``robustness/predictions.parquet``: one row per test image.
+    """Return a robustness run's ``robustness/predictions.parquet``: one row per test image.
 
     Columns are ``item_id``, ``path`` (not of versions before 0.2.0), ``label``, ``clean`` and one per corrupted test
-    set, such as ``fog 3``; from ``label`` on they are names of classes.
+    set, such as ``fog 3``; from ``label`` on they hold class names.
 
     Raises:
         MissingArtifactError: If the run has no such predictions.
@@ -211,9 +211,9 @@ def load_corrupted_predictions(run_id: str) -> pd.DataFrame:
 
 
 def read_table(run_id: str, path: str, needed: tuple[str, ...], *, coded: bool = False) -> pd.DataFrame:
-    """Return a Parquet artifact of texts and numbers, whose size is known before any of it is unpacked.
+    """Return a Parquet artifact of texts and numbers; its size is checked before it is unpacked.
 
-    ``coded`` allows columns that hold each name once and numbers in its place, which need not grow with the file.
+    ``coded`` allows dictionary-encoded columns, whose unpacked size is not bounded by that of the file.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -226,7 +226,7 @@ def read_table(run_id: str, path: str, needed: tuple[str, ...], *, coded: bool =
                 plain = all(_is_plain(kind, coded) for kind in table.schema_arrow.types)
                 if n_cells > MAX_CELLS or not plain or not set(needed) <= set(table.schema_arrow.names):
                     raise _unreadable(run_id, path, f"{n_cells} cells of {str(table.schema_arrow.names)[:100]}")
-                # What a file says of pandas is left out: columns are all there is.
+                # The file's pandas metadata is ignored: only columns count.
                 frame: pd.DataFrame = table.read().replace_schema_metadata(None).to_pandas()
                 return frame
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -1,15 +1,15 @@
-"""By which protocol a run was scored: only scores of one protocol are compared, in tables as in MLflow's lists."""
+"""The protocol that scored a run: only scores of the same protocol are compared, in tables and MLflow's lists."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 Protocol = Literal["full", "few-shot", "cross-validation"]
-# The tag by which MLflow's lists are filtered.
+# The tag for filtering MLflow's lists.
 PROTOCOL = "protocol"
 
 
 def protocol_of(values: Mapping[str, object]) -> Protocol:
-    """Return how a run that has these parameters was trained and scored.
+    """Return how a run with these parameters was trained and scored.
 
     ``full`` trains on all training images and scores one test split; ``few-shot`` trains on a few images per class;
     ``cross-validation`` scores all images, each by a classifier that has not seen it.

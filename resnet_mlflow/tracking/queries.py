@@ -1,4 +1,4 @@
-"""Which runs a store holds."""
+"""Queries for runs in a store."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from mlflow.exceptions import MlflowException
 from resnet_mlflow.errors import InputError, shown
 from resnet_mlflow.tracking.opening import store_uri
 
-# Quotes cannot be escaped in a filter; `_` stands for any one character in a pattern.
+# Quotes cannot be escaped in a filter; `_` matches any one character in a pattern.
 _AWKWARD = re.compile(r"['\"`\\\\%;\x00-\x1f]")
 
 
 def find_runs(
     tags: Mapping[str, str], status: str | None = "FINISHED", experiment_ids: Sequence[str] = ()
 ) -> list[Run]:
-    """Return all runs of the store that carry the tags, newest first.
+    """Return all runs in the store with the given tags, newest first.
 
     Args:
         tags: Names and values, all of which must match.
         status: Status of the runs; ``None`` for any.
-        experiment_ids: Where they are looked for; everywhere by default.
+        experiment_ids: Experiments to search; all by default.
     """
     conditions = [condition(f"tags.`{name}`", value) for name, value in tags.items()]
     if status is not None:
@@ -33,18 +33,18 @@ def find_runs(
 
 
 def condition(field: str, value: str) -> str:
-    """Return a filter that holds for the value, and for few others where MLflow's language cannot spell it."""
+    """Return a filter that matches the value, and few others if MLflow's syntax cannot express it exactly."""
     if _AWKWARD.search(value) is None:
         return f"{field} = '{value}'"
     return f"{field} LIKE '{_AWKWARD.sub('_', value)}'"
 
 
 def search_runs(filter_string: str, experiment_ids: Sequence[str] = ()) -> list[Run]:
-    """Return all runs of the store that match a filter in MLflow's own language, newest first.
+    """Return all runs in the store that match a filter in MLflow's syntax, newest first.
 
     Args:
-        filter_string: Such as ``tags.dataset = 'digits' and metrics.`val/accuracy` > 0.9``; empty means all.
-        experiment_ids: Where they are looked for; everywhere by default.
+        filter_string: For example ``tags.dataset = 'digits' and metrics.`val/accuracy` > 0.9``; empty means all.
+        experiment_ids: Experiments to search; all by default.
 
     Raises:
         InputError: If MLflow cannot read the filter.
@@ -75,7 +75,7 @@ def get_run(run_id: str) -> Run:
     """Return a run of the store.
 
     Raises:
-        InputError: If there is none of that id.
+        InputError: If there is none with this id.
     """
     try:
         return mlflow.get_run(run_id)
@@ -86,7 +86,7 @@ def get_run(run_id: str) -> Run:
 
 
 def finish_run(run_id: str) -> bool:
-    """Let a run whose results are all there end FINISHED, if it has not, and tell whether the store holds it."""
+    """End a run with complete results as FINISHED, unless it has ended, and return whether the store has it."""
     try:
         info = mlflow.get_run(run_id).info
     except MlflowException as error:
@@ -99,6 +99,6 @@ def finish_run(run_id: str) -> bool:
 
 
 def set_error(run_id: str, message: str) -> None:
-    """Set the ``error`` tag of a run, if the store still answers."""
+    """Set the ``error`` tag of a run, if the store still responds."""
     with suppress(MlflowException):
         mlflow.MlflowClient().set_tag(run_id, "error", message[:1000])

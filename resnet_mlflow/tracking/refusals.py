@@ -1,4 +1,4 @@
-"""Errors of stores, servers and MLflow itself, reported in one line with what to do."""
+"""Errors of stores, servers and MLflow itself, reported in one line with a remedy."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from resnet_mlflow.errors import InputError, of_place
 
 PROBE_TIMEOUT_S = 5
 STORE_ERRORS = (MlflowException, ConnectionError, TimeoutError)
-# What is said, by what a refusal contains; the first that fits.
+# Messages by text that a refusal contains; the first match applies.
 REMEDIES = (
     ("filesystem tracking backend", "write sqlite:///PATH/mlflow.db, or the address of a server"),
     ("MLFLOW_EXPERIMENT_ID", "set MLFLOW_EXPERIMENT_ID to an experiment of this store, or unset it"),
@@ -32,21 +32,21 @@ REMEDIES = (
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn whatever a store says while it is opened into one line.
+    """Turn any error while a store is opened into one line.
 
     Raises:
-        InputError: In place of what MLflow, its database layer or its HTTP client raise.
+        InputError: In place of any error from MLflow, its database layer or its HTTP client.
     """
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # MLflow, SQLAlchemy, requests, drivers and what they import
+    except Exception as error:  # MLflow, SQLAlchemy, requests, drivers and their dependencies
         raise of_place(error) or refused(error) from error
 
 
 def refused(error: BaseException) -> InputError:
-    """Return the line for a store that cannot be used as it is."""
+    """Return the error line for a store that cannot be used."""
     reason = shown_reason(error)
     fitting = (remedy for said, remedy in REMEDIES if said in reason)
     remedy = next(fitting, "check that MLFLOW_TRACKING_URI is correct, and that the store works")
@@ -54,13 +54,13 @@ def refused(error: BaseException) -> InputError:
 
 
 def shown_reason(error: BaseException) -> str:
-    """Return what an error says, in one line, without passwords."""
+    """Return an error's message in one line, without passwords."""
     lines = str(error).split() or [type(error).__name__]
     return re.sub(r"://[^/@\s]+@", "://", " ".join(lines))
 
 
 def shown_uri() -> str:
-    """Return where runs go, without a password."""
+    """Return the address of the store for runs, without a password."""
     return without_password(str(mlflow.get_tracking_uri()))
 
 
@@ -70,7 +70,7 @@ def without_password(uri: str) -> str:
 
 
 def probe(uri: str) -> None:
-    """Make sure that a server answers.
+    """Check that a server answers.
 
     Raises:
         InputError: If it does not within seconds.
@@ -78,7 +78,7 @@ def probe(uri: str) -> None:
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
-        return  # It answers; a proxy in front may not know the path.
+        return  # It answers; a proxy in front of it may not know the path.
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
@@ -88,19 +88,19 @@ def probe(uri: str) -> None:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Tell whether an error means that the tracking store did not answer, or refused to."""
+    """Return whether an error means that the tracking store did not answer, or refused to."""
     if isinstance(error, MlflowException):
         return str(error).startswith("API request to") or error.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED")
     return isinstance(error, ConnectionError | TimeoutError)
 
 
 def stop_retrying() -> None:
-    """Let what MLflow still does in this process, such as ending runs, fail at once: the store is known to be away."""
+    """Make further MLflow calls in this process, such as ending runs, fail at once: the store is unavailable."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
 def lost_store(error: BaseException) -> InputError:
-    """Return the line for a store that went away while a stage ran."""
+    """Return the error line for a store that became unavailable while a stage ran."""
     return InputError(
         f"the tracking store {shown_uri()} must accept the run's results, got: {shown_reason(error)[:300]}; features "
         f"and "

@@ -1,4 +1,4 @@
-"""Registered models: which version is which, the run behind each, and what is written on them."""
+"""Registered models: their versions, the run behind each, and their tags and descriptions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,30 +14,30 @@ from resnet_mlflow.tracking.queries import condition
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_TAG = "run_id"
-# Of a version whose run is a cross-validation: the run that fitted its classifier.
+# Tag of a version from a cross-validation: the run that fitted its classifier.
 REFIT_TAG = "refit_run"
-# What was asked of a version's answers: the same run is packaged anew for other ones.
+# Tag with the requirements on a version's answers: with others, the same run is packaged again.
 ASKED_TAG = "asked_of_answers"
-# Of a version that was rolled back: why.
+# Tag of a version that was rolled back: the reason.
 WITHDRAWN_TAG = "withdrawn"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def run_of_model(uri: str) -> str:
-    """Return the id of the run whose classifier a registered model is.
+    """Return the id of the run that a registered model's classifier comes from.
 
     Args:
         uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
 
     Raises:
-        InputError: If there is no such version, or it was not promoted by this project.
+        InputError: If the version does not exist, or was not promoted by this project.
     """
     tags = promoted_version(uri).tags
     return str(tags.get(REFIT_TAG, tags[RUN_TAG]))
 
 
 def promoted_version(uri: str) -> ModelVersion:
-    """Return the version that a registered model's address names; see ``run_of_model``."""
+    """Return the version at a registered model's address; see ``run_of_model``."""
     version = _version_of(uri)
     if version is None or RUN_TAG not in version.tags:
         found = "no such version" if version is None else f"version {version.version}, which has no tag {RUN_TAG}"
@@ -63,7 +63,7 @@ def _version_of(uri: str) -> ModelVersion | None:
 
 
 def version_with_alias(name: str, alias: str) -> ModelVersion | None:
-    """Return the version of a registered model that has an alias, or None where there is none.
+    """Return the version of a registered model with an alias, or None if there is none.
 
     Raises:
         InputError: If MLflow refuses the name.
@@ -72,12 +72,12 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
 
 
 def numbered_version(name: str, number: int | str) -> ModelVersion | None:
-    """Return a version of a registered model by its number, or None where there is none."""
+    """Return a version of a registered model by its number, or None if there is none."""
     return _version_of(f"models:/{name}/{number}")
 
 
 def find_model(name: str) -> RegisteredModel | None:
-    """Return a registered model, or None where there is none of that name.
+    """Return a registered model, or None if there is none with this name.
 
     Raises:
         InputError: If MLflow refuses the name.
@@ -96,46 +96,46 @@ def find_model(name: str) -> RegisteredModel | None:
 
 
 def aliases_of(name: str) -> dict[str, str]:
-    """Return the version by alias of a registered model, for the aliases of ours; nothing where there is none."""
+    """Return a registered model's versions by alias, for our own aliases; empty if there is none."""
     found = find_model(name)
     aliases = {} if found is None else found.aliases
     return {alias: str(aliases[alias]) for alias in (CHAMPION, CHALLENGER) if alias in aliases}
 
 
 def versions_of(name: str) -> list[ModelVersion]:
-    """Return all versions of a registered model; none where there is no such model."""
+    """Return all versions of a registered model; empty if it does not exist."""
     found = mlflow.MlflowClient().search_model_versions(condition("name", name))
     return [version for version in found if version.name == name]
 
 
 def version_of_run(name: str, run_id: str, asked: str) -> ModelVersion | None:
-    """Return the newest version of a registered model that a run's classifier was packaged as, or None.
+    """Return the newest version of a registered model with a run's classifier, or None.
 
     Args:
-        name: Of the registered model.
-        run_id: Of the run.
-        asked: What was asked of its answers, the version's tag ``ASKED_TAG``.
+        name: Name of the registered model.
+        run_id: ID of the run.
+        asked: Requirements on its answers, the version's tag ``ASKED_TAG``.
     """
-    # By the run alone: a filter cannot spell every name that a model may have.
+    # By the run only: a filter cannot express every possible model name.
     found = mlflow.MlflowClient().search_model_versions(f"tags.{RUN_TAG} = '{run_id}'")
     own = (one for one in found if one.name == name and one.tags.get(ASKED_TAG) == asked)
     return max(own, key=lambda one: int(one.version), default=None)
 
 
 def model_id_of(version: ModelVersion) -> str:
-    """Return the id of the logged model that a version was made of."""
+    """Return the id of the logged model behind a version."""
     return str(version.model_id or (version.source or "").removeprefix("models:/"))
 
 
 def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> ModelVersion:
-    """Return a new version of a registered model, made of a logged model; the name is registered where it is new."""
+    """Create a version of a registered model from a logged model; a new name is registered first."""
     version = mlflow.register_model(f"models:/{model_id}", name, tags=dict(tags))
     mlflow.MlflowClient().update_model_version(name, version.version, description)
     return version
 
 
 def rewrite_version(version: ModelVersion, tags: Mapping[str, str], description: str | None = None) -> None:
-    """Set tags of a version, and its description where one is given."""
+    """Set tags of a version, and its description if one is given."""
     client = mlflow.MlflowClient()
     for tag, value in tags.items():
         client.set_model_version_tag(version.name, version.version, tag, value)
@@ -144,20 +144,20 @@ def rewrite_version(version: ModelVersion, tags: Mapping[str, str], description:
 
 
 def remove_tag(version: ModelVersion, tag: str) -> None:
-    """Take a tag from a version, where it has it."""
+    """Remove a tag from a version if it has it."""
     if tag in version.tags:
         mlflow.MlflowClient().delete_model_version_tag(version.name, version.version, tag)
 
 
 def move_alias(version: ModelVersion, alias: str) -> None:
-    """Give an alias to a version; whichever had it loses it."""
+    """Give an alias to a version; any other version loses it."""
     mlflow.MlflowClient().set_registered_model_alias(version.name, alias, version.version)
 
 
 def download_classifier(uri: str, folder: Path) -> Path:
-    """Return the local copy of a promoted classifier's files, made in ``folder``; the package's code stays behind.
+    """Return the local copy of a promoted classifier's files, created in ``folder``, without the package's code.
 
     Raises:
-        InputError: If the model has none, or one that is too large.
+        InputError: If the model has no classifier, or one that is too large.
     """
     return download_model_part(uri, "data/classifier", folder)

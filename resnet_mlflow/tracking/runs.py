@@ -1,4 +1,4 @@
-"""A run while it is active: what stages log, and how it ends."""
+"""An active run: what stages log, and how it ends."""
 
 import logging
 import os
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOTE = "mlflow.note.content"
-# The run, of another process, that runs of this one lie under.
+# A run of another process that is the parent of this process's runs.
 _parent_elsewhere: ContextVar[str] = ContextVar("parent_elsewhere", default="")
-# A training goes on while the server is away; each try costs it some seconds.
+# Training continues while the server is unavailable; each attempt costs it some seconds.
 RETRY_AFTER_S = 60
 
 
 class StageRun:
-    """A run of ours while it is active: what a stage logs goes through here."""
+    """One of our runs while it is active: stages log through this class."""
 
     def __init__(self, run_id: str, nested: bool = False) -> None:
         self.run_id = run_id
         self.nested = nested
-        # Set by a stage that went on after a part of it had failed; the run then ends FAILED.
+        # Set by a stage that continued after a part of it failed; the run then ends FAILED.
         self.failure = ""
-        # Set where other processes work on the same run: while they do, leaving it does not end it.
+        # Set if other processes work on the same run: leaving it then does not end it.
         self.others_at_work: Callable[[], bool] = lambda: False
         self._note = ""
         self._warnings: dict[str, str] = {}
@@ -62,9 +62,9 @@ class StageRun:
         dataset: TrackedDataset | None = None,
         model_id: str | None = None,
     ) -> None:
-        """Log metrics, linked to a dataset and a model where given.
+        """Log metrics, linked to a dataset and a model if given.
 
-        A server that is away for a moment does not stop a training: values wait for the next call.
+        A briefly unavailable server does not stop training: values wait for the next call.
         """
         self._unsent.append({"metrics": dict(values), "step": step, "dataset": dataset, "model_id": model_id})
         if time.monotonic() < self._next_try_s:
@@ -83,19 +83,19 @@ class StageRun:
             del self._unsent[0]
 
     def logged_steps(self, metric: str) -> set[int]:
-        """Return the steps at which the run has a metric already, as it has when it is continued."""
+        """Return the steps at which the run already has a metric, as in a continued run."""
         return {entry.step for entry in mlflow.MlflowClient().get_metric_history(self.run_id, metric)}
 
     def flush(self) -> None:
-        """Send what waits for the tracking server; errors are raised now."""
+        """Send waiting values to the tracking server; errors are raised now."""
         self._send()
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags; values are cut at MLflow's limit of 8000 characters."""
+        """Set tags; values are truncated at MLflow's limit of 8000 characters."""
         mlflow.set_tags({key: str(value)[:8000] for key, value in tags.items()})
 
     def log_note(self, markdown: str) -> None:
-        """Set the run's description; warnings stand below it."""
+        """Set the run's description; warnings follow below it."""
         self._note = markdown
         message = "\n".join(f"- {line}" for line in self._warnings.values())
         mlflow.set_tag(NOTE, f"{markdown}\n\n{message}" if message else markdown)
@@ -104,8 +104,8 @@ class StageRun:
         """Set a tag ``warning.<code>`` for each warning, and add them to the run's description.
 
         Args:
-            found: What was found, by code.
-            lines: The same with what it means, by code.
+            found: Findings by code.
+            lines: Findings with their meaning, by code.
         """
         if found:
             self._warnings |= lines
@@ -118,7 +118,7 @@ class StageRun:
 
     @contextmanager
     def artifacts(self) -> Iterator[Path]:
-        """Yield an empty folder whose content becomes artifacts of the run, in one upload."""
+        """Yield an empty folder; its content becomes artifacts of the run in one upload."""
         with scratch_folder() as folder:
             yield folder
             mlflow.log_artifacts(str(folder))
@@ -138,7 +138,7 @@ class StageRun:
 
     def log_table(self, table: "pd.DataFrame", path: str) -> None:
         """Log a table as a JSON artifact that MLflow shows as one."""
-        # MLflow looks for columns of objects, which pandas 3 warns of where there is text.
+        # MLflow looks for object columns, about which pandas 3 warns if there is text.
         texts = [name for name, dtype in table.dtypes.items() if dtype == "str"]
         mlflow.log_table(table.astype(dict.fromkeys(texts, object)), path)
 
@@ -147,10 +147,9 @@ class StageRun:
         mlflow.log_params({f"head.{name}": as_text(value) for name, value in params.items()})
 
     def log_config(self, config: Config) -> None:
-        """Log ``config.json`` and, as parameters, what takes part and ``mlflow run`` has not recorded yet.
+        """Log ``config.json`` and, as parameters, those in use that ``mlflow run`` has not recorded yet.
 
-        ``mlflow run`` records each parameter as the text it was given; logging an equal value that
-        is spelled otherwise would fail.
+        ``mlflow run`` records each parameter as the given text; logging an equal value in another spelling would fail.
         """
         values = config.model_dump()
         mlflow.log_dict(values, "config.json")
@@ -160,7 +159,7 @@ class StageRun:
 
 
 def as_text(value: object) -> str:
-    """Return a parameter's value as runs record it."""
+    """Return a parameter's value as recorded in runs."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -168,16 +167,17 @@ def as_text(value: object) -> str:
 def stage_run(
     stage: str, config: Config, name: str, tags: Mapping[str, object], resume: str | None = None
 ) -> Iterator[StageRun]:
-    """Yield an active run whose final status is true: FINISHED, FAILED or KILLED.
+    """Yield an active run that ends with its true status: FINISHED, FAILED or KILLED.
 
-    Nested under the active run, if there is one. Inside ``mlflow run`` the first is the run MLflow made.
+    It is nested under the active run, if there is one. Inside ``mlflow run``, the first one is the run created by
+    MLflow.
 
     Args:
         stage: Value of the ``stage`` tag.
         config: Logged as ``config.json`` and parameters.
         name: Name of the run.
         tags: Further tags.
-        resume: A run to continue instead of starting one; ignored where it cannot be continued.
+        resume: A run to continue instead of starting one; ignored if it cannot be continued.
 
     Raises:
         InputError: If the tracking store cannot be reached.
@@ -194,7 +194,7 @@ def stage_run(
         if earlier is not None:
             resumed = earlier.info.run_id
             leave_launched_run(resumed)
-            # Before it counts as running again: whoever meets it then must see that somebody works on it.
+            # Before it counts as running again: other processes must then see that a process works on it.
             for tag, value in alive.items():
                 mlflow.MlflowClient().set_tag(resumed, tag, value)
             if "error" in earlier.data.tags:
@@ -238,7 +238,7 @@ def _beat(run_id: str, meter: EnergyMeter) -> Callable[[str, str], None]:
 
 @contextmanager
 def under_run(run_id: str) -> Iterator[None]:
-    """Let runs lie under one that is active in another process."""
+    """Nest runs under one that is active in another process."""
     token = _parent_elsewhere.set(run_id)
     try:
         yield
@@ -255,7 +255,7 @@ def _true_status(run: StageRun) -> Iterator[None]:
         status = "KILLED" if killed else "FAILED"
         if is_unreachable(error):
             stop_retrying()
-        # The first error counts: a store that is gone must not hide it.
+        # The first error counts: an unavailable store must not hide it.
         with suppress(*STORE_ERRORS):
             mlflow.set_tag("error", (str(error).splitlines() or [type(error).__name__])[0][:1000])
         with suppress(*STORE_ERRORS):
@@ -267,7 +267,7 @@ def _true_status(run: StageRun) -> Iterator[None]:
 
 
 def _resumable(run_id: str | None) -> Run | None:
-    """Return a run that can be continued: it is there, and in the experiment that runs go to."""
+    """Return the run if it can be continued: it exists, and is in the current experiment."""
     try:
         run = mlflow.get_run(run_id) if run_id else None
     except MlflowException:
@@ -278,7 +278,7 @@ def _resumable(run_id: str | None) -> Run | None:
 
 
 def leave_launched_run(continued: str) -> None:
-    """Mark the run that ``mlflow run`` made as a mere pointer to the run that is continued."""
+    """Mark the run that ``mlflow run`` created as a mere pointer to the continued run."""
     launched = os.environ.pop("MLFLOW_RUN_ID", None)
     if launched is not None and launched != continued:
         client = mlflow.MlflowClient()

@@ -1,4 +1,4 @@
-"""The tracking store: is it there, does it take runs, and how its pages show them."""
+"""The tracking store: checks that it exists and takes runs, and sets how its pages show them."""
 
 import os
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from resnet_mlflow.tracking.refusals import probe, refusals, refused
 from resnet_mlflow.tracking.views import view_tags
 
 DEFAULT_EXPERIMENT = "resnet-mlflow"
-# What makes MLflow's pages show an experiment of ours well: as model training, by validation accuracy.
+# Tags that make MLflow's pages show our experiments well: as model training, by validation accuracy.
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-    # The page shows the first line until it is unfolded.
+    # The page shows only the first line until expanded.
     "mlflow.note.content": "Image classifiers on ResNet backbones: filter by `tags.stage`, choose by `val/accuracy`, "
     "never by `test/accuracy`.\n\n"
     "- Stages: `study`, `extract`, `fit_head`, `finetune`, `longtail`, `robustness`, `trial`, `promote`, `compare`. "
@@ -34,11 +34,11 @@ EXPERIMENT_TAGS = {
 
 
 def connect() -> None:
-    """Make sure that the tracking store answers, and that an experiment is chosen that runs can go to.
+    """Check that the tracking store answers, and that a usable experiment is chosen for runs.
 
     Raises:
-        InputError: If it does not answer or refuses, or if the experiment or run that the environment names is not
-            there.
+        InputError: If it does not answer or refuses, or if the experiment or run named by the environment does not
+            exist.
     """
     probe_server()
     with refusals():
@@ -59,7 +59,7 @@ def _choose(name: str) -> None:
 
 
 def _check_experiment() -> None:
-    """Refuse an experiment or run of the environment that is not there, or that artifacts cannot be sent to."""
+    """Refuse an experiment or run from the environment that does not exist or cannot receive artifacts."""
     client = mlflow.MlflowClient()
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
@@ -77,10 +77,10 @@ def _check_experiment() -> None:
 
 
 def check_state(experiment: Experiment) -> None:
-    """Refuse an experiment that was deleted, or that a server only pretends to have.
+    """Refuse an experiment that was deleted, or that a server only claims to have.
 
     Raises:
-        InputError: If it is such a one.
+        InputError: If this is the case.
     """
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
@@ -92,12 +92,12 @@ def check_state(experiment: Experiment) -> None:
 
 
 def probe_server() -> None:
-    """Make sure that a tracking server answers, where runs go to one; nothing is written.
+    """Check that the tracking server answers, if runs go to one; nothing is written.
 
     Raises:
         InputError: If it does not answer within seconds.
     """
-    # MLflow's defaults wait for minutes before they tell that a server is gone.
+    # With its defaults, MLflow waits for minutes before it reports that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
@@ -107,7 +107,7 @@ def probe_server() -> None:
 
 
 def describe_experiment(experiment_id: str) -> None:
-    """Give an experiment the tags that its pages read well by, except those it has."""
+    """Give an experiment the display tags for its pages, except those that it already has."""
     client = mlflow.MlflowClient()
     present = client.get_experiment(experiment_id).tags
     for name, value in EXPERIMENT_TAGS.items():
@@ -116,10 +116,10 @@ def describe_experiment(experiment_id: str) -> None:
 
 
 def again_if_raced(write: Callable[[], None]) -> None:
-    """Write to the store, and once more if another process wrote the same row at the same moment.
+    """Write to the store, and retry once if another process wrote the same row at the same moment.
 
-    Of two processes that insert one row at once, such as a tag or a dataset, MLflow 3.17 lets one fail. By then the
-    row is there for both.
+    If two processes insert the same row at once, such as a tag or a dataset, one fails in MLflow 3.17. By then the row
+    exists for both.
     """
     try:
         write()

@@ -1,4 +1,4 @@
-"""A trial's run: written in batches, since a study has many of them, and under a parent that is named."""
+"""A trial's run: written in batches, since a study has many of them, and under a named parent."""
 
 import json
 import time
@@ -17,22 +17,22 @@ from resnet_mlflow.tracking.liveness import PROCESS, end_killed, signs
 from resnet_mlflow.tracking.runs import as_text
 
 TrialState = Literal["complete", "pruned", "failed", "killed"]
-# MLflow has no status for a pruned trial; only what came to its end counts as FINISHED.
+# MLflow has no status for a pruned trial; only complete trials count as FINISHED.
 STATUSES: dict[TrialState, str] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "killed": "KILLED"}
-# Of a long trial, so that it can be followed.
+# Interval of sending metrics in a long trial, so that it can be followed.
 SEND_AFTER_S = 10
 
 
 class TrialRun:
-    """The run of one trial, in three requests: it begins, has results, and ends."""
+    """The run of one trial, in three requests: start, results and end."""
 
     def __init__(self, parent_run_id: str, name: str, tags: Mapping[str, object]) -> None:
-        """Begin the run.
+        """Start the run.
 
         Args:
-            parent_run_id: The run it lies under; the run stack of MLflow knows it in one thread only.
+            parent_run_id: Parent run; MLflow's run stack knows it in one thread only.
             name: Name of the run.
-            tags: What is known before the trial: its number, parameters' distributions, what it works on.
+            tags: Facts known before the trial: its number, distributions of parameters, and what it works on.
         """
         self._client = mlflow.MlflowClient()
         common = {"stage": "trial", "version": __version__, "worker": process_name(), PROCESS: signs()[PROCESS]}
@@ -55,10 +55,10 @@ class TrialRun:
             self._unsent, self._sent_s = [], time.monotonic()
 
     def end(self, state: TrialState, params: Mapping[str, Any], error: str = "") -> None:
-        """Log what is left and end the run.
+        """Log remaining values and end the run.
 
         Args:
-            state: What became of the trial; decides the run's status.
+            state: Outcome of the trial; decides the run's status.
             params: The trial's parameters.
             error: Why it failed.
         """
@@ -69,13 +69,13 @@ class TrialRun:
 
 
 def end_killed_trial(run_id: str) -> None:
-    """End the run of a trial whose process is gone."""
+    """End the run of a trial if its process is gone."""
     if mlflow.MlflowClient().get_run(run_id).data.tags.get("trial_state") != "killed":
         end_killed(run_id, "trial")
 
 
 def describe_distributions(distributions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return one tag per parameter, which holds what it may be as JSON."""
+    """Return one tag per parameter with its possible values as JSON."""
     return {f"distribution.{name}": json.dumps(rule) for name, rule in distributions.items()}
 
 
@@ -86,5 +86,5 @@ def _experiment_of(store_uri: str, run_id: str) -> str:
 
 @lru_cache(maxsize=1)
 def _source_tags() -> dict[str, str]:
-    """Return who runs what, as MLflow itself tags runs; found once, because it asks git."""
+    """Return user and source, as in MLflow's own tags; determined once, because it calls git."""
     return dict(resolve_tags())

@@ -1,6 +1,6 @@
-"""Saved views of MLflow's run list: under *Views*, so that runs can be compared without opening one.
+"""Saved views of MLflow's run list, under *Views*, so that runs can be compared without opening them.
 
-MLflow 3.17 keeps a saved view as an experiment tag; versions that do not know it show the tag to nobody.
+MLflow 3.17 stores a saved view as an experiment tag; versions without this feature do not show the tag.
 """
 
 import base64
@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TAG_PREFIX = "mlflow.sharedViewState."
-# Milliseconds since 1970; a constant, so that an experiment's tags are the same wherever they are made.
+# Milliseconds since 1970; a constant, so that an experiment's tags are the same wherever they are created.
 SAVED_AT_MS = 1_767_225_600_000
-# Pixels; longer text is cut off at the page's width.
+# In pixels; longer text is cut off at the page's width.
 WIDTHS: Mapping[str, int] = {"tags.`accuracy`": 310, "tags.`best_cell`": 240}
-# What the page writes itself where nobody has changed anything.
+# The page's own settings if nothing has been changed.
 UNCHANGED: Mapping[str, object] = {
     "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
     "columnOrder": [], "columnWidths": {}, "runsHiddenMode": "FIRST_10_RUNS", "viewMaximized": False,
@@ -29,13 +29,13 @@ class SavedView:
     """A list of runs, best first.
 
     Attributes:
-        key: Names it in the page's address.
-        title: Names it in the menu.
-        filter_string: Which runs, in MLflow's language.
-        metric: What they are ordered by.
+        key: Name in the page's address.
+        title: Name in the menu.
+        filter_string: Filter for runs in MLflow's syntax.
+        metric: Metric that orders them.
         metrics: Metrics shown.
         tags: Tags shown.
-        params: Parameters shown; empty where a run has no such parameter.
+        params: Parameters shown; empty for runs without them.
     """
 
     key: str
@@ -48,7 +48,7 @@ class SavedView:
 
 
 SCORE = "val/accuracy"
-# Runs on a few images per class, and over folds, have lists of their own.
+# Few-shot runs and runs over folds have their own lists.
 FULL = "tags.protocol = 'full'"
 SAVED_VIEWS = (
     SavedView(

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside their place, checksummed, renamed."""
+"""Checkpoints that are complete or absent: written to a temporary file, checksummed, renamed."""
 
 import hashlib
 import io
@@ -20,9 +20,9 @@ DIGEST_BYTES = hashlib.blake2b().digest_size
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies, in main memory, of all buffers and of the parameters that ask for gradients.
+    """Return copies, in main memory, of all buffers and of the parameters that require gradients.
 
-    Frozen parameters do not change, so they are left out: a checkpoint of a linear head stays small.
+    Frozen parameters do not change, so they are omitted: a checkpoint of a linear head stays small.
     """
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     state = model.state_dict()
@@ -30,25 +30,25 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put back what ``trained_state`` returned; frozen parameters stay as they are."""
+    """Restore the result of ``trained_state``; frozen parameters do not change."""
     _, unexpected = model.load_state_dict(state, strict=False)
     if unexpected:
         raise InputError(f"a checkpoint must match its network, got unknown {unexpected[0]!r}; delete the checkpoint")
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Write a checkpoint in one step: a killed writer leaves the previous one whole.
+    """Write a checkpoint atomically: a killed writer leaves the previous one intact.
 
-    One process may write a checkpoint at a time: where two might, the caller holds a lock.
+    Only one process may write a checkpoint at a time: if two could, the caller must hold a lock.
 
     Args:
-        path: Replaced where it exists; its folder is made.
+        path: The file; replaced if it exists. Its folder is created.
         payload: Tensors, numbers, strings, and lists and dicts of them.
 
     Raises:
-        InputError: If the file cannot be written, for want of space or of the right to.
+        InputError: If the file cannot be written for lack of space or permission.
     """
-    beside = path.with_name(f"{path.name}.partial")  # always the same, so that killed writers leave one at most
+    beside = path.with_name(f"{path.name}.partial")  # always the same name, so that killed writers leave at most one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_with_digest(beside, payload)
@@ -72,17 +72,17 @@ def _write_with_digest(path: Path, payload: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return a checkpoint's payload, or None where there is none that can be used.
+    """Return a checkpoint's payload, or None if there is no usable one.
 
-    A damaged checkpoint, and one whose ``fingerprint`` is another, are named in a warning and left unread.
+    A damaged checkpoint, or one with another ``fingerprint``, causes a warning and is not used.
 
     Args:
-        path: What ``save_checkpoint`` wrote, or nothing.
-        fingerprint: Must equal the payload's: it stands for the configuration and the data.
+        path: A file from ``save_checkpoint``; it need not exist.
+        fingerprint: Identifies the configuration and the data; must equal the payload's.
     """
     if not path.exists():
         return None
-    # torch's reader does not check the checksums of its own format, hence the digest at the end.
+    # torch's reader does not verify the checksums of its own format, hence the digest at the end.
     content = path.read_bytes()
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.blake2b(body).digest() != digest:
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     try:
         payload = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError):
-        payload = None  # Right by its digest, and yet none of ours: a folder that others write to.
+        payload = None  # The digest is right but the content is not ours: others may write to the folder.
     if not isinstance(payload, dict):
         logger.warning("checkpoint %s contains something else; ignoring it and starting the training over", path)
         return None

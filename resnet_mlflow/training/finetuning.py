@@ -1,8 +1,8 @@
-"""Fine-tuning: a backbone and a linear head, of which the asked-for stages are trained.
+"""Fine-tuning: a backbone and a linear head, of which the requested stages are trained.
 
-Training only ``fc`` without augmentation never changes what the backbone returns, so the same linear
-layer is trained on stored features, in the same order of items, to the same result. Likewise, what frozen
-stages make of images is worked out once where later ones are trained without augmentation.
+Training only ``fc`` without augmentation never changes the backbone's output, so the linear layer is trained on stored
+features instead, in the same order of items and with the same result. Likewise, the output of frozen stages is computed
+only once if later stages are trained without augmentation.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from resnet_mlflow.features.identity import FeatureSplit
 
 TRAINED_STAGES = {"fc": (), "layer4": ("layer4",), "layer3+": ("layer3", "layer4"), "all": None}
-INITIAL_WEIGHTS = 2  # stream of random numbers, beside those of an epoch
+INITIAL_WEIGHTS = 2  # stream of random numbers, besides those of an epoch
 
 
 class FinetuneNetwork(nn.Module):
-    """A backbone and a linear head; what is not trained stays in eval mode, BatchNorm included."""
+    """A backbone and a linear head; frozen parts stay in eval mode, BatchNorm included."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module, train_layers: str) -> None:
         """Freeze the stages that are not trained.
 
         Args:
-            backbone: Images (n_images, 3, size, size) to features; its children are named as torchvision's.
-            head: From ``build_linear``, or another module from features to logits.
+            backbone: Maps images (n_images, 3, size, size) to features; its children have torchvision's names.
+            head: Result of ``build_linear``, or another module that maps features to logits.
             train_layers: ``fc``, ``layer4``, ``layer3+`` or ``all``.
 
         Raises:
-            InputError: If the backbone has no stages of these names.
+            InputError: If the backbone has no stages with these names.
         """
         super().__init__()
         self.backbone = backbone.to(memory_format=torch.channels_last)
@@ -77,8 +77,8 @@ class FinetuneNetwork(nn.Module):
 
 
 def build_linear(n_features: int, n_classes: int, seed: int) -> nn.Linear:
-    """Return a linear layer with weights from the uniform distribution on ±1/sqrt(n_features), by the seed."""
-    # Made without values, because those would be drawn from the global generator.
+    """Return a linear layer with seeded weights from the uniform distribution on ±1/sqrt(n_features)."""
+    # Created without values, which would be drawn from the global generator.
     layer = nn.Linear(n_features, n_classes, device="meta")
     with_memory(layer)
     generator = torch.Generator().manual_seed(epoch_seed(seed, 0, INITIAL_WEIGHTS))
@@ -90,13 +90,13 @@ def build_linear(n_features: int, n_classes: int, seed: int) -> nn.Linear:
 
 
 def linear_state(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weight (n_classes, n_features) and bias (n_classes,), as ``heads.linear.from_linear`` takes them."""
+    """Return weight (n_classes, n_features) and bias (n_classes,), as expected by ``heads.linear.from_linear``."""
     weight, bias = (values.detach().cpu().double().numpy() for values in (layer.weight, layer.bias))
     return weight, bias
 
 
 def trains_on_features(config: ImageTrainingConfig) -> bool:
-    """Return whether stored features do: the backbone is frozen, and sees each image the same every epoch."""
+    """Return whether stored features suffice: the backbone is frozen, and images are the same in every epoch."""
     return config.train_layers == "fc" and config.augmentation == "none"
 
 
@@ -109,13 +109,13 @@ def finetune_on_features(
     checkpoint: Path | None = None,
     fingerprint: str = "",
 ) -> Iterator[EpochResult]:
-    """Yield one result per epoch of training a linear layer on features; it ends with its best weights.
+    """Train a linear layer on features and yield one result per epoch; the layer ends with its best weights.
 
     Args:
-        head: From ``build_linear``; trained in place.
+        head: Result of ``build_linear``; trained in place.
         train: Features to train on.
-        val: Features that pick the best epoch.
-        config: ``trains_on_features`` must hold for it.
+        val: Features that select the best epoch.
+        config: Configuration that fulfils ``trains_on_features``.
         checkpoint: See ``training.loop.fit``.
         fingerprint: See ``training.loop.fit``.
     """
@@ -139,7 +139,7 @@ def finetune_on_features(
 
 
 def _tensors(split: "FeatureSplit") -> tuple[Tensor, Tensor]:
-    # Copies: torch warns of memory maps that cannot be written.
+    # Copies: torch warns about read-only memory maps.
     return torch.tensor(np.asarray(split.features)), torch.tensor(np.asarray(split.labels))
 
 
@@ -156,19 +156,19 @@ def finetune_on_images(
     fingerprint: str = "",
     remedy: "Remedy | None" = None,
 ) -> Iterator[EpochResult]:
-    """Yield one result per epoch of training a network on images; it ends with its best weights.
+    """Train a network on images and yield one result per epoch; the network ends with its best weights.
 
     Args:
-        network: Trained in place, on the fabric's device.
+        network: The network; trained in place, on the fabric's device.
         train: Images to train on.
-        val: Images that pick the best epoch.
-        config: Training, batches, augmentation and the seed are read.
-        image_size: Side in pixels.
-        preprocessing: What the network's weights are used to.
-        fabric: From ``devices.open_fabric``; its other ranks, if any, call this with the same arguments.
+        val: Images that select the best epoch.
+        config: Settings of training, batches and augmentation, and the seed.
+        image_size: Side of the images in pixels.
+        preprocessing: The preprocessing that the network's weights expect.
+        fabric: Result of ``devices.open_fabric``; its other ranks, if any, call this with the same arguments.
         checkpoint: See ``training.loop.fit``.
         fingerprint: See ``training.loop.fit``.
-        remedy: Rows and loss instead of every row once and cross-entropy.
+        remedy: Rows and loss to use instead of every row once and cross-entropy.
 
     Raises:
         InputError: If ``batch_size`` is 1 and BatchNorm is trained.
@@ -212,10 +212,10 @@ def finetune_on_images(
 
 
 def _n_rows_per_epoch(n_images: int, config: ImageTrainingConfig) -> int:
-    """Return how many images an epoch sees: all, or all but one where a batch of one would be left over."""
+    """Return the number of images in an epoch: all, or all but one if the last batch would have one image."""
     if config.train_layers == "fc":
         return n_images
-    # BatchNorm has no variance over one image whose last feature map is one pixel.
+    # BatchNorm has no variance over a single image if its last feature map is one pixel.
     if config.batch_size == 1:
         raise InputError(
             f"batch_size must be at least 2 if BatchNorm is trained (train_layers {config.train_layers}), got 1; "
@@ -226,12 +226,12 @@ def _n_rows_per_epoch(n_images: int, config: ImageTrainingConfig) -> int:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What differs from plain training: which rows an epoch sees, and by which loss.
+    """Differences from plain training: the rows of each epoch, and the loss.
 
     Attributes:
-        rows: Epoch's number, from 1, to the rows it trains on, as many in each.
-        loss_fn: (logits, labels) to the batch's mean loss.
-        on_epoch: Called with the epoch's number before it is trained.
+        rows: Maps an epoch's number, from 1, to its training rows, the same number in each.
+        loss_fn: Maps (logits, labels) to the batch's mean loss.
+        on_epoch: Called with the epoch's number before each epoch.
     """
 
     rows: Callable[[int], NDArray[np.int64]]

@@ -1,4 +1,4 @@
-"""What the trained part of a network sees: images, or what the frozen part makes of them, once where that repeats."""
+"""Inputs of the trained part of a network: images, or the frozen part's output, computed only once if it repeats."""
 
 import logging
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ from resnet_mlflow.training.parts import FrozenPart
 
 logger = logging.getLogger(__name__)
 
-# Of one split, in memory. A fixed number: what is kept must not depend on what else the machine does, as the last
-# digits do.
+# Maximum per split, in memory. It is fixed, because the last digits depend on what is kept, and must not depend on the
+# machine's load.
 KEPT_BYTES = 2 << 30
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -34,24 +34,24 @@ class Source(Protocol):
     """A split as batches of inputs and labels on the device."""
 
     def in_order(self) -> Batches:
-        """Yield all of it, not augmented."""
+        """Yield all of it, without augmentation."""
 
     def of_rows(self, rows: NDArray[np.int64], batch_size: int, epoch: int) -> Batches:
-        """Yield the given rows as an epoch sees them."""
+        """Yield the given rows as used in an epoch."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A split's images, normalized, and passed through the frozen part of a network where there is one.
+    """A split's images, normalized, and passed through the frozen part of a network if there is one.
 
     Attributes:
         split: The images.
-        config: Batches, augmentation, threads and the seed are read.
-        image_size: Side in pixels.
-        preprocessing: What the network's weights are used to.
-        device: Where the batches go.
-        frozen: What makes of images what the trained part sees; None where everything is trained.
-        skipped: Files that were left out.
+        config: Settings of batches, augmentation and threads, and the seed.
+        image_size: Side of the images in pixels.
+        preprocessing: The preprocessing that the network's weights expect.
+        device: Device for the batches.
+        frozen: The part that computes the trained part's inputs from images; None if everything is trained.
+        skipped: Files left out.
     """
 
     split: ImageSplit
@@ -63,7 +63,7 @@ class ImageSource:
     skipped: set[Path] = field(default_factory=set)
 
     def in_order(self) -> Batches:
-        """Yield all of it, not augmented."""
+        """Yield all of it, without augmentation."""
         return self._load(np.arange(len(self.split)), self.config.batch_size, "none", 0)
 
     def of_rows(self, rows: NDArray[np.int64], batch_size: int, epoch: int) -> Batches:
@@ -71,7 +71,7 @@ class ImageSource:
         return self._load(rows, batch_size, self.config.augmentation, epoch)
 
     def warn(self, row: int, error: BadImageError) -> None:
-        """Say that an image is left out, once and not in every epoch."""
+        """Warn that an image is left out, once and not in every epoch."""
         if error.path not in self.skipped:
             self.skipped.add(error.path)
             logger.warning("image left out of training: %s", error)
@@ -90,24 +90,24 @@ class ImageSource:
         )
         for batch in stream:
             images = augment(batch.images, item_seeds(self.config.seed, epoch, batch.rows))
-            # To the device as bytes: a quarter of what floats would be.
+            # To the device as bytes: a quarter of the size of floats.
             inputs = normalize(images.to(self.device), preprocessing=self.preprocessing)
             if self.frozen is not None:
-                with torch.no_grad():  # tensors of inference_mode cannot be trained on
+                with torch.no_grad():  # inference_mode tensors cannot be used in training
                     inputs = self.frozen(inputs)
             yield inputs, torch.from_numpy(self.split.labels[batch.rows]).to(self.device)
 
 
 @dataclass(frozen=True)
 class KeptSource:
-    """What the frozen part of a network makes of a split, in memory.
+    """The frozen part's output for a split, in memory.
 
     Attributes:
         inputs: Features ``(n_images, n_features)``, or maps ``(n_images, height, width, n_channels)``.
         labels: ``(n_images,)``.
         is_there: Which images could be decoded, ``(n_images,)``.
-        batch_size: Of ``in_order``.
-        device: Where the batches go.
+        batch_size: Batch size of ``in_order``.
+        device: Device for the batches.
     """
 
     inputs: Tensor
@@ -132,10 +132,10 @@ class KeptSource:
 
 
 def keep(source: ImageSource) -> Source:
-    """Return what the frozen part makes of each image of a split, computed now, where it fits into ``KEPT_BYTES``.
+    """Compute and return the frozen part's output for a split if it fits into ``KEPT_BYTES``, else the source itself.
 
     Args:
-        source: Of which no augmentation is wanted.
+        source: A source used without augmentation.
 
     Raises:
         BadImageError: If an image cannot be decoded and ``on_bad_image`` is ``fail``.
@@ -170,7 +170,7 @@ def _passed(source: ImageSource, form: FrozenPart) -> Iterator[tuple[NDArray[np.
 
 
 def _shape_of_one(form: FrozenPart, image_size: int, device: torch.device) -> torch.Size:
-    """Return the shape of what an image becomes, channels last."""
+    """Return the output shape for one image, channels last."""
     with torch.inference_mode():
         found: Tensor = form(torch.zeros((1, 3, image_size, image_size), device=device))[0]
     return found.permute(1, 2, 0).shape if found.ndim == 3 else found.shape

@@ -1,7 +1,7 @@
 """One training loop for the MLP head, the linear head and whole networks.
 
-``fit`` yields one result per epoch and never knows who logs it. What happens in an epoch depends on
-the weights, the seed and the epoch's number only, so a resumed training continues to the bit.
+``fit`` yields one result per epoch and is independent of logging. An epoch depends only on the weights, the seed and
+its number, so a resumed training is bit-identical.
 """
 
 import math
@@ -32,16 +32,16 @@ Validate = Callable[[nn.Module], dict[str, float]]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 SHUFFLE, DROPOUT = range(2)  # streams of random numbers of one epoch
-CHECK_LOSS_EVERY = 20  # steps; reading the loss makes a GPU wait
+CHECK_LOSS_EVERY = 20  # steps; reading the loss stalls a GPU
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch came to; epochs count from 1.
+    """Result of one epoch; epochs count from 1.
 
-    ``learning_rate`` is that of the last step. ``seconds`` holds training and validation,
-    ``images_per_second`` training alone. ``replayed`` marks an epoch that an earlier, interrupted call
-    trained: its figures come from the checkpoint.
+    ``learning_rate`` is that of the last step. ``seconds`` covers training and validation, ``images_per_second``
+    training alone. ``replayed`` marks an epoch that an earlier, interrupted call trained: its figures come from the
+    checkpoint.
     """
 
     epoch: int
@@ -68,29 +68,29 @@ def fit(
     seed: int = 0,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Iterator[EpochResult]:
-    """Yield one result per epoch; once exhausted, the model holds its best weights, in eval mode.
+    """Train a model and yield one result per epoch; at the end, the model has its best weights, in eval mode.
 
-    The best epoch is the one of highest validation accuracy, where gains up to ``min_delta`` do not count.
-    With a checkpoint, the epochs that are already done come first, marked ``replayed``.
+    The best epoch has the highest validation accuracy, where gains up to ``min_delta`` do not count. With a checkpoint,
+    the epochs that are already done come first, marked ``replayed``.
 
     Args:
-        model: Trained in place, on the device it comes to; parameters without ``requires_grad`` stay.
-        batches: Epoch number, from 1, to batches of (inputs, labels); must depend on nothing else.
-        validate: Gets the model in eval mode, without gradients; returns at least ``accuracy`` in [0, 1].
-        options: What ``train_layers``, ``augmentation`` and ``label_smoothing`` say is up to the caller.
-        loss_fn: (logits, labels) to the batch's mean loss, a scalar.
-        n_batches: Batches of an epoch; schedules are laid out by it.
-        fabric: Device and precision; without it, the model trains where it is, as it is.
+        model: The model; trained in place on the device. Parameters without ``requires_grad`` stay fixed.
+        batches: Maps an epoch number, from 1, to batches of (inputs, labels); must depend on nothing else.
+        validate: Called with the model in eval mode, without gradients; returns at least ``accuracy`` in [0, 1].
+        options: Training options; ``train_layers``, ``augmentation`` and ``label_smoothing`` are up to the caller.
+        loss_fn: Maps (logits, labels) to the batch's mean loss, a scalar.
+        n_batches: Batches per epoch; schedules use it.
+        fabric: Device and precision; without it, the model trains on its own device and in its own precision.
         checkpoint: File that holds the finished epochs; ``None`` keeps none.
-        fingerprint: Stands for configuration and data; a checkpoint with another one is ignored.
-        seed: Of dropout. The global random state is neither read nor changed.
+        fingerprint: Identifies configuration and data; a checkpoint with another one is ignored.
+        seed: Seed of dropout. The global random state is neither read nor changed.
         on_epoch: Called with the epoch's number before it is trained, for losses that change over time.
 
     Raises:
         InputError: If the loss stops being finite, or the checkpoint cannot be written.
     """
     optimizer, ranks = build_optimizer(model, options), Ranks(fabric)
-    # The weights come with the network, which the first process hands to all.
+    # The weights are part of the network, which the first process sends to all.
     history, best, optimizer_state = ranks.from_first(_resume(model, checkpoint, fingerprint))
     module: nn.Module = model
     if fabric is not None:
@@ -113,7 +113,7 @@ def fit(
         _check_finite(train_loss, epoch, options)
         module.eval()
         with torch.inference_mode():
-            # All decide by the same numbers, whose last digits differ between processors.
+            # All processes decide by the first one's numbers, since the last digits differ between processors.
             val_metrics = ranks.from_first(validate(module))
         _check_finite(val_metrics.get("loss", 0.0), epoch, options)
         improved = val_metrics["accuracy"] > _best_accuracy(history) + options.min_delta
@@ -139,7 +139,7 @@ def _train_epoch(
     loss_fn: LossFunction,
     ranks: Ranks,
 ) -> tuple[float, int]:
-    """Return the mean loss over the images of one epoch, and their number, of all processes."""
+    """Return the mean loss over the images of one epoch, and their number, over all processes."""
     fabric = ranks.fabric
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     backward: Callable[[Tensor], None] = torch.Tensor.backward if fabric is None else fabric.backward
@@ -152,7 +152,7 @@ def _train_epoch(
             if fabric is not None:
                 inputs, labels = fabric.to_device((inputs, labels))
             loss, n_batch = loss_fn(module(inputs), labels), ranks.count(len(labels))
-            # In a group, sums are added up and divided once its size is known: the last may be smaller.
+            # In an accumulated group, sums are added and then divided by its size, since the last group may be smaller.
             backward(_weighted(loss, len(labels), n_batch if options.accumulate == 1 else 1, ranks.n))
             total += loss.detach() * len(labels)
             n_group += n_batch
@@ -168,9 +168,9 @@ def _train_epoch(
 
 
 def _weighted(loss: Tensor, n_items: int, n_batch: int, n_ranks: int) -> Tensor:
-    """Return what is to be derived: the share in the mean over a batch of which this process has some items.
+    """Return the loss to differentiate: this process's share of the mean over a batch.
 
-    Gradients of several processes are averaged, hence the factor.
+    Gradients are averaged over processes, hence the factor.
     """
     return loss if n_ranks == 1 and n_items == n_batch else loss * (n_items * n_ranks / n_batch)
 
@@ -209,7 +209,7 @@ def epoch_seed(seed: int, epoch: int, stream: int) -> int:
 
 @contextmanager
 def _own_random_state(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators that dropout reads for one epoch, and put back what they were."""
+    """Seed the generators that dropout uses for one epoch, and restore their state afterwards."""
     drawn = epoch_seed(seed, epoch, DROPOUT)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(drawn)
@@ -243,13 +243,13 @@ def _resume(
 
 
 def tensor_batches(features: Tensor, labels: Tensor, batch_size: int, seed: int) -> Batches:
-    """Return a function from an epoch's number to shuffled batches of tensors held in memory.
+    """Return a function that maps an epoch's number to shuffled batches of in-memory tensors.
 
     Args:
-        features: Of shape (n_items, ...).
-        labels: Of shape (n_items,).
+        features: Features, of shape (n_items, ...).
+        labels: Labels, of shape (n_items,).
         batch_size: Items per batch; the last may be smaller.
-        seed: Of the order, which differs between epochs.
+        seed: Seed of the order, which differs between epochs.
 
     Example:
         >>> batches = tensor_batches(torch.arange(4.0), torch.arange(4), batch_size=3, seed=0)

@@ -16,21 +16,21 @@ from torch.nn import functional
 from resnet_mlflow.config import TrainingConfig
 from resnet_mlflow.errors import InputError
 
-ONE_CYCLE_RISE = 0.3  # share of the steps that rise, where no warm-up is given
-ONE_CYCLE_START = 1 / 25  # first rate over the peak
-ONE_CYCLE_END = 1e-4  # last rate over the first
+ONE_CYCLE_RISE = 0.3  # share of rising steps, if no warm-up is given
+ONE_CYCLE_START = 1 / 25  # first rate relative to the peak
+ONE_CYCLE_END = 1e-4  # last rate relative to the first
 PLATEAU_FACTOR = 0.1
-PLATEAU_PATIENCE = 3  # epochs, where training has no patience of its own
+PLATEAU_PATIENCE = 3  # epochs, if training has no early stopping
 
 
 def build_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of the parameters that ask for gradients.
+    """Return the optimizer of the parameters that require gradients.
 
-    Vectors and scalars, which are biases and BatchNorm's scales and shifts, do not decay.
+    Vectors and scalars, that is, biases and BatchNorm's scales and shifts, have no weight decay.
 
     Args:
-        model: Its frozen parameters have ``requires_grad=False``.
-        options: ``optimizer``, ``learning_rate`` and ``weight_decay`` are read.
+        model: The model; its frozen parameters have ``requires_grad=False``.
+        options: Training options; ``optimizer``, ``learning_rate`` and ``weight_decay`` are read.
 
     Raises:
         InputError: If no parameter is to be trained.
@@ -46,17 +46,17 @@ def build_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Op
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    # Fused kernels halve the time of a step of a small head; every parameter must be floating point.
+    # Fused kernels halve the time per step of a small head; all parameters must be floating point.
     kind, more = OPTIMIZERS[options.optimizer]
     optimizer: torch.optim.Optimizer = kind(groups, lr=options.learning_rate, fused=True, **more)
     return optimizer
 
 
 def _without_dynamo(kind: type[Any]) -> type[Any]:
-    """Return an optimizer that does not import ``torch._dynamo``, which takes 2 s: steps are never compiled here.
+    """Return an optimizer class that does not import ``torch._dynamo``, which takes 2 s: steps are never compiled here.
 
-    torch wraps the methods of its optimizers so that what compiles a training leaves them out. Below are the methods
-    themselves; what the wrapper of ``step`` does besides is to turn gradients off.
+    torch wraps the methods of its optimizers to exclude them from compilation. Below are the unwrapped methods; the
+    wrapper of ``step`` also turns gradients off.
     """
     names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
@@ -74,7 +74,7 @@ def cross_entropy(label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Te
     """Return the loss: mean cross-entropy of logits and labels.
 
     Args:
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1).
     """
     return partial(functional.cross_entropy, label_smoothing=label_smoothing)
 
@@ -89,10 +89,10 @@ def divide_gradients(parameters: Iterable[nn.Parameter], n_images: int) -> None:
 def rate_setter(
     optimizer: torch.optim.Optimizer, options: TrainingConfig, steps_per_epoch: int, accuracies: Sequence[float]
 ) -> Callable[[int], None]:
-    """Return a function from a step of the next epoch, from 0, that sets the optimizer's learning rate.
+    """Return a function that takes a step of the next epoch, from 0, and sets the optimizer's learning rate.
 
     Args:
-        optimizer: All its groups get the same rate.
+        optimizer: The optimizer; all its groups get the same rate.
         options: As for ``learning_rate_at``.
         steps_per_epoch: Optimizer steps of one epoch.
         accuracies: Validation accuracy of the finished epochs, in [0, 1].
@@ -110,13 +110,13 @@ def rate_setter(
 def learning_rate_at(step: int, steps_per_epoch: int, options: TrainingConfig, accuracies: Sequence[float]) -> float:
     """Return the learning rate of one optimizer step.
 
-    The rate rises linearly over the warm-up's steps, then follows the schedule. ``one_cycle`` has a
-    rise of its own, of 30 % of all steps, or of the warm-up's length where one is given.
+    The rate rises linearly over the warm-up, then follows the schedule. ``one_cycle`` has its own rise, over 30 % of
+    all steps, or over the warm-up if one is given.
 
     Args:
-        step: Steps taken before this one, from 0 on.
+        step: Number of previous steps, from 0.
         steps_per_epoch: Optimizer steps of one epoch.
-        options: ``schedule``, ``learning_rate``, ``warmup_epochs`` and ``epochs`` are read.
+        options: Training options; ``schedule``, ``learning_rate``, ``warmup_epochs`` and ``epochs`` are read.
         accuracies: Validation accuracy of the finished epochs, in [0, 1]; ``plateau`` reads it.
 
     References:
@@ -156,12 +156,12 @@ def _one_cycle(step: int, n_steps: int, n_rise: int) -> float:
 
 
 def plateau_share(accuracies: Iterable[float], patience: int, min_delta: float) -> float:
-    """Return what is left of the learning rate: a tenth per stretch of epochs without improvement.
+    """Return the factor on the learning rate: a tenth for each stretch of epochs without improvement.
 
     Args:
         accuracies: One per finished epoch, in [0, 1].
-        patience: Epochs without improvement that end the training; the rate drops after half as many, so
-            that a lower rate has a chance before the end. With 0 (no end) it drops after 3.
+        patience: Epochs without improvement before training stops; the rate drops after half as many, so that the lower
+            rate has some epochs before the end. With 0 (no early stopping) it drops after 3.
         min_delta: Smallest gain over the best accuracy that counts, in [0, 1).
 
     Example:

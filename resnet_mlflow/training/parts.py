@@ -1,4 +1,4 @@
-"""A network that is fine-tuned, in two parts: the stages that stay as they are, and those that are trained."""
+"""A network in fine-tuning as two parts: the frozen stages, and the trained ones."""
 
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def first_trained(network: "FinetuneNetwork") -> str | None:
-    """Return the stage from which on all are trained, empty for the head alone.
+    """Return the stage from which all are trained; empty if only the head is.
 
-    None where nothing is frozen, and where stages need not act in the order of their names.
+    None if nothing is frozen, or if stages may not act in the order of registration.
     """
     names, trained = tuple(stages_in_order(network.backbone)), network.trained_stages
     if len(trained) >= len(names) or names[len(names) - len(trained) :] != trained:
@@ -26,11 +26,11 @@ def first_trained(network: "FinetuneNetwork") -> str | None:
 
 
 class FrozenPart(nn.Module):
-    """The stages before the first that is trained: normalized images to float32 maps or, before the head, features.
+    """The stages before the first trained one: normalized images to float32 maps or, before the head, features.
 
     Args:
-        network: Whose stages these are; they come to the fabric's device.
-        first: From ``first_trained``.
+        network: The network that these stages belong to; they are moved to the fabric's device.
+        first: Result of ``first_trained``.
         fabric: Device and precision.
     """
 
@@ -50,11 +50,11 @@ class FrozenPart(nn.Module):
 
 
 class TrainedPart(nn.Module):
-    """The stages from the first that is trained on, and the head: what ``FrozenPart`` gives to logits.
+    """The stages from the first trained one on, and the head: output of ``FrozenPart`` to logits.
 
     Args:
-        network: Trained in place with it.
-        first: From ``first_trained``.
+        network: The network; trained in place with it.
+        first: Result of ``first_trained``.
     """
 
     def __init__(self, network: "FinetuneNetwork", first: str) -> None:

@@ -1,4 +1,4 @@
-"""Several processes that train one network, as ``torchrun`` starts them; one process alone is one of them."""
+"""Processes that train one network together, started by ``torchrun``; a single process is a group of one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -16,37 +16,37 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Ranks:
-    """What the processes of a training tell each other.
+    """Communication between the processes of a training run.
 
     Attributes:
-        fabric: Launched; None where there is one process, and no device to choose.
+        fabric: The launched fabric; None for a single process without a choice of device.
     """
 
     fabric: "Fabric | None"
 
     @property
     def n(self) -> int:
-        """Return how many there are."""
+        """Return the number of processes."""
         return 1 if self.fabric is None else self.fabric.world_size
 
     @property
     def number(self) -> int:
-        """Return which of them this is, from 0."""
+        """Return the number of this process, from 0."""
         return 0 if self.fabric is None else self.fabric.global_rank
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum over all of them."""
+        """Return the sum over all processes."""
         if self.fabric is None or self.n == 1:
             return values
         total: Tensor = self.fabric.all_reduce(values.clone(), reduce_op="sum")  # type: ignore[assignment]
         return total
 
     def count(self, n_items: int) -> int:
-        """Return the sum of a number over all of them."""
+        """Return the sum of a number over all processes."""
         return n_items if self.n == 1 else int(self.sum(torch.tensor(n_items, dtype=torch.int64)))
 
     def from_first(self, value: Value) -> Value:
-        """Return what the first of them has."""
+        """Return the value of the first process."""
         if self.fabric is None or self.n == 1:
             return value
         received: Value = self.fabric.broadcast(value)
@@ -55,11 +55,11 @@ class Ranks:
     def share(self, rows: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.int64], int]:
         """Return the rows of an epoch that this process trains on, batch by batch, and its own batch size.
 
-        Of a last batch with fewer than two rows for each, all take the whole: BatchNorm needs two.
+        A last batch with fewer than two rows per process is used whole by all: BatchNorm needs two.
 
         Args:
-            rows: Of the epoch, in order.
-            batch_size: Of the whole, a multiple of the number of processes.
+            rows: Rows of the epoch, in order.
+            batch_size: Total batch size, a multiple of the number of processes.
         """
         if self.n == 1:
             return rows, batch_size

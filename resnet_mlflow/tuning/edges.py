@@ -1,4 +1,4 @@
-"""Which of a study's chosen numbers there was a space for, and whether it ended before the parameter does."""
+"""Numbers that a study chose from a range, and whether the range ended before the parameter's own limits."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,17 +8,17 @@ from resnet_mlflow.review import Searched
 from resnet_mlflow.review.facts import EDGE
 from resnet_mlflow.tuning.search_space import SearchSpace, Value, try_value
 
-# Of two values, each is an end; of three, one is inside.
+# With two values, both are ends; with three, one is inside.
 FEWEST_VALUES = 3
 STEP = 0.01
 
 
 def searched_numbers(space: SearchSpace, method: str, chosen: Mapping[str, Any], *, on_grid: bool) -> list[Searched]:
-    """Return the numbers that a study chose, with where it searched for each.
+    """Return the numbers that a study chose, with the range searched for each.
 
     Args:
-        space: Where was searched.
-        method: A head's name, or ``finetune``: it knows how far its parameters go.
+        space: The search space.
+        method: A head's name, or ``finetune``, which defines the limits of its parameters.
         chosen: Values of the best trial, by name.
         on_grid: Whether ranges were searched on a grid.
 
@@ -51,7 +51,7 @@ def _searched(space: SearchSpace, method: str, chosen: Mapping[str, Any], on_gri
 
 
 def _beyond(end: Value, direction: int) -> Value:
-    """Return a value a little further than an end of a space."""
+    """Return a value slightly beyond an end of a space."""
     if isinstance(end, str | int):
         return int(end) + direction
     return float(end) + direction * STEP * (abs(end) or 1)

@@ -1,4 +1,4 @@
-"""Optuna's figures of a study: what was tried in which order, what mattered, and where the good trials lie."""
+"""Optuna's figures of a study: the history of trials, the importance of parameters, and where the good trials are."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ INCHES_PER_SLICE = 1.8
 
 
 def write_study_figures(study: "optuna.Study", objective: str, folder: Path) -> list[str]:
-    """Write the figures that a study's trials allow as PNG, and return their names.
+    """Write the figures that a study's trials allow as PNG files, and return their names.
 
     Importances need two trials that differ; two objectives also give their Pareto front.
 
     Args:
-        study: With at least one trial that came to its end.
-        objective: What the axis of values is called.
-        folder: Where they go.
+        study: A study with at least one complete trial.
+        objective: Label of the value axis.
+        folder: Folder for the files.
     """
     from optuna.visualization import matplotlib as plots
 
@@ -60,15 +60,15 @@ def _values_differ(study: "optuna.Study") -> bool:
 
 
 def _mend(figure: Any, name: str) -> None:
-    """Give a figure the common width, and room to texts that Optuna cuts off or lays over each other."""
+    """Give a figure the common width, and space for texts that Optuna cuts off or overlaps."""
     figure.set_size_inches(WIDTH_INCHES, HEIGHT_INCHES)
     if name == "parallel_coordinate":
         figure.subplots_adjust(left=0.06, right=1.06, bottom=0.2, top=0.92)
-        # Names of choices stand to the right of their axis: the colour bar must leave them room.
+        # Names of choices are to the right of their axis: the colour bar must leave space for them.
         bar = figure.axes[0].collections[-1].colorbar if figure.axes[0].collections else None
         if bar is not None:
             bar.ax.set_position([0.91, 0.2, 0.02, 0.72])
-            bar.set_label("")  # the axis to the left says it
+            bar.set_label("")  # the axis to the left already has this label
         return
     if name == "slice" and len(figure.axes) > 2:
         figure.set_layout_engine("constrained")
@@ -88,7 +88,7 @@ def _mend(figure: Any, name: str) -> None:
 
 
 def _turn_choices(axes: Any) -> None:
-    """Write choices upwards and without quotes."""
+    """Rotate the labels of choices and remove their quotes."""
     texts = [label.get_text() for label in axes.get_xticklabels()]
     if axes.get_xscale() == "linear" and any(text.startswith("'") for text in texts):
         axes.set_xticks(axes.get_xticks(), [text.strip("'") for text in texts], rotation=90)
@@ -96,7 +96,7 @@ def _turn_choices(axes: Any) -> None:
 
 @contextmanager
 def _pyplot() -> Iterator[Any]:
-    """Yield pyplot, which Optuna draws with, and put its global style back afterwards."""
+    """Yield pyplot, which Optuna draws with, and restore its global style afterwards."""
     import matplotlib
     from optuna.exceptions import ExperimentalWarning
 

@@ -1,4 +1,4 @@
-"""What a trial of a head is worth: fitted on one part of the data, measured on another."""
+"""The objective of a head's trial: fitted on one part of the data, measured on another."""
 
 import time
 from collections.abc import Mapping
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Fold = tuple[FeatureSplit, FeatureSplit]
 
-# Preprocessed features and neighbours that are kept: as many as there are preprocessings, with both metrics.
+# Number of cached preprocessed features and neighbours: one per preprocessing, with both metrics.
 KEPT = 8
 TIMINGS = 3
 
 
 class HeadObjective:
-    """Fits a head with a trial's parameters and measures it; what trials have in common is done once."""
+    """Fits a head with a trial's parameters and measures it; work common to all trials is done once."""
 
     def __init__(self, config: FitHeadConfig, space: SearchSpace, splits: Mapping[str, FeatureSplit]) -> None:
         """Divide the data.
 
         Args:
-            config: Head, seed, objectives, folds and calibration are read.
-            space: How many neighbours are searched for is read from it.
-            splits: Features named train and val; test is not looked at.
+            config: Settings of head, seed, objectives, folds and calibration.
+            space: The search space, which determines the number of neighbours to search for.
+            splits: Features of train and val; test is not used.
         """
         self.config = config
         self.folds = (
@@ -86,7 +86,7 @@ class HeadObjective:
         return compute_metrics(held_out, probabilities, confusion) | taken
 
     def _shared_logits(self, head: HeadBase, fold: int) -> Array:
-        """Return the logits of the held-out items by a head on features that are preprocessed already."""
+        """Return a head's logits of the held-out items from preprocessed features."""
         if self.config.head == "knn":
             return self._voted(head, fold)
         train, held_out = self.folds[fold]
@@ -99,7 +99,7 @@ class HeadObjective:
         return fitted.set_params(weights=head.weights, T=head.T).vote(neighbours, head.k)  # type: ignore[no-any-return]
 
     def _timed_logits(self, head: HeadBase, fold: int) -> tuple[Array, float]:
-        """Return logits, and seconds per item of the whole head, the least of some turns."""
+        """Return logits, and seconds per item for the whole head, the minimum over some repetitions."""
         train, held_out = self.folds[fold]
         head.fit(train.features, train.labels, held_out.features, held_out.labels)
         taken = []
@@ -115,7 +115,7 @@ class HeadObjective:
         return apply_preprocessing(name, train, offset, scale), apply_preprocessing(name, held_out, offset, scale)
 
     def _find_neighbours(self, fold: int, preprocessing: str, metric: str) -> "tuple[KNNHead, Neighbours]":
-        """Return a head and the nearest neighbours of the held-out items, as many as any trial asks for."""
+        """Return a head and the nearest neighbours of the held-out items, as many as any trial needs."""
         from resnet_mlflow.heads.knn import KNNHead
 
         train, held_out = self.folds[fold]
@@ -124,9 +124,9 @@ class HeadObjective:
 
 
 def make_folds(train: FeatureSplit, n_folds: int, seed: int) -> list[Fold]:
-    """Return pairs of rows to fit on and rows held out, stratified by class; each row is held out once.
+    """Return pairs of training rows and held-out rows, stratified by class; each row is held out once.
 
-    No group is in both; classes are then balanced as well as groups allow.
+    No group is in both; with groups, classes are balanced as well as possible.
 
     Raises:
         InputError: If a class has fewer items than there are folds.
@@ -149,7 +149,7 @@ def make_folds(train: FeatureSplit, n_folds: int, seed: int) -> list[Fold]:
 
 
 def count_epochs(head: str, space: SearchSpace) -> int:
-    """Return over how many epochs a head is trained, at most; 0 where it is not trained in epochs."""
+    """Return the maximum number of training epochs of a head; 0 if it is not trained in epochs."""
     defaults = build_head(head, {}, seed=0).get_params() | space.given
     if "epochs" not in defaults:
         return 0
@@ -165,7 +165,7 @@ def _largest(space: SearchSpace, name: str, default: int = 0) -> int:
 
 def _tell_epoch(report: Report, result: "EpochResult", minimizes: bool) -> int:
     metrics = {f"val/{name}": value for name, value in result.val_metrics.items()}
-    # Epochs know accuracy and loss only; a pruner needs the one that moves as the objective does.
+    # Epochs report only accuracy and loss; a pruner needs the one that changes like the objective.
     value = result.val_metrics["loss" if minimizes else "accuracy"]
     report(result.epoch, {"train/loss": result.train_loss, **metrics}, value)
     return result.epoch

@@ -1,21 +1,21 @@
-"""What a study asks of a trial, and what the trial comes to."""
+"""The interface between a study and its trials: arguments and results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Epoch, its metrics, and the one of them that is searched for; raises where the trial is pruned.
+# Takes an epoch, its metrics, and the one to optimise; raises if the trial is pruned.
 Report = Callable[[int, Mapping[str, float], float], None]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a trial came to.
+    """Result of a trial.
 
     Attributes:
-        values: One per objective of the study.
-        metrics: For its run, under the schema's names.
-        step: Step of the metrics: that of the last epoch, where there are epochs.
+        values: One value per objective of the study.
+        metrics: Metrics for its run, under the schema's names.
+        step: Step of the metrics: that of the last epoch, if there are epochs.
     """
 
     values: tuple[float, ...]
@@ -23,5 +23,5 @@ class Measured:
     step: int = 0
 
 
-# Parameters and what epochs are reported to, to what the trial came to.
+# Maps parameters and the function for reporting epochs to the result of the trial.
 Objective = Callable[[dict[str, Any], Report], Measured]

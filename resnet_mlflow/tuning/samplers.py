@@ -1,4 +1,4 @@
-"""What picks the next trial, and what ends a poor one early."""
+"""Samplers, which choose the next trial, and pruners, which end poor ones early."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,21 @@ from resnet_mlflow.tuning.search_space import SearchSpace
 if TYPE_CHECKING:
     import optuna
 
-TRIAL = 3  # stream of random numbers, beside those of training
-# Median: this many trials run to their end first, and every trial for this many epochs.
+TRIAL = 3  # stream of random numbers, separate from those of training
+# Median pruner: this many trials run to completion first, and every trial runs for this many epochs.
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 3
 
 
 def build_sampler(name: str, seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    """Return what suggests the parameters of one trial.
+    """Return the sampler for the parameters of one trial.
 
-    Seeded by the trial's number, so that a study which is interrupted and continued suggests what an undisturbed one
-    does, and processes that share a study do not suggest the same.
+    It is seeded by the trial's number, so that an interrupted and continued study gives the same suggestions as an
+    uninterrupted one, and processes that share a study give different ones.
 
     Args:
         name: ``tpe``, ``random``, ``cmaes`` or ``gp``; points of ``grid`` are queued instead.
-        seed: The study's.
-        number: The trial's.
+        seed: Seed of the study.
+        number: Number of the trial.
 
     References:
         Bergstra et al. (2011), Algorithms for Hyper-Parameter Optimization: tpe. Hansen (2016), The CMA Evolution
@@ -35,7 +35,7 @@ def build_sampler(name: str, seed: int, number: int) -> "optuna.samplers.BaseSam
 
     of_trial = int(np.random.SeedSequence([seed, number, TRIAL]).generate_state(1)[0])
     if name == "cmaes":
-        # What is no number, or not always read, is left to tpe.
+        # Parameters that are not numbers, or are conditional, are left to tpe.
         other = samplers.TPESampler(seed=of_trial)
         return samplers.CmaEsSampler(seed=of_trial, independent_sampler=other, warn_independent_sampling=False)
     if name == "gp":
@@ -48,7 +48,7 @@ def check_sampler(name: str, space: SearchSpace) -> None:
     """Refuse ``cmaes`` for a space with fewer than two numbers.
 
     Raises:
-        InputError: If it is such a space.
+        InputError: If the space has fewer.
     """
     numbers = [key for key, parameter in space.parameters.items() if not parameter.choices and not parameter.when]
     if name == "cmaes" and len(numbers) < 2:
@@ -59,20 +59,20 @@ def check_sampler(name: str, space: SearchSpace) -> None:
 
 
 def grid_points(space: SearchSpace, seed: int) -> list[dict[str, Any]]:
-    """Return the points of the grid in a random order, so that a part of them is spread over the whole."""
+    """Return the points of the grid in random order, so that any first part covers the whole grid."""
     points = space.grid()
     return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
 
 
 def build_pruner(config: TuningConfig, n_epochs: int) -> "optuna.pruners.BasePruner":
-    """Return what ends poor trials early.
+    """Return the pruner that ends poor trials early.
 
     Args:
-        config: Names it.
-        n_epochs: Epochs of a trial, at most; 0 where trials have none.
+        config: Configuration with its name.
+        n_epochs: Maximum number of epochs of a trial; 0 if trials have no epochs.
 
     Raises:
-        InputError: If one is asked for, and trials have no epochs.
+        InputError: If a pruner is requested, but trials have no epochs.
 
     References:
         Golovin et al. (2017), Google Vizier, section 3.1: the median rule. Li et al. (2018), Hyperband.

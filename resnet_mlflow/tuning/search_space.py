@@ -1,4 +1,4 @@
-"""Where hyperparameters are searched: read from YAML, checked against the head they are for."""
+"""Search spaces of hyperparameters: read from YAML and checked against their head."""
 
 import math
 from collections.abc import Mapping
@@ -84,18 +84,18 @@ class Parameter(Config):
             values = [math.exp(math.log(self.low) * (1 - t) + math.log(self.high) * t) for t in shares]
         else:
             values = [self.low * (1 - t) + self.high * t for t in shares]
-        # Rounded, since exp and log leave digits that nobody asked for: 0.9999999999999998.
+        # Rounded, since exp and log leave spurious digits: 0.9999999999999998.
         rounded = [min(max(float(f"{value:.10g}"), self.low), self.high) for value in values]
         return tuple(dict.fromkeys(round(value) for value in rounded)) if self.integer else tuple(rounded)
 
     def extremes(self) -> tuple[Value, ...]:
-        """Return values that must be right for all to be right."""
+        """Return the values whose validity implies that of all values."""
         if self.low is None or self.high is None:
             return self.choices
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
     def contains(self, value: Any) -> bool:
-        """Return whether the parameter may have a value.
+        """Return whether a value is in the parameter's space.
 
         Example:
             >>> Parameter(low=1, high=5, integer=True).contains(3), Parameter(choices=("rbf",)).contains("poly")
@@ -115,16 +115,16 @@ class Parameter(Config):
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def is_read(self, chosen: Mapping[str, Any]) -> bool:
-        """Return whether the earlier choices ask for this parameter."""
+        """Return whether the earlier choices require this parameter."""
         return all(chosen.get(name) in values for name, values in self.when.items())
 
 
 class SearchSpace:
-    """The parameters of one method that are searched, in their order.
+    """The searched parameters of one method, in order.
 
     Attributes:
-        name: What errors call it.
-        parameters: By name.
+        name: Name in errors.
+        parameters: Parameters by name.
         given: Values that hold in every trial.
     """
 
@@ -134,7 +134,7 @@ class SearchSpace:
         self.given = dict(given)
 
     def suggest(self, trial: "Trial") -> dict[str, Any]:
-        """Return a value for each parameter that is read, as an Optuna trial suggests them, and the given ones."""
+        """Return an Optuna trial's suggestions for all parameters in use, and the given values."""
         chosen = dict(self.given)
         for name, parameter in self.parameters.items():
             if parameter.is_read(chosen):
@@ -145,7 +145,7 @@ class SearchSpace:
         """Return all points of the grid, each once, without the given values.
 
         Raises:
-            InputError: If there are too many to be tried.
+            InputError: If there are too many.
         """
         points: list[dict[str, Any]] = [{}]
         for name, parameter in self.parameters.items():
@@ -163,7 +163,7 @@ class SearchSpace:
         return [{**point, name: value} for value in parameter.points()]
 
     def contained(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those of the values that lie in the space."""
+        """Return the values that are in the space."""
         kept: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             if name in values and parameter.is_read(self.given | kept) and parameter.contains(values[name]):
@@ -171,7 +171,7 @@ class SearchSpace:
         return kept
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the space as JSON-like data, by which a changed one is known."""
+        """Return the space as JSON-like data, for detecting changes."""
         return {name: p.model_dump(mode="json", exclude_defaults=True) for name, p in self.parameters.items()}
 
 
@@ -181,10 +181,10 @@ def load_space(source: str, method: str, given: Mapping[str, Any]) -> SearchSpac
     Args:
         source: ``search_space`` of the configuration: empty, the name of a shipped space, or a YAML file.
         method: A head's name, or ``finetune``.
-        given: Values that hold in every trial, and are not searched.
+        given: Values that hold in every trial and are not searched.
 
     Raises:
-        InputError: If there is no such space, or it does not fit the method.
+        InputError: If the space does not exist, or does not fit the method.
 
     Example:
         >>> load_space("knn-dino", "knn", {}).grid()[0]
@@ -211,7 +211,7 @@ def spaces_as_written() -> list[str]:
 
 
 def shipped_spaces() -> dict[str, Any]:
-    """Return what each search space holds, by name: those of the heads, then of ``finetune``."""
+    """Return the content of each search space by name: those of the heads, then of ``finetune``."""
     return _mapping(yaml.safe_load("\n".join(spaces_as_written())), "of this version")
 
 
@@ -268,7 +268,7 @@ def _parse(name: str, content: Any, given: Mapping[str, Any]) -> SearchSpace:
 
 
 def _check_fit(space: SearchSpace, method: str) -> None:
-    """Refuse names and values that the method does not take."""
+    """Refuse names and values that the method does not accept."""
     known = list(TrainingConfig.model_fields) if method == "finetune" else list(describe_params(head_class(method)))
     for name, parameter in space.parameters.items():
         if name not in known:
@@ -287,10 +287,10 @@ def try_value(method: str, name: str, value: Value) -> None:
     """Refuse a value that a parameter of a head, or of ``finetune``, cannot have.
 
     Raises:
-        InputError: If it cannot.
+        InputError: If the value is invalid.
     """
     if method == "finetune":
-        # Warm-up is checked against epochs, which a trial brings along.
+        # Warm-up is checked against epochs, which come with the trial.
         validate(FinetuneConfig, {"epochs": 10_000, name: value})
     else:
         build_head(method, {name: value}, seed=0)

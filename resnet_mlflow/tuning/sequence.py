@@ -1,4 +1,4 @@
-"""Trials one after the other in one process, which nobody shares and nobody continues."""
+"""Sequential trials in one process, neither shared nor continued."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 def try_in_turn(
     objective: Callable[["optuna.Trial"], float], n_trials: int, *, seed: int, first: Mapping[str, Any]
 ) -> None:
-    """Call an objective with trials whose parameters TPE suggests towards higher values.
+    """Maximise an objective over trials with parameters suggested by TPE.
 
     Args:
-        objective: Gives the value of a trial; what it raises ends the search.
-        n_trials: How many.
-        seed: Of what is suggested.
+        objective: Returns the value of a trial; an exception that it raises ends the search.
+        n_trials: Number of trials.
+        seed: Seed of the suggestions.
         first: Parameters of the first trial, by name.
 
     References:

@@ -1,4 +1,4 @@
-"""A study that processes share: who runs which trial, what becomes of those that were killed, and when it is done."""
+"""A study shared by processes: who runs which trial, what happens to killed ones, and when the study is complete."""
 
 import json
 import time
@@ -27,14 +27,14 @@ RUN_ID, RETRY_OF, ERROR = "run_id", "retry_of", "error"
 
 @dataclass(frozen=True)
 class Task:
-    """What a study searches.
+    """The task of a study.
 
     Attributes:
         name: The study's name in its storage.
-        space: Where.
-        defaults: The method's own parameters: the first trial has them, as far as they lie in the space.
-        identity: What makes two trials comparable, by name; a study with another one is refused.
-        n_epochs: Epochs of a trial, at most; 0 where trials have none.
+        space: Search space.
+        defaults: The method's own parameters; the first trial uses those that are in the space.
+        identity: Values that make two trials comparable, by name; a study with another identity is refused.
+        n_epochs: Maximum number of epochs of a trial; 0 if trials have none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Task:
 
 
 class SharedStudy:
-    """An Optuna study, of which this process runs some trials."""
+    """An Optuna study; this process runs some of its trials."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class SharedStudy:
         storage: SharedStorage,
         pruner: "optuna.pruners.BasePruner",
     ) -> None:
-        """Open the study, or make it.
+        """Open the study, or create it.
 
         Raises:
-            InputError: If a study of this name searches something else.
+            InputError: If a study with this name has another task.
         """
         import optuna
         from optuna.study import StudyDirection
@@ -74,8 +74,8 @@ class SharedStudy:
         self._deadline = time.monotonic() + config.timeout_s if config.timeout_s else float("inf")
 
     def lock(self, purpose: str = "trials") -> AbstractContextManager[None]:
-        """Return what keeps the study's other processes out while it is entered."""
-        # A study may be called anything; its locks are files.
+        """Return a context that excludes the study's other processes."""
+        # A study may have any name; its locks are files.
         return self.storage.lock(blake2b(f"{self.task.name}.{purpose}".encode(), digest_size=8).hexdigest())
 
     def _check_identity(self) -> None:
@@ -94,30 +94,30 @@ class SharedStudy:
 
     @property
     def parent_run_id(self) -> str | None:
-        """Return the run that the trials lie under."""
+        """Return the parent run of the trials."""
         return self.optuna.user_attrs.get(PARENT)
 
     def set_parent(self, run_id: str) -> None:
-        """Let all processes know the run that the trials lie under; to be called under the lock."""
+        """Share the parent run of the trials with all processes; call this while holding the lock."""
         self.optuna.set_user_attr(PARENT, run_id)
 
     @property
     def concluded_run_id(self) -> str | None:
-        """Return the run on which the best trial was refitted, once that is done."""
+        """Return the run with the refitted best trial, once it exists."""
         return self.optuna.user_attrs.get(CONCLUDED)
 
     def set_concluded(self, run_id: str) -> None:
-        """Let all processes know that the study has been evaluated."""
+        """Share with all processes that the study has been evaluated."""
         self.optuna.set_user_attr(CONCLUDED, run_id)
 
     @property
     def is_concluded(self) -> bool:
-        """Return whether another process has evaluated the study on the present parent."""
+        """Return whether another process has evaluated the study on the current parent."""
         concluded = self.concluded_run_id
         return concluded is not None and concluded == self.parent_run_id
 
     def next_trial(self) -> "optuna.Trial | None":
-        """Return a trial to run, or ``None`` where there is none: enough have been started, or a limit is reached."""
+        """Return a trial to run, or ``None`` if enough have been started or a limit is reached."""
         from optuna.trial import TrialState
 
         with self.lock():
@@ -143,7 +143,7 @@ class SharedStudy:
             return self.optuna.ask()
 
     def _enqueue(self, trials: Sequence["FrozenTrial"]) -> None:
-        """Queue what is not left to the sampler: the method's defaults first, or the next point of the grid."""
+        """Queue trials that the sampler does not choose: the method's defaults first, or the next point of the grid."""
         if self.config.sampler == "grid":
             n_begun = sum(RETRY_OF not in trial.user_attrs for trial in trials)
             self.optuna.enqueue_trial(self._grid[n_begun])
@@ -159,7 +159,7 @@ class SharedStudy:
         return min(n_trials, len(self._grid)) if self.config.sampler == "grid" else n_trials
 
     def _revive_killed(self) -> None:
-        """Let dead processes' trials fail, and queue each of them once more with the same parameters."""
+        """Fail the trials of dead processes, and queue each of them once more with the same parameters."""
         import optuna
         from optuna.trial import TrialState
 
@@ -178,9 +178,9 @@ class SharedStudy:
                 self.optuna.add_trial(again)
 
     def tell(self, trial: "optuna.Trial", state: TrialEnd, values: Sequence[float] | None, error: str = "") -> bool:
-        """Let Optuna know what became of a trial, and return whether it was still this process's.
+        """Report the outcome of a trial to Optuna, and return whether it still belonged to this process.
 
-        A ``killed`` one will be run again.
+        A ``killed`` trial will run again.
         """
         from optuna.trial import TrialState
 
@@ -194,7 +194,7 @@ class SharedStudy:
         return True
 
     def others_at_work(self) -> bool:
-        """Return whether a trial is running, in a process that has not been found dead."""
+        """Return whether a trial is running in a process that is not known to be dead."""
         from optuna.trial import TrialState
 
         with self.lock():
@@ -202,11 +202,11 @@ class SharedStudy:
             return bool(self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def trials(self) -> list["FrozenTrial"]:
-        """Return all trials in the order of their numbers."""
+        """Return all trials, ordered by number."""
         return self.optuna.get_trials(deepcopy=False)
 
     def is_complete(self, trials: Sequence["FrozenTrial"] | None = None) -> bool:
-        """Return whether as many trials as asked for are over, or the target is reached."""
+        """Return whether the requested number of trials has ended, or the target is reached."""
         trials = self.trials() if trials is None else trials
         if sum(map(_is_over, trials)) >= self._n_wanted():
             return True
@@ -219,14 +219,14 @@ class SharedStudy:
         )
 
     def n_over(self) -> int:
-        """Return how many trials came to an end of their own."""
+        """Return the number of trials that ended by themselves."""
         return sum(map(_is_over, self.trials()))
 
     def best_trial(self) -> "FrozenTrial":
-        """Return the trial with the best objective; of several the fastest where time counts, then the first.
+        """Return the trial with the best objective; ties go to the fastest if time is an objective, then to the first.
 
         Raises:
-            InputError: If no trial came to its end.
+            InputError: If no trial is complete.
         """
         from optuna.trial import TrialState
 
@@ -242,7 +242,7 @@ class SharedStudy:
 
 
 def is_killed(trial: "FrozenTrial") -> bool:
-    """Return whether a trial's process ended before the trial did: a trial that failed by itself says why."""
+    """Return whether a trial's process ended before the trial did: a trial that failed by itself has a reason."""
     from optuna.trial import TrialState
 
     return trial.state == TrialState.FAIL and ERROR not in trial.user_attrs

@@ -1,4 +1,4 @@
-"""Where a study lives: a journal file or a database, with a lock and heartbeats that its processes share."""
+"""Storage of a study: a journal file or a database, with a lock and heartbeats shared by its processes."""
 
 import glob
 import os
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 CONNECT_TIMEOUT_S = 10
-# Signs of life that may be missed: a busy machine or a slow database must not look like a dead process.
+# Number of heartbeats that may be missed: a busy machine or a slow database must not look like a dead process.
 MISSED_BEATS = 6
-# Processes that meet in an empty database trip over each other's tables.
+# Processes that open an empty database at the same time conflict when they create tables.
 CREATION_TRIES = 5
 WORKER = "worker"
 _WORKER = re.compile(r"[\w.-]{1,100}:[0-9]+:[0-9a-f]+")
 
 
 class SharedStorage(Protocol):
-    """A storage of Optuna that several processes work on."""
+    """An Optuna storage shared by several processes."""
 
     @property
     def backend(self) -> "optuna.storages.BaseStorage":
@@ -39,27 +39,27 @@ class SharedStorage(Protocol):
 
     @property
     def place(self) -> str:
-        """Return where it is, without a password."""
+        """Return its address, without a password."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return what keeps all other processes out while it is entered; not to be entered twice."""
+        """Return a context that excludes all other processes; it is not reentrant."""
 
     def claim(self, trial: "optuna.Trial") -> None:
-        """Mark a trial as this process's; to be called under the lock."""
+        """Mark a trial as this process's; call this while holding the lock."""
 
     def beating(self, trial: "optuna.Trial") -> AbstractContextManager[None]:
-        """Return what shows, while it is entered, that the process at the trial is alive."""
+        """Return a context that shows that the process of the trial is alive."""
 
     def fail_dead(self, study: "optuna.Study") -> None:
-        """Let running trials whose process is gone fail; to be called under the lock."""
+        """Fail running trials of dead processes; call this while holding the lock."""
 
 
 def open_storage(url: str, default: Path, heartbeat_s: int) -> SharedStorage:
-    """Return the storage at a URL, made where it is not there.
+    """Return the storage at a URL; it is created if missing.
 
     Args:
-        url: Of a database, as Optuna and SQLAlchemy write it; the path of a ``.journal`` file; empty for ``default``.
-        default: The journal file that an empty URL stands for.
+        url: URL of a database, as in Optuna and SQLAlchemy; the path of a ``.journal`` file; or empty for ``default``.
+        default: The journal file for an empty URL.
         heartbeat_s: Seconds between the heartbeats of a trial in a database.
 
     Raises:
@@ -76,7 +76,7 @@ def open_storage(url: str, default: Path, heartbeat_s: int) -> SharedStorage:
 
 
 class _JournalLock:
-    """Optuna's lock of a journal by the system's own: it goes with the process that holds it."""
+    """Optuna's journal lock as a lock of the operating system, which is released when its process ends."""
 
     def __init__(self, path: Path) -> None:
         self._lock = FileLock(f"{path}.writing")
@@ -90,7 +90,7 @@ class _JournalLock:
 
 
 class JournalStorage:
-    """A journal file; a worker holds the lock of a file of its own, so that a killed one is noticed at once."""
+    """A journal file; each worker holds a lock on its own file, so that a killed worker is noticed at once."""
 
     def __init__(self, path: Path) -> None:
         import optuna
@@ -112,7 +112,7 @@ class JournalStorage:
         self._alive.acquire()
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return the lock of a file beside the journal."""
+        """Return the lock of a file next to the journal."""
         return _entered(FileLock(f"{self._path}.{name}"))
 
     def claim(self, trial: "optuna.Trial") -> None:
@@ -120,11 +120,11 @@ class JournalStorage:
         trial.set_user_attr(WORKER, self._me)
 
     def beating(self, trial: "optuna.Trial") -> AbstractContextManager[None]:
-        """Return nothing to do: the lock that is held says it."""
+        """Return an empty context: the lock held is the sign of life."""
         return nullcontext()
 
     def fail_dead(self, study: "optuna.Study") -> None:
-        """Let running trials fail whose worker's lock is free."""
+        """Fail running trials if their worker's lock is free."""
         from optuna.trial import TrialState
 
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -159,7 +159,7 @@ class JournalStorage:
 
 
 class DatabaseStorage:
-    """A database; a trial's worker writes the time to it, and one that has stopped is taken for dead."""
+    """A database; a trial's worker writes the time to it, and counts as dead when it stops."""
 
     def __init__(self, url: str, heartbeat_s: int) -> None:
         import sqlalchemy
@@ -181,7 +181,7 @@ class DatabaseStorage:
             ) from None
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return the database's own lock, or that of a file beside a file of SQLite."""
+        """Return the database's own lock, or for SQLite that of a file next to the database."""
         engine = self.backend.engine
         if engine.dialect.name == "sqlite":
             return _entered(FileLock(f"{engine.url.database}.{name}"))
@@ -194,7 +194,7 @@ class DatabaseStorage:
 
     @contextmanager
     def beating(self, trial: "optuna.Trial") -> Iterator[None]:
-        """Write the time to the trial from another thread, until left."""
+        """Write the time to the trial from another thread, until the block ends."""
         done = threading.Event()
 
         def beat() -> None:
@@ -210,7 +210,7 @@ class DatabaseStorage:
             thread.join()
 
     def fail_dead(self, study: "optuna.Study") -> None:
-        """Let running trials fail whose heartbeat has stopped, or whose process was killed before the first."""
+        """Fail running trials if their heartbeat has stopped, or their process was killed before the first one."""
         import optuna
         from optuna.trial import TrialState
 
@@ -245,7 +245,7 @@ def _create_database(url: "sqlalchemy.URL", heartbeat_s: int) -> "optuna.storage
 
 
 def _with_installed_driver(url: "sqlalchemy.URL") -> "sqlalchemy.URL":
-    # SQLAlchemy takes psycopg2 where none is named; this project's extra is its successor.
+    # SQLAlchemy defaults to psycopg2; this project's extra installs its successor.
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
@@ -261,7 +261,7 @@ def _entered(lock: FileLock) -> Iterator[None]:
 
 @contextmanager
 def _locked_in(engine: "sqlalchemy.Engine", name: str) -> Iterator[None]:
-    """Hold a lock of the database, which it frees itself when the process that holds it dies."""
+    """Hold a lock of the database, which the database releases if the process dies."""
     import sqlalchemy
 
     with engine.begin() as connection:
@@ -269,6 +269,6 @@ def _locked_in(engine: "sqlalchemy.Engine", name: str) -> Iterator[None]:
             key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
             connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         else:
-            # A row that is in every database of Optuna, and that nothing else locks.
+            # A row that is in every Optuna database and that nothing else locks.
             connection.execute(sqlalchemy.text("SELECT version_info_id FROM version_info FOR UPDATE"))
         yield

@@ -1,4 +1,4 @@
-"""A threshold of confidence above which a classifier answers, so that answers are wrong as seldom as asked for."""
+"""A confidence threshold above which a classifier answers, so that the error rate of answers is as requested."""
 
 import math
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from resnet_mlflow.statistics import Interval, accuracy_interval, proportion_upp
 
 Floats = NDArray[np.floating[Any]]
 
-# How sure a promised error rate is. With 0.95 the rate itself is as promised in 95 % of cases, but errors that somebody
-# counts on some hundred images have luck of their own: docs/decisions/0140-what-promises-are-calibrated-on.md.
+# Confidence level of a guaranteed error rate. With 0.95, the true rate is within the bound in 95 % of cases, but error
+# counts on a few hundred images have their own sampling error: docs/decisions/0140-what-promises-are-calibrated-on.md.
 CONFIDENCE = 0.99
 _N_TRIED = 40
-# A threshold below every confidence, which JSON can spell.
+# A threshold that is below every confidence and that JSON can represent.
 ALWAYS = -1e300
 
 
 @dataclass(frozen=True)
 class AnswerRule:
-    """From which confidence on a classifier answers.
+    """The confidence from which a classifier answers.
 
     Attributes:
-        answer_error: Share of wrong answers that was asked for.
-        confidence: How sure it is that no more are wrong.
-        threshold: Confidence from which on there is an answer, on the head's own scale.
-        n_images: How many images calibrated it.
-        n_answered: How many of them were answered.
-        n_wrong: How many answers of these were wrong.
+        answer_error: Requested maximum share of wrong answers.
+        confidence: Confidence level of this bound.
+        threshold: Lowest confidence that is answered, on the head's own scale.
+        n_images: Number of calibration images.
+        n_answered: Number of them that were answered.
+        n_wrong: Number of wrong answers among these.
     """
 
     answer_error: Annotated[float, Field(gt=0, lt=1)]
@@ -43,7 +43,7 @@ class AnswerRule:
 
     @property
     def answer_rate(self) -> float:
-        """Return the share of calibration images that were answered."""
+        """Return the share of calibration images answered."""
         return self.n_answered / self.n_images
 
     @property
@@ -53,11 +53,11 @@ class AnswerRule:
 
     @property
     def error_bound(self) -> float:
-        """Return what the share of wrong answers is at most, with ``confidence``."""
+        """Return the upper bound of the share of wrong answers, with ``confidence``."""
         return proportion_upper_bound(self.n_wrong, self.n_answered, self.confidence)
 
     def __str__(self) -> str:
-        """Return the promise in words."""
+        """Return the guarantee in words."""
         low, high = (100 * end for end in self.answer_rate_interval)
         return (
             f"answers {100 * self.answer_rate:.1f} % of images ({low:.1f} to {high:.1f} %), with at most "
@@ -67,7 +67,7 @@ class AnswerRule:
 
 
 def n_answers_needed(answer_error: float, confidence: float = CONFIDENCE) -> int:
-    """Return the fewest answers, all of them right, that show an error rate of no more than ``answer_error``.
+    """Return the smallest number of answers, all right, that shows an error rate of at most ``answer_error``.
 
     Example:
         >>> n_answers_needed(0.02), n_answers_needed(0.05)
@@ -80,7 +80,7 @@ def check_enough_to_answer(n_images: int, answer_error: float) -> None:
     """Refuse a number of calibration images that cannot show an error rate.
 
     Raises:
-        InputError: If there are too few; says how many are needed.
+        InputError: If there are too few; the message gives the number needed.
     """
     needed = n_answers_needed(answer_error)
     if n_images < needed:
@@ -91,18 +91,18 @@ def check_enough_to_answer(n_images: int, answer_error: float) -> None:
 
 
 def _rate_for(n_images: int) -> float:
-    # Rounded up to two digits, so that what is advised is enough.
+    # Rounded up to two digits, so that the advised number is enough.
     rate = 1 - (1 - CONFIDENCE) ** (1 / max(n_images, 1))
     return float(math.ceil(rate * 100) / 100)
 
 
 @dataclass(frozen=True, eq=False)
 class Confidences:
-    """How sure a classifier is of images, and whether it is wrong.
+    """A classifier's confidence in images, and whether it is wrong.
 
     Attributes:
-        values: Of the label that would be answered, see ``HeadBase.logits_and_leads``, ``(n_images,)``.
-        wrong: Whether that is another than the true one, ``(n_images,)``.
+        values: Confidence in the label that would be answered, see ``HeadBase.logits_and_leads``, ``(n_images,)``.
+        wrong: Whether that label is wrong, ``(n_images,)``.
     """
 
     values: Floats
@@ -110,36 +110,36 @@ class Confidences:
 
     @classmethod
     def of(cls, leads: Floats, answers: NDArray[np.int64], labels: NDArray[np.int64]) -> "Confidences":
-        """Return those of answers.
+        """Return the confidences of answers.
 
         Args:
-            leads: How sure the head is of each class, ``(n_images, n_classes)``.
+            leads: The head's confidence in each class, ``(n_images, n_classes)``.
             answers: Columns of the labels that would be answered, ``(n_images,)``.
-            labels: Columns of the true ones, ``(n_images,)``.
+            labels: Columns of the true labels, ``(n_images,)``.
         """
         return cls(leads[np.arange(len(answers)), answers], answers != labels)
 
     def select(self, rows: NDArray[np.int64]) -> "Confidences":
-        """Return those of the given rows."""
+        """Return the confidences of the given rows."""
         return Confidences(self.values[rows], self.wrong[rows])
 
     def from_on(self, threshold: float) -> tuple[int, int]:
-        """Return how many images are answered from a threshold on, and how many of them wrongly."""
+        """Return the number of images answered from a threshold on, and how many of these are wrong."""
         answered = self.values >= threshold
         return int(answered.sum()), int((answered & self.wrong).sum())
 
 
 def fit_answering(own: Confidences, others: Confidences, answer_error: float) -> AnswerRule:
-    """Return the lowest threshold found whose answers are shown to be wrong no more often than asked for.
+    """Return the lowest threshold for which the requested error rate is shown to hold.
 
-    Thresholds are tried by exact binomial tests, one after the other, each lower than the one before, up to the first
-    that fails: so the chance that any of them is taken wrongly stays at 1 %, however many are tried. Which there are,
-    and which is the first, is chosen on other images.
+    Decreasing thresholds are tested one after the other by exact binomial tests, up to the first that fails: the chance
+    that any is accepted wrongly stays at 1 %, however many are tried. The sequence and its start are chosen on other
+    images.
 
     Args:
-        own: Of images that selected nothing.
-        others: Of other images, such as those of validation.
-        answer_error: Share of wrong answers, in (0, 1).
+        own: Confidences of images that were not used for any selection.
+        others: Confidences of other images, such as those of validation.
+        answer_error: Requested maximum share of wrong answers, in (0, 1).
 
     Raises:
         InputError: If there are too few images, or the first threshold is not shown to hold.
@@ -166,7 +166,7 @@ def fit_answering(own: Confidences, others: Confidences, answer_error: float) ->
 
 
 def _sequence(n_images: int, others: Confidences, answer_error: float) -> list[float]:
-    """Return the thresholds that are tried in turn, from the strictest on that other images let expect to hold."""
+    """Return the thresholds to try in turn, starting with the strictest that is expected to hold from other images."""
     least = min(1.0, n_answers_needed(answer_error) / n_images)
     thresholds = [*np.quantile(others.values, 1 - np.linspace(least, 1, _N_TRIED)).tolist(), ALWAYS]
     bounds = [_expected_bound(others.from_on(threshold), len(others.values), n_images) for threshold in thresholds]
@@ -175,8 +175,8 @@ def _sequence(n_images: int, others: Confidences, answer_error: float) -> list[f
 
 
 def _expected_bound(counts: tuple[int, int], n_others: int, n_images: int) -> float:
-    """Return the bound on the error that so many images may be expected to show, by the counts of others."""
+    """Return the expected bound on the error for a number of images, from the counts of other images."""
     n_answered, n_wrong = counts
-    # Jeffreys' estimate: no error among few images is not taken for none among many.
+    # Jeffreys' estimate: no error among few images does not count as none among many.
     rate, n = (n_wrong + 0.5) / (n_answered + 1), max(1, round(n_answered / n_others * n_images))
     return proportion_upper_bound(min(n, round(rate * n)), n, CONFIDENCE)

@@ -1,9 +1,9 @@
-"""Prediction sets that hold the true class as often as promised: split conformal, over all images or by class or group.
+"""Prediction sets with guaranteed coverage of the true class: split conformal, over all images or by class or group.
 
-A set holds the classes whose probability is not below a quantile of those that calibration images gave their own class:
-the score of Sadinle et al., one minus that probability, without what the subtraction rounds. What is promised needs no
-model of the data: calibration images must be drawn as the images that are asked about, and must not have chosen the
-classifier.
+A set holds the classes whose probability is at least a quantile of the true-class probabilities of calibration images.
+This is the score of Sadinle et al., one minus that probability, without the rounding of the subtraction. The guarantee
+needs no model of the data: calibration images must come from the same distribution as new images, and must not have
+been used to choose the classifier.
 """
 
 import math
@@ -25,15 +25,15 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class SetRule:
-    """Which classes are in the set of an image.
+    """The rule for the classes in an image's prediction set.
 
     Attributes:
-        coverage: Share of images whose set holds their class.
-        per: Over which images that share is promised: all together, those of each class, or those of each group.
-        least: Probability from which on a class is in the set, over all images.
-        by_class: The same by name, of classes with enough images.
-        by_group: The same by name, of groups with enough images.
-        n_images: How many images calibrated it.
+        coverage: Guaranteed share of images whose set contains their class.
+        per: Images over which coverage is guaranteed: all together, those of each class, or those of each group.
+        least: Lowest probability of a class in the set, over all images.
+        by_class: The same by name, for classes with enough images.
+        by_group: The same by name, for groups with enough images.
+        n_images: Number of calibration images.
     """
 
     coverage: Annotated[float, Field(gt=0, lt=1)]
@@ -50,10 +50,10 @@ class SetRule:
 
         Args:
             probabilities: ``(n_images, n_classes)``.
-            class_names: In the order of the columns.
-            groups: Name of each image's group, for sets per group; those without a limit have that over all.
-            may_be_empty: Whether to leave out the most probable class, too, where it is improbable: then coverage is
-                what was asked for. With it in, sets of a classifier that is right more often cover as much more.
+            class_names: Class names in the order of the columns.
+            groups: Name of each image's group, for sets per group; groups without a limit use the one over all images.
+            may_be_empty: Whether to omit even the most probable class if its probability is too low; coverage is then
+                as requested. If it is always included, the coverage of a more accurate classifier is higher.
         """
         limits = np.full(probabilities.shape, self.least)
         if self.per == "class":
@@ -67,21 +67,21 @@ class SetRule:
 
 
 def n_needed(coverage: float) -> int:
-    """Return how many images a set needs for its promise: with fewer, only the set of all classes holds it.
+    """Return the number of images needed for the guarantee: with fewer, only the set of all classes fulfils it.
 
     Example:
         >>> n_needed(0.9), n_needed(0.95)
         (9, 19)
     """
-    # 1 - 0.9 is a little less than 0.1.
+    # 1 - 0.9 is slightly less than 0.1.
     return max(1, math.ceil(round(1 / (1 - coverage), 6)) - 1)
 
 
 def check_enough_for_sets(n_images: int, coverage: float) -> None:
-    """Refuse a number of calibration images that no sets but those of all classes can be promised with.
+    """Refuse a number of calibration images for which only the set of all classes has the guarantee.
 
     Raises:
-        InputError: If there are too few; says how many are needed.
+        InputError: If there are too few; the message gives the number needed.
     """
     if n_images < n_needed(coverage):
         raise InputError(
@@ -93,15 +93,15 @@ def check_enough_for_sets(n_images: int, coverage: float) -> None:
 def conformal_quantile(scores: Floats, coverage: float) -> float:
     """Return the ``ceil((n + 1) coverage)``-th smallest of ``n`` scores.
 
-    A further image of the same kind has a score up to it with a probability of at least ``coverage``, and at most
-    ``coverage + 1 / (n + 1)`` where no scores are equal.
+    A further image from the same distribution has a score up to this with probability at least ``coverage``, and at
+    most ``coverage + 1 / (n + 1)`` if there are no ties.
 
     Args:
         scores: ``(n_images,)``.
-        coverage: In (0, 1).
+        coverage: Coverage, in (0, 1).
 
     Raises:
-        InputError: As ``check_enough_for_sets``.
+        InputError: As for ``check_enough_for_sets``.
 
     References:
         Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World; Lei et al. (2018), Distribution-Free
@@ -125,20 +125,20 @@ def fit_sets(
     groups: Sequence[str] = (),
     independent: NDArray[np.int64] | None = None,
 ) -> SetRule:
-    """Return the sets that calibration images give.
+    """Return the set rule from calibration images.
 
     Args:
-        probabilities: Of images that selected nothing, ``(n_images, n_classes)``.
+        probabilities: Probabilities of images that were not used for any selection, ``(n_images, n_classes)``.
         labels: Their classes, ``(n_images,)``.
-        coverage: In (0, 1).
-        per: What the set of an image is taken by; limits of classes and groups are there in any case.
-        class_names: In the order of the columns.
-        groups: Name of each image's group; empty where there are none.
-        independent: Rows with one image of each group: those of one group are no further evidence on other groups. None
-            means all rows.
+        coverage: Coverage, in (0, 1).
+        per: Which limit applies to an image; limits of classes and groups are computed in any case.
+        class_names: Class names in the order of the columns.
+        groups: Name of each image's group; empty if there are none.
+        independent: Rows with one image per group, since further images of a group are no evidence on other groups.
+            None means all rows.
 
     Raises:
-        InputError: As ``conformal_quantile``; also if no class, or no group, has enough images for sets ``per`` it.
+        InputError: As for ``conformal_quantile``; also if no class, or no group, has enough images for sets ``per`` it.
 
     References:
         Sadinle, Lei and Wasserman (2019), Least Ambiguous Set-Valued Classifiers with Bounded Error Levels: the score,

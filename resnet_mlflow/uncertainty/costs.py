@@ -1,4 +1,4 @@
-"""What mistakes cost, as a matrix in YAML, and the answer that costs least."""
+"""Costs of mistakes, as a matrix in YAML, and the answer of lowest cost."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ Costs = NDArray[np.float64]
 
 
 def read_costs(path: Path, class_names: Sequence[str]) -> Costs:
-    """Return what each answer costs, ``(n_classes, n_classes)``: true classes down, answers across.
+    """Return the cost of each answer, ``(n_classes, n_classes)``: rows are true classes, columns answers.
 
     Args:
         path: A YAML file: a list of lists of numbers in the order of the classes, or a mapping of true classes to
-            mappings of answers to costs. What a mapping leaves out costs 1, and a right answer 0.
-        class_names: Of the classes 0, 1, ...
+            mappings of answers to costs. Entries missing in a mapping cost 1, and right answers 0.
+        class_names: Names of the classes 0, 1, ...
 
     Raises:
-        InputError: If the file is no such matrix, has another shape, or names another class.
+        InputError: If the file is not a matrix, has another shape, or names an unknown class.
     """
     try:
         content = read_yaml_file(path)
@@ -66,7 +66,7 @@ def _of_mapping(content: Mapping[Any, Any], class_names: Sequence[str]) -> Costs
 
 
 def _place(name: Any, place: Mapping[str, int]) -> int:
-    # YAML reads the digit 3 as a number.
+    # YAML reads a class called 3 as a number.
     if str(name) not in place:
         raise InputError(f"costs must name classes of the dataset, got {shown(name)}{nearest(str(name)[:100], place)}")
     return place[str(name)]
@@ -79,7 +79,7 @@ def _number(value: Any) -> float:
 
 
 def cheapest(probabilities: NDArray[np.floating[Any]], costs: Costs | None) -> NDArray[np.int64]:
-    """Return the answer of least expected cost per image, ``(n_images,)``; without costs the most probable class.
+    """Return the answer of lowest expected cost per image, ``(n_images,)``; without costs, the most probable class.
 
     References:
         Elkan (2001), The Foundations of Cost-Sensitive Learning, equation 1.

@@ -1,4 +1,4 @@
-"""How well a score tells other images from the classifier's own, with bootstrap intervals."""
+"""How well a score separates other images from those that the classifier is for, with bootstrap intervals."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,13 @@ class Detection:
     """How well other images are detected.
 
     Attributes:
-        auroc: Chance that another image has the higher score of the two; 0.5 tells nothing apart.
+        auroc: Probability that a random other image has a higher score than a random own image; 0.5 means no
+            separation.
         auroc_interval: 95 % interval over both sides' images.
-        fpr95: Share of other images that pass where 95 % of the own are kept.
+        fpr95: Share of other images that are accepted when 95 % of the own are.
         fpr95_interval: The same.
-        n_own: Images of the classifier's own kind.
-        n_other: Other images.
+        n_own: Number of images that the classifier is for.
+        n_other: Number of other images.
     """
 
     auroc: float
@@ -36,12 +37,12 @@ class Detection:
 
 
 def detect(own: Floats, other: Floats, seed: int = 0) -> Detection:
-    """Return how well scores tell other images from the own.
+    """Return how well scores separate other images from the own.
 
     Args:
         own: Scores of images that the classifier is for, ``(n_own,)``.
         other: Scores of other images, ``(n_other,)``.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     References:
         Hendrycks and Gimpel (2017), section 2, for both measures; Efron and Tibshirani (1993), An Introduction to the
@@ -61,13 +62,13 @@ def detect(own: Floats, other: Floats, seed: int = 0) -> Detection:
 
 
 def _auroc(own: Floats, other: Floats) -> float:
-    """Return the share of pairs whose own image, sorted, has the lower score; of equal scores half."""
+    """Return the share of pairs in which the own image has the lower score, ties counting half; ``own`` is sorted."""
     places = np.searchsorted(own, other, "left") + np.searchsorted(own, other, "right")
     return float(places.mean() / (2 * len(own)))
 
 
 def _fpr(own: Floats, other: Floats) -> float:
-    """Return the share of others at or below the score up to which 95 % of the own images, sorted, are kept."""
+    """Return the share of other images at or below the score that keeps 95 % of the own; ``own`` is sorted."""
     limit = own[min(len(own) - 1, int(np.ceil(_KEPT * len(own))) - 1)]
     return float((other <= limit).mean())
 

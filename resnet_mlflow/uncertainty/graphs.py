@@ -1,4 +1,4 @@
-"""Rules and scores of unlike images as torch modules that an exported graph can hold."""
+"""Rules, and scores of images unlike the training images, as torch modules for exported graphs."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ _LEAST_FLOAT32 = float(np.finfo(np.float32).min)
 
 
 class RulesGraph(nn.Module):
-    """What ``Rules.judge`` says of images, without groups and without their light, which changes reasons only.
+    """``Rules.judge`` as a module, without groups and without brightness, which only affects reasons.
 
     Args:
-        rules: Of the classifier.
-        class_names: In the order of the head's columns.
+        rules: Rules of the classifier.
+        class_names: Class names in the order of the head's columns.
 
     Raises:
         InputError: If the score of unlike images has no graph.
@@ -35,7 +35,7 @@ class RulesGraph(nn.Module):
         self.register_buffer("limits", torch.tensor(limits, dtype=torch.float32))
         self.has_costs = bool(rules.costs)
         self.register_buffer("costs", torch.tensor(rules.costs or ((0.0,),), dtype=torch.float32))
-        # In float32 the lowest threshold, which every confidence is above, would be infinite.
+        # In float32, the lowest threshold, which is below every confidence, would be infinite.
         self.threshold = _LEAST_FLOAT32 if rules.answering is None else max(rules.answering.threshold, _LEAST_FLOAT32)
         self.unlike = None if rules.unlike is None else score_graph(rules.unlike.score, rules.arrays)
         self.unlike_threshold = 0.0 if rules.unlike is None else rules.unlike.threshold
@@ -54,14 +54,14 @@ class RulesGraph(nn.Module):
 
 
 def score_graph(name: str, arrays: Arrays) -> nn.Module:
-    """Return a module from features and logits to a score of unlike images, of shape ``(n_images,)``.
+    """Return a module that maps features and logits to a score of ``OOD_SCORES``, of shape ``(n_images,)``.
 
     Args:
-        name: Of a row of ``OOD_SCORES``.
-        arrays: What the score keeps of the training images.
+        name: Name of a row of ``OOD_SCORES``.
+        arrays: The score's fitted state from the training images.
 
     Raises:
-        InputError: If the row names no graph.
+        InputError: If the row has no graph.
     """
     row = OOD_SCORES.find(name)
     if not row.graph:

@@ -1,4 +1,4 @@
-"""What in a picture itself explains that it is not answered: its light, beside that of calibration pictures."""
+"""Reasons within a picture for not answering: its brightness, compared with that of calibration pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from resnet_mlflow.audit.measuring import light_of
 Floats = NDArray[np.floating[Any]]
 Light = NDArray[np.float32]
 
-# Pixels of the shorter side that are looked at: light needs no more, and a request no longer for it.
+# Number of pixels used on the shorter side: brightness needs no more, and requests take no longer.
 _LOOKED_AT = 64
 # Share of calibration pictures beyond the limit of each cause.
 _BEYOND = 0.01
@@ -25,9 +25,9 @@ class Cause:
     """One way in which a picture differs from those of training.
 
     Attributes:
-        name: What answers call it.
-        column: Of the numbers that ``light_of`` gives.
-        is_low: Whether low numbers are the fault, else high ones.
+        name: Name in answers.
+        column: Column in the result of ``light_of``.
+        is_low: Whether low values are the fault; otherwise high ones are.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Cause:
     is_low: bool
 
 
-# The first that applies is given.
+# The first that applies is reported.
 CAUSES = (
     Cause("too dark", _MEAN, True),
     Cause("too bright", _MEAN, False),
@@ -47,7 +47,7 @@ def measure_light(images: NDArray[np.uint8]) -> Light:
     """Return mean, 5th and 95th percentile of the luminance and their distance, in [0, 1], ``(n_images, 4)``.
 
     Args:
-        images: ``(n_images, height, width, 3)``; every so many-th pixel is looked at.
+        images: ``(n_images, height, width, 3)``; pixels are subsampled at regular steps.
     """
     step = max(1, min(images.shape[1:3]) // _LOOKED_AT)
     few = np.ascontiguousarray(images[:, ::step, ::step])
@@ -55,21 +55,21 @@ def measure_light(images: NDArray[np.uint8]) -> Light:
 
 
 def fit_limits(light: Light) -> dict[str, float]:
-    """Return the limit of each cause by name, beyond which one calibration picture in a hundred lies.
+    """Return the limit of each cause by name; one calibration picture in a hundred is beyond it.
 
     Args:
-        light: Of calibration pictures, ``(n_images, 4)``.
+        light: Brightness of calibration pictures, ``(n_images, 4)``.
     """
     shares = {cause: _BEYOND if cause.is_low else 1 - _BEYOND for cause in CAUSES}
     return {cause.name: float(np.quantile(light[:, cause.column], share)) for cause, share in shares.items()}
 
 
 def explain(light: Light, limits: Mapping[str, float]) -> NDArray[np.str_]:
-    """Return the first cause that holds of each picture, ``(n_images,)``; empty texts where none does.
+    """Return the first cause that applies to each picture, ``(n_images,)``; empty texts if none does.
 
     Args:
-        light: Of the pictures, ``(n_images, 4)``.
-        limits: From ``fit_limits``; causes without one are left out.
+        light: Brightness of the pictures, ``(n_images, 4)``.
+        limits: Result of ``fit_limits``; causes without a limit are ignored.
     """
     known = [cause for cause in CAUSES if cause.name in limits]
     holds = [_beyond(cause)(light[:, cause.column], limits[cause.name]) for cause in known]

@@ -1,4 +1,4 @@
-"""What a packaged classifier knows of when not to answer: its rules, their files, and what they say of images."""
+"""A packaged classifier's rules for when not to answer: their content, their files, and their application to images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,14 +30,14 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What is said of images.
+    """Result of applying rules to images.
 
     Attributes:
         probabilities: ``(n_images, n_classes)``.
-        labels: Index of the class that is answered, ``(n_images,)``: the most probable, or the one of least cost.
+        labels: Index of the answered class, ``(n_images,)``: the most probable, or the one of lowest cost.
         sets: Which classes are in each image's set, ``(n_images, n_classes)``; None without such a rule.
-        answered: Whether the label is to be relied upon, ``(n_images,)``.
-        reasons: Why not, ``(n_images,)``; empty texts where it is.
+        answered: Whether the label is given as an answer, ``(n_images,)``.
+        reasons: Why it is not, ``(n_images,)``; empty texts if it is.
     """
 
     probabilities: Floats
@@ -52,7 +52,7 @@ class Judged:
         return np.asarray(self.probabilities[np.arange(len(self.labels)), self.labels])
 
     def named_sets(self, class_names: Sequence[str]) -> list[list[str]]:
-        """Return the names of the classes in each image's set; none without such a rule."""
+        """Return the names of the classes in each image's set; empty without a rule for sets."""
         rows = [] if self.sets is None else list(self.sets)
         return [[class_names[index] for index in np.flatnonzero(row).tolist()] for row in rows]
 
@@ -62,14 +62,14 @@ class Rules:
     """When a classifier should not answer, and what it answers.
 
     Attributes:
-        source: Where calibration images came from: ``kept_aside`` from validation, or training images that heads of a
-            cross-fit had not seen.
-        sets: Which classes may be an image's.
-        answering: From which confidence on there is an answer; None: from 0 on.
-        unlike: Which images are unlike those of training; None: none.
-        costs: Of answers by true class, row by row; empty: all mistakes cost the same.
-        limits: Of light, by cause; see ``pictures``.
-        arrays: What ``unlike`` compares with, by name; in a file of their own.
+        source: Origin of the calibration images: ``kept_aside`` from validation, or training images that were held out
+            in a cross-fit.
+        sets: Rule for prediction sets.
+        answering: Rule for the lowest confidence with an answer; None means any confidence.
+        unlike: Rule for images unlike those of training; None means that none are.
+        costs: Costs of answers by true class, row by row; empty means that all mistakes cost the same.
+        limits: Limits of brightness by cause; see ``pictures``.
+        arrays: Fitted state of ``unlike`` by name; stored in a separate file.
     """
 
     source: Source
@@ -78,15 +78,15 @@ class Rules:
     unlike: UnlikeRule | None = None
     costs: tuple[tuple[float, ...], ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
-    # Any: pydantic has no schema of arrays.
+    # Any, because pydantic has no schema for arrays.
     arrays: Mapping[str, Any] = field(default_factory=dict)
 
     def decide(self, probabilities: Floats) -> NDArray[np.int64]:
-        """Return the index of the class that is answered, ``(n_images,)``."""
+        """Return the index of the answered class, ``(n_images,)``."""
         return cheapest(probabilities, np.array(self.costs) if self.costs else None)
 
     def unlike_training(self, features: Floats, logits: Floats) -> Flags:
-        """Return which images are unlike those of training, ``(n_images,)``; none without such a rule."""
+        """Return which images are unlike those of training, ``(n_images,)``; none without a rule for this."""
         if self.unlike is None:
             return np.zeros(len(features), dtype=bool)
         return self.unlike.flags(self.arrays, features, logits)
@@ -99,13 +99,13 @@ class Rules:
         class_names: Sequence[str],
         groups: Sequence[str] = (),
     ) -> Judged:
-        """Return what is said of images.
+        """Return the result of applying the rules to images.
 
         Args:
-            head: Of the classifier.
+            head: Head of the classifier.
             features: ``(n_images, n_features)``.
-            light: Of the pictures, see ``pictures.measure_light``; NaN where it is not known.
-            class_names: In the order of the head's columns.
+            light: Brightness of the pictures, see ``pictures.measure_light``; NaN if unknown.
+            class_names: Class names in the order of the head's columns.
             groups: Name of each image's group, for sets per group.
         """
         logits, leads = head.logits_and_leads(features)
@@ -127,21 +127,21 @@ def write_rules(folder: Path, rules: Rules) -> None:
 
 
 def rules_as_json(rules: Rules) -> dict[str, Any]:
-    """Return all of the rules but the arrays, for people and for JSON."""
+    """Return the rules without the arrays, ready for display and for JSON."""
     found = {one.name: getattr(rules, one.name) for one in fields(rules) if one.name != "arrays"}
     return {name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in found.items()}
 
 
 def read_rules(folder: Path, head: HeadBase, class_names: Sequence[str]) -> Rules | None:
-    """Return a classifier's rules, or None where it has none: it was packaged before there were any, or without.
+    """Return a classifier's rules, or None if it was packaged without, or before rules existed.
 
     Args:
-        folder: Of the classifier.
-        head: Of the classifier.
-        class_names: Of its classes.
+        folder: Folder of the classifier.
+        head: Head of the classifier.
+        class_names: Names of its classes.
 
     Raises:
-        InputError: If they are damaged, or of another classifier.
+        InputError: If they are damaged, or belong to another classifier.
     """
     path = folder / RULES_FILE
     if not path.exists():
@@ -165,7 +165,7 @@ def read_rules(folder: Path, head: HeadBase, class_names: Sequence[str]) -> Rule
 
 
 def _try(rules: Rules, head: HeadBase, class_names: Sequence[str]) -> None:
-    """Let rules judge two images: parts that do not fit each other must not fail in a request."""
+    """Apply rules to two images, so that inconsistent parts fail now and not in a request."""
     n = len(class_names)
     if rules.costs and np.shape(rules.costs) != (n, n):
         raise ValueError(f"costs of shape {np.shape(rules.costs)} for {n} classes")

@@ -13,8 +13,8 @@ from resnet_mlflow.heads.preprocessing import unit_length
 Floats = NDArray[np.floating[Any]]
 Arrays = Mapping[str, NDArray[np.float32]]
 
-# Training images that scores keep: 4 MB of 512 features, and half a millisecond of a request. Sun et al. find that a
-# hundredth of ImageNet serves as well, with a smaller k.
+# Number of training images that scores keep: 4 MB for 512 features, and half a millisecond per request. Sun et al. find
+# that a hundredth of ImageNet works as well, with a smaller k.
 N_KEPT = 2000
 K = 10
 _N_FOR_COVARIANCE = 20_000
@@ -30,8 +30,8 @@ def knn(arrays: Arrays, features: Floats, logits: Floats) -> Floats:
     """Return one minus the cosine to the ``K``-th nearest training image, ``(n_images,)``, in [0, 2].
 
     References:
-        Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3: of features of unit
-        length, half the squared distance.
+        Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3: half the squared
+        distance for features of unit length.
     """
     bank, k = arrays["bank"], min(K, len(arrays["bank"]))
     blocks = [features[rows] for rows in gen_batches(len(features), _BLOCK)]
@@ -40,9 +40,9 @@ def knn(arrays: Arrays, features: Floats, logits: Floats) -> Floats:
 
 
 def fit_mahalanobis(features: Floats, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """Return what whitens the features within classes, ``(n_features, n_features)``, and the whitened class means.
+    """Return the within-class whitening matrix, ``(n_features, n_features)``, and the whitened class means.
 
-    The covariance is shrunk by Ledoit and Wolf's rule, so that fewer images than features give one, too.
+    The covariance is shrunk by Ledoit and Wolf's rule, so that it also exists for fewer images than features.
     """
     from sklearn.covariance import LedoitWolf  # slow to import
 
@@ -83,6 +83,6 @@ def max_softmax(arrays: Arrays, features: Floats, logits: Floats) -> Floats:
 
 
 def _spread(features: Floats, n_most: int) -> Floats:
-    """Return at most so many rows, evenly spread: images come class by class."""
+    """Return at most ``n_most`` rows, evenly spread, because images are sorted by class."""
     rows = np.linspace(0, len(features) - 1, min(n_most, len(features))).round().astype(np.int64)
     return np.asarray(features[rows])

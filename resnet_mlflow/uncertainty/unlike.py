@@ -17,12 +17,12 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class UnlikeRule:
-    """From which score on an image is unlike the training images.
+    """The score above which an image is unlike the training images.
 
     Attributes:
         score: Name of a row of ``OOD_SCORES``.
-        keep: Share of calibration images that are not.
-        threshold: Images with a higher score are.
+        keep: Share of calibration images that are kept.
+        threshold: Images with a higher score are unlike.
     """
 
     score: str
@@ -35,17 +35,17 @@ class UnlikeRule:
 
 
 def fit_score(name: str, features: Floats, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """Return what a score keeps of the training images, by name."""
+    """Return a score's fitted state from the training images, by name."""
     row = OOD_SCORES.find(name)
     return dict(load(row.fit)(features, labels)) if row.fit else {}
 
 
 def score_images(name: str, arrays: Arrays, features: Floats, logits: Floats) -> Floats:
-    """Return a score of each image, ``(n_images,)``: the higher, the less like the training images.
+    """Return a score of each image, ``(n_images,)``; higher means less like the training images.
 
     Args:
-        name: Of a row of ``OOD_SCORES``.
-        arrays: From ``fit_score``.
+        name: Name of a row of ``OOD_SCORES``.
+        arrays: Result of ``fit_score``.
         features: ``(n_images, n_features)``.
         logits: ``(n_images, n_classes)``.
     """
@@ -54,11 +54,11 @@ def score_images(name: str, arrays: Arrays, features: Floats, logits: Floats) ->
 
 
 def fit_unlike(name: str, scores: Floats, keep: float) -> UnlikeRule:
-    """Return the rule whose threshold keeps a share of the calibration images.
+    """Return the rule with the threshold that keeps a share of the calibration images.
 
     Args:
-        name: Of the score.
-        scores: Of calibration images, which the score does not know, ``(n_images,)``.
-        keep: In (0, 1].
+        name: Name of the score.
+        scores: Scores of calibration images, which were not used to fit the score, ``(n_images,)``.
+        keep: Share to keep, in (0, 1].
     """
     return UnlikeRule(name, keep, float(np.quantile(scores, keep, method="higher")))

@@ -1,4 +1,4 @@
-"""What a worker of this machine does first: Dask imports this module in it."""
+"""First steps of a worker on this machine: Dask imports this module in it."""
 
 from resnet_mlflow.process import become_worker, quiet_libraries
 

@@ -1,4 +1,4 @@
-"""Dask workers: started here for the time of a study, or those of a scheduler that is there."""
+"""Dask workers: started here for the duration of a study, or those of an existing scheduler."""
 
 import logging
 import os
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10
 START_TIMEOUT_S = 120
-# A part that nobody's fault ends may be begun again so often, each time on another worker or after a restart.
+# Maximum restarts of a part that ended through no fault of its own, each on another worker or after a restart.
 MOST_RESTARTS = 20
-# A worker that gives no sign for so long is given up, and its parts go to others.
+# A worker without a sign of life for this long is abandoned, and its parts go to others.
 SILENT_S = 60
-# The last is read by joblib, and through it by ``n_cores``.
+# The last one is read by joblib, and through it by ``n_cores``.
 CORES = (*THREAD_VARIABLES, "LOKY_MAX_CPU_COUNT")
 GPU = "GPU"
 _SETTINGS = {
-    # In a daemon joblib falls back to threads, and daal4py with it to all cores.
+    # In a daemon process joblib falls back to threads, and daal4py then to all cores.
     "distributed.worker.daemon": False,
-    # Dask would set others in this process too, for the workers that it starts; ours get them by ``env``, which comes
-    # after Dask has begun to log.
+    # Dask would also set its own in this process, for the workers that it starts; ours get them from ``env``, which
+    # takes effect after Dask has started to log.
     "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "warning"},
     # Samples the stack a hundred times a second, for a dashboard that workers of this machine do not have.
     "distributed.worker.profile.enabled": False,
@@ -41,9 +41,9 @@ _SETTINGS = {
 
 
 def own_share_of_cores() -> AbstractContextManager[object]:
-    """Limit the threads of linear algebra, in a worker, to the cores that it was given.
+    """Limit the threads of linear algebra in a worker to its share of cores.
 
-    Dask imports NumPy, and with it its linear algebra, before a worker has its environment.
+    Dask imports NumPy, and thus its linear algebra libraries, before a worker has its environment.
     """
     from threadpoolctl import threadpool_limits
 
@@ -56,11 +56,11 @@ def own_share_of_cores() -> AbstractContextManager[object]:
 def open_workers(n_workers: int, scheduler: str) -> Iterator["Client"]:
     """Yield a client of Dask workers: ``n_workers`` of this machine, or those of the scheduler at an address.
 
-    Workers of this machine listen on loopback, have a share of the cores each, and end when left.
+    Workers on this machine listen on loopback, each have a share of the cores, and end with the block.
 
     Args:
-        n_workers: Processes to start here; read where there is no address.
-        scheduler: Such as ``tcp://host:8786``; ``tls://`` takes certificates from Dask's own configuration.
+        n_workers: Number of processes to start here; used only without an address.
+        scheduler: For example ``tcp://host:8786``; ``tls://`` takes certificates from Dask's own configuration.
 
     Raises:
         InputError: If no scheduler or no worker answers.
@@ -115,7 +115,7 @@ def _start(n_workers: int) -> Iterator["Client"]:
 
 def _worker_options(number: int, n_workers: int, folder: str) -> dict[str, Any]:
     share = str(max(1, n_cores() // n_workers))
-    # Python of this process, whatever the working folder holds: what it imported is what workers import.
+    # The import path of this process, whatever is in the working folder: workers must import the same code.
     environment = dict.fromkeys(CORES, share) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     has_gpu = number < n_gpus()
     if n_gpus():

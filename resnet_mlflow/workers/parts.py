@@ -1,4 +1,4 @@
-"""Parts of a piece of work, given to Dask workers, and their answers as they come."""
+"""Gives parts of a piece of work to Dask workers, and yields their answers as they arrive."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker does at a time.
+    """A piece of work for one worker.
 
     Attributes:
-        key: Stands for what is done: parts of equal keys are done once.
-        content: What the worker receives: small plain values, such as a configuration.
-        after: Keys of parts that must have ended before.
-        priority: Of those that can begin, parts of higher numbers do: long ones, so that none remain alone at the end.
-        needs_gpu: Whether only a worker with a GPU can do it, where there are such workers.
+        key: Identifies the work: parts with equal keys are done once.
+        content: Data for the worker: small plain values, such as a configuration.
+        after: Keys of parts that must end first.
+        priority: Of the parts that can start, those with higher numbers start first: long ones, so that none are left
+            alone at the end.
+        needs_gpu: Whether it must run on a worker with a GPU, if there are any.
     """
 
     key: str
@@ -37,13 +38,13 @@ def do_parts(
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield key and answer of each part as it ends.
 
-    A part whose worker dies, hangs or leaves is done again by another. One that cannot be done so answers
+    If a worker dies, hangs or leaves, another worker repeats its part. A part that cannot be completed has the answer
     ``{"failed": reason}``.
 
     Args:
-        client: Of the workers.
-        function: Called with a part's content, and with the answers of those that it comes after, which it may ignore.
-        parts: In an order in which each comes after those it names.
+        client: Client of the workers.
+        function: Called with a part's content and with the answers of the parts in ``after``, which it may ignore.
+        parts: Parts in an order in which each follows the parts in its ``after``.
     """
     futures: dict[str, Any] = {}
     for part in parts:
