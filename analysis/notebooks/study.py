@@ -31,7 +31,7 @@ runs.frame.groupby(["stage", "status"]).size()
 # What makes these runs hard to compare:
 
 # %%
-list(runs.warnings)
+print("\n".join(f"- {warning}" for warning in runs.warnings))
 
 # %%
 show("heads", runs.frame)
