@@ -177,11 +177,12 @@ def slice_of(box: Bbox, height: int, margin: int) -> tuple[slice, slice]:
     return rows, slice(int(box.x0) - margin, int(box.x1) + margin)
 
 
-def ink_of(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Return the ink on a region's commonest colour, and the row and column of its centre."""
+def ink_of(pixels: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the ink on a region's commonest colour, row and column of its centre, and how far rows spread."""
     ink = np.abs(pixels.astype(float) - np.median(pixels, axis=(0, 1))).mean(axis=2)
     rows, columns = np.indices(ink.shape)
-    return ink.sum(), (rows * ink).sum() / ink.sum(), (columns * ink).sum() / ink.sum()
+    row = np.average(rows, weights=ink)
+    return ink.sum(), row, np.average(columns, weights=ink), np.sqrt(np.average((rows - row) ** 2, weights=ink))
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, 10, 20, 21])
@@ -198,10 +199,10 @@ def test_write_confusion_matrix_gives_the_picture_of_the_figure(tmp_path: Path, 
         for text, box in zip(texts, boxes_of(texts), strict=True):
             place = slice_of(box, len(pixels), 4)
             elsewhere[place] = False
-            (ink, row, column), (other, y, x) = ink_of(pixels[place]), ink_of(expected[place])
+            (ink, row, column, spread), (other, y, x, height) = ink_of(pixels[place]), ink_of(expected[place])
             assert ink == pytest.approx(other, rel=0.1), text
-            assert row == pytest.approx(y, abs=3.5), text
-            assert column == pytest.approx(x, abs=2), text
+            assert (row, column) == (pytest.approx(y, abs=3.5), pytest.approx(x, abs=2)), text
+            assert spread == pytest.approx(height, abs=1), text
         # A cell's edge may be a pixel beside the figure's.
         shifts = itertools.product((0, -1, 1), repeat=2)
         differences = [np.abs(pixels - np.roll(expected, shift, axis=(0, 1))).max(axis=2) for shift in shifts]
