@@ -4,6 +4,7 @@ Every run of a study writes some of them, and matplotlib takes several times as 
 """
 
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -46,9 +47,14 @@ class Text(NamedTuple):
         """The anchor's pixel: between two of them, every stroke would blur."""
         return round(self.x), round(self.y)
 
+    @property
+    def font(self) -> ImageFont.FreeTypeFont:
+        """Of its size, with a layout fit for its letters."""
+        return _font(self.points, any(unicodedata.bidirectional(letter) in ("R", "AL", "NSM") for letter in self.text))
+
     def box(self) -> tuple[float, float, float, float]:
         """Return left, top, right and bottom of its ink, in pixels."""
-        left, top, right, bottom = _font(self.points).getbbox(self.text, anchor=self.anchor)
+        left, top, right, bottom = self.font.getbbox(self.text, anchor=self.anchor)
         x, y = self.place
         return x + left, y + top, x + right, y + bottom
 
@@ -82,7 +88,7 @@ def write_texts(page: Image.Image, texts: Iterable[Text]) -> None:
     """Write lines of text on a page."""
     pen = ImageDraw.Draw(page)
     for text in texts:
-        pen.text(text.place, text.text, text.colour, _font(text.points), text.anchor)
+        pen.text(text.place, text.text, text.colour, text.font, text.anchor)
 
 
 def write_png(page: Image.Image, path: Path) -> None:
@@ -116,5 +122,8 @@ def font_file() -> str:
 
 
 @lru_cache(maxsize=8)
-def _font(points: float) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(font_file(), pixels_of(points))
+def _font(points: float, is_shaped: bool) -> ImageFont.FreeTypeFont:
+    # Basic layout spaces letters as evenly as matplotlib does. Only Pillow's other one, which it takes by itself where
+    # it has the library, joins letters, turns lines that run from right to left, and puts marks on their letters.
+    layout = None if is_shaped else ImageFont.Layout.BASIC
+    return ImageFont.truetype(font_file(), pixels_of(points), layout_engine=layout)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from resnet_mlflow.data.png import check_filled, read_chunks
 from resnet_mlflow.evaluation.canvas import Page, Text, Tile, write_png, write_texts
@@ -24,7 +24,7 @@ def test_write_png_gives_the_pixels_back(tmp_path: Path, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("anchor", ["ls", "mm", "ms"])
-@pytest.mark.parametrize("text", ["gj_Ä", "12345", "$x_{$", "cat  →  dog", "金魚 \ue000"])
+@pytest.mark.parametrize("text", ["gj_Ä", "12345", "$x_{$", "cat  →  dog", "金魚 \ue000", "e\u0301", "عורב"])
 def test_text_keeps_to_its_box(text: str, anchor: str) -> None:
     page = Image.new("RGB", (300, 100), "white")
     line = Text(100.4, 50.6, text, 12, anchor=anchor)
@@ -35,6 +35,15 @@ def test_text_keeps_to_its_box(text: str, anchor: str) -> None:
     assert (left - 1 <= ink[0], top - 1 <= ink[1], right + 1 >= ink[2], bottom + 1 >= ink[3]) == (True,) * 4
     assert ink == pytest.approx((left, top, right, bottom), abs=3)
     assert ink[0] == pytest.approx(100 if anchor == "ls" else 100 - (right - left) / 2, abs=3)
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="Pillow cannot join letters here")
+def test_text_joins_arabic_letters_from_right_to_left() -> None:
+    joined, apart = (Text(0, 0, joint.join("ببب"), 12).box() for joint in ("", "\u200c"))
+    assert joined[2] < 0.9 * apart[2]
+    page = Image.new("RGB", (200, 40), "white")
+    write_texts(page, [Text(10, 30, "بببL", 12)])
+    assert np.asarray(page)[10:20, 10:24].min() < 100  # the tall letter ends the line, hence on the left
 
 
 def test_page_has_tiles_and_texts_on_white() -> None:
