@@ -2,39 +2,68 @@
 
 All are ``matplotlib.figure.Figure`` objects on the Agg canvas, without pyplot's global state, about 900 pixels wide,
 which is the width of MLflow's artifact view. Margins are computed from text sizes, because a layout engine draws
-everything twice. matplotlib takes most of a second to import, so functions import it.
+everything twice. matplotlib takes most of a second to import, so functions import it. Pillow draws the figures that
+every run of a study writes: they look the same and take a fraction of the time.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from resnet_mlflow.evaluation.canvas import DPI, TITLE_GAP, Text, font_file, pixels_of, write_png, write_texts
 from resnet_mlflow.evaluation.scores import confused_pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, PowerNorm
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
     from resnet_mlflow.training.loop import EpochResult
 
-DPI = 110
 WIDTH_INCHES = 8.2
 TEXT_POINTS = 8.0
+TITLE_POINTS = 11.0
 # Blue and orange of Okabe and Ito (2008), distinguishable with all common forms of colour blindness.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 MAX_NUMBERED_CLASSES = 20
 MAX_NAME_LENGTH = 18
 # With more, cells would be smaller than two pixels: neighbours are then pooled.
 MAX_CELLS = 300
-_DRAWING = Lock()  # for frames that are reused
+_LINE_SPACING = 1.2  # from baseline to baseline, in sizes of the font: matplotlib's default
+_DRAWING = Lock()  # by matplotlib: text is measured in two steps, by a font that threads share
+
+
+class _Count(NamedTuple):
+    """What stands in a cell of a confusion matrix."""
+
+    row: int
+    column: int
+    lines: list[str]
+    points: float
+    colour: str
+
+
+class _Frame(NamedTuple):
+    """A confusion matrix without what depends on its counts.
+
+    Attributes:
+        page: With axes, names and colour bar; black where the cells go.
+        box: Left, top, right and bottom of the cells, in pixels.
+        mask: Of the size of ``box``: where cells cover the page, which is not where its spines are.
+    """
+
+    page: Image.Image
+    box: tuple[int, int, int, int]
+    mask: Image.Image
 
 
 def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[str]) -> "Figure":
@@ -68,7 +97,7 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
     axes.set_xticks(named, shown, parse_math=False, rotation=90 if turned else 0)
     axes.tick_params(length=2, labelsize=TEXT_POINTS)
     axes.set(xlabel="prediction", ylabel="label")
-    axes.set_title(_title(confusion), fontsize=11)
+    axes.set_title(_title(confusion), fontsize=TITLE_POINTS, pad=TITLE_GAP)
     if n_classes <= MAX_NUMBERED_CLASSES:
         _write_counts(axes, confusion, shares)
     for i, line in enumerate(listed):
@@ -82,58 +111,68 @@ def confusion_matrix_figure(confusion: NDArray[np.int64], class_names: Sequence[
 def write_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names: Sequence[str]) -> None:
     """Write ``confusion_matrix_figure`` as a PNG file.
 
-    Up to 20 classes, axes and names are drawn once for all matrices of the same classes: a study writes two per run,
-    and drawing everything takes five times as long.
+    Up to 20 classes, matplotlib draws axes and names once for all matrices of the same classes, and Pillow the rest: a
+    study writes two matrices per run, and drawing everything takes several times as long. Threads may call this.
 
     Args:
         path: The file.
         confusion: Counts, rows are labels, ``(n_classes, n_classes)``.
         class_names: ``n_classes`` names.
     """
-    if len(confusion) > MAX_NUMBERED_CLASSES:
-        save_png(confusion_matrix_figure(confusion, class_names), path)
-        return
+    if len(confusion) <= MAX_NUMBERED_CLASSES:
+        page = _filled_frame(confusion, class_names)
+    else:
+        with _DRAWING:
+            page = _page_of(confusion_matrix_figure(confusion, class_names))
+    write_png(page, path)
+
+
+def _filled_frame(confusion: NDArray[np.int64], class_names: Sequence[str]) -> Image.Image:
     with _DRAWING:
-        figure, background = _drawn_frame(tuple(class_names))
-        axes = figure.axes[0]
-        (image,) = axes.get_images()
-        shares = _shares(confusion)
-        image.set_data(shares)
-        for text in list(axes.texts):
-            text.remove()
-        _write_counts(axes, confusion, shares)
-        axes.set_title(_title(confusion), fontsize=11)
-        figure.canvas.restore_region(background)  # type: ignore[attr-defined]
-        for artist in (image, *axes.spines.values(), *axes.texts, axes.title):
-            artist.set_visible(True)
-            axes.draw_artist(artist)
-        _write_pixels(figure, path)
+        frame = _drawn_frame(tuple(class_names))
+    shares = _shares(confusion)
+    colours, norm = _colouring(len(shares))
+    cells = Image.fromarray(colours(norm(shares), bytes=True)[..., :3])
+    page = frame.page.copy()
+    page.paste(cells.resize(frame.mask.size, Image.Resampling.NEAREST), frame.box, frame.mask)
+    write_texts(page, _matrix_texts(frame.box, confusion, shares))
+    return page
 
 
 @lru_cache(maxsize=2)
-def _drawn_frame(class_names: tuple[str, ...]) -> tuple["Figure", Any]:
-    """Return a figure for some classes, and its image without the parts that depend on the counts."""
-    n_classes = len(class_names)
-    figure = confusion_matrix_figure(np.eye(n_classes, dtype=np.int64), class_names)
+def _drawn_frame(class_names: tuple[str, ...]) -> _Frame:
+    figure = confusion_matrix_figure(np.eye(len(class_names), dtype=np.int64), class_names)
     axes = figure.axes[0]
-    for artist in (*axes.get_images(), *axes.spines.values(), *axes.texts, axes.title):
+    for artist in (*axes.get_images(), *axes.texts, axes.title):
         artist.set_visible(False)
+    page = _page_of(figure)
+    edges = axes.get_window_extent()
+    left, right = (math.floor(edge + 0.5) for edge in (edges.x0, edges.x1))  # as matplotlib rounds them
+    top, bottom = (math.floor(page.height - edge + 0.5) for edge in (edges.y1, edges.y0))
+    box = (left, top, right, bottom)
+    mask = page.crop(box).convert("L")
+    page.paste("black", box)  # where spines shine through
+    return _Frame(page, box, mask)
+
+
+def _matrix_texts(
+    box: tuple[int, int, int, int], confusion: NDArray[np.int64], shares: NDArray[np.float64]
+) -> Iterator[Text]:
+    """Yield the title and the numbers in the cells."""
+    left, top, right, bottom = box
+    yield Text((left + right) / 2, top - pixels_of(TITLE_GAP), _title(confusion), TITLE_POINTS, anchor="ms")
+    width, height = (right - left) / len(confusion), (bottom - top) / len(confusion)
+    for count in _counts(confusion, shares):
+        x, y = left + (count.column + 0.5) * width, top + (count.row + 0.5) * height
+        spacing = _LINE_SPACING * pixels_of(count.points)
+        for i, line in enumerate(count.lines):
+            yield Text(x, y + (i - (len(count.lines) - 1) / 2) * spacing, line, count.points, count.colour, "mm")
+
+
+def _page_of(figure: "Figure") -> Image.Image:
     figure.canvas.draw()
-    return figure, figure.canvas.copy_from_bbox(figure.bbox)  # type: ignore[attr-defined]
-
-
-def save_png(figure: "Figure", path: Path) -> None:
-    """Draw a figure and write it as a PNG file, which takes half of ``savefig``'s time."""
-    figure.canvas.draw()
-    _write_pixels(figure, path)
-
-
-def _write_pixels(figure: "Figure", path: Path) -> None:
-    from PIL import Image
-
     pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
-    # Maximum compression would make them a tenth smaller and take three times as long.
-    Image.fromarray(pixels[..., :3]).save(path, compress_level=1)
+    return Image.fromarray(pixels[..., :3])
 
 
 def _title(confusion: NDArray[np.int64]) -> str:
@@ -147,18 +186,23 @@ def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0))
 
 
-def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+def _colouring(n_classes: int) -> "tuple[Colormap, PowerNorm]":
+    """Return which colour a share has."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
-    n_classes, shares = len(confusion), _shares(confusion)
-    colours = colormaps["Blues"].with_extremes(bad="#dddddd")
     # Small cells need a steeper root than the square root for the same visibility.
     gamma = 0.5 if n_classes <= MAX_NUMBERED_CLASSES else 0.33
+    return colormaps["Blues"].with_extremes(bad="#dddddd"), PowerNorm(gamma, 0, 1)
+
+
+def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    n_classes, shares = len(confusion), _shares(confusion)
+    colours, norm = _colouring(n_classes)
     extent = (-0.5, n_classes - 0.5, n_classes - 0.5, -0.5)
     image = axes.imshow(
         pool_largest(shares, math.ceil(n_classes / MAX_CELLS)),
-        cmap=colours, norm=PowerNorm(gamma, 0, 1), extent=extent, interpolation="nearest", aspect="auto",
+        cmap=colours, norm=norm, extent=extent, interpolation="nearest", aspect="auto",
     )  # fmt: skip
     box = axes.get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((box.x1 + 0.015, box.y0, 0.02, box.height)))
@@ -169,15 +213,19 @@ def _draw_shares(figure: "Figure", axes: "Axes", confusion: NDArray[np.int64]) -
     return shares
 
 
-def _write_counts(axes: "Axes", confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+def _counts(confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> Iterator[_Count]:
     n_classes = len(confusion)
-    size = 12 if n_classes <= 5 else 9 if n_classes <= 10 else 7
-    for row, column in zip(*np.nonzero(confusion), strict=True):
-        count = int(confusion[row, column])
+    points = 12 if n_classes <= 5 else 9 if n_classes <= 10 else 7
+    for row, column in np.argwhere(confusion).tolist():
+        count, share = int(confusion[row, column]), shares[row, column]
         number = f"{count / 1000:.0f}k" if count >= 10_000 and n_classes > 10 else f"{count}"
-        text = f"{number}\n{shares[row, column]:.1%}" if n_classes <= 5 else number
-        colour = "white" if shares[row, column] > 0.3 else "black"  # the colour map is dark from there on
-        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+        lines = [number, f"{share:.1%}"] if n_classes <= 5 else [number]
+        yield _Count(row, column, lines, points, "white" if share > 0.3 else "black")  # colours are dark from there on
+
+
+def _write_counts(axes: "Axes", confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for row, column, lines, points, colour in _counts(confusion, shares):
+        axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=points, color=colour)
 
 
 def _list_confusions(confusion: NDArray[np.int64], names: Sequence[str], n_pairs: int = 8) -> list[str]:
@@ -219,7 +267,7 @@ def learning_curves_figure(history: "Sequence[EpochResult]") -> "Figure":
     message = "no epoch improved the validation accuracy"
     if best:
         message = f"best epoch {best.epoch}: validation accuracy {best.val_metrics.get('accuracy', math.nan):.1%}"
-    figure.text(0.5, 0.93, message, ha="center", fontsize=11)
+    figure.text(0.5, 0.93, message, ha="center", fontsize=TITLE_POINTS)
     return figure
 
 
@@ -233,8 +281,7 @@ def display_name(name: str, index: int, length: int = MAX_NAME_LENGTH, mark: str
         >>> display_name("American Staffordshire terrier", 3), display_name("金魚", 4)
         ('American…e terrier', '#4')
     """
-    has_glyphs = name.isprintable() and all(_font().get_char_index(ord(character)) for character in name)
-    if not has_glyphs or not name or name != name.strip():
+    if not all(map(has_glyph, name)) or not name or name != name.strip():
         return f"{mark}{index}"
     if len(name) <= length:
         return name
@@ -286,12 +333,16 @@ def pool_largest(matrix: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     return np.asarray(np.fmax.reduceat(np.fmax.reduceat(matrix, starts, axis=0), starts, axis=1))
 
 
+def has_glyph(character: str) -> bool:
+    """Return whether a character can be shown: not if it is for control, or the font lacks it."""
+    return character.isprintable() and _font().get_char_index(ord(character)) > 0
+
+
 @lru_cache(maxsize=1)
 def _font() -> "FT2Font":
-    from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
-    font = FT2Font(font_manager.findfont("DejaVu Sans"))
+    font = FT2Font(font_file())
     font.set_size(TEXT_POINTS, DPI)
     return font
 

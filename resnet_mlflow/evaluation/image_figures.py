@@ -1,4 +1,7 @@
-"""Figures with images that runs log, as tiles on one page: confused pairs and attention maps."""
+"""Figures with images that runs log, as tiles on one page: confused pairs and attention maps.
+
+Pillow draws the former, which every run writes, and matplotlib the latter.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,8 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from resnet_mlflow.evaluation.figures import BLUE, GREY, ORANGE, TEXT_POINTS, WIDTH_INCHES, display_names, new_figure
+from resnet_mlflow.evaluation.canvas import DPI, TITLE_GAP, Page, Text, Tile, pixels_of
+from resnet_mlflow.evaluation.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    TEXT_POINTS,
+    TITLE_POINTS,
+    WIDTH_INCHES,
+    display_names,
+    has_glyph,
+    new_figure,
+)
 from resnet_mlflow.evaluation.scores import Evaluation, confused_pairs
 
 if TYPE_CHECKING:
@@ -16,17 +31,18 @@ if TYPE_CHECKING:
 
 # Height of a line of tiles with its text, in tile widths.
 LINE_HEIGHT = 1.45
+MARGIN_INCHES, TITLE_INCHES = 0.15, 0.3
 
 
-def confused_pairs_figure(
+def confused_pairs_page(
     evaluation: Evaluation,
     read_image: Callable[[int], NDArray[np.uint8]],
     paths: Sequence[str] = (),
     *,
     n_pairs: int = 5,
     n_images: int = 6,
-) -> "Figure":
-    """Return a figure of the most common confusions, one line of images per pair, the most confident mistakes first.
+) -> Page:
+    """Return a page of the most common confusions, one line of images per pair, the most confident mistakes first.
 
     Args:
         evaluation: Scored items; its rows are the arguments of ``read_image``.
@@ -37,24 +53,36 @@ def confused_pairs_figure(
     """
     pairs = confused_pairs(evaluation.confusion, n_pairs)
     names = display_names(evaluation.class_names, 30)
-    figure, axes = _tile_axes(n_images, len(pairs) or 0.3)
+    width, height = (round(inches * DPI) for inches in _page_inches(n_images, len(pairs) or 0.3))
+    unit, left, top = _tile_inches(n_images) * DPI, MARGIN_INCHES * DPI, (MARGIN_INCHES + TITLE_INCHES) * DPI
     heading = "Most common confusions, label → prediction; p is the probability of the wrong class"
-    axes.set_title(heading, loc="left", fontsize=11, y=1)  # without y, matplotlib measures every tick to place it
+    tiles, texts = [], [Text(left, top - pixels_of(TITLE_GAP), heading, TITLE_POINTS)]
     if not pairs:
-        axes.text(0, 0.3, f"No confusions: all {len(evaluation.labels):,} images are correct.", fontsize=11)
+        message = f"No confusions: all {len(evaluation.labels):,} images are correct."
+        texts.append(Text(left, top + 0.3 * unit, message, TITLE_POINTS))
     for line, (label, prediction, count) in enumerate(pairs):
-        y = line * LINE_HEIGHT
+        y = top + line * LINE_HEIGHT * unit
         of = int(evaluation.confusion[label].sum())
         title = f"{names[label]}  →  {names[prediction]}:  {count:,} of {of:,} ({count / of:.1%})"
-        axes.text(0, y + 0.17, title, fontsize=TEXT_POINTS + 2, parse_math=False)
+        texts.append(Text(left, y + 0.17 * unit, title, TEXT_POINTS + 2))
         rows = np.flatnonzero((evaluation.labels == label) & (evaluation.predictions == prediction))
         sure = np.argsort(-evaluation.probabilities[rows, prediction], kind="stable")
-        for column, row in enumerate(rows[sure][:n_images]):
-            _draw_tile(axes, read_image(int(row)), column, y + 0.24, 0.97)
+        for column, row in enumerate(rows[sure][:n_images].tolist()):
+            x = left + column * unit
+            tiles.append(_tile(read_image(row), x, y + 0.24 * unit, 0.97 * unit))
             probability = f"p = {evaluation.probabilities[row, prediction]:.2f}"
-            message = f"{probability}  {file_name(paths[row], 11)}" if paths else probability
-            axes.text(column, y + 1.33, message.rstrip(), fontsize=TEXT_POINTS, color=GREY, parse_math=False)
-    return figure
+            message = _fitting(probability, paths[row], 0.97 * unit) if paths else probability
+            texts.append(Text(x, y + 1.33 * unit, message, TEXT_POINTS, GREY))
+    return Page(width, height, tiles, texts)
+
+
+def _fitting(probability: str, path: str, width: float, n_characters: int = 11) -> str:
+    """Return a probability and as much of a file's name as fits beside it."""
+    for n_kept in range(n_characters, 1, -1):
+        message = f"{probability}  {file_name(path, n_kept)}".rstrip()
+        if Text(0, 0, message, TEXT_POINTS).box()[2] <= width:
+            return message
+    return probability
 
 
 def attention_figure(
@@ -76,7 +104,7 @@ def attention_figure(
     names = display_names(evaluation.class_names, 22)
     n_columns = 3
     figure, axes = _tile_axes(2 * n_columns, max(1, math.ceil(len(rows) / n_columns)))
-    axes.set_title("Grad-CAM of the predicted class: yellow supports it most", loc="left", fontsize=11)
+    axes.set_title("Grad-CAM of the predicted class: yellow supports it most", loc="left", fontsize=TITLE_POINTS)
     for i, (row, image, heat) in enumerate(zip(rows, images, maps, strict=True)):
         x, y = 2 * (i % n_columns), (i // n_columns) * LINE_HEIGHT
         label, prediction = evaluation.labels[row], evaluation.predictions[row]
@@ -100,7 +128,7 @@ def map_figure(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]], title:
         title: Shown above them: the predicted class.
     """
     figure, axes = _tile_axes(2, 1)
-    axes.set_title(f"Grad-CAM: {title}", loc="left", fontsize=11, parse_math=False)
+    axes.set_title(f"Grad-CAM: {title}", loc="left", fontsize=TITLE_POINTS, parse_math=False)
     _draw_tile(axes, image, 0, 0.05, 0.96)
     _draw_tile(axes, _under(image, heat), 1, 0.05, 0.96)
     return figure
@@ -118,30 +146,60 @@ def _under(image: NDArray[np.uint8], heat: NDArray[np.floating[Any]]) -> NDArray
 def file_name(path: str, n_characters: int) -> str:
     """Return a file's name without its folder, for a figure; long names keep their end, which distinguishes files.
 
+    Characters that a figure cannot show become question marks.
+
     Example:
         >>> file_name("crow/photo_of_a_crow_0001.jpg", 12)
         '…ow_0001.jpg'
     """
-    name = "".join(character if character.isprintable() else "?" for character in path.rpartition("/")[2])
+    name = "".join(character if has_glyph(character) else "?" for character in path.rpartition("/")[2])
     return name if len(name) <= n_characters else f"…{name[1 - n_characters :]}"
+
+
+def _tile_inches(n_columns: int) -> float:
+    return (WIDTH_INCHES - 2 * MARGIN_INCHES) / n_columns
+
+
+def _page_inches(n_columns: int, n_lines: float) -> tuple[float, float]:
+    """Return width and height of a page of tiles below its title."""
+    return WIDTH_INCHES, _tile_inches(n_columns) * LINE_HEIGHT * n_lines + 2 * MARGIN_INCHES + TITLE_INCHES
 
 
 def _tile_axes(n_columns: int, n_lines: float) -> tuple["Figure", "Axes"]:
     """Return a page of square tiles, one unit wide, counted from the top left; one Axes per tile would be slow."""
-    margin, title = 0.15, 0.3
-    height = (WIDTH_INCHES - 2 * margin) / n_columns * LINE_HEIGHT * n_lines
-    total = height + 2 * margin + title
-    figure = new_figure(total)
-    box = (margin / WIDTH_INCHES, margin / total, 1 - 2 * margin / WIDTH_INCHES, height / total)
+    width, height = _page_inches(n_columns, n_lines)
+    figure = new_figure(height)
+    share = 1 - (2 * MARGIN_INCHES + TITLE_INCHES) / height
+    box = (MARGIN_INCHES / width, MARGIN_INCHES / height, 1 - 2 * MARGIN_INCHES / width, share)
     axes = figure.add_axes(box, xlim=(0, n_columns), ylim=(LINE_HEIGHT * n_lines, 0))
     axes.set_axis_off()
     return figure, axes
 
 
 def _draw_tile(axes: "Axes", image: NDArray[np.uint8], x: float, y: float, side: float) -> None:
-    longer = max(image.shape[:2])
-    h, w = (side * pixels / longer for pixels in image.shape[:2])
-    x, y = x + (side - w) / 2, y + (side - h) / 2
-    # Pixels of tiny images stay square; large images are averaged down.
-    smoothing = "nearest" if longer <= 96 else "antialiased"
+    x, y, w, h = _centred(image, x, y, side)
+    smoothing = "nearest" if _is_tiny(image) else "antialiased"
     axes.imshow(image, "gray", vmin=0, vmax=255, extent=(x, x + w, y + h, y), interpolation=smoothing, aspect="auto")
+
+
+def _tile(image: NDArray[np.uint8], x: float, y: float, side: float) -> Tile:
+    x, y, w, h = _centred(image, x, y, side)
+    size = max(1, round(w)), max(1, round(h))
+    picture = Image.fromarray(image)
+    if _is_tiny(image):
+        shown = picture.resize(size, Image.Resampling.NEAREST)
+    else:
+        # Of large pictures, whole blocks of pixels are averaged first, which saves most of the time.
+        shown = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)
+    return Tile(round(x), round(y), shown)
+
+
+def _is_tiny(image: NDArray[np.uint8]) -> bool:
+    """Return whether an image's pixels stay squares; those of larger ones are averaged down."""
+    return bool(max(image.shape[:2]) <= 96)
+
+
+def _centred(image: NDArray[np.uint8], x: float, y: float, side: float) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of an image in the square of that side at ``x`` and ``y``."""
+    h, w = (side * pixels / max(image.shape[:2]) for pixels in image.shape[:2])
+    return x + (side - w) / 2, y + (side - h) / 2, w, h

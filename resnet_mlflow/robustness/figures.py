@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_mlflow.evaluation.canvas import DPI
 from resnet_mlflow.evaluation.figures import (
     BLUE,
-    DPI,
     GREY,
     ORANGE,
     TEXT_POINTS,

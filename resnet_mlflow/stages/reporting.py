@@ -11,8 +11,9 @@ import numpy as np
 
 from resnet_mlflow.config import CalibrationConfig
 from resnet_mlflow.csv_text import csv_of
-from resnet_mlflow.evaluation.figures import save_png, write_confusion_matrix
-from resnet_mlflow.evaluation.image_figures import confused_pairs_figure
+from resnet_mlflow.evaluation.canvas import write_png
+from resnet_mlflow.evaluation.figures import write_confusion_matrix
+from resnet_mlflow.evaluation.image_figures import confused_pairs_page
 from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes_table, worst_rows
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
@@ -213,8 +214,8 @@ def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) 
 def _write_mistakes(folder: Path, title: str, evaluation: Evaluation, items: Items) -> None:
     """Write the figure of confused pairs, and the worst mistakes as a page, as Parquet and as CSV."""
     (folder / "figures").mkdir(parents=True)
-    figure = confused_pairs_figure(evaluation, items.read_image, items.named)
-    save_png(figure, folder / "figures" / "confused_pairs.png")
+    page = confused_pairs_page(evaluation, items.read_image, items.named)
+    write_png(page.draw(), folder / "figures" / "confused_pairs.png")
     table = mistakes_table(evaluation, worst_rows(evaluation), items.read_image, items.paths, items.groups)
     n_wrong = int((evaluation.labels != evaluation.predictions).sum())
     place = folder / "evaluation" / items.split

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_mlflow.evaluation.figures import DPI, TEXT_POINTS, WIDTH_INCHES
+from resnet_mlflow.evaluation.canvas import DPI
+from resnet_mlflow.evaluation.figures import TEXT_POINTS, WIDTH_INCHES
 
 if TYPE_CHECKING:
     import optuna

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from resnet_mlflow.evaluation.canvas import Page, Tile
 from resnet_mlflow.evaluation.figures import (
     confusion_matrix_figure,
     display_name,
@@ -21,7 +23,7 @@ from resnet_mlflow.evaluation.figures import (
     tick_step,
     write_confusion_matrix,
 )
-from resnet_mlflow.evaluation.image_figures import attention_figure, confused_pairs_figure
+from resnet_mlflow.evaluation.image_figures import attention_figure, confused_pairs_page, file_name
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.training.loop import EpochResult
 
@@ -50,10 +52,14 @@ def boxes_of(texts: Sequence[Text]) -> list[Bbox]:
 
 
 def overlapping(texts: Sequence[Text]) -> list[tuple[str, str]]:
-    pairs = itertools.combinations(zip(texts, boxes_of(texts), strict=True), 2)
+    return overlapping_boxes([text.get_text() for text in texts], boxes_of(texts))
+
+
+def overlapping_boxes(names: Sequence[str], boxes: Sequence[Bbox]) -> list[tuple[str, str]]:
+    pairs = itertools.combinations(zip(names, boxes, strict=True), 2)
     # Padded boxes of neighbours may touch by a fraction of a pixel.
     return [
-        (a.get_text(), b.get_text())
+        (a, b)
         for (a, first), (b, second) in pairs
         if (shared := Bbox.intersection(first, second)) is not None and min(shared.width, shared.height) > 1
     ]
@@ -159,14 +165,83 @@ def test_confusion_matrix_figure_survives_names_that_matplotlib_would_trip_over(
     ]  # fmt: skip
 
 
+def written(path: Path, confusion: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    write_confusion_matrix(path, confusion, names)
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def slice_of(box: Bbox, height: int, margin: int) -> tuple[slice, slice]:
+    """Return where a box of a figure is among its pixels, which count from the top."""
+    rows = slice(int(height - box.y1) - margin, int(height - box.y0) + margin)
+    return rows, slice(int(box.x0) - margin, int(box.x1) + margin)
+
+
+def ink_of(pixels: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the ink on a region's commonest colour, row and column of its centre, and how far rows spread."""
+    ink = np.abs(pixels.astype(float) - np.median(pixels, axis=(0, 1))).mean(axis=2)
+    rows, columns = np.indices(ink.shape)
+    row = np.average(rows, weights=ink)
+    return ink.sum(), row, np.average(columns, weights=ink), np.sqrt(np.average((rows - row) ** 2, weights=ink))
+
+
 @pytest.mark.parametrize("n_classes", [2, 5, 10, 20, 21])
-def test_write_confusion_matrix_gives_the_pixels_of_the_figure(tmp_path: Path, n_classes: int) -> None:
-    path, empty = tmp_path / "matrix.png", make_confusion(n_classes, 3)
+def test_write_confusion_matrix_gives_the_picture_of_the_figure(tmp_path: Path, n_classes: int) -> None:
+    empty = make_confusion(n_classes, 3)
     empty[0] = 0
     for confusion in (make_confusion(n_classes, 1), make_confusion(n_classes, 2), empty):
-        write_confusion_matrix(path, confusion, names_of(n_classes))
-        expected = pixels_of(confusion_matrix_figure(confusion, names_of(n_classes)))
-        np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+        pixels = written(tmp_path / "matrix.png", confusion, names_of(n_classes)).astype(int)
+        figure = confusion_matrix_figure(confusion, names_of(n_classes))
+        expected = pixels_of(figure).astype(int)
+        assert pixels.shape == expected.shape
+        texts = [*figure.axes[0].texts, figure.axes[0].title]
+        elsewhere = np.ones(pixels.shape[:2], dtype=bool)
+        for text, box in zip(texts, boxes_of(texts), strict=True):
+            place = slice_of(box, len(pixels), 4)
+            elsewhere[place] = False
+            (ink, row, column, spread), (other, y, x, height) = ink_of(pixels[place]), ink_of(expected[place])
+            assert ink == pytest.approx(other, rel=0.1), text
+            assert (row, column) == (pytest.approx(y, abs=3.5), pytest.approx(x, abs=2)), text
+            assert spread == pytest.approx(height, abs=1), text
+        # A cell's edge may be a pixel beside the figure's.
+        shifts = itertools.product((0, -1, 1), repeat=2)
+        differences = [np.abs(pixels - np.roll(expected, shift, axis=(0, 1))).max(axis=2) for shift in shifts]
+        assert (differences[0][elsewhere] > 2).mean() < 0.02
+        assert np.min(differences, axis=0)[elsewhere].max() <= 2
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 20])
+def test_write_confusion_matrix_keeps_spines(tmp_path: Path, n_classes: int) -> None:
+    full = np.full((n_classes, n_classes), 7)
+    pixels = written(tmp_path / "matrix.png", full, names_of(n_classes))
+    box = confusion_matrix_figure(full, names_of(n_classes)).axes[0].get_window_extent()
+    square = pixels[slice_of(box, len(pixels), 2)].max(axis=2)
+    beside = len(square) // 4 // n_classes  # of ticks and numbers
+    for line in (square[:5, beside], square[-5:, beside], square[beside, :5], square[beside, -5:]):
+        assert line.min() < 60
+
+
+@pytest.mark.parametrize("n_classes", [10, 20])
+def test_write_confusion_matrix_numbers_fit_their_cells(tmp_path: Path, n_classes: int) -> None:
+    full, names = np.full((n_classes, n_classes), 98_765), [str(i) for i in range(n_classes)]
+    pixels = written(tmp_path / "matrix.png", full, names).astype(int)
+    box = confusion_matrix_figure(full, names).axes[0].get_window_extent()
+    square = pixels[slice_of(box, len(pixels), -2)]
+    edges = (np.arange(1, n_classes) * len(square) / n_classes).round().astype(int)
+    colour = square[edges[0], edges[0]]
+    assert (np.abs(square - colour).max(axis=2) > 100).mean() > 0.02  # numbers there are
+    assert np.abs(square[:, edges] - colour).max() <= 1
+    assert np.abs(square[edges] - colour).max() <= 1
+
+
+def test_write_confusion_matrix_gives_the_same_in_any_order_and_in_threads(tmp_path: Path) -> None:
+    tasks = [(make_confusion(n, seed), names_of(n)) for n in (3, 10, 25) for seed in range(3)]
+    expected = [written(tmp_path / f"{i}.png", *task) for i, task in enumerate(tasks)]
+    mixed = [5, 0, 8, 3, 1, 7, 4, 2, 6, 0, 5, 8]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: written(tmp_path / f"thread{i[0]}.png", *tasks[i[1]]), enumerate(mixed)))
+    for index, pixels in zip(mixed, found, strict=True):
+        np.testing.assert_array_equal(pixels, expected[index])
 
 
 def small_evaluation(n_wrong: int = 3) -> Evaluation:
@@ -176,33 +251,65 @@ def small_evaluation(n_wrong: int = 3) -> Evaluation:
     return evaluate(np.zeros(10, dtype=int), probabilities, [str(i) for i in range(10)], ["cat", "dog", "金"])
 
 
-def test_confused_pairs_figure_shows_the_surest_mistakes_first() -> None:
+def texts_on(page: Page) -> list[str]:
+    return [text.text for text in page.texts]
+
+
+def text_boxes(page: Page) -> list[Bbox]:
+    return [Bbox.from_extents(*text.box()) for text in page.texts]
+
+
+def tile_box(tile: Tile) -> Bbox:
+    return Bbox.from_bounds(tile.left, tile.top, *tile.image.size)
+
+
+def black_image(row: int) -> np.ndarray:
+    return np.zeros((8, 8, 3), dtype=np.uint8)
+
+
+def test_confused_pairs_page_shows_the_surest_mistakes_first() -> None:
     asked: list[int] = []
 
     def read_image(row: int) -> np.ndarray:
         asked.append(row)
         return np.full((8, 8, 3), 20 * row, dtype=np.uint8)
 
-    figure = confused_pairs_figure(small_evaluation(), read_image, n_images=2)
-    texts = [text.get_text() for text in visible_texts(figure)]
+    page = confused_pairs_page(small_evaluation(), read_image, n_images=2)
+    texts = texts_on(page)
     assert asked == [2, 1]
     assert "cat  →  dog:  3 of 10 (30.0%)" in texts
     assert [text for text in texts if text.startswith("p =")] == ["p = 0.70", "p = 0.60"]
+    first, second = page.tiles
+    assert first.left < second.left
+    assert [tile.image.getpixel((5, 5)) for tile in page.tiles] == [(40,) * 3, (20,) * 3]
 
 
-def test_confused_pairs_figure_names_files() -> None:
+def test_confused_pairs_page_names_files() -> None:
     paths = ["crow/0.png", "crow/a_very_long_name_of_a_file_1.png", "crow/$x$.png", *[""] * 7]
-    figure = confused_pairs_figure(small_evaluation(), lambda row: np.zeros((8, 8, 3), dtype=np.uint8), paths)
-    figure.canvas.draw()
-    texts = visible_texts(figure)
-    message = [text.get_text() for text in texts if text.get_text().startswith("p =")]
+    page = confused_pairs_page(small_evaluation(), black_image, paths)
+    message = [text for text in texts_on(page) if text.startswith("p =")]
     assert message == ["p = 0.70  $x$.png", "p = 0.60  …file_1.png", "p = 0.50  0.png"]
-    assert overlapping(texts) == []
+    assert overlapping_boxes(texts_on(page), text_boxes(page)) == []
 
 
-def test_confused_pairs_figure_without_mistakes_says_so() -> None:
-    figure = confused_pairs_figure(small_evaluation(0), lambda row: np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "No confusions: all 10 images are correct." in [text.get_text() for text in visible_texts(figure)]
+def test_confused_pairs_page_keeps_wide_names_below_their_images() -> None:
+    page = confused_pairs_page(small_evaluation(), black_image, [f"crow/WWWWWWWWWW{row}.JPG" for row in range(10)])
+    message = [text for text in page.texts if text.text.startswith("p =")]
+    for text, tile in zip(message, page.tiles, strict=True):
+        assert text.text.endswith(".JPG")
+        assert text.box()[2] <= tile_box(tile).x1 + 1
+
+
+def test_confused_pairs_page_without_files_has_no_names() -> None:
+    page = confused_pairs_page(small_evaluation(1), black_image, [""] * 10)
+    assert texts_on(page)[-1] == "p = 0.50"
+
+
+def test_confused_pairs_page_without_mistakes_says_so() -> None:
+    page = confused_pairs_page(small_evaluation(0), black_image)
+    assert "No confusions: all 10 images are correct." in texts_on(page)
+    assert page.tiles == []
+    assert max(box.y1 for box in text_boxes(page)) < page.height
 
 
 def random_evaluation(n_items: int, n_classes: int) -> Evaluation:
@@ -212,34 +319,61 @@ def random_evaluation(n_items: int, n_classes: int) -> Evaluation:
     return evaluate(labels, probabilities, [str(i) for i in range(n_items)], names_of(n_classes))
 
 
-def test_confused_pairs_figure_has_no_overlaps_and_keeps_proportions() -> None:
+def test_confused_pairs_page_has_no_overlaps_and_keeps_proportions() -> None:
+    shapes: list[tuple[int, int]] = []
+
     def read_image(row: int) -> np.ndarray:
-        return np.zeros((300, 200, 3) if row % 2 else (40, 120, 3), dtype=np.uint8)
+        shapes.append([(300, 200), (40, 120), (1, 500), (8, 8)][row % 4])
+        return np.zeros((*shapes[-1], 3), dtype=np.uint8)
 
-    figure = confused_pairs_figure(random_evaluation(300, 3), read_image)
-    figure.canvas.draw()
-    texts = visible_texts(figure)
-    assert overlapping(texts) == []
-    assert_inside(figure, texts)
-    images = figure.axes[0].get_images()
-    assert len(images) == 30
-    tiles = [image.get_window_extent() for image in images]
-    for image, tile in zip(images, tiles, strict=True):
-        rows, columns = np.asarray(image.get_array()).shape[:2]
-        assert tile.width / tile.height == pytest.approx(columns / rows, rel=0.01)
-    for text, tile in itertools.product(boxes_of(texts), tiles):
+    page = confused_pairs_page(random_evaluation(300, 3), read_image, [f"x/photo_of_{row}.jpg" for row in range(300)])
+    assert (page.width, page.draw().size) == (902, (902, page.height))
+    assert 600 < page.height < 1200
+    texts, tiles = text_boxes(page), [tile_box(tile) for tile in page.tiles]
+    assert len(tiles) == 30
+    assert overlapping_boxes(texts_on(page), texts) == []
+    for box in (*texts, *tiles):
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= page.width
+        assert box.y1 <= page.height
+    for shape, tile in zip(shapes, tiles, strict=True):
+        longer = max(tile.width, tile.height)
+        assert longer == pytest.approx(140, abs=1)
+        # To half a pixel, of which there is one at least.
+        assert (tile.height, tile.width) == pytest.approx(tuple(longer * n / max(shape) for n in shape), abs=0.75)
+    for text, tile in itertools.product(texts, tiles):
         assert not text.overlaps(tile)
+    for first, second in itertools.combinations(tiles, 2):
+        assert not first.overlaps(second)
 
 
-def test_confused_pairs_figure_keeps_tiny_pixels_square_and_bright() -> None:
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_confused_pairs_page_keeps_tiny_pixels_square_and_bright(is_grey: bool) -> None:
     checks = (255 * (np.indices((8, 8)).sum(axis=0) % 2)).astype(np.uint8)
-    figure = confused_pairs_figure(small_evaluation(1), lambda row: checks)
-    (image,) = figure.axes[0].get_images()
-    box = image.get_window_extent()
-    pixels = pixels_of(figure)
-    top = pixels.shape[0] - box.y1
-    inside = pixels[int(top) + 2 : int(top + box.height) - 2, int(box.x0) + 2 : int(box.x1) - 2]
+    if not is_grey:
+        checks = np.stack([checks] * 3, axis=2)
+    page = confused_pairs_page(small_evaluation(1), lambda row: checks)
+    (tile,) = page.tiles
+    width, height = tile.image.size
+    inside = np.asarray(page.draw())[tile.top : tile.top + height, tile.left : tile.left + width]
     assert set(np.unique(inside)) == {0, 255}  # smoothing would give greys
+    for line in (inside[2, :, 0], inside[:, 2, 0]):
+        changes = np.flatnonzero(np.diff(line.astype(int)))
+        assert len(changes) == 7
+        assert set(np.diff(changes)) <= {17, 18}
+
+
+def test_confused_pairs_page_averages_large_images() -> None:
+    checks = (255 * (np.indices((600, 900)).sum(axis=0) % 2)).astype(np.uint8)
+    page = confused_pairs_page(small_evaluation(1), lambda row: np.stack([checks] * 3, axis=2))
+    inside = np.asarray(page.tiles[0].image)[3:-3, 3:-3]
+    assert inside.min() > 110
+    assert inside.max() < 145
+
+
+def test_file_name_has_no_characters_that_cannot_be_shown() -> None:
+    assert file_name("x/金魚 1\n\udc80é.jpg", 20) == "?? 1??é.jpg"
+    assert file_name("x/", 20) == ""
 
 
 def epoch(number: int, accuracy: float, improved: bool, loss: float = 1.0) -> EpochResult:
