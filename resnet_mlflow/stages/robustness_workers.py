@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from resnet_mlflow.config import RobustnessConfig
 from resnet_mlflow.errors import InputError
@@ -91,14 +92,26 @@ def do_corrupted(config: RobustnessConfig, run_id: str, cells: Sequence[Corrupte
         cells: Cells to do.
         cache: Result cache of the process that runs the test.
     """
-    classifiers = load_classifiers(config.runs.split(","), config)
-    (group,) = group_classifiers(classifiers)
-    sweep = Sweep.of(group, choose_split(classifiers[0], config), config)
+    sweep = _loaded(run_id, config.model_dump_json())
     sweep.fill(cells)
     if cache == _cache_of(sweep):
         return
-    store = ResultStore(group.first.inputs.cache_dir)
+    store = ResultStore(sweep.group.first.inputs.cache_dir)
     for cell in cells:
         key = cell_key(sweep.identity(cell))
-        for one in group.classifiers:
+        for one in sweep.group.classifiers:
             send_file(run_id, store.path(key, one.run.info.run_id), f"{_FOLDER}/{key}")
+
+
+@lru_cache(maxsize=1)
+def _loaded(run_id: str, config: str) -> Sweep:
+    """Return the classifiers and network that a configuration names; all parts of one backbone in a test share them.
+
+    Args:
+        run_id: Run of the test.
+        config: Configuration of the test as JSON.
+    """
+    values = RobustnessConfig.model_validate_json(config)
+    classifiers = load_classifiers(values.runs.split(","), values)
+    (group,) = group_classifiers(classifiers)
+    return Sweep.of(group, choose_split(classifiers[0], values), values)
