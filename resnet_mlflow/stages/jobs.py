@@ -22,7 +22,7 @@ from resnet_mlflow.workers.cluster import own_share_of_cores
 logger = logging.getLogger(__name__)
 
 
-def answer(request: Mapping[str, Any], *_: Mapping[str, str]) -> dict[str, str]:
+def answer(request: Mapping[str, Any]) -> dict[str, str]:
     """Do a requested job; return ``run_id`` and ``how``, or ``failed`` with the reason if it is not possible.
 
     Args:

@@ -43,41 +43,66 @@ def do_parts(
 
     Args:
         client: Client of the workers.
-        function: Called with a part's content and with the answers of the parts in ``after``, which it may ignore.
-        parts: Parts in an order in which each follows the parts in its ``after``.
+        function: Called with a part's content.
+        parts: Parts; those in the ``after`` of another are among them.
     """
-    futures: dict[str, Any] = {}
-    for part in parts:
-        if part.key not in futures:
-            futures[part.key] = client.submit(
-                function,
-                dict(part.content),
-                *(futures[key] for key in part.after),
-                key=part.key,
-                pure=False,
-                priority=part.priority,
-                resources={GPU: 1} if part.needs_gpu else None,
-            )
+    waiting = {part.key: part for part in sorted(parts, key=lambda part: -part.priority)}
+    running: dict[str, tuple[Part, Any]] = {}
+    ended: dict[str, Any] = {}
     try:
-        yield from _as_they_end(client, futures)
+        while waiting or running or ended:
+            raise_if_stopped()
+            for part in _startable(client, waiting, [part for part, _ in running.values()]):
+                del waiting[part.key]
+                running[part.key] = part, _submit(client, function, part)
+            # Workers continue while the caller handles the answers.
+            for key, future in ended.items():
+                yield key, _answer(future)
+            ended = _wait(client, {key: future for key, (_, future) in running.items()})
+            for key in ended:
+                del running[key]
     finally:
-        client.cancel([future for future in futures.values() if not future.done()], force=True)
+        client.cancel([future for _, future in running.values() if not future.done()], force=True)
 
 
-def _as_they_end(client: "Client", futures: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+def _startable(client: "Client", waiting: Mapping[str, Part], running: Sequence[Part]) -> list[Part]:
+    """Return the parts for workers that are free, in order.
+
+    Dask would give every part to a worker as soon as it can start. It estimates by the names of tasks how long they
+    take, and here each name is new: several long parts went to one worker.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    # Without a worker, one part waits for the first that arrives.
+    n_free = max(1, sum(worker["nthreads"] for worker in workers)) - len(running)
+    n_gpus = sum(worker["resources"].get(GPU, 0) for worker in workers) - sum(part.needs_gpu for part in running)
+    unfinished = {*waiting, *(part.key for part in running)}
+    found: list[Part] = []
+    for part in waiting.values():
+        if len(found) >= n_free:
+            break
+        if unfinished.isdisjoint(part.after) and (not part.needs_gpu or n_gpus > 0):
+            found.append(part)
+            n_gpus -= part.needs_gpu
+    return found
+
+
+def _submit(client: "Client", function: Callable[..., dict[str, str]], part: Part) -> Any:
+    resources = {GPU: 1} if part.needs_gpu else None
+    return client.submit(function, dict(part.content), key=part.key, pure=False, resources=resources)
+
+
+def _wait(client: "Client", running: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that have ended, after at most ``POLL_S``."""
     from distributed import wait
 
-    pending = dict(futures)
-    while pending:
-        raise_if_stopped()
-        try:
-            with client.as_current():
-                done = wait(list(pending.values()), timeout=POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            continue
-        ended = [key for key, future in pending.items() if future in done]
-        for key in ended:
-            yield key, _answer(pending.pop(key))
+    if not running:
+        return {}
+    try:
+        with client.as_current():
+            done = wait(list(running.values()), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return {}
+    return {key: future for key, future in running.items() if future in done}
 
 
 def _answer(future: Any) -> dict[str, str]:
