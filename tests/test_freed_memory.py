@@ -1,4 +1,4 @@
-"""Memory of arrays that were freed is reused, also in workers, whom Dask tells to give it back to the kernel."""
+"""Freed memory of arrays is reused, also in workers, although Dask starts them so that they return it to the kernel."""
 
 import resource
 import socket
@@ -16,7 +16,7 @@ N_ARRAYS, PAGES_EACH = 100, 256
 
 
 def count_new_pages():
-    """Return how many pages the kernel had to bring for arrays of a megabyte that live one after the other."""
+    """Return how many pages the kernel provides for arrays of a megabyte, of which one exists at a time."""
     np.ones(PAGES_EACH * 4096, np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(N_ARRAYS):

@@ -43,7 +43,7 @@ _DRAWING = Lock()  # by matplotlib: text is measured in two steps, by a font tha
 
 
 class _Count(NamedTuple):
-    """What stands in a cell of a confusion matrix."""
+    """The text in a cell of a confusion matrix."""
 
     row: int
     column: int
@@ -53,7 +53,7 @@ class _Count(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """A confusion matrix without what depends on its counts.
+    """The part of a confusion matrix that does not depend on its counts.
 
     Attributes:
         page: With axes, names and colour bar; black where the cells go.
@@ -187,7 +187,7 @@ def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _colouring(n_classes: int) -> "tuple[Colormap, PowerNorm]":
-    """Return which colour a share has."""
+    """Return the colour map and the norm of shares."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 

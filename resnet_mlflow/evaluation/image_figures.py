@@ -77,7 +77,7 @@ def confused_pairs_page(
 
 
 def _fitting(probability: str, path: str, width: float, n_characters: int = 11) -> str:
-    """Return a probability and as much of a file's name as fits beside it."""
+    """Return a probability and as much of a file's name as fits next to it."""
     for n_kept in range(n_characters, 1, -1):
         message = f"{probability}  {file_name(path, n_kept)}".rstrip()
         if Text(0, 0, message, TEXT_POINTS).box()[2] <= width:

@@ -66,6 +66,7 @@ def open_workers(n_workers: int, scheduler: str) -> Iterator["Client"]:
         InputError: If no scheduler or no worker answers.
     """
     import dask
+    import distributed  # noqa: F401 - Loaded while settings are changed, its defaults would be lost when they are reset.
 
     with dask.config.set(_SETTINGS):
         if scheduler:

@@ -27,13 +27,11 @@ def test_long_parts_begin_first_and_are_shared_out():
     long = [part(f"long {i}", LONG_S, 3) for i in range(3)]
     short = [part(f"short {i}", SHORT_S, 1, (features[i % 3].key,)) for i in range(30)]
     with open_workers(2, "") as client:
-        start = time.monotonic()
         answers = dict(do_parts(client, do, [*features, *short, *long]))
-        took = time.monotonic() - start
     assert len(answers) == 36
     begun = {key: float(answer["started"]) for key, answer in answers.items()}
     assert all(begun[one.key] > begun[one.after[0]] + SHORT_S for one in short), "features are there before"
     assert set(sorted(begun, key=begun.get)[2:5]) == {"features 2", "long 0", "long 1"}
     assert answers["long 0"]["worker"] != answers["long 1"]["worker"]
-    # One worker does two long parts, the other one long part and all short ones.
-    assert took < 2 * LONG_S + 1
+    # The first worker to finish takes the third; both may finish at once.
+    assert "long 2" in sorted(begun, key=begun.get)[5:7]
