@@ -16,8 +16,6 @@ from resnet_mlflow.data.splits import split_validation
 from resnet_mlflow.devices import open_fabric
 from resnet_mlflow.evaluation.figures import learning_curves_figure
 from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit
-from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.heads.linear import from_linear
 from resnet_mlflow.process import leave_ranks
 from resnet_mlflow.registry.backbones import BACKBONES
 from resnet_mlflow.stages.division import partition_of
@@ -39,6 +37,8 @@ from resnet_mlflow.training.loop import EpochResult
 if TYPE_CHECKING:
     from torch import nn
 
+    from resnet_mlflow.heads.base import HeadBase
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 class Trained:
     """A classifier after training: its head, the features the head sees, and the backbone's file if it changed."""
 
-    head: HeadBase
+    head: "HeadBase"
     inputs: Inputs
     splits: dict[str, FeatureSplit]
     history: list[EpochResult]
@@ -110,7 +110,7 @@ def _train_on_features(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
         layer, splits["train"], splits["val"], config, checkpoint=folder / "last.ckpt", fingerprint=key
     )
     history = list(logged_epochs(run, epochs, config.epochs))
-    return Trained(from_linear(*linear_state(layer), _classes(inputs)), inputs, splits, history, None)
+    return Trained(_head_of(layer, inputs), inputs, splits, history, None)
 
 
 def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, folder: Path, key: str) -> Trained:
@@ -128,8 +128,7 @@ def _train_on_images(run: StageRun, config: FinetuneConfig, inputs: Inputs, fold
     features = extract_untracked(config, inputs)
     inputs = inputs.without(features)
     splits = partition_of(config, features)
-    head = from_linear(*linear_state(cast("nn.Linear", network.head)), _classes(inputs))
-    return Trained(head, inputs, splits, history, backbone_file)
+    return Trained(_head_of(cast("nn.Linear", network.head), inputs), inputs, splits, history, backbone_file)
 
 
 def assist_training(config: FinetuneConfig) -> None:
@@ -198,8 +197,11 @@ def _parted(split: ImageSplit, fraction: float, config: DataConfig, inputs: Inpu
     return split.select(stay), split.select(leave)
 
 
-def _classes(inputs: Inputs) -> list[int]:
-    return list(range(len(inputs.dataset.class_names)))
+def _head_of(layer: "nn.Linear", inputs: Inputs) -> "HeadBase":
+    # Heads come with scikit-learn, a second to import that a training need not wait for.
+    from resnet_mlflow.heads.linear import from_linear
+
+    return from_linear(*linear_state(layer), list(range(len(inputs.dataset.class_names))))
 
 
 def logged_epochs(run: StageRun, epochs: Iterator[EpochResult], n_epochs: int) -> Iterator[EpochResult]:

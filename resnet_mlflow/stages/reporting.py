@@ -17,7 +17,6 @@ from resnet_mlflow.evaluation.image_figures import confused_pairs_page
 from resnet_mlflow.evaluation.mistakes import THUMBNAIL, mistakes_page, mistakes_table, worst_rows
 from resnet_mlflow.evaluation.scores import Evaluation, evaluate
 from resnet_mlflow.features.identity import FeatureSplit
-from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.stages.division import log_division, seen_before
 from resnet_mlflow.stages.items import Items, items_of
 from resnet_mlflow.stages.preparation import Inputs, track_split
@@ -28,6 +27,8 @@ from resnet_mlflow.tracking import StageRun, find_test_twins, log_head
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from resnet_mlflow.heads.base import HeadBase
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Outcome:
 def conclude(
     run: StageRun,
     inputs: Inputs,
-    head: HeadBase,
+    head: "HeadBase",
     splits: Mapping[str, FeatureSplit],
     config: CalibrationConfig,
     title: str,
@@ -137,7 +138,7 @@ def accuracy_text(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def evaluate_head(head: HeadBase, split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:
+def evaluate_head(head: "HeadBase", split: FeatureSplit, names: tuple[str, ...]) -> Evaluation:
     """Return the scores of a fitted head on the features of a split."""
     return evaluate(split.labels, head.predict_proba(split.features), split.item_ids, names)
 
@@ -165,15 +166,17 @@ def _without_twins(inputs: Inputs, evaluation: Evaluation) -> dict[str, float]:
     return found | {name: n_correct / int(apart.sum()), f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
-def predicts_train(wanted: str, head: HeadBase, train: FeatureSplit, n_classes: int) -> bool:
+def predicts_train(wanted: str, head: "HeadBase", train: FeatureSplit, n_classes: int) -> bool:
     """Return whether to keep predictions of the training items: if requested, or if they cost almost nothing."""
     if wanted != "auto":
         return wanted == "always"
+    from resnet_mlflow.heads.base import HeadBase
+
     # Other heads compare all pairs of items, which takes minutes; these take milliseconds.
     return type(head).to_torch is not HeadBase.to_torch and len(train) * n_classes <= CHEAP_SCORES
 
 
-def _write_train_predictions(folder: Path, inputs: Inputs, head: HeadBase, train: FeatureSplit) -> None:
+def _write_train_predictions(folder: Path, inputs: Inputs, head: "HeadBase", train: FeatureSplit) -> None:
     folder.mkdir(parents=True)
     evaluation = evaluate_head(head, train, inputs.dataset.class_names)
     slices = slice_columns(inputs.dataset, inputs.group_by)

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet_mlflow.features.identity import CALIBRATION, FeatureSplit
-from resnet_mlflow.heads.base import HeadBase
 from resnet_mlflow.review import RUN_RULES, RunFacts, find
 from resnet_mlflow.tracking import StageRun
+
+if TYPE_CHECKING:
+    from resnet_mlflow.heads.base import HeadBase
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +27,12 @@ def review_run(run: StageRun, facts: RunFacts) -> None:
 
 
 def facts_of_fit(
-    head: HeadBase, splits: Mapping[str, FeatureSplit], class_names: tuple[str, ...], *, calibrated: bool, scarce: bool
+    head: "HeadBase",
+    splits: Mapping[str, FeatureSplit],
+    class_names: tuple[str, ...],
+    *,
+    calibrated: bool,
+    scarce: bool,
 ) -> RunFacts:
     """Return the facts for reviewing a fitted head and its data.
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow.entities import Run
@@ -11,9 +11,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from resnet_mlflow.files.scratch import scratch_folder
-from resnet_mlflow.heads.base import HeadBase
-from resnet_mlflow.heads.storage import head_types, quiet_light_imports, read_head
 from resnet_mlflow.tracking.artifacts import download_model_part
+
+if TYPE_CHECKING:
+    from resnet_mlflow.heads.base import HeadBase
 
 HEAD_FILE = "model.skops"  # as MLflow names it
 # A run's tag with the name of its model.
@@ -35,6 +36,8 @@ def log_head(
         name: Name of the model, such as ``svm resnet18``; characters that are special in addresses become underscores.
         tags: Tags of the logged model.
     """
+    from resnet_mlflow.heads.storage import head_types, quiet_light_imports
+
     with quiet_light_imports():
         import mlflow.pyfunc
         import mlflow.sklearn
@@ -60,7 +63,7 @@ def log_head(
     return str(info.model_id)
 
 
-def load_head_of_run(run: Run) -> HeadBase:
+def load_head_of_run(run: Run) -> "HeadBase":
     """Return the head of a finished run.
 
     Raises:
@@ -71,7 +74,7 @@ def load_head_of_run(run: Run) -> HeadBase:
     return load_head(f"runs:/{run.info.run_id}/{name}")
 
 
-def load_head(uri: str) -> HeadBase:
+def load_head(uri: str) -> "HeadBase":
     """Return the head logged at ``uri``, such as ``models:/m-1f3c...`` or ``runs:/<id>/head``.
 
     Loaders and types in the model's ``MLmodel`` file are not read: a store that others write to may hold anything.
@@ -79,6 +82,8 @@ def load_head(uri: str) -> HeadBase:
     Raises:
         InputError: If there is no head, or something else in its place.
     """
+    from resnet_mlflow.heads.storage import read_head  # with scikit-learn, a second to import
+
     with scratch_folder() as folder:
         return read_head(download_model_part(uri, HEAD_FILE, folder))
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from resnet_mlflow.config import ENTRY_POINTS
+
 # scikit-learn's tests come with skops' walk through its modules.
 SCRIPT = """
 import runpy, sys
@@ -38,3 +40,34 @@ def test_commands_import_only_what_they_use(store):
     assert run(SCRIPT, "fit_head", "torch,torchvision", "--head", "linear") == []
     policies = ("--train_layers", "layer4", "--epochs", "1", "--augmentation", "rand")
     assert run(SCRIPT, "finetune", "torchvision", *policies) == ["torchvision"]
+
+
+# Before the first image or fit: scikit-learn and scipy.stats take 1.4 s, torchvision and torch's compiler 2.6 s.
+SLOW = {
+    "main": ("torch",),
+    "extract": ("torch", "sklearn", "scipy.stats"),
+    "audit": ("torch", "sklearn", "scipy.stats"),
+    "fit_head": ("torch",),
+    "finetune": ("sklearn", "scipy.stats"),
+    "longtail": ("torch",),
+    "promote": (),
+    "predict": (),
+    "robustness": (),
+    "export": (),
+    "monitor": (),
+}
+STAGE = """
+import sys
+from resnet_mlflow.process import claim
+claim()
+__import__("resnet_mlflow.stages." + sys.argv[1])
+print(*sorted(set(sys.argv[2].split(",")) & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("stage", [name for name in ENTRY_POINTS if name != "compare"])
+def test_stages_import_only_what_their_first_image_or_fit_needs(stage):
+    never = (*SLOW[stage], "torch._dynamo", "torchvision", "optuna", "matplotlib", "captum", "dask", "skops")
+    command = [sys.executable, "-c", STAGE, stage, ",".join(never)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stdout.split()) == (0, []), ran.stderr
