@@ -11,10 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from resnet_mlflow.backbones.inference_layers import BitReLU, BitReLUMaxPool, SmallMapConv
+from resnet_mlflow.backbones.inference_layers import (
+    BitReLU,
+    BitReLUMaxPool,
+    PackedBlock,
+    PackedConv,
+    SmallMapConv,
+    can_pack,
+)
 from resnet_mlflow.backbones.resnet import ResNet
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Blocks of convolutions, BatchNorm and ReLU alone: by name, since importing torchvision takes seconds.
+_PACKED_BLOCKS = {
+    (module, name)
+    for module in ("resnet_mlflow.backbones.resnet", "torchvision.models.resnet")
+    for name in ("BasicBlock", "Bottleneck")
+}
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:
@@ -61,6 +74,21 @@ def _compare_bits(module: nn.Module) -> None:
             if type(first) is nn.ReLU and type(second) is nn.MaxPool2d and _is_plain_pooling(second):
                 setattr(parent, name, nn.Identity())
                 setattr(parent, next_name, BitReLUMaxPool())
+
+
+def _pack(stages: nn.Module) -> None:
+    """Pack the stem and the blocks of a ResNet; the blocks of timm's have further layers and stay."""
+    if not can_pack():
+        return
+    children = list(stages.named_children())
+    for (name, conv), (_, between), (relu_name, relu) in zip(children, children[1:], children[2:], strict=False):
+        if type(conv) is nn.Conv2d and type(between) is nn.Identity and type(relu) is nn.ReLU:
+            setattr(stages, name, PackedConv(conv, relu=True))
+            setattr(stages, relu_name, nn.Identity())
+    for parent in list(stages.modules()):
+        for name, child in list(parent.named_children()):
+            if (type(child).__module__, type(child).__name__) in _PACKED_BLOCKS:
+                setattr(parent, name, PackedBlock(child))
 
 
 def _is_plain_3x3(conv: nn.Conv2d) -> bool:
@@ -113,6 +141,8 @@ class InferenceForm(nn.Module):
             _multiply_small_maps(self.stages)
             if self.dtype == torch.bfloat16:
                 _compare_bits(self.stages)
+            else:
+                _pack(self.stages)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

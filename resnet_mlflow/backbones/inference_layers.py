@@ -1,11 +1,15 @@
 """Layers of a ResNet that give the same numbers faster than torch's own, for inference on a CPU."""
 
 from itertools import product
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# Number of images that packed weights are laid out for. Their layout, and with it the order of summation, must not
+# depend on which batch came first: the last one of a split is smaller.
+_N_PACKED_FOR = 8
 # On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
@@ -27,10 +31,10 @@ class SmallMapConv(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(n_images, n_out, side, side)`` of ``(n_images, n_in, side, side)``."""
-        n_images, _, height, width = maps.shape
-        if height != width or height > _SMALL_SIDE:
+        if not self.multiplies(maps):
             convolved: Tensor = self.conv(maps)
             return convolved
+        n_images, _, height, width = maps.shape
         # Threads that get here at the same time make the same matrix.
         if height not in self._matrices:
             self._matrices[height] = product_matrix(self.conv.weight, height)
@@ -38,6 +42,11 @@ class SmallMapConv(nn.Module):
         flat = maps.permute(0, 2, 3, 1).reshape(n_images, -1)
         product = functional.linear(flat, self._matrices[height], self.conv.bias.repeat(height * width))
         return product.view(n_images, height, width, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def multiplies(maps: Tensor) -> bool:
+        """Return whether maps are small enough to be multiplied."""
+        return maps.shape[2] == maps.shape[3] <= _SMALL_SIDE
 
 
 def product_matrix(weight: Tensor, side: int) -> Tensor:
@@ -57,6 +66,88 @@ def product_matrix(weight: Tensor, side: int) -> Tensor:
         # Block by block: gathering all taps at once took 52 instead of 1 to 4 ms for 512 channels.
         matrix[y, x, :, from_y, from_x] = weight[:, :, from_y - y + 1, from_x - x + 1]
     return matrix.view(side * side * n_out, side * side * n_in)
+
+
+class PackedConv(nn.Module):
+    """A float32 convolution on weights that oneDNN laid out once, with the sum and the ReLU after it in the same pass.
+
+    ``nn.Conv2d`` lays its weights out anew in every pass, reads its result again to add a shortcut, and once more for
+    the ReLU. Convolutions of 1 x 1 pixels are a general matrix product there, which sums in another order; others give
+    the same numbers to the bit.
+
+    Args:
+        conv: A convolution, or one that multiplies small maps, which are still multiplied; with a bias, channels last.
+        relu: Whether a ReLU follows.
+    """
+
+    def __init__(self, conv: nn.Module, relu: bool) -> None:
+        super().__init__()
+        self.conv = conv
+        plain = cast("nn.Conv2d", conv.conv if isinstance(conv, SmallMapConv) else conv)
+        self.weight, self.bias = plain.weight, plain.bias
+        self._shape = ([*plain.padding], [*plain.stride], [*plain.dilation], plain.groups)
+        self._relu = "relu" if relu else "none"
+        self._packed: dict[torch.Size, Tensor] = {}
+
+    def forward(self, maps: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """Return the convolved maps, plus the shortcut and followed by a ReLU if there is one.
+
+        Args:
+            maps: ``(n_images, n_in, height, width)``, channels last.
+            shortcut: What to add, of the result's shape; overwritten.
+        """
+        if isinstance(self.conv, SmallMapConv) and self.conv.multiplies(maps):
+            product: Tensor = self.conv(maps)
+            if shortcut is not None:
+                return product.add_(shortcut).relu_()
+            return product.relu_() if self._relu == "relu" else product
+        arguments = (self._packed_for(maps), self.bias, *self._shape)
+        operators = torch.ops.mkldnn
+        if shortcut is None:
+            convolved: Tensor = operators._convolution_pointwise(maps, *arguments, self._relu, [], "")
+            return convolved
+        added: Tensor = operators._convolution_pointwise_(shortcut, maps, *arguments, "add", 1.0, "relu", [], "")
+        return added
+
+    def _packed_for(self, maps: Tensor) -> Tensor:
+        # Threads that get here at the same time make the same weights.
+        size = maps.shape[1:]
+        if size not in self._packed:
+            pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # torch's types do not know its last argument
+            self._packed[size] = pack(self.weight.to_mkldnn(), *self._shape, [_N_PACKED_FOR, *size])
+        return self._packed[size]
+
+
+class PackedBlock(nn.Module):
+    """A residual block whose convolutions are packed.
+
+    Args:
+        block: A block of ``backbones.resnet`` or torchvision, with BatchNorm folded.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        names = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
+        self.first = nn.Sequential(*[PackedConv(getattr(block, name), relu=True) for name in names[:-1]])
+        self.last = PackedConv(getattr(block, names[-1]), relu=False)
+        shortcut = block.downsample
+        self.shortcut = PackedConv(shortcut[0], relu=False) if isinstance(shortcut, nn.Sequential) else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(n_images, n_out, height, width)``, channels last; maps are overwritten if they are the shortcut."""
+        inner = self.first(maps)
+        summed: Tensor = self.last(inner, maps if self.shortcut is None else self.shortcut(maps))
+        return summed
+
+
+def can_pack() -> bool:
+    """Return whether this build of torch has oneDNN's fused convolutions, on a processor that they are made for."""
+    if torch.backends.cpu.get_cpu_capability() not in {"AVX2", "AVX512"}:
+        return False
+    names = ("_convolution_pointwise", "_convolution_pointwise_")
+    return all(hasattr(torch.ops.mkldnn, name) for name in names) and hasattr(
+        torch._C._nn, "mkldnn_reorder_conv2d_weight"
+    )
 
 
 class BitReLU(nn.Module):

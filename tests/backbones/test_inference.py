@@ -3,9 +3,17 @@ import torch
 import torchvision
 from torch import nn
 
-from resnet_mlflow.backbones import inference_layers
+from resnet_mlflow.backbones import inference, inference_layers
 from resnet_mlflow.backbones.inference import fold_batchnorm, inference_form
-from resnet_mlflow.backbones.inference_layers import BitReLU, BitReLUMaxPool, SmallMapConv, product_matrix
+from resnet_mlflow.backbones.inference_layers import (
+    BitReLU,
+    BitReLUMaxPool,
+    PackedBlock,
+    PackedConv,
+    SmallMapConv,
+    can_pack,
+    product_matrix,
+)
 from resnet_mlflow.backbones.networks import build_backbone, state_digest
 from resnet_mlflow.backbones.weights import ResolvedWeights
 
@@ -88,6 +96,48 @@ def test_inference_form_equals_the_backbone_at_every_size_of_map(lived_in: nn.Mo
     images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(image_size))
     with torch.inference_mode():
         torch.testing.assert_close(inference_form(lived_in, "fp32")(images), lived_in(images), rtol=1e-4, atol=1e-5)
+
+
+needs_packing = pytest.mark.skipif(not can_pack(), reason="oneDNN's fused convolutions need AVX2")
+
+
+@needs_packing
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize(("n_images", "image_size"), [(8, 64), (3, 50), (1, 96)])
+def test_packed_layers_give_the_features_of_torchs_own(
+    name: str, n_images: int, image_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = build_backbone(name, SEED_0).eval()
+    images = torch.randn(n_images, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    packed = inference_form(backbone, "fp32")
+    assert any(isinstance(module, PackedBlock) for module in packed.modules())
+    assert not any(isinstance(module, nn.ReLU) for module in packed.modules())
+    monkeypatch.setattr(inference, "can_pack", lambda: False)
+    plain = inference_form(backbone, "fp32")
+    assert not any(isinstance(module, PackedConv) for module in plain.modules())
+    before = images.clone()
+    with torch.inference_mode():
+        expected = plain(images)
+        torch.testing.assert_close(packed(images), expected, rtol=0, atol=3e-6 * float(expected.abs().max()))
+        assert torch.equal(packed(images), packed(images))
+    assert torch.equal(images, before)
+
+
+@needs_packing
+def test_packed_weights_do_not_depend_on_the_batch_that_came_first(lived_in: nn.Module) -> None:
+    images = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    after_one, after_all = inference_form(lived_in, "fp32"), inference_form(lived_in, "fp32")
+    with torch.inference_mode():
+        after_one(images[:1])
+        assert torch.equal(after_one(images), after_all(images))
+
+
+@needs_packing
+def test_packed_networks_work_without_inference_mode(lived_in: nn.Module, images: torch.Tensor) -> None:
+    form = inference_form(lived_in, "fp32")
+    with torch.inference_mode():
+        expected = form(images)
+    assert torch.equal(form(images), expected)
 
 
 def test_bit_relu_equals_relu() -> None:
