@@ -7,9 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnet_mlflow.backbones import winograd
+
 # Number of images that packed weights are laid out for. Their layout, and with it the order of summation, must not
 # depend on which batch came first: the last one of a split is smaller.
 _N_PACKED_FOR = 8
+# For fewer pixels, oneDNN may want the weights of a 1 x 1 convolution in another layout, and copying them takes 100
+# times as long as the convolution.
+_FEW_PIXELS = 128
 # On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
@@ -76,7 +81,8 @@ class PackedConv(nn.Module):
     the same numbers to the bit.
 
     Args:
-        conv: A convolution, or one that multiplies small maps, which are still multiplied; with a bias, channels last.
+        conv: A convolution, or one that multiplies small maps: those are multiplied, and others of many channels
+            convolved by ``winograd``. With a bias, channels last.
         relu: Whether a ReLU follows.
     """
 
@@ -84,10 +90,13 @@ class PackedConv(nn.Module):
         super().__init__()
         self.conv = conv
         plain = cast("nn.Conv2d", conv.conv if isinstance(conv, SmallMapConv) else conv)
+        assert plain.bias is not None
         self.weight, self.bias = plain.weight, plain.bias
+        self._is_product = plain.kernel_size == (1, 1)
         self._shape = ([*plain.padding], [*plain.stride], [*plain.dilation], plain.groups)
-        self._relu = "relu" if relu else "none"
+        self._relu = relu
         self._packed: dict[torch.Size, Tensor] = {}
+        self._transformed: list[Tensor] = []
 
     def forward(self, maps: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """Return the convolved maps, plus the shortcut and followed by a ReLU if there is one.
@@ -96,26 +105,41 @@ class PackedConv(nn.Module):
             maps: ``(n_images, n_in, height, width)``, channels last.
             shortcut: What to add, of the result's shape; overwritten.
         """
-        if isinstance(self.conv, SmallMapConv) and self.conv.multiplies(maps):
-            product: Tensor = self.conv(maps)
-            if shortcut is not None:
-                return product.add_(shortcut).relu_()
-            return product.relu_() if self._relu == "relu" else product
+        n_images, n_in, height, width = maps.shape
+        small = isinstance(self.conv, SmallMapConv) and self.conv.multiplies(maps)
+        if small or (self._is_product and n_images * height * width < _FEW_PIXELS):
+            convolved: Tensor = self.conv(maps)
+        elif isinstance(self.conv, SmallMapConv) and winograd.repays(n_in, len(self.bias), height, width):
+            convolved = winograd.convolve(maps, self._kernels(), self.bias)
+        else:
+            return self._in_one_pass(maps, shortcut)
+        if shortcut is not None:
+            convolved.add_(shortcut)
+        return convolved.relu_() if self._relu or shortcut is not None else convolved
+
+    def _in_one_pass(self, maps: Tensor, shortcut: Tensor | None) -> Tensor:
         arguments = (self._packed_for(maps), self.bias, *self._shape)
         operators = torch.ops.mkldnn
         if shortcut is None:
-            convolved: Tensor = operators._convolution_pointwise(maps, *arguments, self._relu, [], "")
+            after = "relu" if self._relu else "none"
+            convolved: Tensor = operators._convolution_pointwise(maps, *arguments, after, [], "")
             return convolved
         added: Tensor = operators._convolution_pointwise_(shortcut, maps, *arguments, "add", 1.0, "relu", [], "")
         return added
 
+    # Threads that get to the following at the same time make the same weights.
+
     def _packed_for(self, maps: Tensor) -> Tensor:
-        # Threads that get here at the same time make the same weights.
         size = maps.shape[1:]
         if size not in self._packed:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # torch's types do not know its last argument
             self._packed[size] = pack(self.weight.to_mkldnn(), *self._shape, [_N_PACKED_FOR, *size])
         return self._packed[size]
+
+    def _kernels(self) -> Tensor:
+        if not self._transformed:
+            self._transformed.append(winograd.transform_kernels(self.weight))
+        return self._transformed[0]
 
 
 class PackedBlock(nn.Module):

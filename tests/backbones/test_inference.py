@@ -103,7 +103,7 @@ needs_packing = pytest.mark.skipif(not can_pack(), reason="oneDNN's fused convol
 
 @needs_packing
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
-@pytest.mark.parametrize(("n_images", "image_size"), [(8, 64), (3, 50), (1, 96)])
+@pytest.mark.parametrize(("n_images", "image_size"), [(8, 64), (3, 50), (1, 96), (1, 40), (2, 128)])
 def test_packed_layers_give_the_features_of_torchs_own(
     name: str, n_images: int, image_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
