@@ -58,12 +58,12 @@ def fc(folder: Path, quick: bool) -> list[Row]:
 
 def all_layers(folder: Path, quick: bool) -> list[Row]:
     """Return the speed of an epoch of all layers relative to the peer with channels_last (and bf16 if native)."""
-    return [_over_plain_loop(folder, 200 if quick else 4000, "all", 1, 0.95, 3 if quick else 5)]
+    return [_over_plain_loop(folder, 100 if quick else 4000, "all", 1, 0.95, 3 if quick else 5)]
 
 
 def layer4(folder: Path, quick: bool) -> list[Row]:
     """Return the speed of ten epochs of ``layer4``, not augmented, relative to that peer with other stages frozen."""
-    return [_over_plain_loop(folder, 200 if quick else 2000, "layer4", EPOCHS, 3, 3)]
+    return [_over_plain_loop(folder, 100 if quick else 2000, "layer4", 3 if quick else EPOCHS, 3, 3)]
 
 
 FROZEN = {"all": (), "layer4": ("conv1", "bn1", "layer1", "layer2", "layer3")}

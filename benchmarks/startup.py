@@ -37,4 +37,4 @@ def _started(what: str, limit: float, arguments: list[str], quick: bool) -> Row:
         )
 
     start()
-    return limit_row(what, limit, [seconds(start) for _ in range(2 if quick else 7)], unit="s")
+    return limit_row(what, limit, [seconds(start) for _ in range(1 if quick else 7)], unit="s")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from benchmarks.harness import Row
 
-# A figure has become worse if it is below this share of the previous one: turns of the same code differ by less.
+# A figure has become worse if even its best turn is below this share of the previous figure: turns of the same code
+# differ by more on a processor whose speed varies.
 WORSE = 0.9
 
 
@@ -31,7 +32,8 @@ def compare(path: Path, title: str, rows: list[Row], when: str) -> list[str]:
 
 def _verdict(row: Row, last: dict[str, str | float]) -> list[str]:
     before = float(last["measured"])
-    share = row.measured / before if row.at_least else before / row.measured
+    low, high = row.spread or (row.measured, row.measured)
+    share = high / before if row.at_least else before / low
     if share >= WORSE:
         return []
     return [f"worse: {row.what}: {row.measured:.3g} {row.unit}, {before:.3g} on {last['when']}"]

@@ -18,7 +18,7 @@ def load_file(folder: Path, quick: bool) -> list[Row]:
     with torch.random.fork_rng(devices=[]):
         own = torchvision.models.resnet50(weights=None).state_dict()
     moco = {"state_dict": {f"module.encoder_q.{name}": tensor for name, tensor in own.items()}}
-    turns = 5 if quick else 15
+    turns = 3 if quick else 15
     return [
         _row(folder, "torchvision's layout", own, turns, first=False),
         _row(folder, "MoCo's layout", moco, turns, first=False),

@@ -164,6 +164,22 @@ def test_quick_figures_are_compared_with_the_last_ones_of_the_processor(tmp_path
     ]
 
 
+@pytest.mark.parametrize(("best", "n_worse"), [(1.9, 0), (1.7, 1)])
+def test_a_quick_figure_is_worse_if_even_its_best_turn_is(tmp_path: Path, best: float, n_worse: int) -> None:
+    path = tmp_path / "quick.json"
+    verdict.compare(path, "one", [Row("speed", 2.0, 3.0)], "now")
+    found = verdict.compare(path, "one", [Row("speed", 1.5, 3.0, spread=(1.0, best))], "now")
+    assert sum(line.startswith("worse") for line in found) == n_worse
+
+
+@pytest.mark.parametrize(("best", "n_worse"), [(1.05, 0), (1.2, 1)])
+def test_a_quick_time_is_worse_if_even_its_shortest_is(tmp_path: Path, best: float, n_worse: int) -> None:
+    path = tmp_path / "quick.json"
+    verdict.compare(path, "one", [Row("time", 1.0, 3.0, at_least=False)], "now")
+    found = verdict.compare(path, "one", [Row("time", 1.5, 3.0, at_least=False, spread=(best, 2.0))], "now")
+    assert sum(line.startswith("worse") for line in found) == n_worse
+
+
 @pytest.mark.parametrize(
     ("costs", "exponent"),
     [([5, 5, 5, 5], 0.0), ([3, 6, 12, 24], 1.0), ([2, 8, 32, 128], 2.0), ([1, 2, 4, 16], 1.3)],
