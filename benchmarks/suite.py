@@ -63,12 +63,13 @@ BENCHMARKS = {
     "audit": ("audit", "whole"),
 }
 
-# Benchmarks that --quick skips, so that the rest takes under 3 minutes.
+# Benchmarks that --quick skips, so that the rest takes under 3 minutes; also times without a peer, which follow the
+# processor's speed.
 NOT_QUICK = frozenset(
     {
         *("tuned", "timm", "resnet50", "resnet101", "runtimes", "fc"),
         *("svc-20000", "svc-predict", "heads-5000", "heads-20000", "heads-50000"),
-        *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "start-up"),
+        *("memory", "second-fit", "longtail", "serving", "corruptions", "load-runs", "help", "start-up"),
         *(
             "decoding",
             "growth-listing",
