@@ -27,6 +27,8 @@ decisions and power are shares of 2000 simulations, the least or most over all s
 those that miss their target do.
 
 Each processor has a table of its own. Rows whose code, or libraries, changed since they were measured are marked stale.
+Where a processor was forced to fewer instructions, the title names the variables. ONNX Runtime, faiss and oneDAL ignore
+them and go on using all that the processor has, so a ratio over ONNX Runtime there compares AVX2 with AVX-512.
 """
 STALE = "**stale**, "
 # At the end of a line: its benchmark, and the digest of the measured code.
