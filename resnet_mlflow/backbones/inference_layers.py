@@ -1,4 +1,4 @@
-"""Layers of a ResNet that give the same numbers faster than torch's own, for inference on a CPU."""
+"""Layers of a ResNet that give the numbers of torch's own, up to rounding, faster, for inference on a CPU."""
 
 from itertools import product
 from typing import Any, cast
