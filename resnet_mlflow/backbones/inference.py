@@ -18,6 +18,7 @@ from resnet_mlflow.backbones.inference_layers import (
     PackedConv,
     SmallMapConv,
     can_pack,
+    is_plain_3x3,
 )
 from resnet_mlflow.backbones.resnet import ResNet
 
@@ -60,7 +61,7 @@ def _take_in(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def _multiply_small_maps(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and _is_plain_3x3(child):
+            if type(child) is nn.Conv2d and is_plain_3x3(child):
                 setattr(parent, name, SmallMapConv(child))
 
 
@@ -89,11 +90,6 @@ def _pack(stages: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if (type(child).__module__, type(child).__name__) in _PACKED_BLOCKS:
                 setattr(parent, name, PackedBlock(child))
-
-
-def _is_plain_3x3(conv: nn.Conv2d) -> bool:
-    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1 and conv.bias is not None
 
 
 def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
@@ -138,11 +134,11 @@ class InferenceForm(nn.Module):
         # In one call, so that weights are copied only once.
         self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu" and stages_in_order(backbone):
-            _multiply_small_maps(self.stages)
-            if self.dtype == torch.bfloat16:
-                _compare_bits(self.stages)
-            else:
+            if self.dtype == torch.float32:
                 _pack(self.stages)
+            else:
+                _compare_bits(self.stages)
+            _multiply_small_maps(self.stages)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Layers of a ResNet that give the numbers of torch's own, up to rounding, faster, for inference on a CPU."""
 
 from itertools import product
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,8 @@ _N_PACKED_FOR = 8
 # For fewer pixels, oneDNN may want the weights of a 1 x 1 convolution in another layout, and copying them takes 100
 # times as long as the convolution.
 _FEW_PIXELS = 128
+# oneDNN computes several pixels of a line at once. Where the result has fewer, it reaches a third of its speed.
+_FEW_RESULTS = 2 * 2
 # On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
@@ -74,29 +77,28 @@ def product_matrix(weight: Tensor, side: int) -> Tensor:
 
 
 class PackedConv(nn.Module):
-    """A float32 convolution on weights that oneDNN laid out once, with the sum and the ReLU after it in the same pass.
+    """A float32 convolution in its fastest form for the size of its maps, with a sum and a ReLU after it.
 
+    On most maps this is oneDNN's, on weights that it laid out once, with the sum and the ReLU in the same pass:
     ``nn.Conv2d`` lays its weights out anew in every pass, reads its result again to add a shortcut, and once more for
     the ReLU. Convolutions of 1 x 1 pixels are a general matrix product there, which sums in another order; others give
-    the same numbers to the bit.
+    the same numbers to the bit. Convolutions of 3 x 3 pixels are ``winograd``'s where that is faster, and those with
+    few results are a matrix product.
 
     Args:
-        conv: A convolution, or one that multiplies small maps: those are multiplied, and others of many channels
-            convolved by ``winograd``. With a bias, channels last.
+        conv: With a bias, channels last.
         relu: Whether a ReLU follows.
     """
 
-    def __init__(self, conv: nn.Module, relu: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, relu: bool) -> None:
         super().__init__()
-        self.conv = conv
-        plain = cast("nn.Conv2d", conv.conv if isinstance(conv, SmallMapConv) else conv)
-        assert plain.bias is not None
-        self.weight, self.bias = plain.weight, plain.bias
-        self._is_product = plain.kernel_size == (1, 1)
-        self._shape = ([*plain.padding], [*plain.stride], [*plain.dilation], plain.groups)
+        assert conv.bias is not None
+        self.weight, self.bias = conv.weight, conv.bias
+        self._is_plain_3x3, self._is_one_pixel = is_plain_3x3(conv), conv.kernel_size == (1, 1)
+        self._shape = ([*conv.padding], [*conv.stride], [*conv.dilation], conv.groups)
         self._relu = relu
         self._packed: dict[torch.Size, Tensor] = {}
-        self._transformed: list[Tensor] = []
+        self._transformed: dict[winograd.Scheme, Tensor] = {}
 
     def forward(self, maps: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """Return the convolved maps, plus the shortcut and followed by a ReLU if there is one.
@@ -105,17 +107,38 @@ class PackedConv(nn.Module):
             maps: ``(n_images, n_in, height, width)``, channels last.
             shortcut: What to add, of the result's shape; overwritten.
         """
-        n_images, n_in, height, width = maps.shape
-        small = isinstance(self.conv, SmallMapConv) and self.conv.multiplies(maps)
-        if small or (self._is_product and n_images * height * width < _FEW_PIXELS):
-            convolved: Tensor = self.conv(maps)
-        elif isinstance(self.conv, SmallMapConv) and winograd.repays(n_in, len(self.bias), height, width):
-            convolved = winograd.convolve(maps, self._kernels(), self.bias)
+        scheme = winograd.scheme_for(maps.shape, len(self.bias)) if self._is_plain_3x3 else None
+        if scheme is not None:
+            convolved = winograd.convolve(maps, self._kernels(scheme), self.bias, scheme)
+        elif self._is_product(maps.shape):
+            convolved = self._product(maps)
         else:
             return self._in_one_pass(maps, shortcut)
         if shortcut is not None:
             convolved.add_(shortcut)
         return convolved.relu_() if self._relu or shortcut is not None else convolved
+
+    def _is_product(self, shape: torch.Size) -> bool:
+        n_results = prod(self._sides(shape))
+        few = n_results <= _FEW_RESULTS or (self._is_one_pixel and shape[0] * n_results < _FEW_PIXELS)
+        return few and self._shape[3] == 1 and self._shape[2] == [1, 1]
+
+    def _sides(self, shape: torch.Size) -> tuple[int, int]:
+        """Return height and width of the result, without dilation."""
+        (above, left), (down, across) = self._shape[:2]
+        height, width = self.weight.shape[2:]
+        return (shape[2] + 2 * above - height) // down + 1, (shape[3] + 2 * left - width) // across + 1
+
+    def _product(self, maps: Tensor) -> Tensor:
+        (above, left), (down, across) = self._shape[:2]
+        high, wide = self._sides(maps.shape)
+        padded = functional.pad(maps.permute(0, 2, 3, 1), (0, 0, left, left, above, above))
+        patches = padded.unfold(1, self.weight.shape[2], down).unfold(2, self.weight.shape[3], across)
+        rows = patches.permute(0, 1, 2, 4, 5, 3).reshape(len(maps) * high * wide, -1)
+        # Channels last: a view.
+        matrix = self.weight.permute(0, 2, 3, 1).reshape(len(self.bias), -1)
+        product = functional.linear(rows, matrix, self.bias)
+        return product.view(len(maps), high, wide, -1).permute(0, 3, 1, 2)
 
     def _in_one_pass(self, maps: Tensor, shortcut: Tensor | None) -> Tensor:
         arguments = (self._packed_for(maps), self.bias, *self._shape)
@@ -136,10 +159,10 @@ class PackedConv(nn.Module):
             self._packed[size] = pack(self.weight.to_mkldnn(), *self._shape, [_N_PACKED_FOR, *size])
         return self._packed[size]
 
-    def _kernels(self) -> Tensor:
-        if not self._transformed:
-            self._transformed.append(winograd.transform_kernels(self.weight))
-        return self._transformed[0]
+    def _kernels(self, scheme: winograd.Scheme) -> Tensor:
+        if scheme not in self._transformed:
+            self._transformed[scheme] = winograd.transform_kernels(self.weight, scheme)
+        return self._transformed[scheme]
 
 
 class PackedBlock(nn.Module):
@@ -155,13 +178,21 @@ class PackedBlock(nn.Module):
         self.first = nn.Sequential(*[PackedConv(getattr(block, name), relu=True) for name in names[:-1]])
         self.last = PackedConv(getattr(block, names[-1]), relu=False)
         shortcut = block.downsample
-        self.shortcut = PackedConv(shortcut[0], relu=False) if isinstance(shortcut, nn.Sequential) else None
+        self.shortcut = (
+            PackedConv(cast("nn.Conv2d", shortcut[0]), relu=False) if isinstance(shortcut, nn.Sequential) else None
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(n_images, n_out, height, width)``, channels last; maps are overwritten if they are the shortcut."""
         inner = self.first(maps)
         summed: Tensor = self.last(inner, maps if self.shortcut is None else self.shortcut(maps))
         return summed
+
+
+def is_plain_3x3(conv: nn.Conv2d) -> bool:
+    """Return whether a convolution has 3 x 3 pixels, stride 1, padding 1, one group, and a bias."""
+    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1 and conv.bias is not None
 
 
 def can_pack() -> bool:
