@@ -13,7 +13,7 @@ from resnet_mlflow.config.validation import ConfigT, unknown_parameter, validate
 from resnet_mlflow.devices import keep_to_quota, wait_asleep
 from resnet_mlflow.errors import InputError, of_place, printable
 from resnet_mlflow.files.scratch import process_scratch
-from resnet_mlflow.process import ExitCode, claim, listen_for_stop, n_ranks, rank, stop_asked
+from resnet_mlflow.process import ExitCode, claim, keep_freed_memory, listen_for_stop, n_ranks, rank, stop_asked
 from resnet_mlflow.terminal import VERBOSE, start_logging
 
 # Maximum length of an error; our longest, with all parameters of a head, has 800 characters.
@@ -91,6 +91,7 @@ def run_entry_point(
         _check_ranks(config)
         keep_to_quota()
         wait_asleep()
+        keep_freed_memory()
         with process_scratch():
             _meet_launched_run()
             outcome = stage(config)

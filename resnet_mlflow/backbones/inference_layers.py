@@ -1,5 +1,6 @@
 """Layers of a ResNet that give the numbers of torch's own, up to rounding, faster, for inference on a CPU."""
 
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 from typing import Any, cast
@@ -17,7 +18,7 @@ _N_PACKED_FOR = 8
 # times as long as the convolution.
 _FEW_PIXELS = 128
 # oneDNN computes several pixels of a line at once. Where the result has fewer, it reaches a third of its speed.
-_FEW_RESULTS = 2 * 2
+FEW_RESULTS = 2 * 2
 # On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
@@ -120,14 +121,11 @@ class PackedConv(nn.Module):
 
     def _is_product(self, shape: torch.Size) -> bool:
         n_results = prod(self._sides(shape))
-        few = n_results <= _FEW_RESULTS or (self._is_one_pixel and shape[0] * n_results < _FEW_PIXELS)
+        few = n_results <= FEW_RESULTS or (self._is_one_pixel and shape[0] * n_results < _FEW_PIXELS)
         return few and self._shape[3] == 1 and self._shape[2] == [1, 1]
 
     def _sides(self, shape: torch.Size) -> tuple[int, int]:
-        """Return height and width of the result, without dilation."""
-        (above, left), (down, across) = self._shape[:2]
-        height, width = self.weight.shape[2:]
-        return (shape[2] + 2 * above - height) // down + 1, (shape[3] + 2 * left - width) // across + 1
+        return sides_of_result(shape, self.weight.shape[2:], self._shape[1], self._shape[0])
 
     def _product(self, maps: Tensor) -> Tensor:
         (above, left), (down, across) = self._shape[:2]
@@ -193,6 +191,24 @@ def is_plain_3x3(conv: nn.Conv2d) -> bool:
     """Return whether a convolution has 3 x 3 pixels, stride 1, padding 1, one group, and a bias."""
     shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     return shape == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1 and conv.bias is not None
+
+
+def sides_of_result(
+    maps: torch.Size, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> tuple[int, int]:
+    """Return height and width of a convolution's result, without dilation.
+
+    Args:
+        maps: Shape of the maps, ``(n, n_in, height, width)``.
+        kernel: Its height and width.
+        stride: Down and across.
+        padding: Above and below, left and right.
+    """
+    high, wide = (
+        (size + 2 * margin - n_taps) // step + 1
+        for size, n_taps, step, margin in zip(maps[2:], kernel, stride, padding, strict=True)
+    )
+    return high, wide
 
 
 def can_pack() -> bool:

@@ -26,6 +26,7 @@ from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, f
 from resnet_mlflow.training.optimization import cross_entropy
 from resnet_mlflow.training.parts import FrozenPart, TrainedPart, first_trained
 from resnet_mlflow.training.ranks import Ranks
+from resnet_mlflow.training.small_maps import multiplied_small_maps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -72,7 +73,8 @@ class FinetuneNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, of shape (n_images, n_classes)."""
-        logits: Tensor = self.head(self.backbone(images))
+        with multiplied_small_maps():
+            logits: Tensor = self.head(self.backbone(images))
         return logits
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_mlflow.backbones.inference import stages_in_order
+from resnet_mlflow.training.small_maps import multiplied_small_maps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,7 +45,7 @@ class FrozenPart(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps ``(n_images, n_channels, height, width)``, or features ``(n_images, n_features)``."""
-        with torch.autocast(self._device, torch.bfloat16, enabled=self.is_bf16):
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.is_bf16), multiplied_small_maps():
             maps: Tensor = self.stages(images)
             return (maps if self.gives_maps else maps.mean(dim=(2, 3))).float()
 
@@ -65,7 +66,8 @@ class TrainedPart(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, of shape (n_images, n_classes)."""
-        for stage in self.stages.values():
-            inputs = stage(inputs)
+        with multiplied_small_maps():
+            for stage in self.stages.values():
+                inputs = stage(inputs)
         logits: Tensor = self.head(inputs.mean(dim=(2, 3)) if self.stages else inputs)
         return logits
