@@ -41,7 +41,7 @@ def convolve(maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tup
     Returns:
         ``(n, n_out, height, width)``, channels last.
     """
-    convolved: Tensor = _Convolution.apply(maps, weight, stride, padding)  # type: ignore[no-untyped-call]
+    convolved: Tensor = _Convolution.apply(maps, weight, stride, padding)
     return convolved
 
 
