@@ -92,6 +92,26 @@ def _pack(stages: nn.Module) -> None:
                 setattr(parent, name, PackedBlock(child))
 
 
+def _speed_up(stages: nn.Module, dtype: torch.dtype) -> None:
+    """Replace layers of folded stages, channels last on a CPU, by those that infer fastest."""
+    if dtype == torch.float32:
+        _pack(stages)
+    else:
+        _compare_bits(stages)
+    _multiply_small_maps(stages)
+
+
+def fast_stages(stages: nn.Sequential) -> nn.Module:
+    """Return a frozen copy of float32 stages in the form that infers fastest on a CPU.
+
+    Args:
+        stages: The first of a ``stages_in_order``, in eval mode; not modified.
+    """
+    fast = fold_batchnorm(stages).to(memory_format=torch.channels_last)
+    _speed_up(fast, torch.float32)
+    return fast.eval()
+
+
 def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
     return (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode) == (3, 2, 1, 1, False)
 
@@ -134,11 +154,7 @@ class InferenceForm(nn.Module):
         # In one call, so that weights are copied only once.
         self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu" and stages_in_order(backbone):
-            if self.dtype == torch.float32:
-                _pack(self.stages)
-            else:
-                _compare_bits(self.stages)
-            _multiply_small_maps(self.stages)
+            _speed_up(self.stages, self.dtype)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from resnet_mlflow.backbones.inference import stages_in_order
+from resnet_mlflow.backbones.inference import fast_stages, stages_in_order
 from resnet_mlflow.training.small_maps import multiplied_small_maps
 
 if TYPE_CHECKING:
@@ -40,12 +40,15 @@ class FrozenPart(nn.Module):
         self.dtype, self.gives_maps = torch.float32, bool(first)
         self._device = fabric.device.type
         self.is_bf16 = fabric.strategy.precision.precision.startswith("bf16")
-        stages = takewhile(lambda item: item[0] != first, stages_in_order(network.backbone).items())
-        self.stages = nn.Sequential(*(stage for _, stage in stages)).to(fabric.device).eval()
+        named = takewhile(lambda item: item[0] != first, stages_in_order(network.backbone).items())
+        stages = nn.Sequential(*(stage for _, stage in named)).to(fabric.device).eval()
+        # bf16 is autocast's, which is what the trained part gets during training.
+        is_float32_on_cpu = self._device == "cpu" and not self.is_bf16
+        self.stages = fast_stages(stages) if is_float32_on_cpu else stages
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps ``(n_images, n_channels, height, width)``, or features ``(n_images, n_features)``."""
-        with torch.autocast(self._device, torch.bfloat16, enabled=self.is_bf16), multiplied_small_maps():
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.is_bf16):
             maps: Tensor = self.stages(images)
             return (maps if self.gives_maps else maps.mean(dim=(2, 3))).float()
 
