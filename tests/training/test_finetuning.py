@@ -29,6 +29,7 @@ from resnet_mlflow.training.finetuning import (
 )
 from resnet_mlflow.training.loop import EpochResult
 from resnet_mlflow.training.parts import FrozenPart, first_trained
+from resnet_mlflow.training.small_maps import multiplied_small_maps
 
 SIZE = 32
 N_CLASSES = 10
@@ -113,31 +114,57 @@ def test_network_keeps_frozen_batchnorm_in_eval_mode_under_fabric(fabric):
     assert not network.backbone.layer4[0].bn1.training
 
 
+class AsInTraining(nn.Module):
+    """Stages that round as the whole network does in training."""
+
+    def __init__(self, stages: nn.Module) -> None:
+        super().__init__()
+        self.stages = stages
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with multiplied_small_maps():
+            maps: torch.Tensor = self.stages(images)
+        return maps
+
+
 @pytest.mark.parametrize(
-    ("train_layers", "augmentation", "kept", "epochs", "tolerance"),
-    [
-        ("layer4", "none", True, 3, 1e-5),
-        # Noise of 1e-6 on the maps of conv1 changes a loss as much, and the second epoch's by several times more.
-        ("layer3+", "none", True, 1, 1e-3),
-        ("layer4", "none", False, 3, 1e-5),
-        ("layer4", "flip", True, 3, 1e-5),
-    ],
+    ("train_layers", "augmentation", "kept"),
+    [("layer4", "none", True), ("layer3+", "none", True), ("layer4", "none", False), ("layer4", "flip", True)],
 )
-def test_frozen_stages_once_equal_whole_forward_passes(
-    splits, fabric, monkeypatch, train_layers, augmentation, kept, epochs, tolerance
-):
+def test_frozen_stages_once_equal_whole_forward_passes(splits, fabric, monkeypatch, train_layers, augmentation, kept):
+    # Training multiplies the rounding of the fast form: noise of 1e-6 on the maps of conv1 changes the second loss of
+    # layer3+ by 1e-3. The next test compares that form itself.
+    monkeypatch.setattr("resnet_mlflow.training.parts.fast_stages", AsInTraining)
     # By SGD: AdamW's first steps are as long for gradients that are next to nothing, and multiply rounding.
-    options = config(train_layers=train_layers, augmentation=augmentation, epochs=epochs, learning_rate=0.001)
+    options = config(train_layers=train_layers, augmentation=augmentation, epochs=3)
     network, whole = build_network(train_layers), build_network(train_layers)
     if not kept:
         monkeypatch.setattr("resnet_mlflow.training.inputs.KEPT_BYTES", 0)
     short = train(network, splits, options, fabric)
     monkeypatch.setattr("resnet_mlflow.training.finetuning.first_trained", lambda network: None)
     for got, expected in zip(short, train(whole, splits, options, fabric), strict=True):
-        assert got.train_loss == pytest.approx(expected.train_loss, abs=tolerance)
-        assert got.val_metrics["loss"] == pytest.approx(expected.val_metrics["loss"], abs=tolerance)
+        assert got.train_loss == pytest.approx(expected.train_loss, abs=1e-5)
+        assert got.val_metrics["loss"] == pytest.approx(expected.val_metrics["loss"], abs=1e-5)
+        assert got.val_metrics["accuracy"] == expected.val_metrics["accuracy"]
     for got, expected in zip(network.state_dict().values(), whole.state_dict().values(), strict=True):
-        torch.testing.assert_close(got, expected, rtol=10 * tolerance, atol=tolerance)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("train_layers", ["fc", "layer4", "layer3+"])
+def test_frozen_stages_give_the_maps_of_plain_ones(fabric, train_layers):
+    network = build_network(train_layers)
+    first = first_trained(network)
+    frozen, images = FrozenPart(network, first, fabric), torch.randn(5, 3, 64, 64)
+    expected = images
+    with torch.no_grad():
+        for name, stage in network.backbone.named_children():
+            if name in {first, "avgpool"}:
+                break
+            expected = stage(expected)
+        got = frozen(images)
+    expected = expected if first else expected.mean(dim=(2, 3))
+    torch.testing.assert_close(got, expected, rtol=0, atol=3e-6 * float(expected.abs().max()))
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
 def test_frozen_stages_run_once_per_image_where_nothing_is_augmented(splits, fabric, monkeypatch):
