@@ -1,5 +1,6 @@
 """Stores and folders that tests share; every test writes below a temporary folder only."""
 
+import gc
 import io
 import os
 import shutil
@@ -18,11 +19,14 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
+from resnet_mlflow.process import MANY_OBJECTS
+
 PROJECT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the processes of a test run share one that forks, which takes seconds to start."""
+    """Search for garbage as our commands do, and share one process that forks, which takes seconds to start."""
+    gc.set_threshold(MANY_OBJECTS)
     if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
         forked.serve_all()
 

@@ -40,10 +40,10 @@ class SmallMapConv(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(n_images, n_out, side, side)`` of ``(n_images, n_in, side, side)``."""
-        if not self.multiplies(maps):
+        n_images, _, height, width = maps.shape
+        if not height == width <= _SMALL_SIDE:
             convolved: Tensor = self.conv(maps)
             return convolved
-        n_images, _, height, width = maps.shape
         # Threads that get here at the same time make the same matrix.
         if height not in self._matrices:
             self._matrices[height] = product_matrix(self.conv.weight, height)
@@ -51,11 +51,6 @@ class SmallMapConv(nn.Module):
         flat = maps.permute(0, 2, 3, 1).reshape(n_images, -1)
         product = functional.linear(flat, self._matrices[height], self.conv.bias.repeat(height * width))
         return product.view(n_images, height, width, -1).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def multiplies(maps: Tensor) -> bool:
-        """Return whether maps are small enough to be multiplied."""
-        return maps.shape[2] == maps.shape[3] <= _SMALL_SIDE
 
 
 def product_matrix(weight: Tensor, side: int) -> Tensor:

@@ -12,7 +12,9 @@ References:
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,17 +54,18 @@ class Scheme:
         return -(-n_pixels // self.tile)
 
 
-def _powers(points: tuple[float, ...], n: int) -> Tensor:
+def _powers(points: tuple[float, ...], n: int) -> NDArray[np.float64]:
     """Return the powers 0 to n - 1 of points, and of infinity, where the highest alone remains."""
-    finite = torch.linalg.vander(torch.tensor(points, dtype=torch.float64), N=n)
-    return torch.cat([finite, torch.eye(n, dtype=torch.float64)[-1:]])
+    return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1:]])
 
 
 def _evaluating_at(points: tuple[float, ...], tile: int) -> Scheme:
-    of_patch = torch.linalg.inv(_powers(points, tile + 2)).T
+    # By NumPy, since torch's first call of linear algebra takes 8 ms.
+    of_patch = np.linalg.inv(_powers(points, tile + 2)).T
     # With these divisors in the kernels, which are transformed only once, the other numbers are short binary fractions.
-    divisors = torch.cat([of_patch[:-1, -2], of_patch.new_ones(1)]).unsqueeze(1)
-    return Scheme(tile, 1, of_patch / divisors, _powers(points, 3) * divisors, _powers(points, tile).T)
+    divisors = np.append(of_patch[:-1, -2], 1.0)[:, None]
+    matrices = (of_patch / divisors, _powers(points, 3) * divisors, _powers(points, tile).T)
+    return Scheme(tile, 1, *(torch.from_numpy(matrix) for matrix in matrices))
 
 
 def _matrix(*rows: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ from resnet_mlflow.training.loop import EpochResult, LossFunction, epoch_seed, f
 from resnet_mlflow.training.optimization import cross_entropy
 from resnet_mlflow.training.parts import FrozenPart, TrainedPart, first_trained
 from resnet_mlflow.training.ranks import Ranks
-from resnet_mlflow.training.small_maps import multiplied_small_maps
+from resnet_mlflow.training.small_maps import MultipliedSmallMaps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -73,7 +73,7 @@ class FinetuneNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, of shape (n_images, n_classes)."""
-        with multiplied_small_maps():
+        with MultipliedSmallMaps():
             logits: Tensor = self.head(self.backbone(images))
         return logits
 

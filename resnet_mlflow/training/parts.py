@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_mlflow.backbones.inference import fast_stages, stages_in_order
-from resnet_mlflow.training.small_maps import multiplied_small_maps
+from resnet_mlflow.training.small_maps import MultipliedSmallMaps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -69,7 +69,7 @@ class TrainedPart(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, of shape (n_images, n_classes)."""
-        with multiplied_small_maps():
+        with MultipliedSmallMaps():
             for stage in self.stages.values():
                 inputs = stage(inputs)
         logits: Tensor = self.head(inputs.mean(dim=(2, 3)) if self.stages else inputs)

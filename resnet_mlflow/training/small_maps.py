@@ -5,8 +5,8 @@ images of 64, it reaches a fifth of a processor's speed, and multiplies the padd
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -19,14 +19,23 @@ from torch.overrides import TorchFunctionMode
 from resnet_mlflow.backbones.inference_layers import FEW_RESULTS, sides_of_result
 
 
-@contextmanager
-def multiplied_small_maps() -> Iterator[None]:
-    """Compute float32 convolutions with at most 2 x 2 results on a CPU by ``convolve``, within this context.
+class MultipliedSmallMaps(TorchFunctionMode):
+    """A context that computes float32 convolutions with at most 2 x 2 results on a CPU by ``convolve``.
 
     Weights keep their names and modules their types, so that a network is saved and used as any other.
     """
-    with _SmallMaps():
-        yield
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the result of a function of torch."""
+        # nn.Conv2d passes everything by position.
+        if func is not torch.conv2d or kwargs or len(args) != 7:
+            return func(*args, **(kwargs or {}))
+        maps, weight, bias, stride, padding, dilation, groups = args
+        plain = dilation == (1, 1) and groups == 1 and not isinstance(padding, str)
+        if not (plain and _is_float32(maps, weight)) or prod(_sides(maps, weight, stride, padding)) > FEW_RESULTS:
+            return func(*args)
+        convolved = convolve(maps, weight, stride, padding)
+        return convolved if bias is None else convolved + bias[:, None, None]
 
 
 def convolve(maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -43,19 +52,6 @@ def convolve(maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tup
     """
     convolved: Tensor = _Convolution.apply(maps, weight, stride, padding)
     return convolved
-
-
-class _SmallMaps(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # nn.Conv2d passes everything by position.
-        if func is not torch.conv2d or kwargs or len(args) != 7:
-            return func(*args, **(kwargs or {}))
-        maps, weight, bias, stride, padding, dilation, groups = args
-        plain = dilation == (1, 1) and groups == 1 and not isinstance(padding, str)
-        if not (plain and _is_float32(maps, weight)) or prod(_sides(maps, weight, stride, padding)) > FEW_RESULTS:
-            return func(*args)
-        convolved = convolve(maps, weight, stride, padding)
-        return convolved if bias is None else convolved + bias[:, None, None]
 
 
 def _is_float32(maps: Tensor, weight: Tensor) -> bool:
@@ -78,17 +74,20 @@ class _Contact:
     taps: slice
 
 
+@cache
 def _contacts(
-    maps_shape: torch.Size, kernel_shape: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
-) -> Iterator[_Contact]:
+    sides: torch.Size, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[_Contact, ...]:
+    """Return all contacts of a kernel with a map; the first two are heights and widths."""
     down, across = (
         list(_within(size, n_taps, step, margin))
-        for size, n_taps, step, margin in zip(maps_shape[1:3], kernel_shape[1:3], stride, padding, strict=True)
+        for size, n_taps, step, margin in zip(sides, kernel, stride, padding, strict=True)
     )
-    for (y, (top, lines)), (x, (left, taps)) in product(enumerate(down), enumerate(across)):
-        for line in range(lines.start, lines.stop):
-            pixels = slice(left + taps.start, left + taps.stop)
-            yield _Contact((y, x), top + line, pixels, line, taps)
+    return tuple(
+        _Contact((y, x), top + line, slice(left + taps.start, left + taps.stop), line, taps)
+        for (y, (top, lines)), (x, (left, taps)) in product(enumerate(down), enumerate(across))
+        for line in range(lines.start, lines.stop)
+    )
 
 
 def _within(size: int, n_taps: int, step: int, margin: int) -> Iterator[tuple[int, slice]]:
@@ -103,7 +102,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         pixels, kernels = (values.permute(0, 2, 3, 1).contiguous() for values in (maps, weight))
-        ctx.contacts = list(_contacts(pixels.shape, kernels.shape, stride, padding))
+        ctx.contacts = _contacts(maps.shape[2:], weight.shape[2:], stride, padding)
         ctx.save_for_backward(pixels, kernels)
         results = pixels.new_zeros(len(pixels), *_sides(maps, weight, stride, padding), len(kernels))
         for contact in ctx.contacts:

@@ -57,10 +57,14 @@ SLOW = {
     "monitor": (),
 }
 STAGE = """
-import sys
+import atexit, gc, os, sys
 from resnet_mlflow.process import claim
+# Called last. A search for garbage at the exit takes 0.7 s.
+atexit.register(lambda: gc.get_freeze_count() or os._exit(1))
 claim()
 __import__("resnet_mlflow.stages." + sys.argv[1])
+# With Python's own threshold it is 750 for finetune, and a sixth of the time.
+assert gc.get_stats()[0]["collections"] < 300, gc.get_stats()
 print(*sorted(set(sys.argv[2].split(",")) & set(sys.modules)))
 """
 

@@ -29,7 +29,7 @@ from resnet_mlflow.training.finetuning import (
 )
 from resnet_mlflow.training.loop import EpochResult
 from resnet_mlflow.training.parts import FrozenPart, first_trained
-from resnet_mlflow.training.small_maps import multiplied_small_maps
+from resnet_mlflow.training.small_maps import MultipliedSmallMaps
 
 SIZE = 32
 N_CLASSES = 10
@@ -122,7 +122,7 @@ class AsInTraining(nn.Module):
         self.stages = stages
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        with multiplied_small_maps():
+        with MultipliedSmallMaps():
             maps: torch.Tensor = self.stages(images)
         return maps
 

@@ -10,7 +10,7 @@ from resnet_mlflow.backbones.networks import build_backbone
 from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.training import small_maps
 from resnet_mlflow.training.finetuning import FinetuneNetwork, build_linear
-from resnet_mlflow.training.small_maps import convolve, multiplied_small_maps
+from resnet_mlflow.training.small_maps import MultipliedSmallMaps, convolve
 
 SEED_0 = ResolvedWeights("random-seed0", "random-seed0", seed=0)
 
@@ -47,7 +47,7 @@ def test_only_gradients_that_are_needed_are_computed() -> None:
 
 def _shapes_convolved(layer: nn.Module, maps: Tensor) -> list[torch.Size]:
     """Return the shapes of maps that ``convolve`` gets."""
-    with patch.object(small_maps, "convolve", side_effect=convolve) as spied, multiplied_small_maps():
+    with patch.object(small_maps, "convolve", side_effect=convolve) as spied, MultipliedSmallMaps():
         layer(maps)
     return [call.args[0].shape for call in spied.call_args_list]
 
@@ -55,7 +55,7 @@ def _shapes_convolved(layer: nn.Module, maps: Tensor) -> list[torch.Size]:
 def test_the_context_takes_over_convolutions_with_few_results() -> None:
     conv, maps = nn.Conv2d(3, 4, 3, padding=1), torch.randn(2, 3, 2, 2)
     assert _shapes_convolved(conv, maps) == [maps.shape]
-    with multiplied_small_maps():
+    with MultipliedSmallMaps():
         torch.testing.assert_close(conv(maps), functional.conv2d(maps, conv.weight, conv.bias, padding=1))
 
 
@@ -72,7 +72,7 @@ def test_the_context_takes_over_convolutions_with_few_results() -> None:
 def test_other_convolutions_stay_as_they_are(layer: nn.Conv2d, shape: tuple[int, int, int, int]) -> None:
     maps = torch.randn(*shape).to(layer.weight.dtype)
     assert _shapes_convolved(layer, maps) == []
-    with multiplied_small_maps():
+    with MultipliedSmallMaps():
         assert torch.equal(layer(maps), layer.forward(maps))
 
 
