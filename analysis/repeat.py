@@ -54,7 +54,7 @@ FOUND = {
 PROMISED = {
     Sameness.BIT: "bit-identical (fp32, one machine)",
     Sameness.DIGITS: f"equal to {STATED_DIGITS} digits (fp32, any machine)",
-    Sameness.DIFFERS: "nothing (bf16, or trained by gradient descent on another machine)",
+    Sameness.DIFFERS: "nothing (bf16 or int8, or trained by gradient descent on another machine)",
 }
 
 
@@ -200,8 +200,10 @@ def _remarks(first: Run, second: Run) -> tuple[str, ...]:
     hosts = [run.data.tags.get("worker", "").split(":")[0] for run in (first, second)]
     if hosts[0] != hosts[1]:
         remarks.append(f"machine: {hosts[0]} then, {hosts[1]} now")
-    if "bf16" in (then.get("precision"), now.get("precision")):
-        remarks.append(
-            "bf16 results are not reproducible, because processors round differently; fp32 results are (precision=fp32)"
-        )
+    remarks += [
+        f"{precision} results are not reproducible, because processors round differently; fp32 results are "
+        "(precision=fp32)"
+        for precision in ("bf16", "int8")
+        if precision in (then.get("precision"), now.get("precision"))
+    ]
     return tuple(remarks)

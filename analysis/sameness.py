@@ -99,7 +99,7 @@ def expected(precisions: Iterable[str | None], *, one_machine: bool, descends: b
     """Return the degree of agreement that two runs of the same code and data should have.
 
     Args:
-        precisions: Precisions of both runs, ``fp32`` or ``bf16``; ``None`` if unknown.
+        precisions: Precisions of both runs, ``fp32``, ``bf16`` or ``int8``; ``None`` if unknown.
         one_machine: Whether both ran on the same machine with the same number of threads.
         descends: Whether something was trained by gradient descent, whose steps amplify rounding errors.
 

@@ -42,14 +42,14 @@ def cosine(folder: Path, quick: bool) -> list[Row]:
 
 def _smallest(images: Path, image_size: int, folder: Path) -> tuple[float, float]:
     """Return the smallest cosines with eager passes over the same pixels, and with the peer's features."""
-    dataset, found = extract(images, image_size, folder / f"store-{image_size}")
+    dataset, extracted = extract(images, image_size, folder / f"store-{image_size}")
     peer = _by_path(images, image_size)
-    cosines = [
-        (_cosines(ours, _eager(split, image_size)), _cosines(ours, np.stack([peer[str(path)] for path in split.paths])))
+    found = [
+        (cosines(ours, _eager(split, image_size)), cosines(ours, np.stack([peer[str(path)] for path in split.paths])))
         for name, split in dataset.splits.items()
-        for ours in [np.asarray(found.splits[name].features)]
+        for ours in [np.asarray(extracted.splits[name].features)]
     ]
-    same_pixels, whole_peer = (np.concatenate(parts) for parts in zip(*cosines, strict=True))
+    same_pixels, whole_peer = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return float(same_pixels.min()), float(whole_peer.min())
 
 
@@ -67,7 +67,8 @@ def _by_path(images: Path, image_size: int) -> dict[str, Features]:
     return dict(zip(paths, features, strict=True))
 
 
-def _cosines(first: Features, second: Features) -> NDArray[np.float64]:
+def cosines(first: Features, second: Features) -> NDArray[np.float64]:
+    """Return the cosine of each row of the first with that of the second, ``(n,)``."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return np.asarray((first * second).sum(axis=1) / norms)

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "runtimes": ("runtimes", "runtimes"),
     "gpu": ("gpu", "gpu"),
     "cosine": ("agreement", "cosine"),
+    "int8": ("int8", "int8"),
     "fc": ("finetuning", "fc"),
     "all-layers": ("finetuning", "all_layers"),
     "layer4": ("finetuning", "layer4"),

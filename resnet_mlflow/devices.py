@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Variables from which libraries learn how many cores a process has.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Number formats in which networks run.
+PRECISIONS = ("fp32", "bf16", "int8")
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _VECTORS = {"avx512": "avx512f", "avx2": "avx2", "neon": "asimd"}
 # One of these exists if a driver could provide torch with an accelerator (NVIDIA, NVIDIA on WSL, AMD).
@@ -23,10 +25,10 @@ _ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/ver
 
 
 def pick_precision(precision: str, device: str) -> str:
-    """Return ``fp32`` or ``bf16``: ``auto`` is bf16 if the device computes it natively.
+    """Return ``fp32``, ``bf16`` or ``int8``: ``auto`` is bf16 if the device computes it natively, otherwise fp32.
 
     Args:
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``int8``.
         device: ``cpu``, ``cuda`` or ``mps``.
     """
     if precision != "auto":
@@ -135,7 +137,8 @@ def open_fabric(device: str, precision: str = "fp32") -> "Fabric":
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both.
+        precision: ``fp32`` or ``bf16``; weights and gradients are float32 in both. Heads on features in int8 are
+            trained as with ``fp32``.
     """
     # Imported late: callers that find existing results need not wait for it.
     with without_compiler():

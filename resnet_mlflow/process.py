@@ -24,6 +24,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_MMAP_BYTES = 32 * 2**20
 # New objects before the next search for garbage; with more, imports are no faster.
 MANY_OBJECTS = 5000
+# Libraries that print a page about leaks if the last search does not find their objects.
+LEAK_REPORTERS = {"onnx", "triton"}
 # Delay after which a stop that arrived during a database statement is retried.
 LATER_S = 0.02
 
@@ -155,7 +157,12 @@ def claim() -> None:
     """
     _claimed.set()
     gc.set_threshold(MANY_OBJECTS)
-    atexit.register(gc.freeze)
+    atexit.register(_leave_garbage)
+
+
+def _leave_garbage() -> None:
+    if not LEAK_REPORTERS & sys.modules.keys():
+        gc.freeze()
 
 
 def become_worker() -> None:

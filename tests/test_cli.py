@@ -31,6 +31,10 @@ def test_parse_takes_values_with_spaces_and_braces():
         (["--learning_rate", "fast"], r"^learning_rate must be a number, got 'fast'$"),
         (["--learning_rate", "0"], r"^learning_rate must be greater than 0.0, got '0'$"),
         (["--learning_rate", "nan"], r"learning_rate must be"),
+        (
+            ["--precision", "int8", "--train_layers", "layer4"],
+            r"^precision must be auto, fp32 or bf16 with train_layers=layer4 and augmentation=none, got 'int8'; only ",
+        ),
         (["--share_features", "maybe"], r"^share_features must be true or false, got 'maybe'$"),
         (
             ["--backbone", "resnet19"],

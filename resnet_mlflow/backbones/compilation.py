@@ -32,7 +32,7 @@ def repays_compiling(backbone: str, image_size: int, n_images: int, precision: s
         backbone: One of ``registry.backbones.BACKBONES``.
         image_size: Side of the network's input in pixels.
         n_images: Images left to process.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         n_cores: Concurrent forward passes.
 
     Example:

@@ -19,16 +19,14 @@ from resnet_mlflow.backbones.inference_layers import (
     SmallMapConv,
     can_pack,
     is_plain_3x3,
+    is_residual_block,
 )
+from resnet_mlflow.backbones.quantized import can_quantize, has_int8, quantize
 from resnet_mlflow.backbones.resnet import ResNet
+from resnet_mlflow.errors import InputError
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Blocks of convolutions, BatchNorm and ReLU alone: by name, since importing torchvision takes seconds.
-_PACKED_BLOCKS = {
-    (module, name)
-    for module in ("resnet_mlflow.backbones.resnet", "torchvision.models.resnet")
-    for name in ("BasicBlock", "Bottleneck")
-}
+# Of images, and of all maps but int8's.
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:
@@ -88,7 +86,7 @@ def _pack(stages: nn.Module) -> None:
             setattr(stages, relu_name, nn.Identity())
     for parent in list(stages.modules()):
         for name, child in list(parent.named_children()):
-            if (type(child).__module__, type(child).__name__) in _PACKED_BLOCKS:
+            if is_residual_block(child):
                 setattr(parent, name, PackedBlock(child))
 
 
@@ -110,6 +108,25 @@ def fast_stages(stages: nn.Sequential) -> nn.Module:
     fast = fold_batchnorm(stages).to(memory_format=torch.channels_last)
     _speed_up(fast, torch.float32)
     return fast.eval()
+
+
+def _int8_stages(backbone: nn.Module, device: torch.device | str) -> nn.Module:
+    """Return a frozen copy of a backbone's stages in int8, images to float32 maps."""
+    if torch.device(device).type != "cpu":
+        raise InputError(f"precision=int8 must run on a processor (device=cpu), got {device}; use precision=auto")
+    if not has_int8():
+        found = torch.backends.cpu.get_cpu_capability()
+        raise InputError(f"precision=int8 needs a processor with AVX2 or AVX-512, got {found}; use precision=auto")
+    stages = stages_in_order(backbone)
+    if not can_quantize(stages):
+        kind = f"{type(backbone).__module__}.{type(backbone).__name__}"
+        raise InputError(
+            f"precision=int8 needs a ResNet of torchvision's kind, whose BatchNorm says what ranges its maps have, got "
+            f"{kind}; use precision=auto"
+        )
+    quantized = quantize(stages, fold_batchnorm(backbone).to(memory_format=torch.channels_last))
+    _pack(quantized)
+    return quantized
 
 
 def _is_plain_pooling(pool: nn.MaxPool2d) -> bool:
@@ -144,15 +161,22 @@ class InferenceForm(nn.Module):
 
     Args:
         backbone: Maps images to features or, without its pooling, to maps; it is copied, not modified.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         device: Device that it runs on.
+
+    Raises:
+        InputError: If the precision is int8, and the backbone or the processor does not support it.
     """
 
     def __init__(self, backbone: nn.Module, precision: str, device: torch.device | str) -> None:
         super().__init__()
         self.dtype = _DTYPES[precision]
+        if precision == "int8":
+            self.stages: nn.Module = _int8_stages(backbone, device)
+            self.eval()
+            return
         # In one call, so that weights are copied only once.
-        self.stages: nn.Module = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stages = plain_form(backbone).to(device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if torch.device(device).type == "cpu" and stages_in_order(backbone):
             _speed_up(self.stages, self.dtype)
         self.eval()
@@ -169,7 +193,7 @@ def inference_form(backbone: nn.Module, precision: str, device: torch.device | s
 
     Args:
         backbone: Result of ``build_backbone``; it is not modified.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         device: Device that it runs on.
     """
     return InferenceForm(backbone, precision, device)

@@ -13,12 +13,18 @@ from resnet_mlflow.backbones import winograd
 
 # Number of images that packed weights are laid out for. Their layout, and with it the order of summation, must not
 # depend on which batch came first: the last one of a split is smaller.
-_N_PACKED_FOR = 8
+N_PACKED_FOR = 8
 # For fewer pixels, oneDNN may want the weights of a 1 x 1 convolution in another layout, and copying them takes 100
 # times as long as the convolution.
 _FEW_PIXELS = 128
 # oneDNN computes several pixels of a line at once. Where the result has fewer, it reaches a third of its speed.
 FEW_RESULTS = 2 * 2
+# Blocks of convolutions, BatchNorm and ReLU alone: by name, since importing torchvision takes seconds.
+_RESIDUAL_BLOCKS = {
+    (module, name)
+    for module in ("resnet_mlflow.backbones.resnet", "torchvision.models.resnet")
+    for name in ("BasicBlock", "Bottleneck")
+}
 # On a map of 2 x 2 pixels, 4 of the 9 taps of a 3 x 3 kernel lie within the map; from 4 x 4 on, most do.
 _SMALL_SIDE = 2
 
@@ -149,7 +155,7 @@ class PackedConv(nn.Module):
         size = maps.shape[1:]
         if size not in self._packed:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # torch's types do not know its last argument
-            self._packed[size] = pack(self.weight.to_mkldnn(), *self._shape, [_N_PACKED_FOR, *size])
+            self._packed[size] = pack(self.weight.to_mkldnn(), *self._shape, [N_PACKED_FOR, *size])
         return self._packed[size]
 
     def _kernels(self, scheme: winograd.Scheme) -> Tensor:
@@ -180,6 +186,11 @@ class PackedBlock(nn.Module):
         inner = self.first(maps)
         summed: Tensor = self.last(inner, maps if self.shortcut is None else self.shortcut(maps))
         return summed
+
+
+def is_residual_block(module: nn.Module) -> bool:
+    """Return whether a module is a block of ``backbones.resnet`` or torchvision."""
+    return (type(module).__module__, type(module).__name__) in _RESIDUAL_BLOCKS
 
 
 def is_plain_3x3(conv: nn.Conv2d) -> bool:

@@ -122,10 +122,10 @@ class FeatureConfig(DataConfig):
         "",
         description="Standard deviation per channel, such as 0.229,0.224,0.225; empty means as the weights expect.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
         description="Number format in which the network runs; auto means bf16 if the device supports it natively, "
-        "otherwise fp32.",
+        "otherwise fp32. int8 is for torchvision's networks on a processor, and rounds more.",
     )
     batch_size: int = Field(128, ge=1, le=65536, description="Images per batch.")
     num_workers: int = Field(

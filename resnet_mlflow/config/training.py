@@ -56,6 +56,21 @@ class TrainingConfig(Config):
 class ImageTrainingConfig(TrainingConfig, FeatureConfig):
     """How a network is trained, and on which images."""
 
+    @model_validator(mode="after")
+    def _int8_is_not_trained(self) -> "ImageTrainingConfig":
+        if self.precision == "int8" and not self.trains_on_features:
+            raise ValueError(
+                f"precision must be auto, fp32 or bf16 with train_layers={self.train_layers} and "
+                f"augmentation={self.augmentation}, got 'int8'; only train_layers=fc without augmentation trains on "
+                "features that can be in int8"
+            )
+        return self
+
+    @property
+    def trains_on_features(self) -> bool:
+        """Return whether stored features suffice: the backbone is frozen, and images are the same in every epoch."""
+        return self.train_layers == "fc" and self.augmentation == "none"
+
 
 class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, ImageTrainingConfig):
     """Fine-tune a network: train its linear head and, if requested, its last stages or all layers."""
@@ -70,7 +85,7 @@ class FinetuneConfig(CrossValidationConfig, TuningConfig, EvaluationConfig, Imag
         one = "must run in a single process"
         if self.tunes or self.folds:
             return f"{one} with {'n_trials' if self.tunes else 'folds'}"
-        if self.train_layers == "fc" and self.augmentation == "none":
+        if self.trains_on_features:
             return f"{one} with train_layers=fc and augmentation=none, which trains on stored features"
         if self.on_bad_image == "skip":
             return f"{one} with on_bad_image=skip"

@@ -89,7 +89,7 @@ def write_form(row: ExportFormat, graph: Path, folder: Path, about: Mapping[str,
 
 
 def own_runner(parts: Parts, precision: str) -> Runner:
-    """Return the runner of the classifier as served on this processor, in ``fp32`` or ``bf16``."""
+    """Return the runner of the classifier as served on this processor, in ``fp32``, ``bf16`` or ``int8``."""
     form = inference_form(parts.backbone, precision)
     preprocessing = Preprocessing.read(parts.description.preprocessing)
     names = parts.description.class_names

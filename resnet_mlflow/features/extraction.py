@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from resnet_mlflow.backbones.compilation import compile_stages, repays_compiling
@@ -22,6 +23,7 @@ from resnet_mlflow.backbones.weights import ResolvedWeights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.datasets import ImageDataset, ImageSplit
 from resnet_mlflow.data.decoding import BadImageError
+from resnet_mlflow.data.loading import iterate_batches, normalize
 from resnet_mlflow.devices import n_cores, open_fabric, pick_device
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.gathering import Shard, complete, describe, ordered
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
+
+# Images whose features in int8 are compared with those in float32.
+N_COMPARED = 16
+# It is 0.997 to 0.9999 where BatchNorm's statistics are those of the images.
+LOW_COSINE = 0.98
 
 
 def extract_features(
@@ -105,6 +112,8 @@ def _extract_once(request: _Request, store: FeatureStore, key: str) -> FeatureSe
                 _fill(request, form, entry)
                 if entry is not None:
                     entry.meta["weights_taken"] = backbone.taken
+                    if request.identity.precision == "int8":
+                        entry.meta["int8_cosine"] = _compare_with_float32(request, form, backbone.network, entry)
         fabric.barrier()
     found = found or store.get(key)
     if found is None:
@@ -124,6 +133,30 @@ def _build_form(request: _Request, network: nn.Module) -> InferenceForm:
         logger.info("compiling the forward pass, which pays off for %d images", n_images)
         compile_stages(form, images_per_task(identity.image_size), identity.image_size)
     return form
+
+
+@torch.inference_mode()
+def _compare_with_float32(request: _Request, form: InferenceForm, network: nn.Module, entry: EntryWriter) -> float:
+    """Return the median cosine of some images' features in int8 with those in float32; warn if it is low."""
+    name, split = next(iter(request.dataset.splits.items()))
+    left_out = [item["row"] for item in entry.meta["skipped"] if item["split"] == name]
+    rows = np.setdiff1d(np.arange(len(split)), left_out)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, N_COMPARED).astype(np.int64))]
+    preprocessing = Preprocessing.read(request.identity.preprocessing)
+    size = request.identity.image_size
+    batches = iterate_batches(split, size, N_COMPARED, 0, rows=rows, preprocessing=preprocessing)
+    images = torch.cat([normalize(batch.images, preprocessing=preprocessing) for batch in batches])
+    cosines = functional.cosine_similarity(form(images), inference_form(network, "fp32")(images))
+    median = float(cosines.median())
+    text = "features of %d images in int8 have a median cosine of %.4f with those in float32, the lowest is %.4f"
+    logger.info(text, len(images), median, float(cosines.min()))
+    if median < LOW_COSINE:
+        logger.warning(
+            "int8 changes the features (median cosine %.4f with float32's): the running statistics of the weights' "
+            "BatchNorm are not those of these images; use precision=fp32",
+            median,
+        )
+    return median
 
 
 def _fill(request: _Request, form: InferenceForm, entry: EntryWriter | None) -> None:

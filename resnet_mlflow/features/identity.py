@@ -100,7 +100,7 @@ class FeatureIdentity:
         weights_digest: Identity of its weights.
         preprocessing: Text of the resizing and normalisation, see ``registry.preprocessing``.
         image_size: Side of the network's input in pixels.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
     """
 
     dataset_digest: str

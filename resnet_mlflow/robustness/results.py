@@ -45,7 +45,7 @@ class SetIdentity:
         weights_digest: Identity of its weights.
         preprocessing: Name of the resizing and normalisation.
         image_size: Side of the network's input in pixels.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         corruption: Its name.
         severity: 1 to 5; 0 for the clean images.
         corruption_size: As configured; 0 is the images' own size.

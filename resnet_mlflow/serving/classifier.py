@@ -46,14 +46,14 @@ class Description:
         backbone: Name of the network.
         class_names: Names of the classes 0, 1, ...
         image_size: Side of the network's input in pixels.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         preprocessing: Name of the resizing and normalisation that the weights expect.
     """
 
     backbone: str
     class_names: Annotated[tuple[str, ...], Field(min_length=2)]
     image_size: Annotated[int, Field(ge=16, le=4096)]
-    precision: Annotated[str, Field(pattern="^(fp32|bf16)$")]
+    precision: Annotated[str, Field(pattern="^(fp32|bf16|int8)$")]
     preprocessing: str = PREPROCESSING
 
 

@@ -9,6 +9,7 @@ from mlflow.entities import Run
 from resnet_mlflow.backbones.recipes import request_of
 from resnet_mlflow.config import ENTRY_POINTS, Config, FeatureConfig
 from resnet_mlflow.config.validation import validate
+from resnet_mlflow.devices import PRECISIONS
 from resnet_mlflow.errors import InputError
 from resnet_mlflow.features.identity import PREPROCESSING
 from resnet_mlflow.heads.base import HeadBase
@@ -95,7 +96,8 @@ def _prepared_as_then(inputs: Inputs, run: Run) -> Inputs:
 
 def precision_of(classifier: RunClassifier) -> str:
     """Return the precision of a classifier's features, which may differ from ``auto`` here."""
-    return classifier.run.data.tags.get("precision", classifier.inputs.precision)
+    logged = classifier.run.data.tags.get("precision")
+    return logged if logged in PRECISIONS else classifier.inputs.precision
 
 
 def _entry_point(run: Run) -> str:

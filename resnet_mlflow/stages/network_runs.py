@@ -30,7 +30,6 @@ from resnet_mlflow.training.finetuning import (
     finetune_on_features,
     finetune_on_images,
     linear_state,
-    trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
 
@@ -60,7 +59,7 @@ def run_name(config: FinetuneConfig, inputs: Inputs) -> str:
 
 def trains_on_stored_features(config: FinetuneConfig) -> bool:
     """Return whether stored features suffice for training, and for all trials of a study."""
-    return trains_on_features(config) and not config.tunes
+    return config.trains_on_features and not config.tunes
 
 
 def run_tags(config: FinetuneConfig, inputs: Inputs, cache_key: str) -> dict[str, object]:
@@ -85,7 +84,7 @@ def train_and_conclude(run: StageRun, config: FinetuneConfig, inputs: Inputs, fo
         key: Fingerprint of the checkpoint.
     """
     start = time.perf_counter()
-    train = _train_on_features if trains_on_features(config) else _train_on_images
+    train = _train_on_features if config.trains_on_features else _train_on_images
     trained = train(run, config, inputs, folder, key)
     times = {"time/fit_s": time.perf_counter() - start}
     log_training(run, trained)

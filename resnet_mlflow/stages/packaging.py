@@ -68,12 +68,12 @@ def package(
 
 def describe(classifier: RunClassifier) -> Description:
     """Return the description of a run's classifier."""
-    inputs, precision = classifier.inputs, "bf16" if precision_of(classifier) == "bf16" else "fp32"
+    inputs = classifier.inputs
     return Description(
         classifier.config.backbone,
         classifier.class_names,
         inputs.image_size,
-        precision,
+        precision_of(classifier),
         inputs.identity.preprocessing,
     )
 

@@ -99,7 +99,7 @@ class Inputs:
 
     @property
     def precision(self) -> str:
-        """Return ``fp32`` or ``bf16``."""
+        """Return ``fp32``, ``bf16`` or ``int8``."""
         return self.identity.precision
 
     @cached_property

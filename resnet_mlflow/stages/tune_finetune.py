@@ -24,7 +24,6 @@ from resnet_mlflow.training.finetuning import (
     build_linear,
     finetune_on_features,
     finetune_on_images,
-    trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
 from resnet_mlflow.tuning.objective import Measured, Objective, Report
@@ -91,7 +90,7 @@ class _Work:
 
     def _epochs(self, config: FinetuneConfig) -> Iterator[EpochResult]:
         layer = build_linear(BACKBONES[config.backbone].n_features, len(self.inputs.dataset.class_names), config.seed)
-        if trains_on_features(config):
+        if config.trains_on_features:
             splits = partition_of(config, ensure_features(config, self.inputs))
             return finetune_on_features(layer, splits["train"], splits["val"], config)
         train, val = image_splits(config, self.inputs)

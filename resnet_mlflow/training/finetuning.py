@@ -97,11 +97,6 @@ def linear_state(layer: nn.Linear) -> tuple[NDArray[np.float64], NDArray[np.floa
     return weight, bias
 
 
-def trains_on_features(config: ImageTrainingConfig) -> bool:
-    """Return whether stored features suffice: the backbone is frozen, and images are the same in every epoch."""
-    return config.train_layers == "fc" and config.augmentation == "none"
-
-
 def finetune_on_features(
     head: nn.Linear,
     train: "FeatureSplit",
@@ -117,7 +112,7 @@ def finetune_on_features(
         head: Result of ``build_linear``; trained in place.
         train: Features to train on.
         val: Features that select the best epoch.
-        config: Configuration that fulfils ``trains_on_features``.
+        config: Configuration with ``trains_on_features``.
         checkpoint: See ``training.loop.fit``.
         fingerprint: See ``training.loop.fit``.
     """

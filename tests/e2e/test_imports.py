@@ -23,6 +23,12 @@ COMPILE = """
 import torch
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item(), "torch._dynamo" in sys.modules)
 """
+REPORTER = """
+import sys
+from resnet_mlflow.process import claim
+claim()
+__import__(sys.argv[1])
+"""
 SMALL = ("--image_size", "16", "--weights", "random", "--precision", "fp32")
 
 
@@ -75,3 +81,11 @@ def test_stages_import_only_what_their_first_image_or_fit_needs(stage):
     command = [sys.executable, "-c", STAGE, stage, ",".join(never)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (ran.returncode, ran.stdout.split()) == (0, []), ran.stderr
+
+
+@pytest.mark.parametrize("library", ["onnx.onnx_cpp2py_export", "triton._C.libtriton"])
+def test_libraries_have_nothing_to_say_about_the_exit(library):
+    pytest.importorskip(library.split(".")[0])
+    command = [sys.executable, "-c", REPORTER, library]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

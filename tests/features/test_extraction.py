@@ -19,6 +19,7 @@ from PIL import Image
 from resnet_mlflow import __version__
 from resnet_mlflow.backbones.inference import inference_form
 from resnet_mlflow.backbones.networks import build_backbone, state_digest
+from resnet_mlflow.backbones.quantized import has_int8
 from resnet_mlflow.backbones.weights import resolve_weights
 from resnet_mlflow.config import FeatureConfig
 from resnet_mlflow.data.catalogue import load_dataset
@@ -96,6 +97,30 @@ def test_extract_features_bf16_points_where_fp32_does(digits: ImageDataset, stor
     config = FeatureConfig(precision="bf16", device="cpu")
     found = extract_features(digits, config, store, SEED_0, show_progress=False)
     assert cosine(found.splits["train"].features, eager_features(digits.splits["train"], 32)).min() >= 0.9997
+
+
+@pytest.mark.skipif(not has_int8(), reason="needs AVX2")
+@pytest.mark.parametrize(("weights", "is_close"), [("random", True), ("random:library", False)])
+def test_extract_features_int8_says_how_close_they_are(
+    digits: ImageDataset, store: FeatureStore, caplog: pytest.LogCaptureFixture, weights: str, is_close: bool
+) -> None:
+    resolved = resolve_weights("resnet50", weights, 0)
+    found = {
+        precision: extract_features(
+            digits,
+            FeatureConfig(backbone="resnet50", weights=weights, precision=precision, device="cpu"),
+            store,
+            resolved,
+            show_progress=False,
+        )
+        for precision in ("fp32", "int8")
+    }
+    assert found["fp32"].key != found["int8"].key
+    cosines = cosine(found["int8"].splits["train"].features, found["fp32"].splits["train"].features)
+    assert found["int8"].meta["int8_cosine"] == pytest.approx(np.median(cosines), abs=0.02)
+    assert bool(np.median(cosines) > 0.98) is is_close
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warned == [] if is_close else warned[0].startswith("int8 changes the features (median cosine 0.")
 
 
 def test_extract_features_says_where_they_come_from(digits: ImageDataset, store: FeatureStore) -> None:

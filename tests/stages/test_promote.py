@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
 
+from resnet_mlflow.backbones.quantized import has_int8
 from resnet_mlflow.cli import parse
 from resnet_mlflow.config import FinetuneConfig, FitHeadConfig, PromoteConfig
 from resnet_mlflow.data.digits import load_digits
@@ -51,6 +52,23 @@ def test_a_package_prepares_images_as_its_weights_are_used_to(runs):
         assert promoted.decision.promote
         classifier = load_served(f"models:/own-{run_id[:6]}@champion").get_raw_model()
         assert classifier.description.preprocessing in texts
+
+
+@pytest.mark.skipif(not has_int8(), reason="needs AVX2")
+@pytest.mark.usefixtures("module_store")
+def test_classifiers_on_features_in_int8_are_served_in_int8():
+    given = {"weights": "random", "image_size": 32, "precision": "int8"}
+    trained = run_finetune(FinetuneConfig(train_layers="fc", epochs=2, learning_rate=0.01, **given))
+    fitted = run_fit_head(FitHeadConfig(head="prototype", **given))
+    exact = run_fit_head(FitHeadConfig(head="prototype", **given | {"precision": "fp32"}))
+    tags = [get_run(one.run_id).data.tags for one in (trained, fitted, exact)]
+    assert [one["precision"] for one in tags] == ["int8", "int8", "fp32"]
+    assert tags[0]["features_key"] == tags[1]["features_key"] != tags[2]["features_key"]
+    for run_id in (trained.run_id, fitted.run_id):
+        # Promotion compares the package's predictions with those that the run logged.
+        assert run_promote(PromoteConfig(run_id=run_id, model_name=f"int8-{run_id[:6]}")).decision.promote
+        classifier = load_served(f"models:/int8-{run_id[:6]}@champion").get_raw_model()
+        assert classifier.description.precision == "int8"
 
 
 def test_promote_first_champion_then_a_challenger_then_a_better_one(runs):

@@ -25,7 +25,6 @@ from resnet_mlflow.training.finetuning import (
     finetune_on_features,
     finetune_on_images,
     linear_state,
-    trains_on_features,
 )
 from resnet_mlflow.training.loop import EpochResult
 from resnet_mlflow.training.parts import FrozenPart, first_trained
@@ -296,7 +295,7 @@ def test_linear_state_gives_the_layers_numbers():
     [("fc", "none", True), ("fc", "flip", False), ("layer4", "none", False)],
 )
 def test_trains_on_features_where_the_backbone_returns_the_same(train_layers, augmentation, expected):
-    assert trains_on_features(config(train_layers=train_layers, augmentation=augmentation)) is expected
+    assert config(train_layers=train_layers, augmentation=augmentation).trains_on_features is expected
 
 
 def test_finetune_on_features_reads_memory_maps(tmp_path: Path):
