@@ -34,7 +34,8 @@ def int8(folder: Path, quick: bool) -> list[Row]:
     """Return speed, cosines and accuracies of int8 over float32."""
     sizes = ((64, 256),) if quick else ((64, 2048), (224, 192))
     speeds = [_speed(name, *size, quick) for name in NETWORKS for size in sizes]
-    return speeds + [row for name in NETWORKS for row in _costs(name, folder, 600 if quick else 6000)]
+    images, what = small_folder(folder / "small", 600 if quick else 6000)
+    return speeds + [row for name in NETWORKS for row in _costs(name, images, what, folder)]
 
 
 def _speed(name: str, image_size: int, n_images: int, quick: bool) -> Row:
@@ -54,8 +55,7 @@ def _speed(name: str, image_size: int, n_images: int, quick: bool) -> Row:
     )
 
 
-def _costs(name: str, folder: Path, n_images: int) -> list[Row]:
-    images, what = small_folder(folder / "small", n_images)
+def _costs(name: str, images: Path, what: str, folder: Path) -> list[Row]:
     X, y = _features(name, images, folder, "fp32")
     rounded, _ = _features(name, images, folder, "int8")
     found = cosines(X, rounded)

@@ -82,7 +82,7 @@ NOT_QUICK = frozenset(
         ),
         *("robustness", "trial-overhead", "tuning", "coverage", "cross-validation"),
         *("request-cost", "promises", "export", "monitor", "monitor-power"),
-        *("gpu", "cosine", "log-model", "longtail-fit", "corruptions-loop", "growth-longtail"),
+        *("gpu", "cosine", "int8", "log-model", "longtail-fit", "corruptions-loop", "growth-longtail"),
         *("audit-twins", "audit-scores", "audit-labels", "audit"),
     }
 )

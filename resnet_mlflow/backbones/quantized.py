@@ -103,7 +103,7 @@ class QuantizedConv(nn.Module):
         self._steps = (weight.abs().amax(dim=(1, 2, 3)) / _MOST).clamp_min(_SMALLEST_STEP)
         steps = self._steps[:, None, None, None]
         self._weight = (weight / steps).round().to(torch.int8)
-        # What rounding shifts the mean by, since maps have a mean of their own: equation 14 of Nagel et al.
+        # What rounding shifts the mean by, since maps have a mean of their own.
         rounding = (self._weight * steps - weight).sum(dim=(2, 3))
         means = mean.view(conv.groups, -1).repeat_interleave(len(weight) // conv.groups, dim=0)
         self._bias = conv.bias.detach() - (rounding * means).sum(dim=1)
