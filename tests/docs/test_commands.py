@@ -10,9 +10,11 @@ import pytest
 from analysis.cli import _build_parser as build_analysis_parser
 from benchmarks.suite import BENCHMARKS
 from resnet_mlflow.cli import parse, without_verbose
-from resnet_mlflow.config import ENTRY_POINTS, MainConfig
+from resnet_mlflow.config import ENTRY_POINTS, DatasetConfig, MainConfig
 from resnet_mlflow.config.validation import validate
+from resnet_mlflow.data import catalogue
 from resnet_mlflow.errors import InputError
+from resnet_mlflow.registry.datasets import DATASETS
 from resnet_mlflow.study import load_study
 
 # MLflow's command line imports examples of its own that warn.
@@ -114,10 +116,12 @@ def _parse_mlflow(words):
 
 def _check_config(config_class, given):
     config = validate(config_class, {name: value.strip() for name, value in given.items()})
-    _check_study(config)
+    _check_names(config)
 
 
-def _check_study(config):
+def _check_names(config):
+    if isinstance(config, DatasetConfig) and not any(kind.accepts(config.dataset) for kind in DATASETS.values()):
+        raise InputError(catalogue._unknown(config.dataset))
     if isinstance(config, MainConfig) and not config.study.endswith(".yaml"):
         load_study(config.study, config.set)
 
@@ -139,7 +143,7 @@ def _parse_python(words):
 
 def _parse_entry_point(name, arguments):
     if arguments != ["--help"]:
-        _check_study(parse(ENTRY_POINTS[name], without_verbose(arguments)))
+        _check_names(parse(ENTRY_POINTS[name], without_verbose(arguments)))
 
 
 def _parse_analysis(arguments):
