@@ -1,9 +1,13 @@
 import re
+from typing import get_args, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
-from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, FinetuneConfig, FitHeadConfig
+from resnet_mlflow.backbones import inference
+from resnet_mlflow.config import ENTRY_POINTS, EXECUTION_ONLY, FeatureConfig, FinetuneConfig, FitHeadConfig
+from resnet_mlflow.devices import PRECISIONS
+from resnet_mlflow.serving.classifier import Description
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
@@ -14,6 +18,14 @@ def test_config_defaults_are_valid_and_explained(name):
         assert field.default is not None, f"{field_name}: MLflow takes a None default for 'required'"
         assert field.description is not None
         assert field.description.endswith("."), field_name
+
+
+def test_every_precision_is_requested_computed_and_served():
+    assert get_args(FeatureConfig.model_fields["precision"].annotation) == ("auto", *PRECISIONS)
+    assert tuple(inference._DTYPES) == PRECISIONS
+    (field,) = get_type_hints(Description, include_extras=True)["precision"].__metadata__
+    (rule,) = field.metadata
+    assert rule.pattern == f"^({'|'.join(PRECISIONS)})$"
 
 
 def test_config_refuses_to_be_changed():
